@@ -1,0 +1,32 @@
+//! `tfo-cli`: what TCP Fast Open does on this host, and what it costs when it does not work.
+//!
+//! ```text
+//! args ─> commands ─> (kernel | recording) ─> model ─> snapshot ─> output, tui
+//! ```
+//!
+//! Invariants: `model` never does I/O and gets the time passed in; only `kernel` knows aya; only `tui` knows
+//! ratatui; nothing depends on `tui` but the `top` command.
+
+pub mod args;
+pub mod commands;
+pub mod exit;
+pub mod model;
+pub mod options;
+pub mod output;
+pub mod signals;
+pub mod tui;
+
+use std::process::ExitCode;
+
+/// Parses the command line, runs the command, reports what went wrong on stderr.
+pub fn run() -> ExitCode {
+    let result = match args::parse(std::env::args_os()) {
+        Ok(args::Parsed::Run(command)) => commands::dispatch(*command),
+        Ok(args::Parsed::Print(text)) => output::print(&text).map(|()| exit::DONE).map_err(exit::Failure::from),
+        Err(failure) => Err(failure),
+    };
+    ExitCode::from(match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    })
+}

@@ -1,0 +1,3 @@
+//! Pure state: flows, destinations, host, filters. Never does I/O; time is passed in.
+
+pub mod feed;

@@ -1,0 +1,111 @@
+//! What the model is fed with, and the trait of whoever feeds it: the live kernel, a recording, or a test.
+
+use std::time::Duration;
+
+use tfo_common::{
+    DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
+};
+
+/// Handshakes by role and outcome since the programs were attached: `totals[role][outcome]`.
+pub type Totals = [[u64; Outcome::COUNT]; Role::COUNT];
+
+/// Every counter of the kernel side, read at one instant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// `CLOCK_MONOTONIC` ns of the reading.
+    pub at_ns: u64,
+    /// Exact totals.
+    pub totals: Totals,
+    /// Losses by reason, indexed by [`Loss`]; the derived ones included.
+    pub losses: [u64; Loss::COUNT],
+    /// Flow records the kernel side put into the ring.
+    pub events: u64,
+    /// Cross-check counters per network namespace (inode).
+    pub netns: Vec<(u32, NetnsCounters)>,
+    /// The destination table; empty where it was not asked for.
+    pub dests: Vec<(DestKey, DestStats)>,
+    /// Rows the destination table can hold.
+    pub dests_capacity: u32,
+}
+
+/// Settings and counters of the host itself, of the network namespace the tool runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Host name.
+    pub name: String,
+    /// Kernel release (`uname -r`).
+    pub kernel: String,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// `net.ipv4.tcp_fastopen`, if it could be read.
+    pub tcp_fastopen: Option<u32>,
+    /// `net.ipv4.tcp_fastopen_blackhole_timeout_sec`, if this kernel has it.
+    pub blackhole_timeout_sec: Option<u32>,
+    /// The kernel's TcpExt counters, per namespace that could be read: (inode, name -> value).
+    pub mib: Vec<(u32, Mib)>,
+}
+
+/// The kernel's counters of one namespace that Fast Open moves; absent in the kernel is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mib {
+    /// `TCPFastOpenActive`.
+    pub active: Option<u64>,
+    /// `TCPFastOpenActiveFail`.
+    pub active_fail: Option<u64>,
+    /// `TCPFastOpenPassive`.
+    pub passive: Option<u64>,
+    /// `TCPFastOpenPassiveFail`.
+    pub passive_fail: Option<u64>,
+    /// `TCPFastOpenListenOverflow`.
+    pub listen_overflow: Option<u64>,
+    /// `TCPFastOpenCookieReqd`.
+    pub cookie_reqd: Option<u64>,
+    /// `TCPFastOpenBlackhole`.
+    pub blackhole: Option<u64>,
+    /// `TCPFastOpenPassiveAltKey`.
+    pub passive_alt_key: Option<u64>,
+}
+
+/// Something this host cannot do; one thing is switched off because of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degradation {
+    /// Short kebab-case name.
+    pub name: &'static str,
+    /// What is missing here and what the user does not see because of it.
+    pub why: String,
+}
+
+/// Where a cgroup id leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CgroupName {
+    /// Path below the cgroup2 mount, beginning with `/`.
+    pub path: String,
+    /// systemd unit named by the path.
+    pub unit: Option<String>,
+    /// Container id named by the path.
+    pub container: Option<String>,
+}
+
+/// The kernel side, or something that stands in for it.
+///
+/// One thread owns a source. `wait` then `drain` in a loop; the others at the refresh interval.
+pub trait Source: Send {
+    /// Sleeps until records are worth reading, at most for `timeout`.
+    fn wait(&mut self, timeout: Duration) -> anyhow::Result<()>;
+    /// Hands over every record there is; returns how many.
+    fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize;
+    /// Reads every counter; the destination table only when `dests` is set.
+    fn read(&mut self, dests: bool) -> anyhow::Result<Reading>;
+    /// Reads the host's settings and counters.
+    fn host(&mut self) -> anyhow::Result<Host>;
+    /// Resolves a cgroup id; `None` when the cgroup is gone or was never known. Cached by the source.
+    fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
+    /// TCP listeners of every network namespace that could be entered.
+    fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
+    /// What this host cannot do.
+    fn degradations(&self) -> &[Degradation];
+    /// Names of the programs attached and where.
+    fn attached(&self) -> Vec<String>;
+    /// ns of `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`: turns kernel times into wall clock.
+    fn wall_offset_ns(&self) -> i64;
+}

@@ -1,0 +1,216 @@
+//! The filter language: one for the flags of `trace`, for `--filter` and for `/` in the dashboard.
+//!
+//! ```text
+//! filter = term { " " term }                       every term must hold
+//! term   = [ "!" ] ( key ":" value { "," value }   one of the values
+//!                  | metric op number [ unit ]     lost>100ms  hit<50%  attempts>=10
+//!                  | word )                        in the address, process, unit, cgroup or outcome
+//! key    = dst | port | proc | cgroup | unit | role | outcome | fam
+//! ```
+
+mod parse;
+
+use std::net::IpAddr;
+
+use tfo_common::{Outcome, Role};
+
+pub use self::parse::{FilterError, KEYS};
+use super::{addr::Prefix, feed::CgroupName};
+
+/// What a filter looks at: a flow or a row of a table. A number that does not exist matches no comparison.
+pub trait Subject {
+    /// Which end this host is.
+    fn role(&self) -> Option<Role>;
+    /// 4 or 6.
+    fn family(&self) -> Option<u8>;
+    /// The other end.
+    fn remote(&self) -> Option<IpAddr>;
+    /// Port of the service: the remote one of a client, the local one of a server.
+    fn port(&self) -> Option<u16>;
+    /// Whether it ended so, or counted such an end.
+    fn has_outcome(&self, outcome: Outcome) -> bool;
+    /// Whether one of its processes satisfies the test.
+    fn any_process(&self, test: &mut dyn FnMut(u32, &str) -> bool) -> bool;
+    /// Where its cgroup leads.
+    fn cgroup(&self) -> Option<&CgroupName>;
+    /// A number of it.
+    fn metric(&self, metric: Metric) -> Option<f64>;
+}
+
+/// Numbers that can be compared. Times are in microseconds, shares in per cent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Time lost to Fast Open.
+    Lost,
+    /// Time saved by it.
+    Saved,
+    /// Saved minus lost.
+    Net,
+    /// Round-trip time.
+    Rtt,
+    /// Time to first byte.
+    Ttfb,
+    /// Length of the handshake.
+    Handshake,
+    /// Handshakes with Fast Open.
+    Attempts,
+    /// Accepted of a hundred attempts.
+    Hit,
+    /// Attempts that did not work.
+    Failures,
+    /// SYN payload bytes.
+    Syn,
+    /// SYN or SYN-ACK retransmissions.
+    Retrans,
+}
+
+impl Metric {
+    /// Every metric with its name in the language.
+    pub const ALL: [(&'static str, Metric); 11] = [
+        ("lost", Metric::Lost),
+        ("saved", Metric::Saved),
+        ("net", Metric::Net),
+        ("rtt", Metric::Rtt),
+        ("ttfb", Metric::Ttfb),
+        ("handshake", Metric::Handshake),
+        ("attempts", Metric::Attempts),
+        ("hit", Metric::Hit),
+        ("failures", Metric::Failures),
+        ("syn", Metric::Syn),
+        ("retrans", Metric::Retrans),
+    ];
+
+    fn is_time(self) -> bool {
+        matches!(
+            self,
+            Metric::Lost | Metric::Saved | Metric::Net | Metric::Rtt | Metric::Ttfb | Metric::Handshake
+        )
+    }
+}
+
+/// A list of terms that must all hold. The empty one matches everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    terms: Vec<Term>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Term {
+    negated: bool,
+    /// One of them must hold.
+    any: Vec<Test>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Test {
+    Role(Role),
+    Family(u8),
+    Remote(Prefix),
+    Port { from: u16, to: u16 },
+    /// One bit per outcome code.
+    Outcomes(u32),
+    Pid(u32),
+    /// Lower case, part of the name.
+    Process(String),
+    Unit(String),
+    Cgroup(String),
+    Compare { metric: Metric, op: Op, value: f64 },
+    Word(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Equal,
+    NotEqual,
+}
+
+impl Filter {
+    /// Whether it lets everything through.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Adds `key:value,value` as a term, as if it had been written in the language.
+    pub fn require(&mut self, key: &str, values: &[String]) -> Result<(), String> {
+        if !values.is_empty() {
+            let any = values.iter().map(|value| parse::keyed(key, value)).collect::<Result<_, _>>()?;
+            self.terms.push(Term { negated: false, any });
+        }
+        Ok(())
+    }
+
+    /// Requires what both require.
+    pub fn and(&mut self, other: Filter) {
+        self.terms.extend(other.terms);
+    }
+
+    /// Whether the subject satisfies every term.
+    pub fn matches(&self, subject: &dyn Subject) -> bool {
+        self.terms.iter().all(|term| term.any.iter().any(|test| test.holds(subject)) != term.negated)
+    }
+}
+
+impl Test {
+    fn holds(&self, subject: &dyn Subject) -> bool {
+        match self {
+            Test::Role(role) => subject.role() == Some(*role),
+            Test::Family(family) => subject.family() == Some(*family),
+            Test::Remote(prefix) => subject.remote().is_some_and(|ip| prefix.contains(ip)),
+            Test::Port { from, to } => subject.port().is_some_and(|port| (*from..=*to).contains(&port)),
+            Test::Outcomes(mask) => outcomes_of(*mask).any(|outcome| subject.has_outcome(outcome)),
+            Test::Pid(pid) => subject.any_process(&mut |candidate, _| candidate == *pid),
+            Test::Process(part) => subject.any_process(&mut |_, comm| contains(comm, part)),
+            Test::Unit(part) => subject.cgroup().is_some_and(|name| {
+                [&name.unit, &name.container].into_iter().flatten().any(|name| contains(name, part))
+            }),
+            Test::Cgroup(part) => subject.cgroup().is_some_and(|name| contains(&name.path, part)),
+            Test::Compare { metric, op, value } => {
+                subject.metric(*metric).is_some_and(|actual| op.holds(actual, *value))
+            }
+            Test::Word(part) => word_matches(subject, part),
+        }
+    }
+}
+
+fn word_matches(subject: &dyn Subject, part: &str) -> bool {
+    subject.remote().is_some_and(|ip| ip.to_string().contains(part))
+        || subject.cgroup().is_some_and(|name| contains(&name.path, part))
+        || subject.any_process(&mut |_, comm| contains(comm, part))
+        || Outcome::ALL.into_iter().any(|outcome| outcome.name().contains(part) && subject.has_outcome(outcome))
+}
+
+/// `part` is lower case already.
+fn contains(text: &str, part: &str) -> bool {
+    text.to_lowercase().contains(part)
+}
+
+fn outcomes_of(mask: u32) -> impl Iterator<Item = Outcome> {
+    Outcome::ALL.into_iter().filter(move |outcome| mask & bit(*outcome) != 0)
+}
+
+fn bit(outcome: Outcome) -> u32 {
+    1 << outcome as u32
+}
+
+impl Op {
+    #[expect(clippy::float_cmp, reason = "both sides are whole numbers the user can see")]
+    fn holds(self, actual: f64, value: f64) -> bool {
+        match self {
+            Op::Less => actual < value,
+            Op::LessOrEqual => actual <= value,
+            Op::Greater => actual > value,
+            Op::GreaterOrEqual => actual >= value,
+            Op::Equal => actual == value,
+            Op::NotEqual => actual != value,
+        }
+    }
+}
+
+const _: () = assert!(Outcome::COUNT <= 32, "outcome sets are bits of a u32");
+
+#[cfg(test)]
+mod tests;

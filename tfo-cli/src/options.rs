@@ -1,0 +1,32 @@
+//! What a command asks of the kernel side: shared by `args`, which makes it, and `kernel`, which obeys it.
+
+use std::path::PathBuf;
+
+use tfo_common::limits;
+
+/// How to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// Only sockets of this cgroup and those below; `None` is the whole host.
+    pub cgroup: Option<PathBuf>,
+    /// Plain handshakes produce records too (`trace --all`).
+    pub emit_plain: bool,
+    /// Rows of the destination table.
+    pub destinations: u32,
+    /// Bits a server's remote IPv4 address is cut to in the destination table.
+    pub server_v4_prefix: u8,
+    /// Bits a server's remote IPv6 address is cut to in the destination table.
+    pub server_v6_prefix: u8,
+}
+
+impl Default for AttachOptions {
+    fn default() -> Self {
+        Self {
+            cgroup: None,
+            emit_plain: false,
+            destinations: limits::DESTS,
+            server_v4_prefix: limits::SERVER_V4_PREFIX,
+            server_v6_prefix: limits::SERVER_V6_PREFIX,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Counters: totals per role and outcome, losses by reason, bookkeeping, and the cross-check against the
+//! kernel's own `TCPFastOpen*` counters.
+
+use crate::outcome::{Outcome, Role};
+
+/// Entries of [`crate::maps::TOTALS`].
+pub const TOTALS: u32 = (Role::COUNT * Outcome::COUNT) as u32;
+
+/// Index of a role and outcome in [`crate::maps::TOTALS`].
+#[inline(always)]
+pub const fn total_index(role: Role, outcome: Outcome) -> u32 {
+    (role as usize * Outcome::COUNT + outcome as usize) as u32
+}
+
+/// Makes a counter enum, its table and its names from one list.
+macro_rules! counters {
+    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal, $word:literal, $text:literal;)+ }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$doc])* $variant = $code,)+ }
+
+        impl $name {
+            /// Number of entries.
+            pub const COUNT: usize = [$($code as u32),+].len();
+            /// Every entry, in the order of the codes.
+            pub const ALL: [$name; Self::COUNT] = [$($name::$variant),+];
+
+            /// The kebab-case word every output uses.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $word,)+ }
+            }
+
+            /// One sentence for a person.
+            pub const fn describe(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Everything the tool did not see or could not keep, by reason. The first [`Loss::KERNEL`] are counted
+    /// by the BPF programs in [`crate::maps::LOSSES`]; user space works out the others.
+    Loss {
+        /// `bpf_ringbuf_reserve` failed for a flow: it is counted in the totals, its record is lost.
+        RingFull = 0, "ring-full", "flow records lost because the event ring was full";
+        /// The same for the small record that carries the time to first byte.
+        FirstByte = 1, "first-byte", "times to first byte lost because the event ring was full";
+        /// A row of the destination table could not be inserted.
+        DestInsert = 2, "dest-insert", "handshakes missing in the destination table: no row could be inserted";
+        /// `bpf_sk_storage_get` failed: a connection was not followed at all.
+        Storage = 3, "storage", "connections not followed: the kernel had no memory for socket storage";
+        /// Facts of a SYN could not be kept until its handshake finished.
+        RequestInsert = 4, "request-insert", "server handshakes not classified: facts of the SYN could not be kept";
+        /// A handshake finished on a listener without our callback flag: its SYN was not seen.
+        Unprimed = 5, "unprimed-listener", "server handshakes whose SYN was not seen: the listener existed before the tool";
+        /// The kernel lacks fields needed to judge the listener.
+        ListenerUnknown = 6, "listener-unknown", "server handshakes not classified: this kernel hides the listener's TFO state";
+        /// No room for another network namespace in the cross-check table.
+        NetnsFull = 7, "netns-full", "handshakes missing in the cross-check: too many network namespaces";
+        /// The handshake's verdict was reached only when its socket was destroyed, because another program
+        /// cleared our callback flags: its times are unknown and it is not counted.
+        FlagsLost = 8, "flags-lost", "connections lost because another program cleared our callback flags";
+        /// User space: rows the LRU replaced.
+        DestEvicted = 9, "dest-evicted", "rows dropped from the destination table because it was full";
+        /// User space: facts of SYNs the LRU replaced (the handshake may never have finished).
+        RequestEvicted = 10, "request-evicted", "SYN facts dropped before their handshake finished (at most)";
+        /// User space: a record of a size or kind this version does not know.
+        BadRecord = 11, "bad-record", "ring records that could not be read";
+    }
+}
+
+impl Loss {
+    /// Number of losses the kernel side counts.
+    pub const KERNEL: usize = 9;
+}
+
+counters! {
+    /// Bookkeeping of the BPF programs, stored behind the losses in [`crate::maps::LOSSES`].
+    Stat {
+        /// Flow records put into the ring.
+        Events = 0, "events", "flow records put into the ring";
+        /// Rows inserted into the destination table.
+        DestInserted = 1, "dest-inserted", "rows inserted into the destination table";
+        /// SYN facts stored.
+        RequestStored = 2, "request-stored", "SYN facts stored";
+        /// SYN facts taken out again by their finished handshake.
+        RequestTaken = 3, "request-taken", "SYN facts used";
+        /// First-byte records put into the ring.
+        FirstBytes = 4, "first-bytes", "first-byte records put into the ring";
+        /// Listeners that got our callback flag from TCP_LISTEN_CB.
+        ListenersSeen = 5, "listeners-seen", "listeners that started while the tool ran";
+    }
+}
+
+/// Entries of [`crate::maps::LOSSES`]: the kernel's losses, then the statistics.
+pub const LOSS_ENTRIES: u32 = (Loss::KERNEL + Stat::COUNT) as u32;
+
+/// Index of a statistic in [`crate::maps::LOSSES`].
+#[inline(always)]
+pub const fn stat_index(stat: Stat) -> u32 {
+    Loss::KERNEL as u32 + stat as u32
+}
+
+counters! {
+    /// What the kernel's own counters should show, from what the BPF programs saw (KERNEL-FACTS section 3).
+    CrossCheck {
+        /// Client: all SYN data acked (`tcp_rcv_fastopen_synack`).
+        Active = 0, "TCPFastOpenActive", "client connections whose SYN data was all acked";
+        /// Client: established with unacked SYN data.
+        ActiveFail = 1, "TCPFastOpenActiveFail", "client connections established with unacked SYN data";
+        /// Any TFO socket: third consecutive timeout, or expiry before it
+        /// (`tcp_fastopen_active_detect_blackhole`); the kernel adds it to the same counter.
+        ActiveFailTimeout = 2, "TCPFastOpenActiveFail", "TFO sockets at their third consecutive timeout";
+        /// Server: child created from the SYN.
+        Passive = 3, "TCPFastOpenPassive", "children created from the SYN";
+        /// Server: cookie present, not valid.
+        PassiveFail = 4, "TCPFastOpenPassiveFail", "SYNs with a cookie that did not match";
+        /// Server: queue full.
+        ListenOverflow = 5, "TCPFastOpenListenOverflow", "SYNs that found the TFO queue full";
+        /// Server: empty option received, TFO enabled or not.
+        CookieReqd = 6, "TCPFastOpenCookieReqd", "SYNs that asked for a cookie";
+    }
+}
+
+/// Cross-check counters of one network namespace: the value of [`crate::maps::NETNS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NetnsCounters {
+    /// Counts, indexed by [`CrossCheck`].
+    pub counts: [u64; CrossCheck::COUNT],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_do_not_collide() {
+        let mut seen = [false; TOTALS as usize];
+        for role in Role::ALL {
+            for outcome in Outcome::ALL {
+                let slot = &mut seen[total_index(role, outcome) as usize];
+                assert!(!*slot);
+                *slot = true;
+            }
+        }
+        assert!(seen.iter().all(|slot| *slot));
+    }
+
+    #[test]
+    fn kernel_losses_come_first() {
+        for (index, loss) in Loss::ALL.into_iter().enumerate() {
+            assert_eq!(loss as usize, index);
+        }
+        assert_eq!(Loss::DestEvicted as usize, Loss::KERNEL);
+        assert_eq!(stat_index(Stat::Events), Loss::KERNEL as u32);
+    }
+}

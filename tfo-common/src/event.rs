@@ -1,0 +1,147 @@
+//! Records of the event ring. Every record starts with its [`EventKind`] in the first byte.
+
+use crate::limits::COMM_LEN;
+
+/// Kind of a ring record: its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EventKind {
+    /// [`FlowEvent`].
+    Flow = 1,
+    /// [`FirstByteEvent`].
+    FirstByte = 2,
+}
+
+/// One finished handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowEvent {
+    /// [`EventKind::Flow`].
+    pub kind: u8,
+    /// [`crate::Role`] code.
+    pub role: u8,
+    /// [`crate::Outcome`] code.
+    pub outcome: u8,
+    /// 4 or 6: the family on the wire.
+    pub family: u8,
+    /// [`crate::TfoOption`] code of the first SYN.
+    pub option: u8,
+    /// 34, 254, or 0 for no option.
+    pub option_kind: u8,
+    /// Bits of [`event_flags`].
+    pub flags: u8,
+    /// Policy action that withheld the SYN data: 0 none, else [`PolicyAction`].
+    pub policy: u8,
+    /// Socket cookie: unique per connection while the host runs; the same in [`FirstByteEvent`].
+    pub id: u64,
+    /// `CLOCK_MONOTONIC` ns of the first SYN (client: when it was built; server: when it was answered).
+    pub start_ns: u64,
+    /// `CLOCK_MONOTONIC` ns of the verdict.
+    pub end_ns: u64,
+    /// cgroup v2 id; 0 where unknown.
+    pub cgroup_id: u64,
+    /// Local address, network order; IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// Remote address, network order; IPv4 in the first four bytes.
+    pub remote: [u8; 16],
+    /// Host order.
+    pub local_port: u16,
+    /// Host order.
+    pub remote_port: u16,
+    /// Network namespace inode; 0 where unknown.
+    pub netns: u32,
+    /// Process id (tgid, initial PID namespace) of the client; 0 for a server or where unknown.
+    pub tgid: u32,
+    /// Payload bytes of the SYN that left (client) or came (server).
+    pub syn_data_len: u32,
+    /// How many of them were acked (client) or accepted (server).
+    pub syn_data_acked: u32,
+    /// SYN (client) or SYN-ACK (server) retransmissions.
+    pub syn_retrans: u32,
+    /// First SYN to the end of the handshake, us; [`crate::time::UNSEEN_US`] when it never completed.
+    pub handshake_us: u32,
+    /// SYN that was answered to its answer, us; [`crate::time::UNSEEN_US`] where unknown.
+    pub rtt_us: u32,
+    /// First SYN to the first payload byte of the server's answer, us, if it came before the verdict;
+    /// else [`crate::time::UNSEEN_US`], and a [`FirstByteEvent`] follows.
+    pub ttfb_us: u32,
+    /// One RTT for `accepted`, else 0, us.
+    pub saved_us: u32,
+    /// First SYN to the SYN that was answered, us, for `syn-timeout` and `accepted-late`; else 0.
+    pub lost_us: u32,
+    /// Bytes the application offered with the connect (`fastopen_req->size`), before the MSS cut it.
+    pub offered: u32,
+    /// Name of the client's process, zero-padded; empty for a server.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Bits of [`FlowEvent::flags`].
+pub mod event_flags {
+    /// The application asked for TFO.
+    pub const REQUESTED: u8 = 1;
+    /// The SYN-ACK carried a cookie (client).
+    pub const COOKIE_RECEIVED: u8 = 2;
+    /// The handshake ended with a RST.
+    pub const RESET: u8 = 4;
+    /// The connection was never established.
+    pub const NOT_ESTABLISHED: u8 = 8;
+}
+
+/// Action of a tfo-cli policy (DESIGN.md section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PolicyAction {
+    /// No SYN carries data.
+    NoData = 1,
+    /// Nor a TFO option.
+    Strip = 2,
+    /// Counts what it would deny.
+    Observe = 3,
+}
+
+impl PolicyAction {
+    /// The action with this code, if there is one.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::NoData),
+            2 => Some(Self::Strip),
+            3 => Some(Self::Observe),
+            _ => None,
+        }
+    }
+
+    /// The word every output uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoData => "no-data",
+            Self::Strip => "strip",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// Time to first byte of a flow whose [`FlowEvent`] was sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FirstByteEvent {
+    /// [`EventKind::FirstByte`].
+    pub kind: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+    /// First SYN to the first payload byte of the server's answer, us.
+    pub ttfb_us: u32,
+    /// Socket cookie, as in [`FlowEvent::id`].
+    pub id: u64,
+}
+
+const _: () = assert!(size_of::<FlowEvent>() == 136);
+const _: () = assert!(size_of::<FirstByteEvent>() == 16);
+
+/// A record as it lies in the ring, checked for kind and size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A finished handshake.
+    Flow(FlowEvent),
+    /// Its first byte.
+    FirstByte(FirstByteEvent),
+}

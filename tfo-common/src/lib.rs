@@ -1,0 +1,25 @@
+//! The contract between the kernel side (`tfo-ebpf`) and user space (`tfo-cli`), and the one classifier
+//! both use.
+//!
+//! Everything here is plain data with a fixed layout: no `std`, no dependency, no pointer, no `bool` or
+//! enum in a shared structure (codes are integers, padding is explicit, sizes are asserted). Byte order is
+//! the host's unless a field says otherwise; addresses are always in network order.
+#![no_std]
+
+pub mod classify;
+pub mod counters;
+pub mod dest;
+pub mod event;
+pub mod flags;
+pub mod layout;
+pub mod limits;
+pub mod listener;
+pub mod maps;
+pub mod outcome;
+pub mod time;
+
+pub use classify::{End, Handshake, TfoOption, classify};
+pub use counters::{CrossCheck, Loss};
+pub use dest::{DestKey, DestStats};
+pub use event::{EventKind, FirstByteEvent, FlowEvent};
+pub use outcome::{Outcome, Role};

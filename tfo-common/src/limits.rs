@@ -1,0 +1,22 @@
+//! Sizes and bounds shared by kernel and user space.
+
+/// Bytes of the event ring: a power of two times the page size. At 144 B a record (header included) it holds about 29,000.
+pub const RING_BYTES: u32 = 4 * 1024 * 1024;
+/// Ring fill, in bytes, above which the kernel wakes the reader instead of waiting for its timer.
+pub const RING_WAKE_BYTES: u64 = RING_BYTES as u64 / 4;
+/// Rows of the per-destination table.
+pub const DESTS: u32 = 16_384;
+/// Server facts of handshakes in flight (request sockets that carried TFO).
+pub const REQUESTS: u32 = 16_384;
+/// Network namespaces with cross-check counters of their own.
+pub const NETNS: u32 = 1_024;
+/// Length of `comm`, the terminating zero included (`TASK_COMM_LEN`, include/linux/sched.h).
+pub const COMM_LEN: usize = 16;
+/// Prefix length a server's remote IPv4 address is cut to in the destination table.
+pub const SERVER_V4_PREFIX: u8 = 24;
+/// Prefix length a server's remote IPv6 address is cut to in the destination table.
+pub const SERVER_V6_PREFIX: u8 = 48;
+/// log2 buckets of a latency histogram: bucket `i` holds values below `2^i` us, the last one all above.
+pub const BUCKETS: usize = 24;
+/// Smallest destination table a user may ask for (`--destinations`).
+pub const MIN_DESTS: u32 = 64;

@@ -1,0 +1,110 @@
+//! Counting: totals, losses, cross-check, destination table.
+
+use core::arch::asm;
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use tfo_common::{
+    CrossCheck, DestKey, DestStats, Loss, Outcome, Role,
+    counters::{NetnsCounters, Stat, stat_index, total_index},
+    dest::cut_prefix,
+};
+
+use crate::{
+    kern,
+    maps::{TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, global},
+    ops::Ops,
+};
+
+/// Adds to a counter that several CPUs share.
+///
+/// Assembly, because the target has no compare-and-swap and `core` therefore hides every atomic
+/// read-modify-write; the plain atomic add (`BPF_XADD`) has been there since 3.18.
+#[inline(always)]
+pub fn add(counter: *mut u64, by: u64) {
+    // SAFETY: points into a live map value, aligned to 8.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by, options(nostack)) };
+}
+
+/// Adds one to a shared 32-bit counter.
+#[inline(always)]
+pub fn add_one32(counter: *mut u32) {
+    // SAFETY: points into a live map value, aligned to 4.
+    unsafe { asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
+}
+
+/// Counts a finished handshake.
+#[inline(always)]
+pub fn total(role: Role, outcome: Outcome) {
+    if let Some(slot) = TFO_TOTALS.get_ptr_mut(total_index(role, outcome)) {
+        // SAFETY: this CPU's own slot; a sock_ops program runs with bottom halves off.
+        unsafe { *slot += 1 };
+    }
+}
+
+/// Counts something that was not seen or not kept.
+#[inline(always)]
+pub fn lost(loss: Loss) {
+    if let Some(slot) = TFO_LOSSES.get_ptr_mut(loss as u32) {
+        add(slot, 1);
+    }
+}
+
+/// Counts bookkeeping.
+#[inline(always)]
+pub fn stat(stat: Stat) {
+    if let Some(slot) = TFO_LOSSES.get_ptr_mut(stat_index(stat)) {
+        add(slot, 1);
+    }
+}
+
+/// Counts for the comparison with the kernel's own counters. `sk` is any socket address.
+#[inline(always)]
+pub fn cross_check(sk: u64, what: CrossCheck) {
+    let netns = kern::netns_inode(sk);
+    if netns == 0 {
+        return;
+    }
+    if TFO_NETNS.get_ptr_mut(netns).is_none() {
+        let zero = NetnsCounters { counts: [0; CrossCheck::COUNT] };
+        // Loses to another CPU that inserts at the same time: then the row is there as well.
+        let _ = TFO_NETNS.insert(netns, zero, u64::from(BPF_NOEXIST));
+    }
+    match TFO_NETNS.get_ptr_mut(netns) {
+        // SAFETY: points to a map value; the index is a constant below COUNT.
+        Some(row) => add(unsafe { &raw mut (*row).counts[what as usize] }, 1),
+        None => lost(Loss::NetnsFull),
+    }
+}
+
+/// The destination a connection belongs to.
+#[inline(always)]
+pub fn dest_key(ops: &Ops, role: Role, cgroup_id: u64) -> DestKey {
+    let family = ops.family();
+    let mut remote = ops.remote(family).bytes();
+    let port = match role {
+        Role::Client => ops.remote_port(),
+        Role::Server => {
+            let bits =
+                if family == 4 { global!(TFO_CONFIG, server_v4_prefix) } else { global!(TFO_CONFIG, server_v6_prefix) };
+            cut_prefix(&mut remote, family, bits);
+            ops.local_port()
+        }
+    };
+    DestKey { cgroup_id, remote, port, role: role as u8, family, pad: 0 }
+}
+
+/// The row of a destination, inserted if new; `None` is counted.
+#[inline(always)]
+pub fn dest_row(key: &DestKey) -> Option<*mut DestStats> {
+    if let Some(row) = TFO_DESTS.get_ptr_mut(key) {
+        return Some(row);
+    }
+    if TFO_DESTS.insert(key, &ZERO_DEST, u64::from(BPF_NOEXIST)).is_ok() {
+        stat(Stat::DestInserted);
+    }
+    let row = TFO_DESTS.get_ptr_mut(key);
+    if row.is_none() {
+        lost(Loss::DestInsert);
+    }
+    row
+}

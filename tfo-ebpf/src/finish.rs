@@ -1,0 +1,219 @@
+//! The end of a handshake: classify, count, emit. The only place that does any of the three.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::generated::bpf_ringbuf_query,
+};
+use tfo_common::{
+    DestStats, EventKind, FirstByteEvent, FlowEvent, Handshake, Loss, Outcome, Role, classify,
+    classify::End,
+    counters::Stat,
+    event::event_flags,
+    time::{UNSEEN_US, bucket, us_between},
+};
+
+use crate::{
+    account,
+    flow::{Flow, bit, stage},
+    kern,
+    maps::{TFO_EVENTS, global},
+    ops::Ops,
+};
+
+/// Times of one handshake, us; [`UNSEEN_US`] where unknown.
+pub struct Times {
+    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
+    pub now: u64,
+    /// First SYN to the end.
+    pub handshake_us: u32,
+    /// The answered SYN to its answer.
+    pub rtt_us: u32,
+}
+
+/// Counts a finished handshake and emits its record. Afterwards the flow waits for the first byte.
+#[inline(always)]
+pub fn finish(ops: &Ops, sk: u64, flow: &mut Flow, facts: &Handshake, times: &Times) -> Outcome {
+    let outcome = classify(facts);
+    flow.stage = stage::FIRST_BYTE;
+    flow.cgroup_id = kern::cgroup_id(sk);
+    account::total(facts.role, outcome);
+
+    let saved_us = if matches!(outcome, Outcome::Accepted) { seen(times.rtt_us) } else { 0 };
+    let lost_us = match outcome {
+        Outcome::SynTimeout | Outcome::AcceptedLate => us_between(flow.start_ns, flow.syn_ns),
+        _ => 0,
+    };
+    let key = account::dest_key(ops, facts.role, flow.cgroup_id);
+    if let Some(row) = account::dest_row(&key) {
+        add_to_row(row, outcome, facts, times, saved_us, lost_us);
+    }
+    if !outcome.is_plain() || global!(TFO_CONFIG, emit_plain) == 1 {
+        flow.bits |= bit::EMITTED;
+        emit(ops, sk, flow, facts, outcome, times, saved_us, lost_us);
+    }
+    outcome
+}
+
+/// 0 for "unseen".
+#[inline(always)]
+fn seen(us: u32) -> u32 {
+    if us == UNSEEN_US { 0 } else { us }
+}
+
+/// Adds one handshake to its destination.
+#[inline(always)]
+fn add_to_row(row: *mut DestStats, outcome: Outcome, facts: &Handshake, times: &Times, saved_us: u32, lost_us: u32) {
+    // SAFETY: `row` points to a map value; every index is bounded by its type or by `bucket`.
+    unsafe {
+        account::add(&raw mut (*row).outcomes[outcome as usize], 1);
+        (*row).last_ns = times.now;
+        if times.rtt_us != UNSEEN_US {
+            account::add(&raw mut (*row).rtt_sum_us, u64::from(times.rtt_us));
+            account::add(&raw mut (*row).rtt_count, 1);
+        }
+        if outcome.is_plain() {
+            if facts.syn_retrans > 0 {
+                account::add(&raw mut (*row).plain_retrans, 1);
+            }
+            if times.handshake_us != UNSEEN_US {
+                account::add_one32(&raw mut (*row).handshake_plain[bucket(times.handshake_us)]);
+            }
+            return;
+        }
+        if times.handshake_us != UNSEEN_US {
+            account::add_one32(&raw mut (*row).handshake_tfo[bucket(times.handshake_us)]);
+        }
+        if facts.syn_data_len > 0 {
+            account::add(&raw mut (*row).syn_bytes, u64::from(facts.syn_data_len));
+            account::add(&raw mut (*row).syn_bytes_acked, u64::from(facts.syn_data_acked));
+        }
+        if saved_us > 0 {
+            account::add(&raw mut (*row).saved_us, u64::from(saved_us));
+        }
+        if lost_us > 0 {
+            account::add(&raw mut (*row).lost_us, u64::from(lost_us));
+        }
+        if facts.cookie_received {
+            account::add(&raw mut (*row).cookies, 1);
+        }
+    }
+}
+
+/// Writes the flow's record into the ring.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined: each is a register of the one caller")]
+fn emit(
+    ops: &Ops,
+    sk: u64,
+    flow: &Flow,
+    facts: &Handshake,
+    outcome: Outcome,
+    times: &Times,
+    saved_us: u32,
+    lost_us: u32,
+) {
+    let Some(mut entry) = TFO_EVENTS.reserve(0) else {
+        account::lost(Loss::RingFull);
+        return;
+    };
+    let family = ops.family();
+    let mut flags = 0;
+    if facts.requested {
+        flags |= event_flags::REQUESTED;
+    }
+    if facts.cookie_received {
+        flags |= event_flags::COOKIE_RECEIVED;
+    }
+    match facts.end {
+        End::Established => {}
+        End::Reset => flags |= event_flags::RESET | event_flags::NOT_ESTABLISHED,
+        End::Failed => flags |= event_flags::NOT_ESTABLISHED,
+    }
+    entry.write(FlowEvent {
+        kind: EventKind::Flow as u8,
+        role: facts.role as u8,
+        outcome: outcome as u8,
+        family,
+        option: facts.option as u8,
+        option_kind: flow.option_kind,
+        flags,
+        policy: 0,
+        id: ops.cookie(),
+        start_ns: flow.start_ns,
+        end_ns: times.now,
+        cgroup_id: flow.cgroup_id,
+        local: ops.local(family).bytes(),
+        remote: ops.remote(family).bytes(),
+        local_port: ops.local_port(),
+        remote_port: ops.remote_port(),
+        netns: kern::netns_inode(sk),
+        tgid: flow.tgid,
+        syn_data_len: facts.syn_data_len,
+        syn_data_acked: facts.syn_data_acked,
+        syn_retrans: facts.syn_retrans,
+        handshake_us: times.handshake_us,
+        rtt_us: times.rtt_us,
+        ttfb_us: flow.ttfb_us,
+        saved_us,
+        lost_us,
+        offered: flow.offered,
+        comm: flow.comm,
+    });
+    entry.submit(wakeup());
+    account::stat(Stat::Events);
+}
+
+/// The first payload byte of the server's answer: for the destination's distribution, and as a record of
+/// its own when the flow's record has left already.
+#[inline(always)]
+pub fn first_byte(ops: &Ops, flow: &mut Flow, role: Role, now: u64) {
+    let ttfb_us = us_between(flow.start_ns, now);
+    flow.ttfb_us = ttfb_us;
+    if flow.stage != stage::FIRST_BYTE {
+        return;
+    }
+    flow.stage = stage::DONE;
+    count_first_byte(ops, flow, role);
+    if !flow.has(bit::EMITTED) {
+        return;
+    }
+    let Some(mut entry) = TFO_EVENTS.reserve_untyped::<FirstByteEvent>(0) else {
+        account::lost(Loss::FirstByte);
+        return;
+    };
+    entry.write(FirstByteEvent { kind: EventKind::FirstByte as u8, pad: [0; 3], ttfb_us, id: ops.cookie() });
+    entry.submit(wakeup());
+    account::stat(Stat::FirstBytes);
+}
+
+/// Adds the time to first byte to the destination's distribution.
+#[inline(always)]
+pub fn count_first_byte(ops: &Ops, flow: &Flow, role: Role) {
+    let key = account::dest_key(ops, role, flow.cgroup_id);
+    if let Some(row) = account::dest_row(&key) {
+        let tfo = flow.has(bit::REQUESTED);
+        let slot = bucket(flow.ttfb_us);
+        // SAFETY: `row` points to a map value and `bucket` is below BUCKETS.
+        unsafe {
+            if tfo {
+                account::add_one32(&raw mut (*row).ttfb_tfo[slot]);
+            } else {
+                account::add_one32(&raw mut (*row).ttfb_plain[slot]);
+            }
+        }
+    }
+}
+
+/// Ring flags: the reader polls by timer and is woken only when the ring fills up.
+#[inline(always)]
+fn wakeup() -> u64 {
+    // SAFETY: `TFO_EVENTS` is a ring buffer of this object.
+    let fill = unsafe {
+        bpf_ringbuf_query((&raw const TFO_EVENTS).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA))
+    };
+    if fill >= u64::from(global!(TFO_CONFIG, wake_bytes)) {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}

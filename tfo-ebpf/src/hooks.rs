@@ -1,0 +1,7 @@
+//! One file per family of hooks. Each hook is thin: it fills facts and hands them on.
+
+pub mod client;
+pub mod listeners;
+pub mod server;
+pub mod sock_ops;
+pub mod trace;

@@ -1,0 +1,330 @@
+//! Server side: from listen() to the first byte of the answer.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
+    },
+    helpers::generated::bpf_ktime_get_ns,
+};
+use tfo_common::{
+    CrossCheck, Handshake, Loss, Role, TfoOption,
+    classify::Listener,
+    counters::Stat,
+    flags::Control,
+    time::{UNSEEN_US, us_between},
+};
+
+use super::client::{add_flags, swap_flags};
+use crate::{
+    account,
+    finish::{self, Times, finish},
+    flow::{self, Flow, LISTENER_UNKNOWN, Request, bit, stage},
+    kern,
+    maps::{TFO_CONTROL, TFO_REQUESTS, global},
+    ops::{FoundOption, Ops, tcp_flag},
+};
+
+/// TCP states (include/net/tcp_states.h).
+const SYN_RECV: u32 = 3;
+const FIN_WAIT1: u32 = 4;
+/// args[0] of HDR_OPT_LEN for a SYN-ACK under SYN cookies (`BPF_WRITE_HDR_TCP_SYNACK_COOKIE`).
+const SYNACK_COOKIE: u32 = 2;
+/// `TFO_SERVER_ENABLE` (include/net/tcp.h).
+const SYSCTL_SERVER: u64 = 0x2;
+/// Segments sent without payload before we stop waiting for the first byte.
+const MAX_WAITS: u16 = 64;
+
+/// listen(): from now on SYN-ACKs of this socket come by, and its children inherit the flag.
+#[inline(always)]
+pub fn listen(ops: &Ops) {
+    let before = ops.flags();
+    account::stat(Stat::ListenersSeen);
+    if before & WRITE != 0 {
+        return;
+    }
+    ops.set_flags(before | WRITE);
+    if let Some(mark) = flow::mark(ops.sk()) {
+        mark.added = WRITE;
+    }
+}
+
+/// `tcp_synack_options`: a SYN is being answered. Plain SYNs leave after two option look-ups; for the
+/// others the facts are kept until the handshake finishes, because only here the SYN and the state of the
+/// listener are at hand.
+#[inline(always)]
+pub fn syn_answered(ops: &Ops) {
+    if ops.tcp_flags() & tcp_flag::SYN == 0 {
+        return;
+    }
+    // None: a retransmitted SYN-ACK, the facts are kept already.
+    let Some(found) = ops.tfo_option_of_syn() else { return };
+    let syn_len = syn_payload(ops);
+    if matches!(found.option, TfoOption::None) && syn_len == 0 {
+        return;
+    }
+    let Some(request) = kern::sock_of(&ops.ctx) else { return };
+    // The SYN-ACK of a child made from the SYN: `established` has seen it.
+    if kern::uint(request, global!(TFO_LAYOUT, treq_tfo_listener)).unwrap_or(0) != 0 {
+        return;
+    }
+    let syncookie = ops.arg::<0>() == SYNACK_COOKIE;
+    let listener = listener_state(request);
+    if !syncookie {
+        count_syn(request, &found, listener);
+    }
+    // SAFETY: no arguments.
+    let start_ns = unsafe { bpf_ktime_get_ns() };
+    let facts = Request {
+        start_ns,
+        syn_len,
+        option: found.option as u8,
+        option_kind: found.kind,
+        listener,
+        syncookie: u8::from(syncookie),
+    };
+    // The child of a SYN cookie gets a socket cookie of its own.
+    let key = if syncookie { ops.tuple() } else { ops.cookie() };
+    if TFO_REQUESTS.insert(key, facts, 0).is_err() {
+        account::lost(Loss::RequestInsert);
+        return;
+    }
+    account::stat(Stat::RequestStored);
+    if syncookie {
+        if let Some(seen) = TFO_CONTROL.get_ptr_mut(Control::SyncookieSeen as u32) {
+            // SAFETY: points to a map value; every writer writes 1.
+            unsafe { *seen = 1 };
+        }
+    }
+}
+
+/// Payload of the SYN: the sequence numbers it covers, less one for the SYN itself.
+#[inline(always)]
+fn syn_payload(ops: &Ops) -> u32 {
+    let block = global!(TFO_LAYOUT, skb_cb);
+    if !block.is_present() {
+        return 0;
+    }
+    let Some(skb) = kern::context_pointer(&ops.ctx, global!(TFO_LAYOUT, kern_syn_skb)) else { return 0 };
+    let block = skb + u64::from(block.byte);
+    let Some(first) = kern::uint(block, global!(TFO_LAYOUT, cb_seq)) else { return 0 };
+    let Some(end) = kern::uint(block, global!(TFO_LAYOUT, cb_end_seq)) else { return 0 };
+    (end as u32).wrapping_sub(first as u32).saturating_sub(1)
+}
+
+/// What the listener behind a request could do for TFO: the checks of `tcp_try_fastopen`.
+#[inline(always)]
+fn listener_state(request: u64) -> u8 {
+    let Some(listener) = kern::pointer(request, global!(TFO_LAYOUT, skc_listener)) else { return LISTENER_UNKNOWN };
+    let Some(max) = kern::uint(listener, global!(TFO_LAYOUT, tfo_max_qlen)) else { return LISTENER_UNKNOWN };
+    let Some(length) = kern::uint(listener, global!(TFO_LAYOUT, tfo_qlen)) else { return LISTENER_UNKNOWN };
+    let Some(sysctl) =
+        kern::net_of(request).and_then(|net| kern::uint(net, global!(TFO_LAYOUT, net_tcp_fastopen)))
+    else {
+        return LISTENER_UNKNOWN;
+    };
+    if max == 0 || sysctl & SYSCTL_SERVER == 0 {
+        Listener::Off as u8
+    } else if length >= max {
+        Listener::QueueFull as u8
+    } else {
+        Listener::Ready as u8
+    }
+}
+
+/// Counts what the kernel counted for this SYN in `tcp_try_fastopen`.
+#[inline(always)]
+fn count_syn(request: u64, found: &FoundOption, listener: u8) {
+    if matches!(found.option, TfoOption::Request) {
+        account::cross_check(request, CrossCheck::CookieReqd);
+    }
+    if listener == Listener::QueueFull as u8 {
+        account::cross_check(request, CrossCheck::ListenOverflow);
+    } else if listener == Listener::Ready as u8 && matches!(found.option, TfoOption::Cookie) {
+        account::cross_check(request, CrossCheck::PassiveFail);
+    }
+}
+
+/// `tcp_init_transfer` of a passive connection: at the SYN for a child created from it
+/// (`tcp_fastopen_create_child`), at the final ACK for any other.
+#[inline(always)]
+pub fn established(ops: &Ops) {
+    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let Some(flow) = flow::create(ops.sk()) else {
+        account::lost(Loss::Storage);
+        return;
+    };
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    flow.role = Role::Server as u8;
+    flow.stage = stage::HANDSHAKE;
+    flow.ttfb_us = UNSEEN_US;
+    if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
+        return child_from_syn(ops, sk, flow, now);
+    }
+    if ops.flags() & WRITE == 0 {
+        // Inherited from the listener, so the listener did not have it: nobody saw the SYN.
+        flow.stage = stage::DONE;
+        account::lost(Loss::Unprimed);
+        return;
+    }
+    adopt_inherited(flow);
+    let Some(facts) = handshake_facts(ops, flow) else {
+        flow.stage = stage::DONE;
+        account::lost(Loss::ListenerUnknown);
+        swap_flags(ops, flow, WRITE, 0);
+        return;
+    };
+    let srtt = ops.srtt_us();
+    let handshake_us = match (flow.start_ns, srtt) {
+        (0, 0) => UNSEEN_US,
+        (0, srtt) => srtt,
+        (start, _) => us_between(start, now),
+    };
+    if flow.start_ns == 0 {
+        flow.start_ns = now - u64::from(srtt) * 1_000;
+    }
+    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
+    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+}
+
+/// The child inherited the callback flag from its listener. Take it for ours, to be taken back, unless a
+/// `sock_ops` program of somebody else is loaded who may want it.
+#[inline(always)]
+fn adopt_inherited(flow: &mut Flow) {
+    if control(Control::ForeignSockOps) == 0 {
+        flow.added |= WRITE as u8;
+    }
+}
+
+#[inline(always)]
+fn control(which: Control) -> u32 {
+    TFO_CONTROL.get(which as u32).copied().unwrap_or(0)
+}
+
+/// A child whose handshake has just begun. Its verdict (accepted) is certain; its record waits for the
+/// final ACK, which gives the RTT.
+#[inline(always)]
+fn child_from_syn(ops: &Ops, sk: u64, flow: &mut Flow, now: u64) {
+    flow.start_ns = now;
+    flow.bits = bit::FROM_SYN | bit::REQUESTED;
+    flow.syn_len = ops.payload();
+    if let Some(found) = ops.tfo_option() {
+        flow.option = found.option as u8;
+        flow.option_kind = found.kind;
+    }
+    account::cross_check(sk, CrossCheck::Passive);
+    if ops.flags() & WRITE != 0 {
+        adopt_inherited(flow);
+    }
+    add_flags(ops, flow, STATE | RTO | WRITE);
+}
+
+/// Facts of a handshake that finished with the final ACK; `None` where the listener's state is unknown.
+#[inline(always)]
+fn handshake_facts(ops: &Ops, flow: &mut Flow) -> Option<Handshake> {
+    let mut facts = Handshake::plain(Role::Server);
+    facts.syn_retrans = ops.total_retrans();
+    let Some(request) = take_request(ops) else { return Some(facts) };
+    flow.bits = bit::REQUESTED;
+    flow.start_ns = request.start_ns;
+    flow.option_kind = request.option_kind;
+    flow.syn_len = request.syn_len;
+    facts.option = TfoOption::from_code(request.option).unwrap_or(TfoOption::None);
+    facts.syn_data_len = request.syn_len;
+    facts.syncookie = request.syncookie != 0;
+    facts.listener = match request.listener {
+        0 => Listener::Ready,
+        1 => Listener::QueueFull,
+        2 => Listener::Off,
+        _ if facts.syncookie || matches!(facts.option, TfoOption::None) => Listener::Off,
+        _ => return None,
+    };
+    Some(facts)
+}
+
+/// Takes the facts of this connection's SYN out of the table.
+#[inline(always)]
+fn take_request(ops: &Ops) -> Option<Request> {
+    let cookie = ops.cookie();
+    if let Some(found) = take(cookie) {
+        return Some(found);
+    }
+    if control(Control::SyncookieSeen) == 0 {
+        return None;
+    }
+    take(ops.tuple())
+}
+
+#[inline(always)]
+fn take(key: u64) -> Option<Request> {
+    // SAFETY: the value is copied out at once; nobody updates an entry in place.
+    let found = unsafe { TFO_REQUESTS.get(key) }.copied()?;
+    let _ = TFO_REQUESTS.remove(key);
+    account::stat(Stat::RequestTaken);
+    Some(found)
+}
+
+/// The state of a child created from the SYN changes: its handshake ends. Where the application closes
+/// before the final ACK the states are SYN_RECV -> FIN_WAIT1 -> ..., and the RTT comes a little later.
+#[inline(always)]
+pub fn state(ops: &Ops, flow: &mut Flow) {
+    if flow.stage != stage::HANDSHAKE || !flow.has(bit::FROM_SYN) {
+        return;
+    }
+    let (from, to) = (ops.arg::<0>(), ops.arg::<1>());
+    if from == SYN_RECV && to == FIN_WAIT1 {
+        return;
+    }
+    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let facts = Handshake {
+        requested: true,
+        child_from_syn: true,
+        option: TfoOption::from_code(flow.option).unwrap_or(TfoOption::None),
+        syn_data_len: flow.syn_len,
+        syn_data_acked: flow.syn_len,
+        syn_retrans: u32::from(flow.synack_retrans),
+        ..Handshake::plain(Role::Server)
+    };
+    let handshake_us = match (from, to, ops.srtt_us()) {
+        (SYN_RECV, ESTABLISHED, _) => us_between(flow.start_ns, now),
+        (_, _, 0) => UNSEEN_US,
+        (_, _, srtt) => srtt,
+    };
+    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
+    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    if flow.ttfb_us == UNSEEN_US {
+        swap_flags(ops, flow, STATE, 0);
+    } else {
+        flow.stage = stage::DONE;
+        finish::count_first_byte(ops, flow, Role::Server);
+        swap_flags(ops, flow, STATE | WRITE, 0);
+    }
+}
+
+/// `TCP_ESTABLISHED` (include/net/tcp_states.h).
+const ESTABLISHED: u32 = 1;
+
+/// A segment of a child is being built: with payload it is the first byte of the answer.
+#[inline(always)]
+pub fn sending(ops: &Ops) {
+    let Some(flow) = flow::of(ops.sk()) else { return };
+    if flow.role != Role::Server as u8 || flow.stage == stage::DONE || flow.ttfb_us != UNSEEN_US {
+        return;
+    }
+    if ops.skb_len() > 0 {
+        // SAFETY: no arguments.
+        finish::first_byte(ops, flow, Role::Server, unsafe { bpf_ktime_get_ns() });
+        swap_flags(ops, flow, WRITE, 0);
+        return;
+    }
+    flow.waits += 1;
+    if flow.waits >= MAX_WAITS {
+        if flow.stage == stage::FIRST_BYTE {
+            flow.stage = stage::DONE;
+        }
+        swap_flags(ops, flow, WRITE, 0);
+    }
+}

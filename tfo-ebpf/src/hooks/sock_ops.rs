@@ -1,0 +1,68 @@
+//! The `sock_ops` program: which callback goes where.
+//!
+//! `int __cgroup_bpf_run_filter_sock_ops(struct sock *, struct bpf_sock_ops_kern *, enum cgroup_bpf_attach_type)`
+//! (kernel/bpf/cgroup.c). It is called a dozen times per connection, so everything that is not ours leaves
+//! at once.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
+    },
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+
+use super::{client, server};
+use crate::{
+    flow,
+    ops::{Ops, tcp_flag},
+};
+
+/// Entry. The return value is 1 whatever happens: 0 would turn into -EPERM for every program on the cgroup
+/// (`bpf_prog_run_array_cg`).
+#[sock_ops]
+pub fn tfo_sock_ops(ctx: SockOpsContext) -> u32 {
+    dispatch(&Ops { ctx });
+    1
+}
+
+#[inline(always)]
+fn dispatch(ops: &Ops) {
+    match ops.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect(ops),
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => header(ops),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => client::established(ops),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => server::established(ops),
+        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => client::received(ops),
+        BPF_SOCK_OPS_STATE_CB => state(ops),
+        BPF_SOCK_OPS_RTO_CB => client::timeout(ops),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(ops),
+        // TIMEOUT_INIT, RWND_INIT, NEEDS_ECN, ..., and whatever a newer kernel adds.
+        _ => {}
+    }
+}
+
+/// A header is about to be built: a SYN, a SYN-ACK, or a segment of a child that waits for its first byte.
+#[inline(always)]
+fn header(ops: &Ops) {
+    if !ops.is_full() {
+        return server::syn_answered(ops);
+    }
+    if ops.tcp_flags() & tcp_flag::SYN != 0 {
+        return client::syn_built(ops);
+    }
+    server::sending(ops);
+}
+
+/// The state is about to change from args[0] to args[1].
+#[inline(always)]
+fn state(ops: &Ops) {
+    let Some(flow) = flow::of(ops.sk()) else { return };
+    if flow.role == tfo_common::Role::Client as u8 {
+        client::state(ops, flow);
+    } else {
+        server::state(ops, flow);
+    }
+}

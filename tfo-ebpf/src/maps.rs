@@ -1,0 +1,86 @@
+//! Maps and load-time globals. Names are those of `tfo_common::maps`.
+
+use aya_ebpf::{
+    Global,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    macros::btf_map,
+};
+use tfo_common::{
+    DestKey, DestStats, FlowEvent,
+    counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
+    flags::{Config, Control},
+    layout::Layout,
+    limits,
+};
+
+use crate::flow::{Flow, Mark, Request};
+
+/// Flow and first-byte records.
+#[btf_map]
+pub static TFO_EVENTS: RingBuf<FlowEvent, { limits::RING_BYTES as usize }> = RingBuf::new();
+
+/// Handshakes by role and outcome.
+#[btf_map]
+pub static TFO_TOTALS: PerCpuArray<u64, { TOTALS as usize }> = PerCpuArray::new();
+
+/// Losses and bookkeeping.
+#[btf_map]
+pub static TFO_LOSSES: PerCpuArray<u64, { LOSS_ENTRIES as usize }> = PerCpuArray::new();
+
+/// Cross-check counters by network namespace.
+#[btf_map]
+pub static TFO_NETNS: HashMap<u32, NetnsCounters, { limits::NETNS as usize }> = HashMap::new();
+
+/// The destination table.
+#[btf_map]
+pub static TFO_DESTS: LruHashMap<DestKey, DestStats, { limits::DESTS as usize }> = LruHashMap::new();
+
+/// Per-connection state, freed with the socket.
+#[btf_map]
+pub static TFO_FLOWS: SkStorage<Flow> = SkStorage::new();
+
+/// Callback flags we added to listeners.
+#[btf_map]
+pub static TFO_LISTENERS: SkStorage<Mark> = SkStorage::new();
+
+/// Facts of SYNs whose handshake is under way, by socket cookie (the child inherits the request's), or by
+/// address for SYN cookies.
+#[btf_map]
+pub static TFO_REQUESTS: LruHashMap<u64, Request, { limits::REQUESTS as usize }> = LruHashMap::new();
+
+/// Switches, indexed by [`Control`].
+#[btf_map]
+pub static TFO_CONTROL: Array<u32, { Control::COUNT as usize }> = Array::new();
+
+/// Member positions on this kernel; user space fills it in before loading.
+#[unsafe(no_mangle)]
+pub static TFO_LAYOUT: Global<Layout> = Global::new(Layout::NONE);
+
+/// Load-time switches.
+#[unsafe(no_mangle)]
+pub static TFO_CONFIG: Global<Config> = Global::new(Config {
+    emit_plain: 0,
+    server_v4_prefix: limits::SERVER_V4_PREFIX,
+    server_v6_prefix: limits::SERVER_V6_PREFIX,
+    pad: 0,
+    wake_bytes: limits::RING_WAKE_BYTES as u32,
+});
+
+/// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.
+pub static ZERO_DEST: DestStats = DestStats::ZERO;
+
+/// Reads one field of a load-time global without copying the rest: the verifier sees a constant and
+/// removes the branches it rules out.
+macro_rules! global {
+    ($name:ident, $field:ident) => {{
+        // SAFETY: the global is a live, initialised static of this type; `Global` is
+        // `repr(transparent)`. Volatile keeps LLVM from folding in the value it was compiled with.
+        unsafe { core::ptr::read_volatile(&raw const (*(&raw const $crate::maps::$name).cast::<$crate::maps::ty::$name>()).$field) }
+    }};
+}
+pub(crate) use global;
+
+/// Types of the globals under the globals' names, for [`global!`].
+pub mod ty {
+    pub use tfo_common::{flags::Config as TFO_CONFIG, layout::Layout as TFO_LAYOUT};
+}

@@ -1,0 +1,314 @@
+//! A `sock_ops` context with its fields in one byte order and one address form.
+//!
+//! Every field is read on its own and volatile: merged loads (two halves of an address as one `u64`) are
+//! refused by the verifier ("invalid bpf_context access off=28 size=8").
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::bpf_sock,
+    helpers::generated::{bpf_get_socket_cookie, bpf_load_hdr_opt, bpf_sock_ops_cb_flags_set},
+    programs::SockOpsContext,
+};
+use tfo_common::TfoOption;
+
+/// Linux's address family of IPv6.
+const AF_INET6: u32 = 10;
+/// `::ffff:0:0/96` as the third word of an IPv6 address in network order.
+const V4_MAPPED_WORD: u32 = u32::from_be(0xffff);
+/// `BPF_LOAD_HDR_OPT_TCP_SYN` (include/uapi/linux/bpf.h): search the SYN a SYN-ACK answers.
+const LOAD_FROM_SYN: u64 = 1;
+/// `-ENOMSG`: the header has no such option.
+const NO_SUCH_OPTION: i64 = -42;
+
+/// TCP header flags as in `skb_tcp_flags`.
+pub mod tcp_flag {
+    /// SYN.
+    pub const SYN: u32 = 0x02;
+    /// ACK.
+    pub const ACK: u32 = 0x10;
+}
+
+/// An address in the form of `tfo_common`: network order, IPv4 in the first four bytes.
+#[derive(Clone, Copy)]
+pub struct Address {
+    /// The bytes as four words, still in network order.
+    pub words: [u32; 4],
+}
+
+impl Address {
+    /// As bytes.
+    #[inline(always)]
+    pub fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let mut word = 0;
+        while word < 4 {
+            let raw = self.words[word].to_ne_bytes();
+            bytes[word * 4] = raw[0];
+            bytes[word * 4 + 1] = raw[1];
+            bytes[word * 4 + 2] = raw[2];
+            bytes[word * 4 + 3] = raw[3];
+            word += 1;
+        }
+        bytes
+    }
+}
+
+/// The TFO option found in a header.
+#[derive(Clone, Copy)]
+pub struct FoundOption {
+    /// What it asks or says.
+    pub option: TfoOption,
+    /// 34 or 254; 0 for none.
+    pub kind: u8,
+}
+
+/// A `sock_ops` call.
+pub struct Ops {
+    /// The raw context.
+    pub ctx: SockOpsContext,
+}
+
+macro_rules! field {
+    ($self:ident.$field:ident) => {
+        // SAFETY: the kernel passes a valid context; the verifier checks each access by itself.
+        unsafe { core::ptr::read_volatile(&raw const (*$self.ctx.ops).$field) }
+    };
+}
+
+impl Ops {
+    /// Which callback this is (`BPF_SOCK_OPS_*`).
+    #[inline(always)]
+    pub fn op(&self) -> u32 {
+        field!(self.op)
+    }
+
+    /// One of the callback's arguments.
+    #[inline(always)]
+    pub fn arg<const N: usize>(&self) -> u32 {
+        // SAFETY: as in `field!`; `args` is the union's plain array.
+        unsafe { core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_1.args[N]) }
+    }
+
+    /// Whether the context's socket is a full socket, not a request.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        field!(self.is_fullsock) != 0
+    }
+
+    /// The socket for helpers that take one; NULL for a request socket.
+    #[inline(always)]
+    pub fn sk(&self) -> *mut bpf_sock {
+        // SAFETY: as in `field!`.
+        unsafe { core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_2.sk) }
+    }
+
+    /// Callback flags set on the socket.
+    #[inline(always)]
+    pub fn flags(&self) -> u32 {
+        field!(self.bpf_sock_ops_cb_flags)
+    }
+
+    /// Replaces the callback flags; callers pass `flags()` with single bits changed.
+    #[inline(always)]
+    pub fn set_flags(&self, flags: u32) {
+        // SAFETY: a valid context; the helper checks the bits and that the socket is a full one.
+        unsafe { bpf_sock_ops_cb_flags_set(self.ctx.ops, flags as i32) };
+    }
+
+    /// TCP flags of the packet at hand.
+    #[inline(always)]
+    pub fn tcp_flags(&self) -> u32 {
+        field!(self.skb_tcp_flags)
+    }
+
+    /// Length of the packet at hand: TCP header and payload, or the payload alone while a header is built.
+    #[inline(always)]
+    pub fn skb_len(&self) -> u32 {
+        field!(self.skb_len)
+    }
+
+    /// Payload of a received packet: its length less its TCP header (data offset, RFC 9293 section 3.1).
+    #[inline(always)]
+    pub fn payload(&self) -> u32 {
+        // SAFETY: as in `field!`; the pointer is only used after the bounds check the verifier demands.
+        unsafe {
+            let start = core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_3.skb_data)
+                .cast::<u8>();
+            let end = core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_4.skb_data_end)
+                .cast::<u8>();
+            if start.add(20) > end {
+                return 0;
+            }
+            let header = u32::from(*start.add(12) >> 4) * 4;
+            self.skb_len().saturating_sub(header)
+        }
+    }
+
+    /// SYN (client) or SYN-ACK (server) retransmissions so far, while the handshake lasts.
+    #[inline(always)]
+    pub fn total_retrans(&self) -> u32 {
+        field!(self.total_retrans)
+    }
+
+    /// Bytes acked, the SYN counted as one.
+    #[inline(always)]
+    pub fn bytes_acked(&self) -> u64 {
+        field!(self.bytes_acked)
+    }
+
+    /// Bytes sent and not acked yet.
+    #[inline(always)]
+    pub fn unacked(&self) -> u32 {
+        field!(self.snd_nxt).wrapping_sub(field!(self.snd_una))
+    }
+
+    /// Smoothed RTT in us; 0 when there is no sample yet (the kernel stores it times 8).
+    #[inline(always)]
+    pub fn srtt_us(&self) -> u32 {
+        field!(self.srtt_us) >> 3
+    }
+
+    /// 4 or 6: the family on the wire. A v4-mapped peer of an IPv6 socket is 4.
+    #[inline(always)]
+    pub fn family(&self) -> u8 {
+        if field!(self.family) == AF_INET6 && !self.is_mapped() { 6 } else { 4 }
+    }
+
+    #[inline(always)]
+    fn remote6(&self) -> [u32; 4] {
+        // SAFETY: as in `field!`. Four reads: the whole array is refused ("dereference of modified ctx
+        // ptr R8 off=32 disallowed").
+        unsafe {
+            let words = &raw const (*self.ctx.ops).remote_ip6;
+            [
+                core::ptr::read_volatile(&raw const (*words)[0]),
+                core::ptr::read_volatile(&raw const (*words)[1]),
+                core::ptr::read_volatile(&raw const (*words)[2]),
+                core::ptr::read_volatile(&raw const (*words)[3]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn local6(&self) -> [u32; 4] {
+        // SAFETY: as in `remote6`.
+        unsafe {
+            let words = &raw const (*self.ctx.ops).local_ip6;
+            [
+                core::ptr::read_volatile(&raw const (*words)[0]),
+                core::ptr::read_volatile(&raw const (*words)[1]),
+                core::ptr::read_volatile(&raw const (*words)[2]),
+                core::ptr::read_volatile(&raw const (*words)[3]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn is_mapped(&self) -> bool {
+        let words = self.remote6();
+        words[0] == 0 && words[1] == 0 && words[2] == V4_MAPPED_WORD
+    }
+
+    /// Remote address.
+    #[inline(always)]
+    pub fn remote(&self, family: u8) -> Address {
+        if family == 6 {
+            return Address { words: self.remote6() };
+        }
+        Address { words: [field!(self.remote_ip4), 0, 0, 0] }
+    }
+
+    /// Local address.
+    #[inline(always)]
+    pub fn local(&self, family: u8) -> Address {
+        if family == 6 {
+            return Address { words: self.local6() };
+        }
+        Address { words: [field!(self.local_ip4), 0, 0, 0] }
+    }
+
+    /// Remote port, host order (the context has it in network order, as the high half of a `u32`).
+    #[inline(always)]
+    pub fn remote_port(&self) -> u16 {
+        u32::from_be(field!(self.remote_port)) as u16
+    }
+
+    /// Local port, host order.
+    #[inline(always)]
+    pub fn local_port(&self) -> u16 {
+        field!(self.local_port) as u16
+    }
+
+    /// Socket cookie: made for the request socket and inherited by its child.
+    #[inline(always)]
+    pub fn cookie(&self) -> u64 {
+        // SAFETY: a valid context.
+        unsafe { bpf_get_socket_cookie(self.ctx.as_ptr()) }
+    }
+
+    /// A number made of addresses and ports, for facts that must survive a change of socket cookie. Its
+    /// top bit is set: socket cookies count up from zero and never collide with it.
+    #[inline(always)]
+    pub fn tuple(&self) -> u64 {
+        let family = self.family();
+        let remote = self.remote(family).words;
+        let mut hash = u64::from(self.remote_port()) << 16 | u64::from(self.local_port());
+        let mut word = 0;
+        while word < 4 {
+            hash = (hash ^ u64::from(remote[word])).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            word += 1;
+        }
+        hash | 1 << 63
+    }
+
+    /// The TFO option of the packet at hand: kind 34, or 254 with magic 0xF989.
+    #[inline(always)]
+    pub fn tfo_option(&self) -> Option<FoundOption> {
+        self.find_option(0)
+    }
+
+    /// The TFO option of the SYN that the SYN-ACK at hand answers; `None` when that SYN is not at hand
+    /// (a retransmitted SYN-ACK).
+    #[inline(always)]
+    pub fn tfo_option_of_syn(&self) -> Option<FoundOption> {
+        self.find_option(LOAD_FROM_SYN)
+    }
+
+    #[inline(always)]
+    fn find_option(&self, from: u64) -> Option<FoundOption> {
+        let mut found = [0u8; 20];
+        found[0] = 34;
+        match self.load_option(&mut found, from) {
+            NO_SUCH_OPTION => {}
+            error if error < 0 => return None,
+            _ => return Some(FoundOption { option: decode(found[1], 2), kind: 34 }),
+        }
+        found = [0; 20];
+        found[0] = 254;
+        found[1] = 4;
+        found[2] = 0xf9;
+        found[3] = 0x89;
+        match self.load_option(&mut found, from) {
+            NO_SUCH_OPTION => Some(FoundOption { option: TfoOption::None, kind: 0 }),
+            error if error < 0 => None,
+            _ => Some(FoundOption { option: decode(found[1], 4), kind: 254 }),
+        }
+    }
+
+    #[inline(always)]
+    fn load_option(&self, buffer: &mut [u8; 20], from: u64) -> i64 {
+        // SAFETY: a valid context and a buffer of the length we say.
+        unsafe { bpf_load_hdr_opt(self.ctx.ops, buffer.as_mut_ptr().cast(), 20, from) }
+    }
+}
+
+/// What an option of this total length says. `tcp_parse_fastopen_option` (net/ipv4/tcp_input.c) takes an
+/// empty one for a request and 4..=16 even bytes for a cookie; others it ignores, and so do we.
+#[inline(always)]
+fn decode(total: u8, header: u8) -> TfoOption {
+    match total.wrapping_sub(header) {
+        0 => TfoOption::Request,
+        length @ 4..=16 if length & 1 == 0 => TfoOption::Cookie,
+        _ => TfoOption::None,
+    }
+}

@@ -1,0 +1,110 @@
+//! What a client connection did, call by call.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use crate::sockopt::TcpInfo;
+
+/// One system call and what it returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Call {
+    /// Name of the call, or of the option set.
+    pub call: &'static str,
+    /// Its return value; -1 on error.
+    pub returned: i64,
+    /// Name of the error (`EINPROGRESS`).
+    pub errno: Option<String>,
+}
+
+/// The story of one connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Every call that matters, in order.
+    pub calls: Vec<Call>,
+    /// Own address; IPv4-mapped addresses are given as IPv4. `None` if it was never known.
+    pub local: Option<SocketAddr>,
+    /// The peer, in the same form.
+    pub remote: SocketAddr,
+    /// Name of the error that ended the connection.
+    pub error: Option<String>,
+    /// Time until the application knew the connection was established.
+    pub handshake_us: Option<u64>,
+    /// Time until the first byte of the reply.
+    pub first_byte_us: Option<u64>,
+    /// Time until the close.
+    pub total_us: u64,
+    /// Bytes of reply read.
+    pub received: usize,
+    /// Whether the reply was complete and equal to what was sent.
+    pub reply_matched: bool,
+    /// The kernel's view just before the close.
+    pub tcp_info: Option<TcpInfo>,
+    /// How long the calls that start the connection took.
+    #[serde(skip)]
+    pub(super) start_elapsed: Duration,
+}
+
+impl Report {
+    /// An empty report for a connection to `remote`.
+    pub(super) fn new(remote: SocketAddr) -> Self {
+        Self {
+            calls: Vec::new(),
+            local: None,
+            remote: canonical(remote),
+            error: None,
+            handshake_us: None,
+            first_byte_us: None,
+            total_us: 0,
+            received: 0,
+            reply_matched: false,
+            tcp_info: None,
+            start_elapsed: Duration::ZERO,
+        }
+    }
+
+    /// Whether the handshake completed.
+    pub fn established(&self) -> bool {
+        self.handshake_us.is_some()
+    }
+
+    /// What the first call named `call` returned.
+    pub fn call(&self, call: &str) -> Option<&Call> {
+        self.calls.iter().find(|noted| noted.call == call)
+    }
+
+    /// Notes a call that returned.
+    pub(super) fn note(&mut self, call: &'static str, result: Result<usize, Errno>) {
+        let (returned, errno) = match result {
+            Ok(value) => (i64::try_from(value).unwrap_or(i64::MAX), None),
+            Err(errno) => (-1, Some(format!("{errno:?}"))),
+        };
+        self.calls.push(Call { call, returned, errno });
+    }
+
+    /// Notes a call whose failure ended the connection.
+    pub(super) fn fail(&mut self, call: &'static str, errno: Errno) {
+        self.note(call, Err(errno));
+        self.error = Some(format!("{errno:?}"));
+    }
+
+    /// Takes over the socket's own address as soon as it has one; a failed socket loses it again.
+    pub(super) fn note_addresses(&mut self, stream: &TcpStream) {
+        if let Ok(address) = stream.local_addr()
+            && address.port() != 0
+            && !address.ip().is_unspecified()
+        {
+            self.local = Some(canonical(address));
+        }
+    }
+}
+
+/// The form in which records name addresses: IPv4-mapped ones as IPv4, no scope.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = address.ip().to_canonical();
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,158 @@
+//! The calls that send the SYN: one function per interface, results noted as they come.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpStream},
+    os::fd::{AsRawFd, OwnedFd},
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, send, sendto,
+            setsockopt, socket, sockopt,
+        },
+        time::{TimeVal, TimeValLike},
+    },
+};
+
+use super::{Api, ClientOption, Connect, Family, Report, Source};
+use crate::{
+    pattern,
+    sockopt::{DeferAccept, FastOpenConnect, FastOpenNoCookie, QuickAck, SynCount},
+};
+
+/// Makes the socket and starts connecting. Returns how many bytes the kernel took meanwhile.
+pub fn start(want: &Connect) -> Result<(TcpStream, Report, usize)> {
+    let socket = prepare(want)?;
+    let mut report = Report::new(want.target);
+    let target = SockaddrStorage::from(wire_address(want.family, want.target));
+    let data = pattern::bytes(want.payload);
+    let started = Instant::now();
+    let sent = match want.api {
+        Api::Plain => plain(&socket, &target, want, &mut report),
+        Api::MsgFastopen => msg_fastopen(&socket, &target, &data, want, &mut report),
+        Api::FastopenConnect => fastopen_connect(&socket, &target, &data, want, &mut report),
+    };
+    report.start_elapsed = started.elapsed();
+    let stream = TcpStream::from(socket);
+    if let Source::Bound(_) = want.source {
+        report.note_addresses(&stream);
+    }
+    Ok((stream, report, sent))
+}
+
+fn plain(socket: &OwnedFd, target: &SockaddrStorage, want: &Connect, report: &mut Report) -> usize {
+    match connect(socket.as_raw_fd(), target) {
+        Ok(()) => report.note("connect", Ok(0)),
+        Err(Errno::EINPROGRESS) if !want.blocking => report.note("connect", Err(Errno::EINPROGRESS)),
+        Err(errno) => report.fail("connect", errno),
+    }
+    0
+}
+
+fn msg_fastopen(
+    socket: &OwnedFd,
+    target: &SockaddrStorage,
+    data: &[u8],
+    want: &Connect,
+    report: &mut Report,
+) -> usize {
+    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | MsgFlags::MSG_NOSIGNAL;
+    match sendto(socket.as_raw_fd(), data, target, flags) {
+        Ok(sent) => {
+            report.note("sendto", Ok(sent));
+            sent
+        }
+        // No cookie yet: the SYN left without the data, which has to be sent again later.
+        Err(Errno::EINPROGRESS) if !want.blocking => {
+            report.note("sendto", Err(Errno::EINPROGRESS));
+            0
+        }
+        Err(errno) => {
+            report.fail("sendto", errno);
+            0
+        }
+    }
+}
+
+fn fastopen_connect(
+    socket: &OwnedFd,
+    target: &SockaddrStorage,
+    data: &[u8],
+    want: &Connect,
+    report: &mut Report,
+) -> usize {
+    // Refused when the namespace's client bit is off; applications then connect as usual.
+    let enabled = setsockopt(socket, FastOpenConnect, &1).map(|()| 0);
+    report.note("TCP_FASTOPEN_CONNECT", enabled);
+    match connect(socket.as_raw_fd(), target) {
+        Ok(()) => report.note("connect", Ok(0)),
+        Err(Errno::EINPROGRESS) if !want.blocking => {
+            report.note("connect", Err(Errno::EINPROGRESS));
+            return 0;
+        }
+        Err(errno) => {
+            report.fail("connect", errno);
+            return 0;
+        }
+    }
+    // With a cached cookie nothing has left yet: this write is what sends the SYN.
+    match send(socket.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL) {
+        Ok(sent) => {
+            report.note("send", Ok(sent));
+            sent
+        }
+        Err(Errno::EINPROGRESS | Errno::EAGAIN) if !want.blocking => {
+            report.note("send", Err(Errno::EINPROGRESS));
+            0
+        }
+        Err(errno) => {
+            report.fail("send", errno);
+            0
+        }
+    }
+}
+
+fn prepare(want: &Connect) -> Result<OwnedFd> {
+    let domain = match want.family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 | Family::Mapped => AddressFamily::Inet6,
+    };
+    let mut flags = SockFlag::SOCK_CLOEXEC;
+    flags.set(SockFlag::SOCK_NONBLOCK, !want.blocking);
+    let socket = socket(domain, SockType::Stream, flags, None).context("TCP socket: opening it")?;
+    if want.blocking {
+        let limit = TimeVal::milliseconds(i64::try_from(want.timeout.as_millis()).unwrap_or(i64::MAX));
+        setsockopt(&socket, sockopt::SendTimeout, &limit).context("SO_SNDTIMEO: setting it")?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &limit).context("SO_RCVTIMEO: setting it")?;
+    }
+    for option in &want.options {
+        set(&socket, *option).with_context(|| format!("{option:?}: setting it before connect"))?;
+    }
+    if let Source::Bound(address) = want.source {
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(wire_address(want.family, address)))
+            .with_context(|| format!("{address}: binding the client to it"))?;
+    }
+    Ok(socket)
+}
+
+fn set(socket: &OwnedFd, option: ClientOption) -> nix::Result<()> {
+    match option {
+        ClientOption::NoCookie => setsockopt(socket, FastOpenNoCookie, &1),
+        ClientOption::QuickAckOff => setsockopt(socket, QuickAck, &0),
+        ClientOption::DeferAccept => setsockopt(socket, DeferAccept, &1),
+        ClientOption::NoDelay => setsockopt(socket, sockopt::TcpNoDelay, &true),
+        ClientOption::SynCount(count) => setsockopt(socket, SynCount, &count),
+    }
+}
+
+/// The address as the socket needs it: IPv4 becomes `::ffff:a.b.c.d` on a mapped one.
+fn wire_address(family: Family, address: SocketAddr) -> SocketAddr {
+    match (family, address.ip()) {
+        (Family::Mapped, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+        _ => address,
+    }
+}

@@ -1,0 +1,23 @@
+//! The test lab of tfo-cli: two network namespaces, real sockets, nftables as the middlebox.
+//!
+//! What is where:
+//! * [`netns`], [`lab`]: namespaces and the client/server pair that cleans up after itself
+//! * [`client`], [`server`], [`responder`]: the two ends of a connection
+//! * [`middlebox`]: what a bad path does to the handshake
+//! * [`mib`]: the kernel's own counters, the second witness
+//! * [`scenario`]: every outcome of the design, produced on demand with its expected record
+//! * [`load`], [`traffic`], [`apps`], [`vm`]: rate, demo, third-party programs, throwaway VMs
+//!
+//! Traffic stays inside namespaces made here (or on the loopback of a throwaway VM); the host's
+//! own sysctls, routes and rules are never touched.
+
+pub mod command;
+pub mod lab;
+pub mod mib;
+pub mod middlebox;
+pub mod netns;
+pub mod client;
+pub mod pattern;
+pub mod responder;
+pub mod server;
+pub mod sockopt;

@@ -1,0 +1,134 @@
+//! What bad paths do to TCP Fast Open, emulated by nftables inside a lab namespace.
+//!
+//! Every [`Middlebox`] owns one nft table, so effects can be combined and removed one by one;
+//! dropping it removes the table.
+
+mod rules;
+
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{command, lab::Lab, netns::Namespace};
+
+/// One thing a path does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// SYNs with payload vanish.
+    DropSynData,
+    /// SYNs with the TFO option, in either number, vanish.
+    DropTfoSyn,
+    /// SYNs vanish, so that no handshake completes.
+    DropSyn,
+    /// The first SYN-ACK of every connection vanishes.
+    DropFirstSynAck,
+    /// Everything the client sends after its SYN vanishes: connections stay half-open.
+    DropAfterSyn,
+    /// RSTs from the server vanish.
+    DropServerReset,
+    /// This many of 1000 packets to the server vanish.
+    Loss(u16),
+    /// SYNs lose option 34, and 254 too if `experimental`.
+    StripSyn {
+        /// Whether option 254 goes as well.
+        experimental: bool,
+    },
+    /// SYN-ACKs lose option 34, and 254 too if `experimental`.
+    StripSynAck {
+        /// Whether option 254 goes as well.
+        experimental: bool,
+    },
+    /// SYNs with payload are answered by RST.
+    ResetSynData,
+    /// SYNs with the TFO option are answered by RST.
+    ResetTfoSyn,
+}
+
+/// An effect and the connections it applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What happens.
+    pub effect: Effect,
+    /// Server address.
+    pub server: IpAddr,
+    /// Server port; `None` means every port of that address.
+    pub port: Option<u16>,
+    /// Client address; `None` means every client.
+    pub client: Option<IpAddr>,
+}
+
+impl Rule {
+    /// `effect` on everything between clients and `server`.
+    pub fn new(effect: Effect, server: IpAddr) -> Self {
+        Self { effect, server, port: None, client: None }
+    }
+
+    /// The same for one port only.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        Self { port: Some(port), ..self }
+    }
+
+    /// The same for one client address only.
+    #[must_use]
+    pub fn client(self, client: IpAddr) -> Self {
+        Self { client: Some(client), ..self }
+    }
+}
+
+/// Where packets are caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the server's door, before its stack sees anything.
+    Path,
+    /// On their way out of the client's stack, as a local firewall does.
+    LocalOutput,
+}
+
+/// An installed rule; removed when dropped.
+#[derive(Debug)]
+pub struct Middlebox {
+    namespace: Namespace,
+    table: String,
+}
+
+impl Middlebox {
+    /// Puts `rule` on the path, that is, into the server's namespace.
+    pub fn on_path(lab: &Lab, rule: &Rule) -> Result<Self> {
+        Self::install(lab.server(), rule, Place::Path)
+    }
+
+    /// Makes the client's own firewall drop what `rule` (a dropping one) selects.
+    pub fn on_client(lab: &Lab, rule: &Rule) -> Result<Self> {
+        Self::install(lab.client(), rule, Place::LocalOutput)
+    }
+
+    fn install(namespace: &Namespace, rule: &Rule, place: Place) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let table = format!("tfo_lab_{}_{number}", std::process::id());
+        let ruleset = rules::ruleset(&table, rule, place);
+        namespace
+            .run(|| command::run_with_input("nft", &["-f", "-"], &ruleset))
+            .with_context(|| format!("middlebox: installing {rule:?} in {}", namespace.label()))?;
+        Ok(Self { namespace: namespace.clone(), table })
+    }
+
+    /// How many packets the rule has acted on.
+    pub fn hits(&self) -> Result<u64> {
+        let listing = self.namespace.command("nft", &["list", "table", "inet", &self.table])?;
+        let words: Vec<&str> = listing.split_whitespace().collect();
+        let counts = words.windows(2).filter(|pair| pair[0] == "packets");
+        Ok(counts.filter_map(|pair| pair[1].parse::<u64>().ok()).sum())
+    }
+}
+
+impl Drop for Middlebox {
+    fn drop(&mut self) {
+        // If it fails the namespace is gone already, and the table with it.
+        let _ = self.namespace.command("nft", &["delete", "table", "inet", &self.table]);
+    }
+}

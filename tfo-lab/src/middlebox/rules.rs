@@ -1,0 +1,144 @@
+//! The nft language for each effect. Pure text, tested without root.
+//!
+//! Limits met on nft 1.0.6 / Linux 6.18: `tcp doff . ip length` cannot be put into one set (the
+//! ranges come out as zero), hence one rule per header length; `reset tcp option` knows no
+//! condition on the option's length.
+
+use super::{Effect, Place, Rule};
+
+const SYN: &str = "tcp flags & (syn|ack) == syn";
+const SYN_ACK: &str = "tcp flags & (syn|ack) == (syn|ack)";
+/// TCP header lengths in 32-bit words.
+const HEADER_WORDS: std::ops::RangeInclusive<u16> = 5..=15;
+
+/// The whole table for `rule`.
+pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
+    let mut text = format!("table inet {table} {{\n");
+    if rule.effect == Effect::DropFirstSynAck {
+        let address = if rule.server.is_ipv4() { "ipv4_addr" } else { "ipv6_addr" };
+        text.push_str(&format!(
+            "set seen {{ type {address} . inet_service; size 65535; flags dynamic; }}\n"
+        ));
+    }
+    text.push_str(&format!("chain c {{ {}\n", hook(rule.effect, place)));
+    for line in lines(rule) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text.push_str("}\n}\n");
+    text
+}
+
+/// Which netfilter hook sees the packets in question.
+fn hook(effect: Effect, place: Place) -> &'static str {
+    match (effect, place) {
+        (_, Place::LocalOutput)
+        | (Effect::DropServerReset | Effect::DropFirstSynAck | Effect::StripSynAck { .. }, _) => {
+            "type filter hook output priority filter;"
+        }
+        // `reject` needs the packet routed already.
+        (Effect::ResetSynData | Effect::ResetTfoSyn, _) => "type filter hook input priority filter;",
+        _ => "type filter hook prerouting priority raw;",
+    }
+}
+
+fn lines(rule: &Rule) -> Vec<String> {
+    let (to, from) = (to_server(rule), from_server(rule));
+    match rule.effect {
+        Effect::DropSynData => syn_data(rule, "drop"),
+        Effect::ResetSynData => syn_data(rule, "reject with tcp reset"),
+        Effect::DropTfoSyn => {
+            with_option(|option| format!("{to} {SYN} tcp option {option} exists counter drop"))
+        }
+        Effect::ResetTfoSyn => with_option(|option| {
+            format!("{to} {SYN} tcp option {option} exists counter reject with tcp reset")
+        }),
+        Effect::DropSyn => vec![format!("{to} {SYN} counter drop")],
+        Effect::DropAfterSyn => vec![format!("{to} tcp flags & syn == 0 counter drop")],
+        Effect::DropServerReset => vec![format!("{from} tcp flags & rst == rst counter drop")],
+        Effect::Loss(per_mille) => {
+            vec![format!("{to} numgen random mod 1000 < {per_mille} counter drop")]
+        }
+        Effect::DropFirstSynAck => {
+            let flow = format!("{} daddr . tcp dport", family(rule));
+            vec![format!("{from} {SYN_ACK} {flow} != @seen add @seen {{ {flow} }} counter drop")]
+        }
+        Effect::StripSyn { experimental } => strip(&format!("{to} {SYN}"), experimental),
+        Effect::StripSynAck { experimental } => strip(&format!("{from} {SYN_ACK}"), experimental),
+    }
+}
+
+fn with_option(line: impl Fn(u8) -> String) -> Vec<String> {
+    vec![line(34), line(254)]
+}
+
+fn strip(packets: &str, experimental: bool) -> Vec<String> {
+    let numbers: &[u8] = if experimental { &[34, 254] } else { &[34] };
+    let line = |number| format!("{packets} tcp option {number} exists counter reset tcp option {number}");
+    numbers.iter().map(line).collect()
+}
+
+/// SYNs longer than their headers, exactly: nft has no arithmetic, so each header length gets a
+/// rule. An IPv6 length does not include the IPv6 header.
+fn syn_data(rule: &Rule, verdict: &str) -> Vec<String> {
+    let to = to_server(rule);
+    let (field, ip_header) = if rule.server.is_ipv4() { ("ip", 20) } else { ("ip6", 0) };
+    let line = |words: u16| {
+        let headers = ip_header + 4 * words;
+        format!("{to} {SYN} tcp doff {words} {field} length > {headers} counter {verdict}")
+    };
+    HEADER_WORDS.map(line).collect()
+}
+
+fn to_server(rule: &Rule) -> String {
+    let family = family(rule);
+    let mut text = format!("{family} daddr {}", rule.server);
+    if let Some(client) = rule.client {
+        text.push_str(&format!(" {family} saddr {client}"));
+    }
+    match rule.port {
+        Some(port) => text.push_str(&format!(" tcp dport {port}")),
+        None => text.push_str(" meta l4proto tcp"),
+    }
+    text
+}
+
+fn from_server(rule: &Rule) -> String {
+    let family = family(rule);
+    let mut text = format!("{family} saddr {}", rule.server);
+    if let Some(client) = rule.client {
+        text.push_str(&format!(" {family} daddr {client}"));
+    }
+    match rule.port {
+        Some(port) => text.push_str(&format!(" tcp sport {port}")),
+        None => text.push_str(" meta l4proto tcp"),
+    }
+    text
+}
+
+fn family(rule: &Rule) -> &'static str {
+    if rule.server.is_ipv4() { "ip" } else { "ip6" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab;
+
+    #[test]
+    fn payload_is_told_from_options_at_every_header_length() {
+        let lines = syn_data(&Rule::new(Effect::DropSynData, lab::server_v4(0)).port(80), "drop");
+        assert_eq!(lines.len(), 11);
+        assert!(lines[0].contains("tcp doff 5 ip length > 40 "));
+        assert!(lines[10].contains("tcp doff 15 ip length > 80 "));
+        let lines = syn_data(&Rule::new(Effect::DropSynData, lab::server_v6(0)), "drop");
+        assert!(lines[0].contains("tcp doff 5 ip6 length > 20 "));
+    }
+
+    #[test]
+    fn local_drops_sit_in_output_and_the_rest_on_the_path() {
+        let rule = Rule::new(Effect::DropSynData, lab::server_v4(0));
+        assert!(ruleset("t", &rule, Place::LocalOutput).contains("hook output"));
+        assert!(ruleset("t", &rule, Place::Path).contains("hook prerouting"));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a server listens on and how it answers.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::AsRawFd,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
+};
+
+use crate::{
+    client::Family,
+    sockopt::{DeferAccept, FastOpenKey, FastOpenKeyPair, FastOpenNoCookie, FastOpenQueue},
+};
+
+/// TFO keys of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// The namespace's key.
+    #[default]
+    Inherited,
+    /// A key of its own.
+    One([u8; 16]),
+    /// A key of its own and an older one whose cookies are still taken.
+    WithBackup([u8; 16], [u8; 16]),
+}
+
+/// What the server sends back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    /// What it received.
+    #[default]
+    Echo,
+    /// This many pattern bytes, once, after the first data.
+    Bytes(usize),
+}
+
+/// A server to start.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Length of the TFO queue; `None` leaves TFO off for this listener.
+    pub fast_open: Option<u32>,
+    /// TFO keys.
+    pub keys: Keys,
+    /// `TCP_FASTOPEN_NO_COOKIE`: take SYN data without a cookie.
+    pub no_cookie: bool,
+    /// Length of the accept queue.
+    pub backlog: i32,
+    /// `TCP_DEFER_ACCEPT`, in seconds.
+    pub defer_accept: Option<u32>,
+    /// Whether connections are accepted at all; if not, they fill the queues.
+    pub accept: bool,
+    /// What is sent back.
+    pub reply: Reply,
+    /// How long after the first data the reply leaves.
+    pub reply_delay: Duration,
+    /// Thread name, which is the `comm` of its sockets.
+    pub name: String,
+}
+
+impl Listen {
+    /// An echo server with TFO on and the namespace's key.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            fast_open: Some(256),
+            keys: Keys::default(),
+            no_cookie: false,
+            backlog: 256,
+            defer_accept: None,
+            accept: true,
+            reply: Reply::default(),
+            reply_delay: Duration::ZERO,
+            name: "tfo-lab-server".to_owned(),
+        }
+    }
+
+    /// An echo server on a free port of `ip`, reachable by a client of `family`.
+    pub fn on(ip: IpAddr, family: Family) -> Self {
+        let ip = match (family, ip) {
+            (Family::Mapped, IpAddr::V4(ip)) => ip.to_ipv6_mapped().into(),
+            (_, ip) => ip,
+        };
+        Self::new(SocketAddr::new(ip, 0))
+    }
+
+    /// Opens the listening socket in the calling thread's namespace.
+    pub(super) fn open(&self) -> Result<TcpListener> {
+        let domain = if self.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(domain, SockType::Stream, flags, None).context("listener: opening its socket")?;
+        let set = |what: &'static str, result: nix::Result<()>| {
+            result.with_context(|| format!("listener {}: setting {what}", self.address))
+        };
+        set("SO_REUSEADDR", setsockopt(&socket, sockopt::ReuseAddr, &true))?;
+        if self.no_cookie {
+            set("TCP_FASTOPEN_NO_COOKIE", setsockopt(&socket, FastOpenNoCookie, &1))?;
+        }
+        if let Some(seconds) = self.defer_accept {
+            set("TCP_DEFER_ACCEPT", setsockopt(&socket, DeferAccept, &seconds))?;
+        }
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(self.address))
+            .with_context(|| format!("listener {}: binding", self.address))?;
+        if let Some(queue) = self.fast_open {
+            set("TCP_FASTOPEN", setsockopt(&socket, FastOpenQueue, &queue))?;
+        }
+        match self.keys {
+            Keys::Inherited => {}
+            Keys::One(key) => set("TCP_FASTOPEN_KEY", setsockopt(&socket, FastOpenKey, &key))?,
+            Keys::WithBackup(key, backup) => {
+                let mut both = [0; 32];
+                both[..16].copy_from_slice(&key);
+                both[16..].copy_from_slice(&backup);
+                set("TCP_FASTOPEN_KEY", setsockopt(&socket, FastOpenKeyPair, &both))?;
+            }
+        }
+        let backlog = Backlog::new(self.backlog).context("listener: backlog out of range")?;
+        listen(&socket, backlog).with_context(|| format!("listener {}: listen", self.address))?;
+        Ok(TcpListener::from(socket))
+    }
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask build`: the BPF object, then the programs, each one file that needs only a kernel.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::bpf_object::{self, Warnings};
+use crate::{install, process, workspace};
+
+/// The programs of user space; both run inside a VM that has no libraries.
+const PROGRAMS: [&str; 2] = ["tfo-cli", "tfo-lab"];
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// User space unoptimised and dynamic, in target/debug: for a quick edit-run cycle
+    #[arg(long)]
+    debug: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    bpf_object::build(&install::ensure_toolchain()?, Warnings::Show)?;
+    if args.debug {
+        println!("==> tfo-cli and tfo-lab, unoptimised");
+        return process::run(workspace::cargo("build").args(PROGRAMS.map(|name| format!("-p{name}"))))
+            .context("cannot build the programs");
+    }
+    programs()
+}
+
+/// Builds everything that is out of date and returns quickly when nothing is.
+pub fn everything() -> Result<()> {
+    run(&Args { debug: false })
+}
+
+/// Builds the release programs around the BPF object that is there.
+pub fn programs() -> Result<()> {
+    for program in PROGRAMS {
+        println!("==> {}", release(program)?.display());
+    }
+    Ok(())
+}
+
+/// A release program, static, so that it runs where only a kernel is.
+fn release(program: &str) -> Result<PathBuf> {
+    let host = workspace::host_rustc()?.host;
+    let mut command = workspace::cargo("build");
+    // Naming the target, though it is the host's, keeps the flag away from build scripts and proc macros.
+    command.args(["--release", "--package", program, "--target", &host]);
+    command
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    process::run(&mut command).with_context(|| format!("cannot build {program}"))?;
+    let built = workspace::target(&host).join("release").join(program);
+    let placed = program_path(program);
+    workspace::copy_if_changed(&built, &placed)?;
+    Ok(placed)
+}
+
+/// Where the built programs are.
+pub fn program_path(program: &str) -> PathBuf {
+    workspace::target("release").join(program)
+}

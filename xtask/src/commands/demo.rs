@@ -1,0 +1,96 @@
+//! `cargo xtask demo`: the dashboard on mixed real traffic, in one command; leaves nothing behind.
+
+use std::io::IsTerminal as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+
+use super::build;
+use super::lab::as_root;
+use crate::process::Running;
+use crate::{interrupt, packages, process};
+
+/// Two namespaces, five servers: seconds on a busy machine.
+const LAB_READY: Duration = Duration::from_secs(60);
+/// How often the table is printed where there is no terminal to draw on.
+const TABLES: u32 = 3;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// End by itself after so many seconds (on a terminal; q ends it too)
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    packages::ensure(&packages::TEST_TOOLS)?;
+    build::everything()?;
+    if !process::is_root() {
+        // Ask now: the lab runs in the background, where sudo could not.
+        process::run_on_terminal(Command::new("sudo").arg("--validate"))?;
+    }
+    // Dropped last, on every way out: the lab stops its traffic and removes its namespaces.
+    let _traffic = start_traffic()?;
+    if std::io::stdout().is_terminal() { dashboard(args.seconds) } else { tables() }
+}
+
+fn start_traffic() -> Result<Running> {
+    println!("==> lab: healthy service, path that drops SYN data, key mismatch, listener without TFO, IPv6");
+    let mut traffic = Running::start(
+        as_root("tfo-lab").arg("traffic").stdin(Stdio::null()).stdout(Stdio::piped()),
+    )?;
+    let lines = process::lines_of(traffic.child.stdout.take());
+    let deadline = Instant::now() + LAB_READY;
+    loop {
+        interrupt::check()?;
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) if line.trim() == "ready" => break,
+            Ok(line) => println!("    {line}"),
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("tfo-lab traffic ended ({}) before it was ready", traffic.wait()?)
+            }
+            Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
+                bail!("tfo-lab traffic was not ready within {} s", LAB_READY.as_secs())
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    // Keep reading, so that the lab never blocks on a full pipe; its words no longer matter.
+    std::thread::spawn(move || lines.into_iter().for_each(drop));
+    Ok(traffic)
+}
+
+/// The live view, in the foreground.
+fn dashboard(seconds: Option<u64>) -> Result<()> {
+    let mut top = Running::start_on_terminal(as_root("tfo-cli").arg("top"))?;
+    let status = match seconds {
+        None => top.wait()?,
+        Some(seconds) => {
+            let end = Instant::now() + Duration::from_secs(seconds);
+            loop {
+                if let Some(status) = top.poll()? {
+                    break status;
+                }
+                if Instant::now() >= end {
+                    top.signal(Signal::SIGTERM);
+                    break top.wait_for(Duration::from_secs(5))?;
+                }
+                interrupt::sleep(Duration::from_millis(50))?;
+            }
+        }
+    };
+    if status.success() { Ok(()) } else { bail!("tfo-cli top ended with {status}") }
+}
+
+/// The table as text, a few times.
+fn tables() -> Result<()> {
+    for n in 1..=TABLES {
+        println!("==> tfo-cli top --once ({n} of {TABLES})");
+        process::run(as_root("tfo-cli").args(["top", "--once", "--interval", "2s"]))
+            .context("cannot show the table")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! `cargo xtask setup`: finds or installs what the other subcommands need; fast when all is there.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::toolchain::Toolchain;
+use crate::{install, packages};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to set up for
+    #[arg(long = "for", value_enum, default_value_t = Purpose::Build)]
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Purpose {
+    /// The eBPF toolchain
+    Build,
+    /// The eBPF toolchain, and every program that tests, demo and benchmarks run
+    Tests,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let toolchain = install::ensure_toolchain()?;
+    report(&toolchain);
+    if args.purpose == Purpose::Tests {
+        packages::ensure(&packages::TEST_TOOLS)?;
+        println!("==> test tools: all {} are there", packages::TEST_TOOLS.len());
+    }
+    Ok(())
+}
+
+fn report(toolchain: &Toolchain) {
+    println!("==> eBPF compiler: {}", toolchain.compiler);
+    println!("==> eBPF linker: {}", toolchain.linker.display());
+}

@@ -1,0 +1,47 @@
+#!/bin/busybox sh
+# PID 1 of the emulated machine: trace everything, run the scenario, print all of it between markers.
+# A line `=== vm: NAME` starts a section that ends with the next such line (see serial.rs).
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# The kernel's own messages would land in the middle of a record.
+dmesg -n 1
+exec </dev/null >/dev/ttyS0 2>&1
+ip link set lo up
+
+tfo-cli trace --all --format json >/tmp/trace 2>/tmp/trace-stderr &
+trace=$!
+tries=0
+until grep -q attached /tmp/trace-stderr || ! kill -0 $trace 2>/dev/null || [ $tries -ge 600 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+tfo-lab vm-scenario --i-am-a-throwaway-vm >/tmp/scenario 2>/tmp/scenario-stderr
+scenario_exit=$?
+# Flows are reported when they end or settle; emulation is slow.
+sleep 2
+kill -INT $trace
+wait $trace
+trace_exit=$?
+
+section() {
+    echo
+    echo "=== vm: $1"
+}
+section kernel
+uname -r
+for name in trace-stderr scenario-stderr scenario trace; do
+    section $name
+    cat /tmp/$name
+done
+section exit
+echo "trace $trace_exit"
+echo "scenario $scenario_exit"
+section end
+sync
+poweroff -f

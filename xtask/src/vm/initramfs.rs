@@ -1,0 +1,45 @@
+//! The file system of the emulated machine: busybox, our static programs, and `init.sh`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{process, workspace};
+
+/// Packs the programs and returns the archive, which boots with any kernel: no modules are inside.
+pub fn pack(programs: &[PathBuf]) -> Result<PathBuf> {
+    let root = workspace::target("vm/root");
+    let archive = workspace::target("vm/initramfs.cpio");
+    let _ = fs::remove_dir_all(&root);
+    for directory in ["bin", "dev", "proc", "sys", "tmp"] {
+        let path = root.join(directory);
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    let busybox = process::find("busybox").context("busybox is not installed (package busybox-static)")?;
+    for program in programs.iter().chain([&busybox]) {
+        let name = program.file_name().context("a program needs a file name")?;
+        copy_executable(program, &root.join("bin").join(name))?;
+    }
+    let init = root.join("init");
+    fs::write(&init, include_str!("init.sh")).with_context(|| format!("cannot write {}", init.display()))?;
+    make_executable(&init)?;
+
+    let mut cpio = Command::new("sh");
+    // Not compressed: emulation would take longer to unpack it than qemu takes to load it.
+    cpio.args(["-c", r#"find . | cpio --quiet -o -H newc -R 0:0 > "$1""#, "sh"]).arg(&archive);
+    process::output(cpio.current_dir(&root)).context("cannot pack the initramfs")?;
+    Ok(archive)
+}
+
+fn copy_executable(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    make_executable(to)
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", path.display()))
+}
