@@ -1,3 +1,224 @@
 //! Pure state: flows, destinations, host, filters. Never does I/O; time is passed in.
+//!
+//! Records and readings go in ([`Model::fold`], [`Model::read`]), an immutable [`Snapshot`] comes out.
 
+pub mod addr;
+pub mod cgroup;
+pub mod crosscheck;
+#[doc(hidden)]
+pub mod fake;
 pub mod feed;
+pub mod filter;
+pub mod flow;
+pub mod flows;
+pub mod histogram;
+pub mod host;
+pub mod names;
+mod processes;
+pub mod row;
+pub mod snapshot;
+pub mod sort;
+pub mod subject;
+
+use std::{collections::HashMap, sync::Arc};
+
+use tfo_common::{DestKey, Loss, counters::NetnsCounters, event::Record, listener::ListenerRecord};
+
+pub use self::{flow::Flow, row::DestRow, snapshot::Snapshot, sort::SortKey};
+use self::{
+    crosscheck::{CrossChecker, CrossLine},
+    feed::{CgroupName, Degradation, Host, Reading, Totals},
+    flows::FlowRing,
+    names::Names,
+    processes::Processes,
+};
+
+/// Flows a model keeps: 1.2 MiB.
+pub const FLOWS: usize = 8_192;
+
+/// Everything known about this host, at one instant.
+#[derive(Debug)]
+pub struct Model {
+    flows: FlowRing,
+    processes: Processes,
+    names: Names,
+    wanted: Vec<u64>,
+    bad_records: u64,
+    first_ns: Option<u64>,
+    at_ns: u64,
+    interval_ns: u64,
+    wall_offset_ns: i64,
+    totals: Totals,
+    fresh: Totals,
+    losses: [u64; Loss::COUNT],
+    events: u64,
+    netns: Vec<(u32, NetnsCounters)>,
+    cross: CrossChecker,
+    cross_lines: Arc<[CrossLine]>,
+    rows: Arc<[DestRow]>,
+    dests_capacity: u32,
+    host: Arc<Host>,
+    degradations: Arc<[Degradation]>,
+    attached: Arc<[String]>,
+    listeners: Arc<[ListenerRecord]>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new(FLOWS)
+    }
+}
+
+impl Model {
+    /// A model that keeps that many flows.
+    pub fn new(flows: usize) -> Self {
+        Self {
+            flows: FlowRing::new(flows),
+            processes: Processes::default(),
+            names: Names::default(),
+            wanted: Vec::new(),
+            bad_records: 0,
+            first_ns: None,
+            at_ns: 0,
+            interval_ns: 0,
+            wall_offset_ns: 0,
+            totals: Totals::default(),
+            fresh: Totals::default(),
+            losses: [0; Loss::COUNT],
+            events: 0,
+            netns: Vec::new(),
+            cross: CrossChecker::default(),
+            cross_lines: Arc::default(),
+            rows: Arc::default(),
+            dests_capacity: 0,
+            host: Arc::default(),
+            degradations: Arc::default(),
+            attached: Arc::default(),
+            listeners: Arc::default(),
+        }
+    }
+
+    /// Takes one record of the ring.
+    pub fn fold(&mut self, record: &Record) {
+        match record {
+            Record::FirstByte(first) => {
+                if let Some(flow) = self.flows.get_mut(first.id) {
+                    flow.set_ttfb(first.ttfb_us);
+                }
+            }
+            Record::Flow(event) => match Flow::new(event) {
+                Some(flow) => {
+                    self.want(event.cgroup_id);
+                    self.processes.count(&flow);
+                    self.flows.push(flow);
+                }
+                None => self.bad_records += 1,
+            },
+        }
+    }
+
+    /// Takes a reading of every counter; a reading without destinations keeps the table as it was.
+    pub fn read(&mut self, reading: Reading) {
+        self.processes.settle();
+        self.first_ns.get_or_insert(reading.at_ns);
+        self.interval_ns = if self.at_ns == 0 { 0 } else { reading.at_ns.saturating_sub(self.at_ns) };
+        self.at_ns = reading.at_ns;
+        self.fresh = difference(&reading.totals, &self.totals);
+        self.totals = reading.totals;
+        self.losses = reading.losses;
+        self.losses[Loss::BadRecord as usize] += self.bad_records;
+        self.events = reading.events;
+        self.netns = reading.netns;
+        if reading.dests_capacity > 0 {
+            self.dests_capacity = reading.dests_capacity;
+        }
+        if !reading.dests.is_empty() {
+            self.read_rows(&reading.dests);
+        }
+    }
+
+    fn read_rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) {
+        let before: HashMap<&DestKey, &DestRow> = self.rows.iter().map(|row| (&row.key, row)).collect();
+        let mut rows: Vec<DestRow> =
+            dests.iter().map(|(key, stats)| DestRow::new(*key, stats, before.get(key).copied())).collect();
+        rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
+        self.rows = rows.into();
+        for row in &*Arc::clone(&self.rows) {
+            self.want(row.key.cgroup_id);
+        }
+    }
+
+    /// Takes the host's settings and counters, read right after the last [`Model::read`].
+    pub fn read_host(&mut self, host: Host) {
+        self.cross_lines = self.cross.compare(&self.netns, &host.mib).into();
+        self.host = Arc::new(host);
+    }
+
+    /// Takes the listening sockets.
+    pub fn read_listeners(&mut self, listeners: Vec<ListenerRecord>) {
+        for listener in &listeners {
+            self.want(listener.cgroup_id);
+        }
+        self.listeners = listeners.into();
+    }
+
+    /// Takes what is attached, what this host cannot do and how to turn kernel times into wall clock.
+    pub fn describe(&mut self, attached: Vec<String>, degradations: &[Degradation], wall_offset_ns: i64) {
+        self.attached = attached.into();
+        self.degradations = degradations.into();
+        self.wall_offset_ns = wall_offset_ns;
+    }
+
+    fn want(&mut self, cgroup_id: u64) {
+        if !self.names.asked(cgroup_id) {
+            self.names.insert(cgroup_id, None);
+            self.wanted.push(cgroup_id);
+        }
+    }
+
+    /// Cgroup ids met since the last call whose names are not known.
+    pub fn wanted(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Stores what a cgroup id is called; `None` when it is gone.
+    pub fn name(&mut self, cgroup_id: u64, name: Option<CgroupName>) {
+        self.names.insert(cgroup_id, name);
+    }
+
+    /// This instant, for good.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at_ns: self.at_ns,
+            wall_offset_ns: self.wall_offset_ns,
+            elapsed_ns: self.first_ns.map_or(0, |first| self.at_ns.saturating_sub(first)),
+            interval_ns: self.interval_ns,
+            host: Arc::clone(&self.host),
+            degradations: Arc::clone(&self.degradations),
+            attached: Arc::clone(&self.attached),
+            totals: self.totals,
+            fresh: self.fresh,
+            losses: self.losses,
+            events: self.events,
+            cross: Arc::clone(&self.cross_lines),
+            rows: Arc::clone(&self.rows),
+            dests_capacity: self.dests_capacity,
+            flows: self.flows.iter().copied().collect(),
+            listeners: Arc::clone(&self.listeners),
+            names: self.names.clone(),
+            processes: self.processes.share(),
+        }
+    }
+}
+
+fn difference(now: &Totals, before: &Totals) -> Totals {
+    let mut fresh = Totals::default();
+    for ((fresh, now), before) in fresh.iter_mut().flatten().zip(now.iter().flatten()).zip(before.iter().flatten())
+    {
+        *fresh = now.saturating_sub(*before);
+    }
+    fresh
+}
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,9 @@ pub fn cross_check(sk: u64, what: CrossCheck) {
         return;
     }
     if TFO_NETNS.get_ptr_mut(netns).is_none() {
-        let zero = NetnsCounters { counts: [0; CrossCheck::COUNT] };
+        let zero = NetnsCounters {
+            counts: [0; CrossCheck::COUNT],
+        };
         // Loses to another CPU that inserts at the same time: then the row is there as well.
         let _ = TFO_NETNS.insert(netns, zero, u64::from(BPF_NOEXIST));
     }
@@ -84,13 +86,23 @@ pub fn dest_key(ops: &Ops, role: Role, cgroup_id: u64) -> DestKey {
     let port = match role {
         Role::Client => ops.remote_port(),
         Role::Server => {
-            let bits =
-                if family == 4 { global!(TFO_CONFIG, server_v4_prefix) } else { global!(TFO_CONFIG, server_v6_prefix) };
+            let bits = if family == 4 {
+                global!(TFO_CONFIG, server_v4_prefix)
+            } else {
+                global!(TFO_CONFIG, server_v6_prefix)
+            };
             cut_prefix(&mut remote, family, bits);
             ops.local_port()
         }
     };
-    DestKey { cgroup_id, remote, port, role: role as u8, family, pad: 0 }
+    DestKey {
+        cgroup_id,
+        remote,
+        port,
+        role: role as u8,
+        family,
+        pad: 0,
+    }
 }
 
 /// The row of a destination, inserted if new; `None` is counted.

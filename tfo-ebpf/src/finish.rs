@@ -38,7 +38,11 @@ pub fn finish(ops: &Ops, sk: u64, flow: &mut Flow, facts: &Handshake, times: &Ti
     flow.cgroup_id = kern::cgroup_id(sk);
     account::total(facts.role, outcome);
 
-    let saved_us = if matches!(outcome, Outcome::Accepted) { seen(times.rtt_us) } else { 0 };
+    let saved_us = if matches!(outcome, Outcome::Accepted) {
+        seen(times.rtt_us)
+    } else {
+        0
+    };
     let lost_us = match outcome {
         Outcome::SynTimeout | Outcome::AcceptedLate => us_between(flow.start_ns, flow.syn_ns),
         _ => 0,
@@ -62,7 +66,14 @@ fn seen(us: u32) -> u32 {
 
 /// Adds one handshake to its destination.
 #[inline(always)]
-fn add_to_row(row: *mut DestStats, outcome: Outcome, facts: &Handshake, times: &Times, saved_us: u32, lost_us: u32) {
+fn add_to_row(
+    row: *mut DestStats,
+    outcome: Outcome,
+    facts: &Handshake,
+    times: &Times,
+    saved_us: u32,
+    lost_us: u32,
+) {
     // SAFETY: `row` points to a map value; every index is bounded by its type or by `bucket`.
     unsafe {
         account::add(&raw mut (*row).outcomes[outcome as usize], 1);
@@ -101,7 +112,10 @@ fn add_to_row(row: *mut DestStats, outcome: Outcome, facts: &Handshake, times: &
 
 /// Writes the flow's record into the ring.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined: each is a register of the one caller")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined: each is a register of the one caller"
+)]
 fn emit(
     ops: &Ops,
     sk: u64,
@@ -129,36 +143,39 @@ fn emit(
         End::Reset => flags |= event_flags::RESET | event_flags::NOT_ESTABLISHED,
         End::Failed => flags |= event_flags::NOT_ESTABLISHED,
     }
-    entry.write(FlowEvent {
-        kind: EventKind::Flow as u8,
-        role: facts.role as u8,
-        outcome: outcome as u8,
-        family,
-        option: facts.option as u8,
-        option_kind: flow.option_kind,
-        flags,
-        policy: 0,
-        id: ops.cookie(),
-        start_ns: flow.start_ns,
-        end_ns: times.now,
-        cgroup_id: flow.cgroup_id,
-        local: ops.local(family).bytes(),
-        remote: ops.remote(family).bytes(),
-        local_port: ops.local_port(),
-        remote_port: ops.remote_port(),
-        netns: kern::netns_inode(sk),
-        tgid: flow.tgid,
-        syn_data_len: facts.syn_data_len,
-        syn_data_acked: facts.syn_data_acked,
-        syn_retrans: facts.syn_retrans,
-        handshake_us: times.handshake_us,
-        rtt_us: times.rtt_us,
-        ttfb_us: flow.ttfb_us,
-        saved_us,
-        lost_us,
-        offered: flow.offered,
-        comm: flow.comm,
-    });
+    let record = entry.as_mut_ptr();
+    // Field by field: a whole `FlowEvent` would be built on the 512-byte stack first.
+    // SAFETY: `record` is ours until submitted; every field is written, and there is no padding.
+    unsafe {
+        (*record).kind = EventKind::Flow as u8;
+        (*record).role = facts.role as u8;
+        (*record).outcome = outcome as u8;
+        (*record).family = family;
+        (*record).option = facts.option as u8;
+        (*record).option_kind = flow.option_kind;
+        (*record).flags = flags;
+        (*record).policy = 0;
+        (*record).id = ops.cookie();
+        (*record).start_ns = flow.start_ns;
+        (*record).end_ns = times.now;
+        (*record).cgroup_id = flow.cgroup_id;
+        (*record).local = ops.local(family).bytes();
+        (*record).remote = ops.remote(family).bytes();
+        (*record).local_port = ops.local_port();
+        (*record).remote_port = ops.remote_port();
+        (*record).netns = kern::netns_inode(sk);
+        (*record).tgid = flow.tgid;
+        (*record).syn_data_len = facts.syn_data_len;
+        (*record).syn_data_acked = facts.syn_data_acked;
+        (*record).syn_retrans = facts.syn_retrans;
+        (*record).handshake_us = times.handshake_us;
+        (*record).rtt_us = times.rtt_us;
+        (*record).ttfb_us = flow.ttfb_us;
+        (*record).saved_us = saved_us;
+        (*record).lost_us = lost_us;
+        (*record).offered = flow.offered;
+        (*record).comm = flow.comm;
+    }
     entry.submit(wakeup());
     account::stat(Stat::Events);
 }
@@ -181,7 +198,12 @@ pub fn first_byte(ops: &Ops, flow: &mut Flow, role: Role, now: u64) {
         account::lost(Loss::FirstByte);
         return;
     };
-    entry.write(FirstByteEvent { kind: EventKind::FirstByte as u8, pad: [0; 3], ttfb_us, id: ops.cookie() });
+    entry.write(FirstByteEvent {
+        kind: EventKind::FirstByte as u8,
+        pad: [0; 3],
+        ttfb_us,
+        id: ops.cookie(),
+    });
     entry.submit(wakeup());
     account::stat(Stat::FirstBytes);
 }
@@ -209,7 +231,10 @@ pub fn count_first_byte(ops: &Ops, flow: &Flow, role: Role) {
 fn wakeup() -> u64 {
     // SAFETY: `TFO_EVENTS` is a ring buffer of this object.
     let fill = unsafe {
-        bpf_ringbuf_query((&raw const TFO_EVENTS).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA))
+        bpf_ringbuf_query(
+            (&raw const TFO_EVENTS).cast_mut().cast(),
+            u64::from(BPF_RB_AVAIL_DATA),
+        )
     };
     if fill >= u64::from(global!(TFO_CONFIG, wake_bytes)) {
         u64::from(BPF_RB_FORCE_WAKEUP)

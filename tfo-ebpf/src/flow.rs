@@ -136,7 +136,11 @@ pub fn mark_of<'a, S>(sk: *mut S) -> Option<&'a mut Mark> {
 /// The mark of a listener, made if there is none.
 #[inline(always)]
 pub fn mark<'a, S>(sk: *mut S) -> Option<&'a mut Mark> {
-    storage(&raw const TFO_LISTENERS, sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    storage(
+        &raw const TFO_LISTENERS,
+        sk,
+        u64::from(BPF_SK_STORAGE_GET_F_CREATE),
+    )
 }
 
 /// `bpf_sk_storage_get`: aya's own accessors take only a `SockAddrContext`.
@@ -148,6 +152,8 @@ fn storage<'a, M, S, T>(map: *const M, sk: *mut S, flags: u64) -> Option<&'a mut
     // SAFETY: `map` is a socket storage map of this object whose value type is `T`; `sk` was checked; a
     // NULL initial value means zero. The result is NULL or points to a value of the map.
     unsafe {
-        bpf_sk_storage_get(map.cast_mut().cast(), sk.cast(), core::ptr::null_mut(), flags).cast::<T>().as_mut()
+        bpf_sk_storage_get(map.cast_mut().cast(), sk.cast(), core::ptr::null_mut(), flags)
+            .cast::<T>()
+            .as_mut()
     }
 }

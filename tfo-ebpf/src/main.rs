@@ -16,7 +16,10 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(unsafe_code, reason = "BPF helpers and context accesses are unsafe; each use says why it is sound")
+    expect(
+        unsafe_code,
+        reason = "BPF helpers and context accesses are unsafe; each use says why it is sound"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]

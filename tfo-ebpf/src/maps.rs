@@ -75,7 +75,11 @@ macro_rules! global {
     ($name:ident, $field:ident) => {{
         // SAFETY: the global is a live, initialised static of this type; `Global` is
         // `repr(transparent)`. Volatile keeps LLVM from folding in the value it was compiled with.
-        unsafe { core::ptr::read_volatile(&raw const (*(&raw const $crate::maps::$name).cast::<$crate::maps::ty::$name>()).$field) }
+        unsafe {
+            core::ptr::read_volatile(
+                &raw const (*(&raw const $crate::maps::$name).cast::<$crate::maps::ty::$name>()).$field,
+            )
+        }
     }};
 }
 pub(crate) use global;

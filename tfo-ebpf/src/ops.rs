@@ -132,8 +132,8 @@ impl Ops {
     pub fn payload(&self) -> u32 {
         // SAFETY: as in `field!`; the pointer is only used after the bounds check the verifier demands.
         unsafe {
-            let start = core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_3.skb_data)
-                .cast::<u8>();
+            let start =
+                core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_3.skb_data).cast::<u8>();
             let end = core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_4.skb_data_end)
                 .cast::<u8>();
             if start.add(20) > end {
@@ -171,7 +171,11 @@ impl Ops {
     /// 4 or 6: the family on the wire. A v4-mapped peer of an IPv6 socket is 4.
     #[inline(always)]
     pub fn family(&self) -> u8 {
-        if field!(self.family) == AF_INET6 && !self.is_mapped() { 6 } else { 4 }
+        if field!(self.family) == AF_INET6 && !self.is_mapped() {
+            6
+        } else {
+            4
+        }
     }
 
     #[inline(always)]
@@ -213,9 +217,13 @@ impl Ops {
     #[inline(always)]
     pub fn remote(&self, family: u8) -> Address {
         if family == 6 {
-            return Address { words: self.remote6() };
+            return Address {
+                words: self.remote6(),
+            };
         }
-        Address { words: [field!(self.remote_ip4), 0, 0, 0] }
+        Address {
+            words: [field!(self.remote_ip4), 0, 0, 0],
+        }
     }
 
     /// Local address.
@@ -224,7 +232,9 @@ impl Ops {
         if family == 6 {
             return Address { words: self.local6() };
         }
-        Address { words: [field!(self.local_ip4), 0, 0, 0] }
+        Address {
+            words: [field!(self.local_ip4), 0, 0, 0],
+        }
     }
 
     /// Remote port, host order (the context has it in network order, as the high half of a `u32`).
@@ -255,7 +265,9 @@ impl Ops {
         let mut hash = u64::from(self.remote_port()) << 16 | u64::from(self.local_port());
         let mut word = 0;
         while word < 4 {
-            hash = (hash ^ u64::from(remote[word])).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            hash = (hash ^ u64::from(remote[word]))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
             word += 1;
         }
         hash | 1 << 63
@@ -281,7 +293,12 @@ impl Ops {
         match self.load_option(&mut found, from) {
             NO_SUCH_OPTION => {}
             error if error < 0 => return None,
-            _ => return Some(FoundOption { option: decode(found[1], 2), kind: 34 }),
+            _ => {
+                return Some(FoundOption {
+                    option: decode(found[1], 2),
+                    kind: 34,
+                });
+            }
         }
         found = [0; 20];
         found[0] = 254;
@@ -289,9 +306,15 @@ impl Ops {
         found[2] = 0xf9;
         found[3] = 0x89;
         match self.load_option(&mut found, from) {
-            NO_SUCH_OPTION => Some(FoundOption { option: TfoOption::None, kind: 0 }),
+            NO_SUCH_OPTION => Some(FoundOption {
+                option: TfoOption::None,
+                kind: 0,
+            }),
             error if error < 0 => None,
-            _ => Some(FoundOption { option: decode(found[1], 4), kind: 254 }),
+            _ => Some(FoundOption {
+                option: decode(found[1], 4),
+                kind: 254,
+            }),
         }
     }
 

@@ -189,10 +189,13 @@ fn remove(tag: &str) -> bool {
 
 fn configure(namespace: &Namespace, addresses: &[IpAddr]) -> Result<()> {
     let mut batch = format!("link set lo up\nlink set {DEVICE} up\n");
-    for address in addresses {
+    for (index, address) in addresses.iter().enumerate() {
         // `nodad`: an address under duplicate detection cannot be bound for a second.
-        let (prefix, flags) = if address.is_ipv4() { (24, "") } else { (64, "nodad") };
-        batch.push_str(&format!("addr add {address}/{prefix} dev {DEVICE} {flags}\n"));
+        let (prefix, nodad) = if address.is_ipv4() { (24, "") } else { (64, "nodad") };
+        // A deprecated address can be bound but is never chosen: without a bind it is always the
+        // first of its family.
+        let lifetime = if address.is_ipv4() || index < 2 { "" } else { "preferred_lft 0" };
+        batch.push_str(&format!("addr add {address}/{prefix} dev {DEVICE} {nodad} {lifetime}\n"));
     }
     // Both bits: a namespace starts with client TFO only, whatever the host has.
     namespace.set_sysctl("net/ipv4/tcp_fastopen", "3")?;

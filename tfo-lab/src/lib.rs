@@ -13,11 +13,14 @@
 
 pub mod command;
 pub mod lab;
+pub mod load;
 pub mod mib;
 pub mod middlebox;
 pub mod netns;
+pub mod cli;
 pub mod client;
 pub mod pattern;
 pub mod responder;
+pub mod scenario;
 pub mod server;
 pub mod sockopt;

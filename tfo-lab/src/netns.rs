@@ -141,7 +141,8 @@ impl Namespace {
 
     /// A mistake in the lab must never change the machine it runs on.
     fn refuse_host(&self, name: &str) -> Result<()> {
-        let host = fs::metadata("/proc/1/ns/net").context("/proc/1/ns/net: reading its inode")?;
+        // The first thread never enters a lab namespace: where it is, the host is.
+        let host = fs::metadata("/proc/self/ns/net").context("/proc/self/ns/net: reading its inode")?;
         if host.ino() == self.inode()? {
             return Err(anyhow!("sysctl {name}: refusing to write it in the host's own namespace"));
         }

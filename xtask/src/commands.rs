@@ -1,12 +1,17 @@
 //! What the user typed, and one file per subcommand.
 
+mod bench;
 mod build;
+mod demo;
+mod lab;
 mod setup;
 mod test;
 mod vm_test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+pub use self::build::program_path;
 
 /// Chores of the tfo-cli repository.
 #[derive(Parser)]
@@ -22,8 +27,16 @@ enum Command {
     Setup(setup::Args),
     /// Build target/release/tfo-cli with the BPF object inside, one static file
     Build(build::Args),
+    /// Run the test lab: up, run SCENARIO, down
+    Lab(lab::Args),
+    /// Build everything and show `tfo-cli top` on mixed real traffic in the lab
+    Demo(demo::Args),
     /// Run every test and check
     Test(test::Args),
+    /// Boot Debian's 6.1 and 6.12 kernels under emulation and check tfo-cli there
+    VmTest,
+    /// Measure cost and speed against the budgets, next to libbpf-tools' tcplife
+    Bench(bench::Args),
     /// What continuous integration runs: the same as `test`
     Ci,
 }
@@ -33,6 +46,10 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Setup(args) => setup::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Lab(args) => lab::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::VmTest => vm_test::run(),
+        Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci => test::run(&test::Args::default()),
     }

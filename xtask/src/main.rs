@@ -5,8 +5,10 @@
     reason = "a build tool talks to its user"
 )]
 
+mod bench;
 mod bpf_object;
 mod commands;
+mod elevate;
 mod install;
 mod interrupt;
 mod packages;
@@ -14,6 +16,7 @@ mod process;
 mod steps;
 mod test_log;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

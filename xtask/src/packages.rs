@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -81,15 +82,13 @@ pub fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Refreshes the package lists.
+/// Refreshes the package lists, once.
 pub fn update() -> Result<()> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     process::run(apt_get().args(["update", "--quiet"])).context("cannot refresh the package lists")
-}
-
-/// Whether the package lists know a package.
-pub fn available(package: &str) -> bool {
-    let shown = process::output(process::command("apt-cache").args(["show", "--no-all-versions", package]));
-    shown.is_ok_and(|text| !text.trim().is_empty())
 }
 
 fn apt_get() -> std::process::Command {

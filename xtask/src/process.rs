@@ -113,16 +113,17 @@ impl Drop for Running {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        self.signal_all(Signal::SIGTERM);
-        let end = Instant::now() + GRACE;
-        while Instant::now() < end {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+        // The second wait has a limit too: root's processes are not ours to kill.
+        for (signal, limit) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, GRACE / 5)] {
+            self.signal_all(signal);
+            let end = Instant::now() + limit;
+            while Instant::now() < end {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                thread::sleep(POLL);
             }
-            thread::sleep(POLL);
         }
-        self.signal_all(Signal::SIGKILL);
-        let _ = self.child.wait();
     }
 }
 
@@ -153,9 +154,8 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{name}` printed text that is not UTF-8"))
 }
 
-/// Runs a command with its stdout handed over line by line as it comes.
-pub fn run_lines(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
-    let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+/// Waits for a child with its stdout, a pipe, handed over line by line as it comes.
+pub fn wait_with_lines(mut running: Running, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
     let lines = lines_of(running.child.stdout.take());
     loop {
         interrupt::check()?;

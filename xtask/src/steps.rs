@@ -57,15 +57,19 @@ impl Steps {
             "step", "seconds", "passed", "failed"
         );
         for step in &self.done {
-            let result = step.error.as_deref().unwrap_or("ok");
-            let first_line = result.lines().next().unwrap_or_default();
+            let result = if step.error.is_some() { "FAILED" } else { "ok" };
             println!(
-                "{:<12} {:>8.1} {:>8} {:>8}  {first_line}",
+                "{:<12} {:>8.1} {:>8} {:>8}  {result}",
                 step.name,
                 step.took.as_secs_f64(),
                 step.tests.passed,
                 step.tests.failed
             );
+        }
+        for step in &self.done {
+            if let Some(error) = &step.error {
+                println!("{}: {error}", step.name);
+            }
         }
         for line in &self.tests.skipped {
             println!("{line}");

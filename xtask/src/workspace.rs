@@ -30,7 +30,7 @@ pub fn cargo(subcommand: &str) -> Command {
     command.arg(subcommand);
     // fmt is the one subcommand that builds nothing and refuses the option.
     if subcommand != "fmt" {
-        command.arg("--target-dir").arg(target(""));
+        command.arg("--target-dir").arg(root().join("target"));
     }
     command
 }

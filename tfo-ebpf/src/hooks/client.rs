@@ -36,7 +36,7 @@ const SYSCTL_NO_COOKIE: u64 = 0x4;
 /// waits for the first write. Runs in the process that connects.
 #[inline(always)]
 pub fn connect(ops: &Ops) {
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let sk = kern::sock_of(&ops.ctx);
     let Some(flow) = flow::create(ops.sk()) else {
         account::lost(Loss::Storage);
         return;
@@ -51,13 +51,15 @@ pub fn connect(ops: &Ops) {
     flow.role = Role::Client as u8;
     flow.bits = 0;
     flow.waits = 0;
-    if request.is_none() && global!(TFO_CONFIG, emit_plain) == 0 {
+    if request == 0 && global!(TFO_CONFIG, emit_plain) == 0 {
         return;
     }
     process(flow);
-    let Some(request) = request else { return };
+    if request == 0 {
+        return;
+    }
     flow.bits = bit::REQUESTED;
-    flow.offered = kern::uint(request, global!(TFO_LAYOUT, req_size)).unwrap_or(0) as u32;
+    flow.offered = kern::uint(request, global!(TFO_LAYOUT, req_size)) as u32;
     flow.syn_len = 0;
     flow.option = TfoOption::None as u8;
     flow.option_kind = 0;
@@ -69,10 +71,10 @@ pub fn connect(ops: &Ops) {
 fn process(flow: &mut Flow) {
     // SAFETY: no arguments.
     let task = unsafe { bpf_get_current_task() };
-    flow.tgid = kern::uint(task, global!(TFO_LAYOUT, task_tgid)).unwrap_or(0) as u32;
+    flow.tgid = kern::uint(task, global!(TFO_LAYOUT, task_tgid)) as u32;
     let comm = global!(TFO_LAYOUT, task_comm);
-    if let (true, Some(leader)) = (comm.is_present(), kern::pointer(task, global!(TFO_LAYOUT, task_leader))) {
-        flow.comm = kern::read(leader + u64::from(comm.byte)).unwrap_or([0; 16]);
+    if comm.is_present() {
+        flow.comm = kern::read(kern::pointer(task, global!(TFO_LAYOUT, task_leader)) + u64::from(comm.byte));
     }
 }
 
@@ -82,7 +84,7 @@ fn process(flow: &mut Flow) {
 #[inline(always)]
 pub fn syn_built(ops: &Ops) {
     let Some(flow) = flow::of(ops.sk()) else { return };
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let sk = kern::sock_of(&ops.ctx);
     // SAFETY: no arguments.
     flow.syn_ns = unsafe { bpf_ktime_get_ns() };
     if ops.total_retrans() > 0 {
@@ -95,9 +97,12 @@ pub fn syn_built(ops: &Ops) {
         flow.start_ns = flow.syn_ns;
         flow.syn_len = ops.skb_len();
     }
-    let Some(request) = kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req)) else { return };
-    let length = kern::uint(request, global!(TFO_LAYOUT, req_cookie_len)).unwrap_or(0xff) as u8 as i8;
-    let experimental = kern::uint(request, global!(TFO_LAYOUT, req_cookie_exp)).unwrap_or(0) != 0;
+    let request = kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req));
+    if request == 0 {
+        return;
+    }
+    let length = kern::uint(request, global!(TFO_LAYOUT, req_cookie_len)) as u8 as i8;
+    let experimental = kern::uint(request, global!(TFO_LAYOUT, req_cookie_exp)) != 0;
     let option = match length {
         ..0 => TfoOption::None,
         0 => TfoOption::Request,
@@ -121,10 +126,8 @@ fn is_empty_cookieless(sk: u64, flow: &Flow) -> bool {
     if flow.offered > 0 {
         return false;
     }
-    let sysctl = kern::net_of(sk)
-        .and_then(|net| kern::uint(net, global!(TFO_LAYOUT, net_tcp_fastopen)))
-        .unwrap_or(0);
-    sysctl & SYSCTL_NO_COOKIE != 0 || kern::uint(sk, global!(TFO_LAYOUT, tp_no_cookie)).unwrap_or(0) != 0
+    let sysctl = kern::uint(kern::net_of(sk), global!(TFO_LAYOUT, net_tcp_fastopen));
+    sysctl & SYSCTL_NO_COOKIE != 0 || kern::uint(sk, global!(TFO_LAYOUT, tp_no_cookie)) != 0
 }
 
 /// `tcp_finish_connect`: the SYN-ACK was processed, its acknowledgement included; what the kernel makes of
@@ -135,7 +138,7 @@ pub fn established(ops: &Ops) {
     if flow.stage != stage::HANDSHAKE {
         return;
     }
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let sk = kern::sock_of(&ops.ctx);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let mut facts = Handshake::plain(Role::Client);
@@ -144,11 +147,21 @@ pub fn established(ops: &Ops) {
         tfo_facts(ops, flow, &mut facts);
         if facts.syn_data_len > 0 {
             let all = facts.syn_data_acked >= facts.syn_data_len;
-            account::cross_check(sk, if all { CrossCheck::Active } else { CrossCheck::ActiveFail });
+            account::cross_check(
+                sk,
+                if all {
+                    CrossCheck::Active
+                } else {
+                    CrossCheck::ActiveFail
+                },
+            );
         }
     }
     let handshake_us = us_between(flow.start_ns, now);
-    let rtt_us = match (facts.syn_retrans, flow.has(bit::REQUESTED) && !facts.cookie_received) {
+    let rtt_us = match (
+        facts.syn_retrans,
+        flow.has(bit::REQUESTED) && !facts.cookie_received,
+    ) {
         (0, _) => handshake_us,
         // The answer belongs to the latest SYN. For plain connections later SYNs are not timed.
         (_, true) => us_between(flow.syn_ns, now),
@@ -157,7 +170,17 @@ pub fn established(ops: &Ops) {
     if ops.payload() > 0 {
         flow.ttfb_us = handshake_us;
     }
-    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    finish(
+        ops,
+        sk,
+        flow,
+        &facts,
+        &Times {
+            now,
+            handshake_us,
+            rtt_us,
+        },
+    );
     if flow.ttfb_us == UNSEEN_US {
         swap_flags(ops, flow, WRITE | STATE, PARSE_ALL);
     } else {
@@ -185,7 +208,11 @@ fn tfo_facts(ops: &Ops, flow: &Flow, facts: &mut Handshake) {
 
 #[inline(always)]
 fn withheld(flow: &Flow) -> Withheld {
-    if flow.has(bit::WITHHELD) && flow.syn_len > 0 { Withheld::Other } else { Withheld::No }
+    if flow.has(bit::WITHHELD) && flow.syn_len > 0 {
+        Withheld::Other
+    } else {
+        Withheld::No
+    }
 }
 
 /// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before.
@@ -194,21 +221,39 @@ pub fn state(ops: &Ops, flow: &mut Flow) {
     if ops.arg::<0>() != SYN_SENT || ops.arg::<1>() != CLOSE || flow.stage != stage::HANDSHAKE {
         return;
     }
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let sk = kern::sock_of(&ops.ctx);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let withheld = withheld(flow);
     let facts = Handshake {
-        end: if flow.has(bit::RESET) { End::Reset } else { End::Failed },
+        end: if flow.has(bit::RESET) {
+            End::Reset
+        } else {
+            End::Failed
+        },
         requested: flow.has(bit::REQUESTED),
         paused: flow.has(bit::PAUSED),
         withheld,
         option: TfoOption::from_code(flow.option).unwrap_or(TfoOption::None),
-        syn_data_len: if matches!(withheld, Withheld::No) { flow.syn_len } else { 0 },
+        syn_data_len: if matches!(withheld, Withheld::No) {
+            flow.syn_len
+        } else {
+            0
+        },
         syn_retrans: ops.total_retrans(),
         ..Handshake::plain(Role::Client)
     };
-    finish(ops, sk, flow, &facts, &Times { now, handshake_us: UNSEEN_US, rtt_us: UNSEEN_US });
+    finish(
+        ops,
+        sk,
+        flow,
+        &facts,
+        &Times {
+            now,
+            handshake_us: UNSEEN_US,
+            rtt_us: UNSEEN_US,
+        },
+    );
     flow.stage = stage::DONE;
     swap_flags(ops, flow, WRITE | STATE, 0);
 }
@@ -245,10 +290,10 @@ pub fn timeout(ops: &Ops) {
     if flow::of(ops.sk()).is_none() {
         return;
     }
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
-    let bits = kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen)).unwrap_or(0)
-        | kern::uint(sk, global!(TFO_LAYOUT, tp_syn_data)).unwrap_or(0)
-        | kern::uint(sk, global!(TFO_LAYOUT, tp_syn_data_acked)).unwrap_or(0);
+    let sk = kern::sock_of(&ops.ctx);
+    let bits = kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen))
+        | kern::uint(sk, global!(TFO_LAYOUT, tp_syn_data))
+        | kern::uint(sk, global!(TFO_LAYOUT, tp_syn_data_acked));
     if bits != 0 {
         account::cross_check(sk, CrossCheck::ActiveFailTimeout);
     }

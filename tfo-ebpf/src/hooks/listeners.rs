@@ -85,7 +85,10 @@ pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
         ours |= mark.added;
         mark.added = 0;
     }
-    let foreign = TFO_CONTROL.get(Control::ForeignSockOps as u32).copied().unwrap_or(1);
+    let foreign = TFO_CONTROL
+        .get(Control::ForeignSockOps as u32)
+        .copied()
+        .unwrap_or(1);
     if foreign == 0 && state(sk) == LISTEN {
         ours |= WRITE;
     }
@@ -109,7 +112,11 @@ fn for_listener(ctx: *mut IterTcp, act: impl FnOnce(*mut tcp_sock) -> Primed) ->
     let record = describe(sk as u64, uid, primed);
     // SAFETY: `seq` belongs to this iteration; the record is initialised, padding included.
     unsafe {
-        bpf_seq_write((*(*ctx).meta).seq, (&raw const record).cast(), size_of::<ListenerRecord>() as u32);
+        bpf_seq_write(
+            (*(*ctx).meta).seq,
+            (&raw const record).cast(),
+            size_of::<ListenerRecord>() as u32,
+        );
     }
     0
 }
@@ -130,12 +137,12 @@ fn full_socket(ctx: *mut IterTcp) -> Option<*mut tcp_sock> {
 
 #[inline(always)]
 fn state(sk: *mut tcp_sock) -> u64 {
-    kern::uint(sk as u64, global!(TFO_LAYOUT, skc_state)).unwrap_or(0)
+    kern::uint(sk as u64, global!(TFO_LAYOUT, skc_state))
 }
 
 #[inline(always)]
 fn cb_flags(sk: *mut tcp_sock) -> u32 {
-    kern::uint(sk as u64, global!(TFO_LAYOUT, tp_cb_flags)).unwrap_or(0) as u32
+    kern::uint(sk as u64, global!(TFO_LAYOUT, tp_cb_flags)) as u32
 }
 
 #[inline(always)]
@@ -148,7 +155,7 @@ fn set_cb_flags(sk: *mut tcp_sock, flags: u32) -> bool {
 /// The record of a listening socket at this address.
 #[inline(always)]
 fn describe(sk: u64, uid: u32, primed: Primed) -> ListenerRecord {
-    let uint = |at| kern::uint(sk, at).unwrap_or(0) as u32;
+    let uint = |at| kern::uint(sk, at) as u32;
     let mut record = ListenerRecord {
         cgroup_id: kern::cgroup_id(sk),
         local: [0; 16],
@@ -167,7 +174,7 @@ fn describe(sk: u64, uid: u32, primed: Primed) -> ListenerRecord {
         record.family = 6;
         let at = global!(TFO_LAYOUT, skc_v6_rcv_saddr);
         if at.is_present() {
-            record.local = kern::read(sk + u64::from(at.byte)).unwrap_or([0; 16]);
+            record.local = kern::read(sk + u64::from(at.byte));
         }
     } else {
         let address = uint(global!(TFO_LAYOUT, skc_rcv_saddr)).to_ne_bytes();

@@ -58,14 +58,16 @@ pub fn syn_answered(ops: &Ops) {
         return;
     }
     // None: a retransmitted SYN-ACK, the facts are kept already.
-    let Some(found) = ops.tfo_option_of_syn() else { return };
+    let Some(found) = ops.tfo_option_of_syn() else {
+        return;
+    };
     let syn_len = syn_payload(ops);
     if matches!(found.option, TfoOption::None) && syn_len == 0 {
         return;
     }
-    let Some(request) = kern::sock_of(&ops.ctx) else { return };
+    let request = kern::sock_of(&ops.ctx);
     // The SYN-ACK of a child made from the SYN: `established` has seen it.
-    if kern::uint(request, global!(TFO_LAYOUT, treq_tfo_listener)).unwrap_or(0) != 0 {
+    if kern::uint(request, global!(TFO_LAYOUT, treq_tfo_listener)) != 0 {
         return;
     }
     let syncookie = ops.arg::<0>() == SYNACK_COOKIE;
@@ -105,24 +107,27 @@ fn syn_payload(ops: &Ops) -> u32 {
     if !block.is_present() {
         return 0;
     }
-    let Some(skb) = kern::context_pointer(&ops.ctx, global!(TFO_LAYOUT, kern_syn_skb)) else { return 0 };
-    let block = skb + u64::from(block.byte);
-    let Some(first) = kern::uint(block, global!(TFO_LAYOUT, cb_seq)) else { return 0 };
-    let Some(end) = kern::uint(block, global!(TFO_LAYOUT, cb_end_seq)) else { return 0 };
+    let block = kern::context_pointer(&ops.ctx, global!(TFO_LAYOUT, kern_syn_skb)) + u64::from(block.byte);
+    let first = kern::uint(block, global!(TFO_LAYOUT, cb_seq));
+    let end = kern::uint(block, global!(TFO_LAYOUT, cb_end_seq));
     (end as u32).wrapping_sub(first as u32).saturating_sub(1)
 }
 
 /// What the listener behind a request could do for TFO: the checks of `tcp_try_fastopen`.
 #[inline(always)]
 fn listener_state(request: u64) -> u8 {
-    let Some(listener) = kern::pointer(request, global!(TFO_LAYOUT, skc_listener)) else { return LISTENER_UNKNOWN };
-    let Some(max) = kern::uint(listener, global!(TFO_LAYOUT, tfo_max_qlen)) else { return LISTENER_UNKNOWN };
-    let Some(length) = kern::uint(listener, global!(TFO_LAYOUT, tfo_qlen)) else { return LISTENER_UNKNOWN };
-    let Some(sysctl) =
-        kern::net_of(request).and_then(|net| kern::uint(net, global!(TFO_LAYOUT, net_tcp_fastopen)))
-    else {
+    let max_at = global!(TFO_LAYOUT, tfo_max_qlen);
+    let length_at = global!(TFO_LAYOUT, tfo_qlen);
+    let sysctl_at = global!(TFO_LAYOUT, net_tcp_fastopen);
+    let listener = kern::pointer(request, global!(TFO_LAYOUT, skc_listener));
+    let net = kern::net_of(request);
+    if !max_at.is_present() || !length_at.is_present() || !sysctl_at.is_present() || listener == 0 || net == 0
+    {
         return LISTENER_UNKNOWN;
-    };
+    }
+    let max = kern::uint(listener, max_at);
+    let length = kern::uint(listener, length_at);
+    let sysctl = kern::uint(net, sysctl_at);
     if max == 0 || sysctl & SYSCTL_SERVER == 0 {
         Listener::Off as u8
     } else if length >= max {
@@ -149,7 +154,7 @@ fn count_syn(request: u64, found: &FoundOption, listener: u8) {
 /// (`tcp_fastopen_create_child`), at the final ACK for any other.
 #[inline(always)]
 pub fn established(ops: &Ops) {
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let sk = kern::sock_of(&ops.ctx);
     let Some(flow) = flow::create(ops.sk()) else {
         account::lost(Loss::Storage);
         return;
@@ -184,8 +189,22 @@ pub fn established(ops: &Ops) {
     if flow.start_ns == 0 {
         flow.start_ns = now - u64::from(srtt) * 1_000;
     }
-    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    let rtt_us = if facts.syn_retrans == 0 {
+        handshake_us
+    } else {
+        UNSEEN_US
+    };
+    finish(
+        ops,
+        sk,
+        flow,
+        &facts,
+        &Times {
+            now,
+            handshake_us,
+            rtt_us,
+        },
+    );
 }
 
 /// The child inherited the callback flag from its listener. Take it for ours, to be taken back, unless a
@@ -225,7 +244,9 @@ fn child_from_syn(ops: &Ops, sk: u64, flow: &mut Flow, now: u64) {
 fn handshake_facts(ops: &Ops, flow: &mut Flow) -> Option<Handshake> {
     let mut facts = Handshake::plain(Role::Server);
     facts.syn_retrans = ops.total_retrans();
-    let Some(request) = take_request(ops) else { return Some(facts) };
+    let Some(request) = take_request(ops) else {
+        return Some(facts);
+    };
     flow.bits = bit::REQUESTED;
     flow.start_ns = request.start_ns;
     flow.option_kind = request.option_kind;
@@ -276,7 +297,7 @@ pub fn state(ops: &Ops, flow: &mut Flow) {
     if from == SYN_RECV && to == FIN_WAIT1 {
         return;
     }
-    let Some(sk) = kern::sock_of(&ops.ctx) else { return };
+    let sk = kern::sock_of(&ops.ctx);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let facts = Handshake {
@@ -293,8 +314,22 @@ pub fn state(ops: &Ops, flow: &mut Flow) {
         (_, _, 0) => UNSEEN_US,
         (_, _, srtt) => srtt,
     };
-    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    let rtt_us = if facts.syn_retrans == 0 {
+        handshake_us
+    } else {
+        UNSEEN_US
+    };
+    finish(
+        ops,
+        sk,
+        flow,
+        &facts,
+        &Times {
+            now,
+            handshake_us,
+            rtt_us,
+        },
+    );
     if flow.ttfb_us == UNSEEN_US {
         swap_flags(ops, flow, STATE, 0);
     } else {

@@ -90,7 +90,7 @@ impl Listen {
     }
 
     /// Opens the listening socket in the calling thread's namespace.
-    pub(super) fn open(&self) -> Result<TcpListener> {
+    pub(crate) fn open(&self) -> Result<TcpListener> {
         let domain = if self.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(domain, SockType::Stream, flags, None).context("listener: opening its socket")?;

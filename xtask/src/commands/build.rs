@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::bpf_object::{self, Warnings};
-use crate::{install, process, workspace};
+use crate::{elevate, install, process, workspace};
 
 /// The programs of user space; both run inside a VM that has no libraries.
 const PROGRAMS: [&str; 2] = ["tfo-cli", "tfo-lab"];
@@ -29,6 +29,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds everything that is out of date and returns quickly when nothing is.
 pub fn everything() -> Result<()> {
+    if elevate::is_second_run() {
+        return Ok(());
+    }
     run(&Args { debug: false })
 }
 

@@ -5,16 +5,15 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::build;
-use super::lab::as_root;
 use crate::process::Running;
-use crate::{interrupt, packages, process};
+use crate::{elevate, interrupt, packages, process};
 
 /// Two namespaces, five servers: seconds on a busy machine.
-const LAB_READY: Duration = Duration::from_secs(60);
+const LAB_READY: Duration = Duration::from_mins(1);
 /// How often the table is printed where there is no terminal to draw on.
 const TABLES: u32 = 3;
 
@@ -28,19 +27,25 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     packages::ensure(&packages::TEST_TOOLS)?;
     build::everything()?;
-    if !process::is_root() {
-        // Ask now: the lab runs in the background, where sudo could not.
-        process::run_on_terminal(Command::new("sudo").arg("--validate"))?;
+    if elevate::run_again_as_root()? {
+        return Ok(());
     }
     // Dropped last, on every way out: the lab stops its traffic and removes its namespaces.
     let _traffic = start_traffic()?;
-    if std::io::stdout().is_terminal() { dashboard(args.seconds) } else { tables() }
+    if std::io::stdout().is_terminal() {
+        dashboard(args.seconds)
+    } else {
+        tables()
+    }
 }
 
 fn start_traffic() -> Result<Running> {
     println!("==> lab: healthy service, path that drops SYN data, key mismatch, listener without TFO, IPv6");
     let mut traffic = Running::start(
-        as_root("tfo-lab").arg("traffic").stdin(Stdio::null()).stdout(Stdio::piped()),
+        Command::new(build::program_path("tfo-lab"))
+            .arg("traffic")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped()),
     )?;
     let lines = process::lines_of(traffic.child.stdout.take());
     let deadline = Instant::now() + LAB_READY;
@@ -65,32 +70,33 @@ fn start_traffic() -> Result<Running> {
 
 /// The live view, in the foreground.
 fn dashboard(seconds: Option<u64>) -> Result<()> {
-    let mut top = Running::start_on_terminal(as_root("tfo-cli").arg("top"))?;
-    let status = match seconds {
-        None => top.wait()?,
-        Some(seconds) => {
-            let end = Instant::now() + Duration::from_secs(seconds);
-            loop {
-                if let Some(status) = top.poll()? {
-                    break status;
-                }
-                if Instant::now() >= end {
-                    top.signal(Signal::SIGTERM);
-                    break top.wait_for(Duration::from_secs(5))?;
-                }
-                interrupt::sleep(Duration::from_millis(50))?;
-            }
+    let mut top = Running::start_on_terminal(Command::new(build::program_path("tfo-cli")).arg("top"))?;
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    loop {
+        if let Some(status) = top.poll()? {
+            ensure!(status.success(), "tfo-cli top ended with {status}");
+            return Ok(());
         }
-    };
-    if status.success() { Ok(()) } else { bail!("tfo-cli top ended with {status}") }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            top.signal(Signal::SIGTERM);
+            top.wait_for(Duration::from_secs(5))?;
+            return Ok(());
+        }
+        interrupt::sleep(Duration::from_millis(50))?;
+    }
 }
 
 /// The table as text, a few times.
 fn tables() -> Result<()> {
     for n in 1..=TABLES {
         println!("==> tfo-cli top --once ({n} of {TABLES})");
-        process::run(as_root("tfo-cli").args(["top", "--once", "--interval", "2s"]))
-            .context("cannot show the table")?;
+        process::run(Command::new(build::program_path("tfo-cli")).args([
+            "top",
+            "--once",
+            "--interval",
+            "2s",
+        ]))
+        .context("cannot show the table")?;
     }
     Ok(())
 }

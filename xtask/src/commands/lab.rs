@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::build;
-use crate::{packages, process};
+use crate::{elevate, packages, process};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,16 +17,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     packages::ensure(&packages::TEST_TOOLS)?;
     build::everything()?;
-    process::run_on_terminal(as_root("tfo-lab").args(&args.args))
-}
-
-/// One of our programs with the rights to make namespaces and attach programs.
-pub fn as_root(program: &str) -> Command {
-    let path = build::program_path(program);
-    if process::is_root() {
-        return Command::new(path);
+    if elevate::run_again_as_root()? {
+        return Ok(());
     }
-    let mut command = Command::new("sudo");
-    command.arg("--").arg(path);
-    command
+    process::run_on_terminal(Command::new(build::program_path("tfo-lab")).args(&args.args))
 }

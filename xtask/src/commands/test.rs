@@ -1,13 +1,14 @@
 //! `cargo xtask test`: everything that must hold, from a fresh clone, in one command.
 
 use std::ffi::OsString;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use super::{build, vm_test};
 use crate::bpf_object::{self, Warnings};
+use crate::process::Running;
 use crate::steps::Steps;
 use crate::test_log::TestLog;
 use crate::{install, packages, process, workspace};
@@ -95,16 +96,27 @@ fn privileged(package: &str, test: &str, log: &mut TestLog) -> Result<()> {
             format!(r#"target.{host}.runner = ["sudo", "-E"]"#),
         ]);
     }
-    cargo_test(&args, &["--test-threads=1"], log)
+    // Also the output of tests that pass: it says what was skipped.
+    cargo_test(&args, &["--test-threads=1", "--show-output"], log)?;
+    ensure!(log.passed > 0, "{package} has no test in --test {test}");
+    Ok(())
 }
 
 /// One `cargo test` with its output passed on and counted.
 fn cargo_test(args: &[String], test_args: &[&str], log: &mut TestLog) -> Result<()> {
     let mut command = workspace::cargo("test");
     command.args(args).args(["--no-fail-fast", "--"]).args(test_args);
-    // Also the output of tests that pass: it says what was skipped.
-    command.arg("--show-output").env("PATH", path_with_sbin());
-    let status = process::run_lines(&mut command, |line| {
+    command
+        .env("PATH", path_with_sbin())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    // Through sudo, Ctrl-C has to reach the tests from the terminal: we may not signal root's processes.
+    let start = if process::is_root() {
+        Running::start
+    } else {
+        Running::start_on_terminal
+    };
+    let status = process::wait_with_lines(start(&mut command)?, |line| {
         println!("{line}");
         log.line(line);
     })?;

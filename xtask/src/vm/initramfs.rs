@@ -29,7 +29,8 @@ pub fn pack(programs: &[PathBuf]) -> Result<PathBuf> {
 
     let mut cpio = Command::new("sh");
     // Not compressed: emulation would take longer to unpack it than qemu takes to load it.
-    cpio.args(["-c", r#"find . | cpio --quiet -o -H newc -R 0:0 > "$1""#, "sh"]).arg(&archive);
+    cpio.args(["-c", r#"find . | cpio --quiet -o -H newc -R 0:0 > "$1""#, "sh"])
+        .arg(&archive);
     process::output(cpio.current_dir(&root)).context("cannot pack the initramfs")?;
     Ok(archive)
 }

@@ -37,8 +37,9 @@ pub fn obtain_all() -> Result<Vec<Kernel>> {
 
 fn obtain(directory: &Path, series: &str) -> Result<Kernel> {
     let names = process::output(process::command("apt-cache").args(["pkgnames", "linux-image-"]))?;
-    let package = newest(&names, series)
-        .with_context(|| format!("the package lists have no cloud kernel linux-image-{series}.*-cloud-amd64"))?;
+    let package = newest(&names, series).with_context(|| {
+        format!("the package lists have no cloud kernel linux-image-{series}.*-cloud-amd64")
+    })?;
     let version = package.trim_start_matches("linux-image-").to_owned();
     let unpacked = directory.join(&version);
     let image = unpacked.join("boot").join(format!("vmlinuz-{version}"));
@@ -48,9 +49,16 @@ fn obtain(directory: &Path, series: &str) -> Result<Kernel> {
         // One package per directory: its file name carries a version that we need not know.
         let _ = fs::remove_dir_all(&download);
         fs::create_dir_all(&download).with_context(|| format!("cannot create {}", download.display()))?;
-        process::output(process::command("apt-get").current_dir(&download).args(["download", "-q", package]))
-            .with_context(|| format!("cannot download {package}"))?;
-        let file = fs::read_dir(&download)?.flatten().next().context("apt-get download left no file")?;
+        process::output(
+            process::command("apt-get")
+                .current_dir(&download)
+                .args(["download", "-q", package]),
+        )
+        .with_context(|| format!("cannot download {package}"))?;
+        let file = fs::read_dir(&download)?
+            .flatten()
+            .next()
+            .context("apt-get download left no file")?;
         process::output(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(&unpacked))
             .with_context(|| format!("cannot unpack {package}"))?;
         // Modules are most of it, and the scenario needs none.
@@ -78,7 +86,10 @@ fn newest<'a>(names: &'a str, series: &str) -> Option<&'a str> {
 
 /// `0-56` as [0, 56], `117+deb12` as [117, 12]; compared as numbers, 9 comes before 10.
 fn numbers(text: &str) -> Option<Vec<u32>> {
-    let numbers: Vec<u32> = text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+    let numbers: Vec<u32> = text
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok())
+        .collect();
     (!numbers.is_empty()).then_some(numbers)
 }
 
@@ -94,12 +105,18 @@ mod tests {
     #[test]
     fn takes_the_newest_real_kernel_of_the_series() {
         assert_eq!(newest(NAMES, "6.1"), Some("linux-image-6.1.0-56-cloud-amd64"));
-        assert_eq!(newest(NAMES, "6.12"), Some("linux-image-6.12.117+deb12-cloud-amd64"));
+        assert_eq!(
+            newest(NAMES, "6.12"),
+            Some("linux-image-6.12.117+deb12-cloud-amd64")
+        );
     }
 
     #[test]
     fn a_meta_package_or_an_empty_list_is_no_kernel() {
-        assert_eq!(newest("linux-image-6.12-cloud-amd64\nlinux-image-cloud-amd64\n", "6.12"), None);
+        assert_eq!(
+            newest("linux-image-6.12-cloud-amd64\nlinux-image-cloud-amd64\n", "6.12"),
+            None
+        );
         assert_eq!(newest("", "6.1"), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::process::Running;
 use crate::{interrupt, workspace};
 
 /// Booting takes about 12 s and a SYN timeout in the scenario seconds; the rest is for a busy machine.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_mins(4);
 
 /// A machine that was started; dropping it kills qemu.
 pub struct Machine {
@@ -26,10 +26,23 @@ impl Machine {
     pub fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Self> {
         let log = workspace::target("vm").join(format!("{}.log", kernel.version));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let errors = file.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
+        let errors = file
+            .try_clone()
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-accel", "tcg", "-cpu", "max", "-m", "1024", "-nic", "none", "-nographic", "-no-reboot"])
+            .args([
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-m",
+                "1024",
+                "-nic",
+                "none",
+                "-nographic",
+                "-no-reboot",
+            ])
             .args(["-append", "console=ttyS0 panic=-1 quiet"])
             .arg("-kernel")
             .arg(&kernel.image)
@@ -39,7 +52,11 @@ impl Machine {
             .stdout(file)
             .stderr(errors);
         let qemu = Running::start(&mut command)?;
-        Ok(Self { qemu, log, deadline: Instant::now() + DEADLINE })
+        Ok(Self {
+            qemu,
+            log,
+            deadline: Instant::now() + DEADLINE,
+        })
     }
 
     /// Waits until the machine is off, and returns everything it said.

@@ -27,7 +27,10 @@ impl Serial {
         }
         if !sections.contains_key("end") {
             let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-            let tail = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
+            let tail = lines
+                .get(lines.len().saturating_sub(15)..)
+                .unwrap_or_default()
+                .join("\n");
             bail!("the machine did not finish; its last words:\n{tail}");
         }
         Ok(Self { sections })
@@ -36,12 +39,16 @@ impl Serial {
     /// The lines of a section that are not blank.
     pub fn lines(&self, section: &str) -> impl Iterator<Item = &str> {
         let lines = self.sections.get(section).map(Vec::as_slice).unwrap_or_default();
-        lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty())
+        lines
+            .iter()
+            .map(|line| line.trim())
+            .filter(|line| !line.is_empty())
     }
 
     /// The exit code of `trace` or `scenario`.
     pub fn exit_code(&self, program: &str) -> Option<i32> {
-        self.lines("exit").find_map(|line| line.strip_prefix(program)?.trim().parse().ok())
+        self.lines("exit")
+            .find_map(|line| line.strip_prefix(program)?.trim().parse().ok())
     }
 }
 
@@ -55,7 +62,10 @@ mod tests {
     #[test]
     fn takes_sections_apart() {
         let serial = Serial::parse(LOG).unwrap();
-        assert_eq!(serial.lines("kernel").collect::<Vec<_>>(), ["6.1.0-56-cloud-amd64"]);
+        assert_eq!(
+            serial.lines("kernel").collect::<Vec<_>>(),
+            ["6.1.0-56-cloud-amd64"]
+        );
         assert_eq!(serial.lines("scenario").count(), 2);
         assert_eq!(serial.lines("absent").count(), 0);
         assert_eq!(serial.exit_code("trace"), Some(0));

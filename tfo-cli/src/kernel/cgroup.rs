@@ -1,0 +1,168 @@
+//! cgroup v2: where it is mounted, which directory has which id, and a lock that lives in it.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{DirEntryExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{Error, procfs, sys};
+
+/// A directory of the hierarchy, opened.
+#[derive(Debug)]
+pub struct Cgroup {
+    /// Where the hierarchy is mounted.
+    pub mount: PathBuf,
+    /// The directory itself.
+    pub path: PathBuf,
+    directory: File,
+}
+
+impl Cgroup {
+    /// Opens the root of the hierarchy, or the directory given: absolute, or relative to the mount.
+    pub fn open(wanted: Option<&Path>) -> Result<Self, Error> {
+        let mount = mount_point()?;
+        let path = match wanted {
+            None => mount.clone(),
+            Some(path) if path.starts_with(&mount) => path.to_path_buf(),
+            // "/system.slice" as in /proc/PID/cgroup.
+            Some(path) => mount.join(path.strip_prefix("/").unwrap_or(path)),
+        };
+        let fail = |why: String| Error::Cgroup { path: wanted.unwrap_or(&path).to_path_buf(), why };
+        let directory = File::open(&path).map_err(|error| fail(error.to_string()))?;
+        if !path.join("cgroup.procs").exists() {
+            return Err(fail("not a cgroup v2 directory".into()));
+        }
+        Ok(Self { mount, path, directory })
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// The first cgroup2 mount of this mount namespace.
+pub fn mount_point() -> Result<PathBuf, Error> {
+    let mounts = fs::read_to_string("/proc/self/mounts").map_err(|source| Error::Io {
+        operation: "read",
+        object: "/proc/self/mounts".into(),
+        source,
+    })?;
+    procfs::mount_of_type(&mounts, "cgroup2").ok_or(Error::NoCgroup2)
+}
+
+/// Paths by cgroup id (the inode of the directory). Filled by walking the tree, again when an unknown id
+/// turns up, but not more often than [`Names::REWALK`].
+#[derive(Debug)]
+pub struct Names {
+    mount: PathBuf,
+    paths: HashMap<u64, Option<String>>,
+    walked: Option<Instant>,
+}
+
+impl Names {
+    /// How often the tree is walked for unknown ids at most.
+    const REWALK: Duration = Duration::from_millis(500);
+    /// Depth of the walk; systemd and container runtimes stay far below.
+    const MAX_DEPTH: usize = 32;
+
+    /// Knows nothing yet.
+    pub fn new(mount: PathBuf) -> Self {
+        Self { mount, paths: HashMap::new(), walked: None }
+    }
+
+    /// The path of a cgroup below the mount, beginning with `/`. A path once known stays known after the
+    /// cgroup is gone: its counters are still shown.
+    pub fn path(&mut self, id: u64) -> Option<String> {
+        if id == 0 {
+            return None;
+        }
+        if !self.paths.contains_key(&id) && self.walked.is_none_or(|at| at.elapsed() >= Self::REWALK) {
+            self.walk();
+            self.walked = Some(Instant::now());
+        }
+        self.paths.get(&id).cloned().flatten()
+    }
+
+    fn walk(&mut self) {
+        if let Ok(root) = fs::metadata(&self.mount) {
+            self.paths.insert(root.ino(), Some("/".into()));
+        }
+        let mut pending = vec![(self.mount.clone(), 0)];
+        while let Some((directory, depth)) = pending.pop() {
+            // A cgroup may vanish while we look: that is no error.
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    continue;
+                }
+                let path = entry.path();
+                let name = path.strip_prefix(&self.mount).unwrap_or(&path);
+                self.paths.insert(entry.ino(), Some(format!("/{}", name.display())));
+                if depth < Self::MAX_DEPTH {
+                    pending.push((path, depth + 1));
+                }
+            }
+        }
+    }
+}
+
+/// Tells instances of this tool apart: every running one holds a shared `flock` on the root of the
+/// hierarchy. The kernel drops it with the process, also on SIGKILL, and nothing is written to disk.
+#[derive(Debug)]
+pub struct Presence {
+    root: Option<File>,
+}
+
+impl Presence {
+    /// Announces this instance. Waits a moment for one that is just ending; without the lock the tool works
+    /// all the same and leaves callback flags behind at its end.
+    pub fn announce(mount: &Path) -> Self {
+        let Ok(root) = File::open(mount) else { return Self { root: None } };
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while !sys::flock(root.as_fd(), libc::LOCK_SH | libc::LOCK_NB).is_ok_and(|locked| locked) {
+            if Instant::now() >= deadline {
+                return Self { root: None };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { root: Some(root) }
+    }
+
+    /// Leaves; true when nobody else is there, and nobody can come as long as `self` lives.
+    pub fn leave(&self) -> io::Result<bool> {
+        let Some(root) = &self.root else { return Ok(false) };
+        sys::flock(root.as_fd(), libc::LOCK_UN)?;
+        sys::flock(root.as_fd(), libc::LOCK_EX | libc::LOCK_NB)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_instance_is_alone() {
+        let dir = std::env::temp_dir();
+        let (first, second) = (Presence::announce(&dir), Presence::announce(&dir));
+        assert!(!first.leave().unwrap());
+        assert!(second.leave().unwrap());
+        drop(second);
+        assert!(first.leave().unwrap());
+    }
+
+    #[test]
+    fn unknown_ids_have_no_path() {
+        let mut names = Names::new("/nonexistent".into());
+        assert_eq!(names.path(0), None);
+        assert_eq!(names.path(42), None);
+    }
+}

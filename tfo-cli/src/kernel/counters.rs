@@ -1,0 +1,88 @@
+//! Reading every counter of the kernel side.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::Context as _;
+use tfo_common::{
+    DestKey, DestStats, Loss, Outcome, Role,
+    counters::{NetnsCounters, Stat, stat_index, total_index},
+    limits,
+};
+
+use super::{maps::Maps, sys};
+use crate::model::feed::{Reading, Totals};
+
+/// SYN facts outstanding above which it is worth finding out whether some were evicted.
+const REQUESTS_TO_CHECK: u64 = 4_096;
+
+/// Reads all counters. Per-CPU counters are summed; each is exact, and all are read within a millisecond or
+/// so, not at one instant.
+pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> anyhow::Result<Reading> {
+    let mut reading = Reading { at_ns: sys::monotonic_ns(), dests_capacity: capacity, ..Reading::default() };
+    reading.totals = totals(maps)?;
+    for loss in Loss::ALL.into_iter().take(Loss::KERNEL) {
+        reading.losses[loss as usize] = counter(maps, loss as u32)?;
+    }
+    reading.losses[Loss::BadRecord as usize] = bad_records;
+    reading.losses[Loss::RequestEvicted as usize] = evicted_requests(maps)?;
+    reading.events = counter(maps, stat_index(Stat::Events))?;
+    for entry in maps.netns.iter() {
+        // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
+        let Ok((inode, counts)) = entry else { break };
+        reading.netns.push((inode, NetnsCounters { counts }));
+    }
+    if with_dests {
+        reading.dests = dests(maps, capacity)?;
+        let inserted = counter(maps, stat_index(Stat::DestInserted))?;
+        reading.losses[Loss::DestEvicted as usize] = inserted.saturating_sub(reading.dests.len() as u64);
+    }
+    Ok(reading)
+}
+
+fn totals(maps: &Maps) -> anyhow::Result<Totals> {
+    let mut totals = Totals::default();
+    for role in Role::ALL {
+        for outcome in Outcome::ALL {
+            let values = maps.totals.get(&total_index(role, outcome), 0).context("read totals")?;
+            totals[role as usize][outcome as usize] = values.iter().sum();
+        }
+    }
+    Ok(totals)
+}
+
+fn counter(maps: &Maps, index: u32) -> anyhow::Result<u64> {
+    Ok(maps.losses.get(&index, 0).context("read loss counters")?.iter().sum())
+}
+
+fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>> {
+    let entries = sys::map_entries(
+        maps.dests.fd().as_fd(),
+        size_of::<DestKey>(),
+        size_of::<DestStats>(),
+        capacity as usize,
+    )
+    .context("read the destination table")?;
+    let keys = entries.keys.chunks_exact(size_of::<DestKey>());
+    let values = entries.values.chunks_exact(size_of::<DestStats>());
+    // SAFETY: both types are made of integers only.
+    Ok(keys.zip(values).filter_map(|(key, value)| unsafe { Some((sys::value(key)?, sys::value(value)?)) }).collect())
+}
+
+/// SYN facts that went in, were not taken out by a finished handshake and are not there any more. Only
+/// asked when enough are outstanding for the table to have been full.
+fn evicted_requests(maps: &Maps) -> anyhow::Result<u64> {
+    let stored = counter(maps, stat_index(Stat::RequestStored))?;
+    let taken = counter(maps, stat_index(Stat::RequestTaken))?;
+    let outstanding = stored.saturating_sub(taken);
+    if outstanding < REQUESTS_TO_CHECK {
+        return Ok(0);
+    }
+    let entries = sys::map_entries(
+        maps.requests.fd().as_fd(),
+        size_of::<u64>(),
+        maps.requests.info().context("read the request table's type")?.value_size() as usize,
+        limits::REQUESTS as usize,
+    )
+    .context("read the request table")?;
+    Ok(outstanding.saturating_sub(entries.count as u64))
+}

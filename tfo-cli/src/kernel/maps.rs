@@ -1,0 +1,58 @@
+//! The maps user space reads, taken out of the loaded object.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+};
+use tfo_common::{CrossCheck, maps};
+
+use super::Error;
+
+/// Handles of the maps.
+pub struct Maps {
+    /// Event ring.
+    pub events: RingBuf<MapData>,
+    /// Totals.
+    pub totals: PerCpuArray<MapData, u64>,
+    /// Losses and bookkeeping.
+    pub losses: PerCpuArray<MapData, u64>,
+    /// Cross-check counters by namespace.
+    pub netns: HashMap<MapData, u32, [u64; CrossCheck::COUNT]>,
+    /// Destination table.
+    pub dests: MapData,
+    /// SYN facts in flight.
+    pub requests: MapData,
+    /// Switches.
+    pub control: Array<MapData, u32>,
+}
+
+impl Maps {
+    /// Takes them out of the object; their programs keep them alive as well.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            events: typed(ebpf, maps::EVENTS)?,
+            totals: typed(ebpf, maps::TOTALS)?,
+            losses: typed(ebpf, maps::LOSSES)?,
+            netns: typed(ebpf, maps::NETNS)?,
+            dests: lru(ebpf, maps::DESTS)?,
+            requests: lru(ebpf, maps::REQUESTS)?,
+            control: typed(ebpf, maps::CONTROL)?,
+        })
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+    ebpf.take_map(name).ok_or_else(|| Error::Load { why: format!("the object has no map {name}") })
+}
+
+fn typed<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error> {
+    T::try_from(take(ebpf, name)?).map_err(|error| Error::Load { why: format!("map {name}: {error}") })
+}
+
+/// Maps that are read with raw batch look-ups.
+fn lru(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
+    match take(ebpf, name)? {
+        Map::LruHashMap(data) => Ok(data),
+        _ => Err(Error::Load { why: format!("map {name} is not an LRU hash") }),
+    }
+}

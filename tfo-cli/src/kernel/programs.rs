@@ -1,0 +1,141 @@
+//! Loading and attaching each program, and what it means when an optional one is refused.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, CgroupAttachMode, Iter, ProgramError, SockOps},
+};
+use tfo_common::{
+    flags::Config,
+    layout::Layout,
+    maps::{self, GLOBAL_CONFIG, GLOBAL_LAYOUT},
+};
+
+use super::{Error, cgroup::Cgroup, object};
+use crate::model::feed::Degradation;
+
+/// Tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
+const TRACEPOINTS: [(&str, &str, &str, &str); 3] = [
+    (maps::PROG_RECEIVE_RESET, "tcp_receive_reset", "reset", "connections answered with a RST are shown as failed"),
+    (
+        maps::PROG_RETRANSMIT_SYNACK,
+        "tcp_retransmit_synack",
+        "synack-retrans",
+        "SYN-ACK retransmissions of accepted server connections are not counted",
+    ),
+    (
+        maps::PROG_DESTROY_SOCK,
+        "tcp_destroy_sock",
+        "flags-check",
+        "connections lost to another program that clears callback flags are not counted",
+    ),
+];
+
+/// Creates the maps and prepares the programs.
+pub fn load(layout: &Layout, config: &Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
+    EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global(GLOBAL_LAYOUT, bytes_of(layout), true)
+        .override_global(GLOBAL_CONFIG, bytes_of(config), true)
+        .map_max_entries(maps::DESTS, destinations)
+        .load(object::bytes()?)
+        .map_err(|error| Error::Load { why: chain(&error) })
+}
+
+/// The memory of a plain structure without padding.
+fn bytes_of<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: `Layout` and `Config` are `repr(C)` with explicit padding: every byte is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// Loads and attaches the `sock_ops` program. Cgroup links are always "multi"; aya's other modes are
+/// refused by the kernel (EINVAL).
+pub fn attach_sock_ops(ebpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), Error> {
+    let program: &mut SockOps = find(ebpf, maps::PROG_SOCK_OPS)?;
+    program.load().map_err(|error| refused("load", maps::PROG_SOCK_OPS, &error))?;
+    program
+        .attach(cgroup, CgroupAttachMode::Single)
+        .map_err(|error| refused("attach", maps::PROG_SOCK_OPS, &error))?;
+    Ok(())
+}
+
+/// Loads and attaches the tracepoints; returns the names of those attached.
+pub fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf, degradations: &mut Vec<Degradation>) -> Vec<&'static str> {
+    let mut attached = Vec::new();
+    for (name, tracepoint, degradation, without) in TRACEPOINTS {
+        let result = find::<BtfTracePoint>(ebpf, name).and_then(|program| {
+            program
+                .load(tracepoint, btf)
+                .and_then(|()| program.attach())
+                .map_err(|error| refused("attach", name, &error))
+        });
+        match result {
+            Ok(_) => attached.push(tracepoint),
+            Err(error) => degradations.push(Degradation { name: degradation, why: format!("{without} ({error})") }),
+        }
+    }
+    attached
+}
+
+/// Loads an `iter/tcp` program and returns a descriptor of it.
+pub fn load_iter(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<OwnedFd, Error> {
+    let program: &mut Iter = find(ebpf, name)?;
+    program.load("tcp", btf).map_err(|error| refused("load", name, &error))?;
+    let fd = program.fd().map_err(|error| refused("load", name, &error))?;
+    fd.as_fd().try_clone_to_owned().map_err(|source| Error::Io {
+        operation: "duplicate the descriptor of",
+        object: name.into(),
+        source,
+    })
+}
+
+/// Detaches everything that is attached.
+pub fn detach(ebpf: &mut Ebpf) {
+    if let Ok(program) = find::<SockOps>(ebpf, maps::PROG_SOCK_OPS) {
+        // Not loaded or detached already: then there is nothing to do.
+        let _ = program.unload();
+    }
+    for (name, ..) in TRACEPOINTS {
+        if let Ok(program) = find::<BtfTracePoint>(ebpf, name) {
+            let _ = program.unload();
+        }
+    }
+}
+
+fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or_else(|| Error::Load { why: format!("the object has no program {name}") })?
+        .try_into()
+        .map_err(|error: ProgramError| refused("find", name, &error))
+}
+
+/// The kernel's own words are in the sources of aya's error; the verifier's verdict is its last line.
+fn refused(operation: &'static str, program: &'static str, error: &ProgramError) -> Error {
+    let why = match error {
+        ProgramError::LoadError { io_error, verifier_log } if std::env::var_os("TFO_VERIFIER_LOG").is_none() => {
+            let log = verifier_log.to_string();
+            let verdict = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
+            format!("{io_error}{}", verdict.map(|line| format!(" (verifier: {line})")).unwrap_or_default())
+        }
+        other => chain(other),
+    };
+    Error::Program { operation, program, why }
+}
+
+/// An error and everything that caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

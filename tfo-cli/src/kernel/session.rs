@@ -1,0 +1,230 @@
+//! One observing session: attach, read, take everything back.
+
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use aya::{Btf, Ebpf};
+use tfo_common::{
+    event::Record,
+    flags::{Config, Control},
+    limits,
+    listener::{ListenerRecord, Primed},
+    maps::{PROG_LIST, PROG_PRIME, PROG_RELEASE},
+};
+
+use super::{
+    Error,
+    cgroup::{Cgroup, Names, Presence},
+    counters, foreign, host,
+    iterate::{self, Pass},
+    layout, programs, rights, ring, sys,
+    maps::Maps,
+};
+use crate::{
+    model::{
+        cgroup as cgroup_path,
+        feed::{CgroupName, Degradation, Host, Reading, Source},
+    },
+    options::AttachOptions,
+};
+
+/// How often loaded programs are looked through for foreign `sock_ops` ones.
+const FOREIGN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Attached programs and their maps. Dropping it detaches them and takes back every callback flag.
+pub struct Session {
+    ebpf: Ebpf,
+    maps: Maps,
+    cgroup: Cgroup,
+    names: Names,
+    presence: Presence,
+    /// `iter/tcp` programs, where this kernel takes them.
+    list: Option<OwnedFd>,
+    release: Option<OwnedFd>,
+    tracepoints: Vec<&'static str>,
+    degradations: Vec<Degradation>,
+    destinations: u32,
+    bad_records: u64,
+    foreign_checked: Instant,
+    last_netns: Vec<u32>,
+}
+
+impl Session {
+    /// Loads and attaches everything, in this order: tracepoints, `sock_ops`, then the flags of listeners
+    /// that exist already. On an error nothing stays attached.
+    pub fn attach(options: &AttachOptions) -> Result<Self, Error> {
+        super::object::bytes()?;
+        rights::check()?;
+        let cgroup = Cgroup::open(options.cgroup.as_deref())?;
+        let (layout, mut degradations) = layout::resolve()?;
+        let btf = Btf::from_sys_fs().map_err(|error| Error::NoBtf { why: error.to_string() })?;
+        let config = Config {
+            emit_plain: u8::from(options.emit_plain),
+            server_v4_prefix: options.server_v4_prefix,
+            server_v6_prefix: options.server_v6_prefix,
+            pad: 0,
+            wake_bytes: limits::RING_WAKE_BYTES as u32,
+        };
+        let mut ebpf = programs::load(&layout, &config, options.destinations, &btf)?;
+        let mut maps = Maps::take(&mut ebpf)?;
+        set_foreign(&mut maps);
+        let presence = Presence::announce(&cgroup.mount);
+        let list = optional_iter(&mut ebpf, PROG_LIST, &btf, &mut degradations);
+        let prime = optional_iter(&mut ebpf, PROG_PRIME, &btf, &mut degradations);
+        let release = optional_iter(&mut ebpf, PROG_RELEASE, &btf, &mut degradations);
+        let tracepoints = programs::attach_tracepoints(&mut ebpf, &btf, &mut degradations);
+        programs::attach_sock_ops(&mut ebpf, &cgroup)?;
+        let mut session = Self {
+            names: Names::new(cgroup.mount.clone()),
+            ebpf,
+            maps,
+            cgroup,
+            presence,
+            list,
+            release,
+            tracepoints,
+            degradations,
+            destinations: options.destinations,
+            bad_records: 0,
+            foreign_checked: Instant::now(),
+            last_netns: Vec::new(),
+        };
+        session.prime(prime);
+        Ok(session)
+    }
+
+    /// Sets the callback flag on listeners that were there before us.
+    fn prime(&mut self, program: Option<OwnedFd>) {
+        let Some(program) = program else { return };
+        match iterate::everywhere(program.as_fd()) {
+            Ok(pass) => self.degradations.extend(priming_degradation(&pass)),
+            Err(error) => self.degradations.push(Degradation {
+                name: PRIMING,
+                why: format!("{WITHOUT_PRIMING} (iter/tcp: {error})"),
+            }),
+        }
+    }
+}
+
+/// Name and effect of the degradation when listeners cannot be primed.
+const PRIMING: &str = "listener-priming";
+const WITHOUT_PRIMING: &str = "on listeners that existed before the tool only accepted TFO connections are seen; \
+    others are counted as lost (unprimed-listener)";
+
+/// An iterator program that is nice to have.
+fn optional_iter(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    btf: &Btf,
+    degradations: &mut Vec<Degradation>,
+) -> Option<OwnedFd> {
+    match programs::load_iter(ebpf, name, btf) {
+        Ok(fd) => Some(fd),
+        Err(error) => {
+            let (name, without) = match name {
+                PROG_PRIME => (PRIMING, WITHOUT_PRIMING),
+                PROG_RELEASE => {
+                    ("flag-release", "callback flags stay on sockets after the tool ends; without programs they do nothing")
+                }
+                _ => ("listener-list", "listeners are not listed"),
+            };
+            degradations.push(Degradation { name, why: format!("{without} ({error})") });
+            None
+        }
+    }
+}
+
+/// What priming could not do, if anything.
+fn priming_degradation(pass: &Pass) -> Option<Degradation> {
+    let refused = pass.listeners.iter().filter(|record| record.primed == Primed::Refused as u8).count();
+    if refused == 0 && pass.failed.is_empty() {
+        return None;
+    }
+    let failed = pass.failed.first().map(|(inode, error)| format!(", netns {inode}: {error}")).unwrap_or_default();
+    Some(Degradation {
+        name: PRIMING,
+        why: format!(
+            "{WITHOUT_PRIMING} (kernel refused {refused} of {} listeners; needs Linux 6.12{failed})",
+            pass.listeners.len()
+        ),
+    })
+}
+
+/// Tells the kernel side whether callback flags may be somebody else's.
+fn set_foreign(maps: &mut Maps) {
+    let foreign = u32::from(foreign::sock_ops_loaded());
+    // An array of this size takes every index we have; a failure leaves the careful value of before.
+    let _ = maps.control.set(Control::ForeignSockOps as u32, foreign, 0);
+}
+
+impl Source for Session {
+    fn wait(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        sys::wait_readable(&self.maps.events, timeout).map_err(Into::into)
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize {
+        let mut count = 0;
+        while let Some(item) = self.maps.events.next() {
+            count += 1;
+            match ring::decode(&item) {
+                Some(record) => sink(&record),
+                None => self.bad_records += 1,
+            }
+        }
+        count
+    }
+
+    fn read(&mut self, dests: bool) -> anyhow::Result<Reading> {
+        if self.foreign_checked.elapsed() >= FOREIGN_INTERVAL {
+            set_foreign(&mut self.maps);
+            self.foreign_checked = Instant::now();
+        }
+        let reading = counters::read(&self.maps, dests, self.destinations, self.bad_records)?;
+        self.last_netns = reading.netns.iter().map(|(inode, _)| *inode).collect();
+        Ok(reading)
+    }
+
+    fn host(&mut self) -> anyhow::Result<Host> {
+        Ok(host::read(&self.last_netns))
+    }
+
+    fn cgroup(&mut self, id: u64) -> Option<CgroupName> {
+        self.names.path(id).map(|path| cgroup_path::parse(&path))
+    }
+
+    fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>> {
+        match &self.list {
+            Some(program) => Ok(iterate::everywhere(program.as_fd())?.listeners),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn degradations(&self) -> &[Degradation] {
+        &self.degradations
+    }
+
+    fn attached(&self) -> Vec<String> {
+        let sock_ops = format!("sock_ops on {}", self.cgroup.path.display());
+        std::iter::once(sock_ops).chain(self.tracepoints.iter().map(|name| format!("tp_btf {name}"))).collect()
+    }
+
+    fn wall_offset_ns(&self) -> i64 {
+        sys::wall_offset_ns()
+    }
+}
+
+impl Drop for Session {
+    /// Programs first, so that no new flag is set; then, when no other instance needs them, the flags.
+    fn drop(&mut self) {
+        programs::detach(&mut self.ebpf);
+        if self.presence.leave().unwrap_or(false)
+            && let Some(release) = &self.release
+        {
+            set_foreign(&mut self.maps);
+            // Nobody is left to tell when it fails; the flags do nothing without programs.
+            let _ = iterate::everywhere(release.as_fd());
+        }
+    }
+}

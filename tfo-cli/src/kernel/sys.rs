@@ -1,0 +1,191 @@
+//! System calls that neither `std` nor aya offers. Each wrapper turns a failure into `io::Error`.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    time::Duration,
+};
+
+/// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_ITER_CREATE: libc::c_long = 33;
+/// `BPF_TRACE_ITER`.
+const TRACE_ITER: u32 = 28;
+
+/// Attributes of `BPF_LINK_CREATE` for an iterator.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    pad: u32,
+}
+
+/// Attributes of `BPF_ITER_CREATE`.
+#[repr(C)]
+#[derive(Default)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// Attributes of `BPF_MAP_LOOKUP_BATCH`.
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// bpf(2) with the attributes in `attr`.
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: `attr` is a live `repr(C)` value of the size we say; the kernel reads and writes only within
+    // it and within the buffers that its callers below keep alive.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(i32::try_from(result).unwrap_or(i32::MAX)) }
+}
+
+fn fd_number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().unsigned_abs()
+}
+
+/// Takes ownership of a descriptor a system call has just returned.
+fn own(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel made this descriptor for us a moment ago; nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Links an iterator program: nothing runs until [`iter_create`] and a read.
+pub fn link_iter(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate { prog_fd: fd_number(program), attach_type: TRACE_ITER, ..LinkCreate::default() };
+    bpf(BPF_LINK_CREATE, &mut attr).map(own)
+}
+
+/// Opens an iterator over the network namespace of the calling thread.
+pub fn iter_create(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = IterCreate { link_fd: fd_number(link), flags: 0 };
+    bpf(BPF_ITER_CREATE, &mut attr).map(own)
+}
+
+/// Entries of a hash map, fetched many at a time: keys and values as they lie in memory.
+#[derive(Debug, Default)]
+pub struct Entries {
+    /// `count` keys.
+    pub keys: Vec<u8>,
+    /// `count` values.
+    pub values: Vec<u8>,
+    /// How many.
+    pub count: usize,
+}
+
+/// Reads every entry of a hash map. Entries that come or go meanwhile may be missing or not; no entry of
+/// an LRU map counts as used because of it (`__htab_map_lookup_batch`, kernel/bpf/hashtab.c).
+pub fn map_entries(map: BorrowedFd<'_>, key_len: usize, value_len: usize, capacity: usize) -> io::Result<Entries> {
+    /// Entries asked for at once; doubled when one hash bucket holds more.
+    const STEP: usize = 512;
+    let mut step = STEP;
+    let mut all = Entries::default();
+    let mut position = [0u64; 2];
+    let mut started = false;
+    while all.count <= capacity.saturating_mul(2) {
+        let start = (all.keys.len(), all.values.len());
+        all.keys.resize(start.0 + step * key_len, 0);
+        all.values.resize(start.1 + step * value_len, 0);
+        let here = position.as_mut_ptr() as u64;
+        let mut attr = Batch {
+            in_batch: if started { here } else { 0 },
+            out_batch: here,
+            keys: all.keys[start.0..].as_mut_ptr() as u64,
+            values: all.values[start.1..].as_mut_ptr() as u64,
+            count: u32::try_from(step).unwrap_or(u32::MAX),
+            map_fd: fd_number(map),
+            ..Batch::default()
+        };
+        let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
+        let code = result.as_ref().err().and_then(io::Error::raw_os_error);
+        let got = if matches!(code, None | Some(libc::ENOENT)) { attr.count as usize } else { 0 };
+        all.count += got;
+        all.keys.truncate(start.0 + got * key_len);
+        all.values.truncate(start.1 + got * value_len);
+        match code {
+            None => started = true,
+            // The end of the map.
+            Some(libc::ENOENT) => return Ok(all),
+            Some(libc::ENOSPC) => step *= 2,
+            Some(_) => return Err(result.err().unwrap_or_else(io::Error::last_os_error)),
+        }
+    }
+    Ok(all)
+}
+
+/// flock(2) on any descriptor; false when `LOCK_NB` is set and somebody else has it.
+pub fn flock(fd: BorrowedFd<'_>, operation: i32) -> io::Result<bool> {
+    // SAFETY: no memory is passed.
+    if unsafe { libc::flock(fd.as_raw_fd(), operation) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::EWOULDBLOCK) { Ok(false) } else { Err(error) }
+}
+
+/// Moves the calling thread into a network namespace. Only for threads that end afterwards.
+pub fn enter_netns(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Waits until a descriptor is readable, at most for `timeout`. A signal ends the wait early.
+pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
+    let mut entry = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: one live entry.
+    let result = unsafe { libc::poll(&raw mut entry, 1, timeout) };
+    if result >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}
+
+/// Reads a clock, ns.
+fn clock_ns(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live `timespec`; the clocks we pass always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// `CLOCK_MONOTONIC`, ns: the clock of `bpf_ktime_get_ns`.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC).unsigned_abs()
+}
+
+/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, ns.
+pub fn wall_offset_ns() -> i64 {
+    clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// Copies a plain value out of raw bytes; `None` unless the length is exactly right.
+///
+/// # Safety
+///
+/// Every bit pattern must be a valid `T`.
+pub unsafe fn value<T: Copy>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the length was checked, alignment does not matter, and the caller vouches for the bits.
+    Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
+}

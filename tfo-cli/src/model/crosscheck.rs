@@ -1,0 +1,124 @@
+//! What the BPF programs saw against what the kernel counted itself, since the tool started.
+//!
+//! Sockets in flight when either is read, and sockets outside `--cgroup`, make a difference that is no fault:
+//! it is shown, never judged.
+
+use std::collections::HashMap;
+
+use tfo_common::{CrossCheck, counters::NetnsCounters};
+
+use super::feed::Mib;
+
+/// One counter of one network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrossLine {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// The kernel's name of the counter.
+    pub counter: &'static str,
+    /// What the BPF programs saw.
+    pub seen: u64,
+    /// What the kernel counted.
+    pub kernel: u64,
+}
+
+impl CrossLine {
+    /// Kernel minus seen.
+    pub fn difference(&self) -> i64 {
+        i64::try_from(self.kernel).unwrap_or(i64::MAX) - i64::try_from(self.seen).unwrap_or(i64::MAX)
+    }
+}
+
+/// Remembers where both counts stood when a namespace was first read.
+#[derive(Clone, Debug, Default)]
+pub struct CrossChecker {
+    base: HashMap<u32, (NetnsCounters, Mib)>,
+}
+
+impl CrossChecker {
+    /// Compares two readings taken one after the other.
+    pub fn compare(&mut self, ours: &[(u32, NetnsCounters)], kernel: &[(u32, Mib)]) -> Vec<CrossLine> {
+        let ours: HashMap<u32, NetnsCounters> = ours.iter().copied().collect();
+        let mut lines = Vec::new();
+        for (netns, mib) in kernel {
+            let now = ours.get(netns).copied().unwrap_or_default();
+            let (base, base_mib) = self.base.entry(*netns).or_insert((now, *mib));
+            lines.extend(COUNTERS.iter().filter_map(|counter| {
+                Some(CrossLine {
+                    netns: *netns,
+                    counter: counter.name,
+                    seen: counter.seen(&now).saturating_sub(counter.seen(base)),
+                    kernel: (counter.kernel)(mib)?.saturating_sub((counter.kernel)(base_mib)?),
+                })
+            }));
+        }
+        lines
+    }
+
+    /// Starts again from the next reading.
+    pub fn clear(&mut self) {
+        self.base.clear();
+    }
+}
+
+struct Counter {
+    name: &'static str,
+    kernel: fn(&Mib) -> Option<u64>,
+}
+
+/// The kernel counters both sides know. Several of ours may add up to one of the kernel's.
+const COUNTERS: [Counter; 6] = [
+    Counter { name: CrossCheck::Active.name(), kernel: |mib| mib.active },
+    Counter { name: CrossCheck::ActiveFail.name(), kernel: |mib| mib.active_fail },
+    Counter { name: CrossCheck::Passive.name(), kernel: |mib| mib.passive },
+    Counter { name: CrossCheck::PassiveFail.name(), kernel: |mib| mib.passive_fail },
+    Counter { name: CrossCheck::ListenOverflow.name(), kernel: |mib| mib.listen_overflow },
+    Counter { name: CrossCheck::CookieReqd.name(), kernel: |mib| mib.cookie_reqd },
+];
+
+impl Counter {
+    fn seen(&self, ours: &NetnsCounters) -> u64 {
+        let same = CrossCheck::ALL.into_iter().filter(|entry| entry.name() == self.name);
+        same.map(|entry| ours.counts[entry as usize]).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(fail: u64, timeouts: u64) -> NetnsCounters {
+        let mut counters = NetnsCounters::default();
+        counters.counts[CrossCheck::ActiveFail as usize] = fail;
+        counters.counts[CrossCheck::ActiveFailTimeout as usize] = timeouts;
+        counters
+    }
+
+    fn mib(active_fail: u64) -> Mib {
+        Mib { active_fail: Some(active_fail), ..Mib::default() }
+    }
+
+    #[test]
+    fn differences_count_from_the_first_reading_and_add_up_ours() {
+        let mut checker = CrossChecker::default();
+        let first = checker.compare(&[(1, ours(5, 5))], &[(1, mib(100))]);
+        assert_eq!((first.len(), first[0].seen, first[0].kernel), (1, 0, 0), "counters the kernel lacks are left out");
+        let later = checker.compare(&[(1, ours(7, 6))], &[(1, mib(104))]);
+        assert_eq!((later[0].seen, later[0].kernel, later[0].difference()), (3, 4, 1));
+    }
+
+    #[test]
+    fn a_namespace_we_saw_nothing_of_still_counts() {
+        let mut checker = CrossChecker::default();
+        checker.compare(&[], &[(9, mib(1))]);
+        let lines = checker.compare(&[], &[(9, mib(3))]);
+        assert_eq!((lines[0].netns, lines[0].seen, lines[0].kernel), (9, 0, 2));
+    }
+
+    #[test]
+    fn every_counter_of_ours_is_compared() {
+        for entry in CrossCheck::ALL {
+            assert!(COUNTERS.iter().any(|counter| counter.name == entry.name()), "{}", entry.name());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Which processes opened flows, per cgroup. Bounded: a fork bomb must not fill our memory.
+
+use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
+
+use super::{flow::Flow, flows::IdHasher, snapshot::Process};
+
+/// Cgroups remembered at most.
+const CGROUPS: usize = 1_024;
+/// Processes remembered per cgroup; the one with the fewest flows gives way.
+const PER_CGROUP: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Processes {
+    by_cgroup: Arc<HashMap<u64, Vec<Process>>>,
+    /// Counted since the last snapshot, so that folding does not copy what a snapshot shares.
+    pending: HashMap<(u64, u32), Pending, BuildHasherDefault<IdHasher>>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    flow: Flow,
+    flows: u64,
+    failures: u64,
+}
+
+impl Processes {
+    pub(super) fn count(&mut self, flow: &Flow) {
+        let Some(pid) = flow.pid() else { return };
+        if self.pending.len() >= CGROUPS * PER_CGROUP {
+            self.settle();
+        }
+        let entry = self
+            .pending
+            .entry((flow.event().cgroup_id, pid))
+            .or_insert(Pending { flow: *flow, flows: 0, failures: 0 });
+        entry.flows += 1;
+        entry.failures += u64::from(flow.outcome().is_failure());
+    }
+
+    /// Moves what was counted into the shared map.
+    pub(super) fn settle(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let by_cgroup = Arc::make_mut(&mut self.by_cgroup);
+        for ((cgroup_id, pid), pending) in self.pending.drain() {
+            if by_cgroup.len() >= CGROUPS && !by_cgroup.contains_key(&cgroup_id) {
+                continue;
+            }
+            add(by_cgroup.entry(cgroup_id).or_default(), pid, &pending);
+        }
+    }
+
+    pub(super) fn share(&self) -> Arc<HashMap<u64, Vec<Process>>> {
+        Arc::clone(&self.by_cgroup)
+    }
+}
+
+fn add(processes: &mut Vec<Process>, pid: u32, pending: &Pending) {
+    let comm = pending.flow.comm().unwrap_or_default();
+    match processes.iter_mut().find(|process| process.pid == pid && process.comm == comm) {
+        Some(process) => {
+            process.flows += pending.flows;
+            process.failures += pending.failures;
+        }
+        None => processes.push(Process {
+            pid,
+            comm: comm.into_owned(),
+            flows: pending.flows,
+            failures: pending.failures,
+        }),
+    }
+    processes.sort_by(|left, right| right.flows.cmp(&left.flows).then(left.pid.cmp(&right.pid)));
+    processes.truncate(PER_CGROUP);
+}

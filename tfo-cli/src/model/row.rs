@@ -1,0 +1,205 @@
+//! One row of the destination table, kept small: 16,384 of them live in several snapshots at once.
+
+use std::{net::IpAddr, sync::Arc};
+
+use tfo_common::{DestKey, DestStats, Outcome, Role};
+
+use super::{addr, histogram::Histograms};
+
+/// Intervals a row remembers for its sparkline.
+pub const TREND: usize = 16;
+
+/// What one destination added up to, and how it moved lately.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestRow {
+    /// Who talks to whom.
+    pub key: DestKey,
+    /// Handshakes by outcome. A count that does not fit stays at its largest value.
+    pub outcomes: [u32; Outcome::COUNT],
+    /// SYN payload bytes sent or received.
+    pub syn_bytes: u64,
+    /// SYN payload bytes accepted.
+    pub syn_bytes_acked: u64,
+    /// Time saved, us.
+    pub saved_us: u64,
+    /// Time lost, us.
+    pub lost_us: u64,
+    /// Sum of round-trip times, us.
+    pub rtt_sum_us: u64,
+    /// Number of round-trip times.
+    pub rtt_count: u32,
+    /// SYN-ACKs that brought a cookie.
+    pub cookies: u32,
+    /// Plain handshakes with a retransmission: the path's baseline.
+    pub plain_retrans: u32,
+    /// `CLOCK_MONOTONIC` ns of the latest handshake.
+    pub last_ns: u64,
+    /// Attempts in each of the latest intervals, newest last.
+    pub trend: [u16; TREND],
+    /// Handshakes in the latest interval.
+    pub fresh: u32,
+    /// Latency histograms; shared between snapshots while nothing moved.
+    pub histograms: Arc<Histograms>,
+}
+
+impl DestRow {
+    /// A row out of the kernel's table. `before` is the same row one interval ago.
+    pub fn new(key: DestKey, stats: &DestStats, before: Option<&DestRow>) -> Self {
+        // A row the LRU dropped and made anew starts at zero again.
+        let before = before.filter(|row| row.handshakes() <= stats.handshakes());
+        let histograms = match before {
+            Some(row) if row.last_ns == stats.last_ns && row.histograms.matches(stats) => Arc::clone(&row.histograms),
+            _ => Arc::new(Histograms::new(stats)),
+        };
+        let mut row = Self {
+            key,
+            outcomes: stats.outcomes.map(clamp),
+            syn_bytes: stats.syn_bytes,
+            syn_bytes_acked: stats.syn_bytes_acked,
+            saved_us: stats.saved_us,
+            lost_us: stats.lost_us,
+            rtt_sum_us: stats.rtt_sum_us,
+            rtt_count: clamp(stats.rtt_count),
+            cookies: clamp(stats.cookies),
+            plain_retrans: clamp(stats.plain_retrans),
+            last_ns: stats.last_ns,
+            trend: before.map_or([0; TREND], |row| row.trend),
+            fresh: 0,
+            histograms,
+        };
+        row.advance(before);
+        row
+    }
+
+    /// Moves the trend on by one interval.
+    fn advance(&mut self, before: Option<&DestRow>) {
+        let attempts = self.attempts() - before.map_or(0, DestRow::attempts);
+        let handshakes = self.handshakes() - before.map_or(0, DestRow::handshakes);
+        self.trend.rotate_left(1);
+        self.trend[TREND - 1] = u16::try_from(attempts).unwrap_or(u16::MAX);
+        self.fresh = clamp(handshakes);
+    }
+
+    /// Which end this host is.
+    pub fn role(&self) -> Role {
+        Role::from_code(self.key.role).unwrap_or(Role::Client)
+    }
+
+    /// The other end, or the block it lies in.
+    pub fn remote(&self) -> IpAddr {
+        addr::ip(&self.key.remote, self.key.family)
+    }
+
+    /// Handshakes that ended so.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        u64::from(self.outcomes[outcome as usize])
+    }
+
+    /// Handshakes of every outcome.
+    pub fn handshakes(&self) -> u64 {
+        self.outcomes.iter().copied().map(u64::from).sum()
+    }
+
+    /// Handshakes in which Fast Open was asked for or seen.
+    pub fn attempts(&self) -> u64 {
+        self.handshakes() - self.count(Outcome::Plain)
+    }
+
+    /// Attempts that did not work.
+    pub fn failures(&self) -> u64 {
+        self.sum(Outcome::is_failure)
+    }
+
+    /// Attempts whose SYN data was accepted whole.
+    pub fn accepted(&self) -> u64 {
+        self.count(Outcome::Accepted) + self.count(Outcome::AcceptedLate)
+    }
+
+    /// Accepted of all attempts, 0 to 1; `None` without attempts.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let attempts = self.attempts();
+        (attempts > 0).then(|| self.accepted() as f64 / attempts as f64)
+    }
+
+    /// Mean round-trip time.
+    pub fn rtt_us(&self) -> Option<u64> {
+        self.rtt_sum_us.checked_div(u64::from(self.rtt_count))
+    }
+
+    /// Time saved minus time lost.
+    pub fn net_us(&self) -> i64 {
+        signed(self.saved_us).saturating_sub(signed(self.lost_us))
+    }
+
+    /// The outcome most attempts had: the verdict in one word.
+    pub fn verdict(&self) -> Option<Outcome> {
+        Outcome::ALL
+            .into_iter()
+            .filter(|outcome| !outcome.is_plain() && self.count(*outcome) > 0)
+            // The first of equals wins: codes go from good to bad, so look at the bad end first.
+            .rev()
+            .max_by_key(|outcome| self.count(*outcome))
+    }
+
+    /// Handshakes of every outcome that satisfies the test.
+    pub fn sum(&self, wanted: fn(Outcome) -> bool) -> u64 {
+        Outcome::ALL.into_iter().filter(|outcome| wanted(*outcome)).map(|outcome| self.count(outcome)).sum()
+    }
+}
+
+fn clamp(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn signed(us: u64) -> i64 {
+    i64::try_from(us).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fake;
+
+    #[test]
+    fn the_trend_moves_by_one_interval() {
+        let key = fake::dest_key(1);
+        let mut stats = DestStats::ZERO;
+        stats.outcomes[Outcome::Accepted as usize] = 5;
+        let first = DestRow::new(key, &stats, None);
+        stats.outcomes[Outcome::Reset as usize] = 2;
+        stats.outcomes[Outcome::Plain as usize] = 4;
+        let second = DestRow::new(key, &stats, Some(&first));
+        assert_eq!(second.trend[TREND - 2..], [5, 2]);
+        assert_eq!(second.fresh, 6);
+    }
+
+    #[test]
+    fn a_row_made_anew_by_the_kernel_starts_again() {
+        let key = fake::dest_key(1);
+        let mut stats = DestStats::ZERO;
+        stats.outcomes[Outcome::Accepted as usize] = 50;
+        let before = DestRow::new(key, &stats, None);
+        stats.outcomes[Outcome::Accepted as usize] = 3;
+        let row = DestRow::new(key, &stats, Some(&before));
+        assert_eq!((row.fresh, row.trend[TREND - 1], row.trend[TREND - 2]), (3, 3, 0));
+    }
+
+    #[test]
+    fn shares_and_verdicts() {
+        let mut stats = DestStats::ZERO;
+        let row = |stats: &DestStats| DestRow::new(fake::dest_key(1), stats, None);
+        assert_eq!((row(&stats).hit_rate(), row(&stats).verdict(), row(&stats).rtt_us()), (None, None, None));
+        stats.outcomes[Outcome::Plain as usize] = 100;
+        stats.outcomes[Outcome::Accepted as usize] = 3;
+        stats.outcomes[Outcome::SynTimeout as usize] = 1;
+        stats.saved_us = 10;
+        stats.lost_us = 30;
+        assert_eq!(row(&stats).hit_rate(), Some(0.75));
+        assert_eq!(row(&stats).verdict(), Some(Outcome::Accepted));
+        assert_eq!((row(&stats).failures(), row(&stats).net_us()), (1, -20));
+        stats.outcomes[Outcome::SynTimeout as usize] = 3;
+        assert_eq!(row(&stats).verdict(), Some(Outcome::Accepted), "of equals the better one");
+        stats.outcomes[Outcome::SynTimeout as usize] = u64::MAX / 4;
+        assert_eq!(row(&stats).count(Outcome::SynTimeout), u64::from(u32::MAX));
+    }
+}

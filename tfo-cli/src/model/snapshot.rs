@@ -1,0 +1,112 @@
+//! An instant of the model that never changes: what every output and the dashboard draw from.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tfo_common::{Loss, Outcome, Role, listener::ListenerRecord};
+
+use super::{
+    crosscheck::CrossLine,
+    feed::{Degradation, Host, Totals},
+    flow::Flow,
+    names::Names,
+    row::DestRow,
+};
+
+/// A process seen in a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Flows it opened.
+    pub flows: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
+
+/// Everything there is to show. Cloning it is cheap: what is large is shared.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// `CLOCK_MONOTONIC` ns of the latest reading.
+    pub at_ns: u64,
+    /// ns of wall clock minus monotonic clock.
+    pub wall_offset_ns: i64,
+    /// ns since the first reading, or since the counters were cleared.
+    pub elapsed_ns: u64,
+    /// ns between the latest two readings.
+    pub interval_ns: u64,
+    /// Settings and counters of the host.
+    pub host: Arc<Host>,
+    /// What the host cannot do.
+    pub degradations: Arc<[Degradation]>,
+    /// Programs that are attached.
+    pub attached: Arc<[String]>,
+    /// Handshakes by role and outcome.
+    pub totals: Totals,
+    /// The same in the latest interval.
+    pub fresh: Totals,
+    /// Losses by reason.
+    pub losses: [u64; Loss::COUNT],
+    /// Records put into the ring.
+    pub events: u64,
+    /// Our counters against the kernel's.
+    pub cross: Arc<[CrossLine]>,
+    /// The destination table, in the default order.
+    pub rows: Arc<[DestRow]>,
+    /// Rows it can hold.
+    pub dests_capacity: u32,
+    /// The latest flows, newest last.
+    pub flows: Arc<[Flow]>,
+    /// Listening sockets.
+    pub listeners: Arc<[ListenerRecord]>,
+    /// What cgroup ids are called.
+    pub names: Names,
+    /// Processes by cgroup id.
+    pub processes: Arc<HashMap<u64, Vec<Process>>>,
+}
+
+impl Snapshot {
+    /// Processes seen in a cgroup.
+    pub fn processes_of(&self, cgroup_id: u64) -> &[Process] {
+        self.processes.get(&cgroup_id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Everything that was lost, all reasons together.
+    pub fn lost(&self) -> u64 {
+        self.losses.iter().sum()
+    }
+
+    /// Reasons with their counts, where something was lost.
+    pub fn losses_by_reason(&self) -> impl Iterator<Item = (Loss, u64)> {
+        losses_by_reason(&self.losses)
+    }
+
+    /// Handshakes of a role that satisfy the test.
+    pub fn total(&self, role: Role, wanted: fn(Outcome) -> bool) -> u64 {
+        sum(&self.totals, role, wanted)
+    }
+
+    /// Time saved and time lost over all rows, us.
+    pub fn ledger_us(&self) -> (u64, u64) {
+        self.rows.iter().fold((0, 0), |(saved, lost), row| {
+            (saved.saturating_add(row.saved_us), lost.saturating_add(row.lost_us))
+        })
+    }
+
+    /// Wall clock of a kernel time, ns since 1970.
+    pub fn wall_ns(&self, kernel_ns: u64) -> i128 {
+        i128::from(kernel_ns) + i128::from(self.wall_offset_ns)
+    }
+}
+
+/// Reasons with their counts, where something was lost.
+pub fn losses_by_reason(losses: &[u64; Loss::COUNT]) -> impl Iterator<Item = (Loss, u64)> {
+    Loss::ALL.into_iter().zip(*losses).filter(|(_, count)| *count > 0)
+}
+
+/// Handshakes of a role that satisfy the test.
+pub fn sum(totals: &Totals, role: Role, wanted: fn(Outcome) -> bool) -> u64 {
+    let counts = Outcome::ALL.into_iter().zip(totals[role as usize]);
+    counts.filter(|(outcome, _)| wanted(*outcome)).map(|(_, count)| count).sum()
+}

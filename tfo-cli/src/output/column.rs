@@ -1,0 +1,164 @@
+//! Columns of the destination table: one definition for the dashboard, the text table and every export.
+
+use crate::model::{DestRow, Snapshot, SortKey};
+
+use super::{clean, number};
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// Container, unit or cgroup.
+    Service,
+    /// Which end this host is.
+    Role,
+    /// The other end, or the block it lies in.
+    Remote,
+    /// Port of the service.
+    Port,
+    /// The outcome most attempts had.
+    Verdict,
+    /// Handshakes with Fast Open.
+    Attempts,
+    /// Accepted of the attempts.
+    Hit,
+    /// Attempts that did not work.
+    Failures,
+    /// SYNs that got no answer.
+    Timeouts,
+    /// SYN data not accepted.
+    Refused,
+    /// RSTs and handshakes that never completed.
+    Broken,
+    /// SYN-ACKs that brought a cookie: a new one each time is a key mismatch.
+    Cookies,
+    /// SYN payload bytes.
+    Syn,
+    /// Mean round-trip time.
+    Rtt,
+    /// Time saved.
+    Saved,
+    /// Time lost.
+    Lost,
+    /// Saved minus lost.
+    Net,
+    /// Attempts per interval.
+    Trend,
+    /// Handshakes without Fast Open.
+    Plain,
+}
+
+/// How a column looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// The column.
+    pub column: Column,
+    /// Name in `--columns` and in exports.
+    pub name: &'static str,
+    /// Heading.
+    pub title: &'static str,
+    /// Narrowest width it is shown at.
+    pub width: u16,
+    /// Numbers are aligned to the right.
+    pub right: bool,
+    /// Columns with high numbers are hidden first when room runs out; those with 0 never.
+    pub give_way: u8,
+    /// What clicking its heading sorts by.
+    pub sort: Option<SortKey>,
+}
+
+const fn look(
+    column: Column,
+    name: &'static str,
+    title: &'static str,
+    width: u16,
+    right: bool,
+    give_way: u8,
+    sort: Option<SortKey>,
+) -> Look {
+    Look { column, name, title, width, right, give_way, sort }
+}
+
+/// Every column, in the order they stand.
+pub const COLUMNS: [Look; 19] = [
+    look(Column::Service, "service", "SERVICE", 14, false, 0, None),
+    look(Column::Role, "role", "ROLE", 6, false, 6, None),
+    look(Column::Remote, "remote", "REMOTE", 15, false, 0, Some(SortKey::Remote)),
+    look(Column::Port, "port", "PORT", 5, true, 1, None),
+    look(Column::Verdict, "verdict", "VERDICT", 15, false, 0, None),
+    look(Column::Attempts, "attempts", "TRIED", 6, true, 0, Some(SortKey::Attempts)),
+    look(Column::Hit, "hit", "HIT", 4, true, 0, Some(SortKey::Hit)),
+    look(Column::Failures, "failures", "FAILED", 6, true, 5, Some(SortKey::Failures)),
+    look(Column::Timeouts, "timeouts", "T/OUT", 6, true, 8, None),
+    look(Column::Refused, "refused", "REFUSED", 7, true, 9, None),
+    look(Column::Broken, "broken", "BROKEN", 6, true, 10, None),
+    look(Column::Cookies, "cookies", "COOKIES", 7, true, 12, None),
+    look(Column::Syn, "syn", "SYNDATA", 7, true, 11, Some(SortKey::Syn)),
+    look(Column::Rtt, "rtt", "RTT", 7, true, 4, Some(SortKey::Rtt)),
+    look(Column::Saved, "saved", "SAVED", 7, true, 3, Some(SortKey::Saved)),
+    look(Column::Lost, "lost", "LOST", 7, true, 0, Some(SortKey::Lost)),
+    look(Column::Net, "net", "NET", 8, true, 7, Some(SortKey::Net)),
+    look(Column::Trend, "trend", "TREND", 16, false, 2, None),
+    look(Column::Plain, "plain", "PLAIN", 6, true, 13, None),
+];
+
+impl Column {
+    /// How it looks.
+    pub fn look(self) -> &'static Look {
+        &COLUMNS[self as usize]
+    }
+
+    /// The column with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        COLUMNS.iter().find(|look| look.name == name).map(|look| look.column)
+    }
+
+    /// What it says about a row. The trend is drawn by whoever can draw; here it is numbers.
+    pub fn cell(self, row: &DestRow, snapshot: &Snapshot) -> String {
+        use tfo_common::Outcome as O;
+        let sum = |outcomes: &[O]| number::count(outcomes.iter().map(|outcome| row.count(*outcome)).sum());
+        match self {
+            Column::Service => clean(&snapshot.names.label(row.key.cgroup_id)),
+            Column::Role => row.role().name().to_owned(),
+            Column::Remote => row.remote().to_string(),
+            Column::Port => row.key.port.to_string(),
+            Column::Verdict => row.verdict().map_or("-", O::name).to_owned(),
+            Column::Attempts => number::count(row.attempts()),
+            Column::Hit => row.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
+            Column::Failures => number::count(row.failures()),
+            Column::Timeouts => sum(&[O::SynTimeout, O::AcceptedLate]),
+            Column::Refused => sum(&[
+                O::DataRefused,
+                O::CookieRejected,
+                O::CookieRefused,
+                O::PartlyAccepted,
+                O::NotEnabled,
+                O::QueueOverflow,
+                O::OptionStripped,
+                O::Syncookie,
+            ]),
+            Column::Broken => sum(&[O::Reset, O::Failed]),
+            Column::Cookies => number::count(row.cookies.into()),
+            Column::Syn => number::bytes(row.syn_bytes),
+            Column::Rtt => row.rtt_us().map_or_else(|| "-".to_owned(), number::duration),
+            Column::Saved => number::duration(row.saved_us),
+            Column::Lost => number::duration(row.lost_us),
+            Column::Net => number::signed_duration(row.net_us()),
+            Column::Trend => row.trend.map(|attempts| attempts.to_string()).join(" "),
+            Column::Plain => number::count(row.count(O::Plain)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for (index, look) in COLUMNS.iter().enumerate() {
+            assert_eq!(look.column as usize, index, "{}", look.name);
+            assert_eq!(Column::from_name(look.name), Some(look.column));
+            assert!(look.title.len() <= usize::from(look.width), "{}", look.name);
+        }
+    }
+}

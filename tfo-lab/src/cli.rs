@@ -1,0 +1,128 @@
+//! The command line of `tfo-lab`: what can be typed, and one dispatch.
+
+mod commands;
+
+use std::{io::Write, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    client::{Api, Family},
+    scenario::Params,
+};
+
+/// Exit code for anything that went wrong; wrong usage is clap's 2.
+const FAILED: u8 = 1;
+
+#[derive(Debug, Parser)]
+#[command(name = "tfo-lab", version, about = "Test lab of tfo-cli: namespaces, bad paths, real TFO traffic")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring up the namespaces tfo-client and tfo-server and leave them
+    Up,
+    /// Remove them
+    Down,
+    /// Name every scenario
+    List,
+    /// Run one scenario (in the lab that is up, else in one of its own); prints JSON
+    Run(RunArgs),
+    /// Make as many connections per second as possible, in a namespace of their own
+    Load(LoadArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// Name of the scenario, or `all`
+    scenario: String,
+    /// Address family of the client's socket
+    #[arg(long, value_enum, default_value_t = FamilyArg::V4)]
+    family: FamilyArg,
+    /// How the client asks for TFO
+    #[arg(long, value_enum, default_value_t = ApiArg::MsgFastopen)]
+    api: ApiArg,
+    /// Use a non-blocking socket
+    #[arg(long)]
+    non_blocking: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct LoadArgs {
+    /// Plain connections instead of TFO
+    #[arg(long)]
+    plain: bool,
+    /// Over IPv6
+    #[arg(long)]
+    v6: bool,
+    /// How long
+    #[arg(long, default_value_t = 5, conflicts_with = "connections")]
+    seconds: u64,
+    /// Exactly this many connections
+    #[arg(long)]
+    connections: Option<u64>,
+    /// Client threads, and as many server threads [default: one per core]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Connections in flight per client thread
+    #[arg(long, default_value_t = 32)]
+    in_flight: usize,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FamilyArg {
+    V4,
+    V6,
+    Mapped,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ApiArg {
+    MsgFastopen,
+    FastopenConnect,
+}
+
+impl RunArgs {
+    fn params(&self) -> Params {
+        Params {
+            family: match self.family {
+                FamilyArg::V4 => Family::V4,
+                FamilyArg::V6 => Family::V6,
+                FamilyArg::Mapped => Family::Mapped,
+            },
+            api: match self.api {
+                ApiArg::MsgFastopen => Api::MsgFastopen,
+                ApiArg::FastopenConnect => Api::FastopenConnect,
+            },
+            blocking: !self.non_blocking,
+        }
+    }
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    match dispatch(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "tfo-lab: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Up => commands::up(),
+        Command::Down => commands::down(),
+        Command::List => commands::list(),
+        Command::Run(args) => commands::run(&args),
+        Command::Load(args) => commands::load(&args),
+    }
+}

@@ -1,0 +1,199 @@
+//! Load generator: as many short connections per second as the machine makes.
+//!
+//! Each client thread starts a batch of connections before it reads the first reply, so that
+//! several are in flight and both cores stay busy without a context switch per connection. A
+//! connection is one request and one reply; the client ends it by RST, so neither end keeps a
+//! TIME_WAIT socket and ports do not run out.
+
+mod client;
+mod server;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Serialize;
+use server::Servers;
+
+use crate::{
+    client::{Connect, Family},
+    mib::Mib,
+    netns::Namespace,
+};
+
+/// When to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// After this time.
+    Duration(Duration),
+    /// After exactly this many attempts.
+    Connections(u64),
+}
+
+/// What to generate.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// TFO with a cookie fetched beforehand, or plain connections.
+    pub fast_open: bool,
+    /// When to stop.
+    pub limit: Limit,
+    /// Address family (IPv4-mapped is not offered here).
+    pub v6: bool,
+    /// Client threads, and as many server threads.
+    pub threads: usize,
+    /// Connections each client thread has in flight.
+    pub in_flight: usize,
+    /// Bytes of request, and of reply.
+    pub message: usize,
+}
+
+impl Load {
+    /// TFO over IPv4 with 100-byte messages, sized for this machine.
+    pub fn new(limit: Limit) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { fast_open: true, limit, v6: false, threads: cores, in_flight: 32, message: 100 }
+    }
+
+    /// Runs on the loopback of a namespace of its own; the host's loopback (and its sysctls) are
+    /// left alone.
+    pub fn run(&self) -> Result<LoadReport> {
+        let namespace = Namespace::anonymous("load")?;
+        namespace.set_sysctl("net/ipv4/tcp_fastopen", "3")?;
+        self.run_in(&namespace)
+    }
+
+    /// Runs on the loopback of `namespace`, whose `tcp_fastopen` must be 3 for TFO.
+    pub fn run_in(&self, namespace: &Namespace) -> Result<LoadReport> {
+        ensure!(self.threads > 0 && self.in_flight > 0, "load: needs at least one thread and connection");
+        namespace.run(|| self.run_here())
+    }
+
+    fn run_here(&self) -> Result<LoadReport> {
+        let ip: IpAddr =
+            if self.v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let servers = Servers::start(ip, self.threads, self.message)?;
+        let primes = self.prime(servers.addresses())?;
+        let before = Mib::read_current()?;
+        let progress = Progress::new(self.limit);
+        let started = Instant::now();
+        thread::scope(|scope| -> Result<()> {
+            let targets = servers.addresses().iter().cycle();
+            let workers: Vec<_> = targets
+                .take(self.threads)
+                .map(|target| scope.spawn(|| client::work(self, *target, &progress)))
+                .collect();
+            if let Limit::Duration(duration) = self.limit {
+                thread::sleep(duration);
+                progress.stop.store(true, Ordering::Relaxed);
+            }
+            for worker in workers {
+                worker.join().map_err(|_| anyhow!("load: a client thread panicked"))??;
+            }
+            Ok(())
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        drop(servers);
+        let moved = Mib::read_current()?.since(&before);
+        let completed = progress.completed.load(Ordering::Relaxed);
+        Ok(LoadReport {
+            fast_open: self.fast_open,
+            connections: completed,
+            errors: progress.errors.load(Ordering::Relaxed),
+            primes,
+            accepted: moved.of("TCPFastOpenActive"),
+            active_opens: moved.of("ActiveOpens"),
+            passive_opens: moved.of("PassiveOpens"),
+            seconds,
+            per_second: completed as f64 / seconds,
+        })
+    }
+
+    /// One connection that fetches the cookie; it serves for every port of the address.
+    fn prime(&self, addresses: &[SocketAddr]) -> Result<u64> {
+        if !self.fast_open {
+            return Ok(0);
+        }
+        let target = *addresses.first().context("load: no server")?;
+        let family = if self.v6 { Family::V6 } else { Family::V4 };
+        let connect = Connect { family, reset_on_close: true, ..Connect::new(target, self.message) };
+        let report = connect.run()?;
+        ensure!(report.reply_matched, "load: the priming connection got no echo: {report:?}");
+        Ok(1)
+    }
+}
+
+/// What the clients share.
+struct Progress {
+    stop: AtomicBool,
+    /// Attempts not handed out yet.
+    budget: AtomicU64,
+    completed: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Progress {
+    fn new(limit: Limit) -> Self {
+        let budget = match limit {
+            Limit::Duration(_) => u64::MAX,
+            Limit::Connections(count) => count,
+        };
+        Self {
+            stop: AtomicBool::new(false),
+            budget: AtomicU64::new(budget),
+            completed: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        }
+    }
+
+    /// How many of `wanted` connections may still be made; 0 ends the worker.
+    fn claim(&self, wanted: usize) -> usize {
+        if self.stop.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+        let claim = |left: u64| Some(left.saturating_sub(wanted));
+        let left = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
+        usize::try_from(left.unwrap_or(0).min(wanted)).unwrap_or(0)
+    }
+}
+
+/// What a load run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadReport {
+    /// Whether TFO was asked for.
+    pub fast_open: bool,
+    /// Connections whose reply arrived.
+    pub connections: u64,
+    /// Connections that failed.
+    pub errors: u64,
+    /// Connections made before the clock started, on top of `connections`.
+    pub primes: u64,
+    /// Connections whose SYN data was accepted, by the kernel's counter (primes left out).
+    pub accepted: u64,
+    /// Connects by the kernel's counter (primes left out).
+    pub active_opens: u64,
+    /// Accepted connections by the kernel's counter (primes left out).
+    pub passive_opens: u64,
+    /// Time from the first connection to the last.
+    pub seconds: f64,
+    /// `connections` per second.
+    pub per_second: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_handed_out_exactly() {
+        let progress = Progress::new(Limit::Connections(70));
+        assert_eq!([32, 32, 32, 32].map(|wanted| progress.claim(wanted)), [32, 32, 6, 0]);
+        progress.stop.store(true, Ordering::Relaxed);
+        assert_eq!(Progress::new(Limit::Duration(Duration::ZERO)).claim(5), 5);
+        assert_eq!(progress.claim(1), 0);
+    }
+}

@@ -1,0 +1,79 @@
+//! The echo servers of the load generator: accept, read, write, close, one connection at a time.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::AsRawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::server::Listen;
+
+/// Long enough for every connection the clients can have in flight.
+const QUEUE: i32 = 4096;
+
+/// Running echo servers; dropping them stops them.
+pub struct Servers {
+    listeners: Vec<Arc<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Servers {
+    /// Starts `count` servers in the calling thread's namespace, each on a port of its own.
+    pub fn start(ip: IpAddr, count: usize, message: usize) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut servers = Self { listeners: Vec::new(), addresses: Vec::new(), threads: Vec::new(), stop };
+        for _ in 0..count {
+            let listen = Listen {
+                backlog: QUEUE,
+                fast_open: Some(QUEUE.cast_unsigned()),
+                ..Listen::new(SocketAddr::new(ip, 0))
+            };
+            let listener = listen.open()?;
+            listener.set_nonblocking(false).context("load: making a listener block")?;
+            servers.addresses.push(listener.local_addr().context("load: reading a listener's address")?);
+            let listener = Arc::new(listener);
+            servers.listeners.push(Arc::clone(&listener));
+            let stop = Arc::clone(&servers.stop);
+            servers.threads.push(thread::spawn(move || echo(&listener, message, &stop)));
+        }
+        Ok(servers)
+    }
+
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for listener in &self.listeners {
+            // Wakes the thread that waits in accept.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn echo(listener: &TcpListener, message: usize, stop: &AtomicBool) {
+    let mut buffer = vec![0_u8; message];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((mut stream, _)) = listener.accept() else { continue };
+        // A client that is gone is the client's error to count.
+        if stream.read_exact(&mut buffer).is_ok() {
+            let _ = stream.write_all(&buffer);
+        }
+    }
+}

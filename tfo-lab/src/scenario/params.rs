@@ -1,0 +1,63 @@
+//! How a scenario is run: address family, interface, blocking or not.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::client::{Api, Family};
+
+/// Parameters of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Params {
+    /// Address family.
+    pub family: Family,
+    /// Client interface; scenarios about plain connections ignore it.
+    pub api: Api,
+    /// Whether the client's socket blocks.
+    pub blocking: bool,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { family: Family::V4, api: Api::MsgFastopen, blocking: true }
+    }
+}
+
+impl Params {
+    /// All twelve combinations.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let families = [Family::V4, Family::V6, Family::Mapped];
+        let apis = [Api::MsgFastopen, Api::FastopenConnect];
+        families.into_iter().flat_map(move |family| {
+            apis.into_iter().flat_map(move |api| {
+                [true, false].into_iter().map(move |blocking| Self { family, api, blocking })
+            })
+        })
+    }
+
+    /// 4 or 6: the family on the wire.
+    pub fn wire_family(self) -> u8 {
+        if self.family == Family::V6 { 6 } else { 4 }
+    }
+
+    /// The most a SYN can carry over the lab's MTU of 1500: MSS less 40 bytes for options.
+    pub fn syn_capacity(self) -> usize {
+        if self.family == Family::V6 { 1400 } else { 1420 }
+    }
+}
+
+impl fmt::Display for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            Family::V4 => "v4",
+            Family::V6 => "v6",
+            Family::Mapped => "mapped",
+        };
+        let api = match self.api {
+            Api::Plain => "plain",
+            Api::MsgFastopen => "msg-fastopen",
+            Api::FastopenConnect => "fastopen-connect",
+        };
+        write!(f, "{family}, {api}, {}", if self.blocking { "blocking" } else { "non-blocking" })
+    }
+}

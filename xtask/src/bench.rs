@@ -1,0 +1,8 @@
+//! Parts of `cargo xtask bench`: load, observers, what they cost, and the table.
+
+pub mod cost;
+pub mod load;
+pub mod observer;
+pub mod rate;
+pub mod report;
+pub mod stats;

@@ -1,0 +1,90 @@
+//! The load generator, `tfo-lab load`: connections in flight from every core, in a namespace of its own.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::commands::program_path;
+use crate::process::{self, Running};
+
+/// Which kind of connection the load consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Tfo,
+    Plain,
+}
+
+/// What one run of the generator did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    pub connections: u64,
+    pub seconds: f64,
+}
+
+impl Load {
+    /// Runs the generator for some seconds.
+    pub fn run(kind: Kind, seconds: u32) -> Result<Self> {
+        let mut command = Command::new(program_path("tfo-lab"));
+        command.args(["load", "--json", "--seconds", &seconds.to_string()]);
+        if kind == Kind::Plain {
+            command.arg("--plain");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut last = String::new();
+        let status =
+            process::wait_with_lines(Running::start(&mut command)?, |line| line.clone_into(&mut last))?;
+        ensure!(
+            status.success(),
+            "`{}` failed ({status})",
+            process::show(&command)
+        );
+        let load = Self::parse(&last).with_context(|| format!("tfo-lab load printed `{last}`"))?;
+        ensure!(
+            load.connections > 0 && load.seconds > 0.0,
+            "tfo-lab load made no connection: `{last}`"
+        );
+        Ok(load)
+    }
+
+    fn parse(line: &str) -> Result<Self> {
+        let value: Value = serde_json::from_str(line).context("that is not JSON")?;
+        let errors = value["errors"].as_u64().context("no number `errors`")?;
+        ensure!(
+            errors == 0,
+            "{errors} connections failed: the numbers would mean nothing"
+        );
+        Ok(Self {
+            connections: value["connections"].as_u64().context("no number `connections`")?,
+            seconds: value["seconds"].as_f64().context("no number `seconds`")?,
+        })
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.connections as f64 / self.seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_generators_line() {
+        let load = Load::parse(r#"{"connections":5000,"accepted":4990,"errors":0,"seconds":2.5}"#).unwrap();
+        assert_eq!(
+            load,
+            Load {
+                connections: 5000,
+                seconds: 2.5
+            }
+        );
+        assert!((load.per_second() - 2000.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_load_with_errors_is_no_measurement() {
+        assert!(Load::parse(r#"{"connections":5,"accepted":4,"errors":1,"seconds":2}"#).is_err());
+        assert!(Load::parse("no route to host").is_err());
+    }
+}

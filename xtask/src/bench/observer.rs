@@ -1,0 +1,190 @@
+//! The tools whose cost is compared: started, attached, and stopped again.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::stats::RunTime;
+use crate::commands::program_path;
+use crate::process::{self, Running};
+use crate::{interrupt, workspace};
+
+const ATTACH_LIMIT: Duration = Duration::from_secs(20);
+
+/// A tool that watches connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// `tfo-cli trace --format json`
+    Trace,
+    /// `tfo-cli top` on a terminal of 120x40
+    Top,
+    /// `tcplife` of libbpf-tools
+    Tcplife,
+}
+
+impl Tool {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "tfo-cli trace",
+            Self::Top => "tfo-cli top",
+            Self::Tcplife => "tcplife",
+        }
+    }
+
+    fn command(self) -> Command {
+        let tfo_cli = program_path("tfo-cli");
+        let mut command;
+        match self {
+            Self::Trace => {
+                command = Command::new(tfo_cli);
+                command.args(["trace", "--format", "json"]);
+            }
+            Self::Top => {
+                // Without a terminal it would print one table and end.
+                command = Command::new("script");
+                let inside = format!("stty rows 40 cols 120; exec {} top", tfo_cli.display());
+                command
+                    .args(["-qfc", &inside, "/dev/null"])
+                    .env("SHELL", "/bin/sh")
+                    .env("TERM", "xterm-256color");
+            }
+            Self::Tcplife => {
+                // It needs tracefs, which is mounted for it alone where the host has none.
+                command = Command::new("unshare");
+                let inside = "[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; \
+                              exec tcplife";
+                command.args(["--mount", "sh", "-c", inside]);
+            }
+        }
+        command
+    }
+}
+
+/// A tool that is attached.
+pub struct Observer {
+    running: Running,
+    /// The process that holds the programs, which is not the child where `script` is in between.
+    pub pid: u32,
+    /// From the start of the process to its first count.
+    pub attach_time: Duration,
+    stderr: Receiver<String>,
+    tool: Tool,
+}
+
+impl Observer {
+    /// Starts a tool and waits until it is attached.
+    pub fn start(tool: Tool) -> Result<Self> {
+        Self::start_with_output(tool, Stdio::null())
+    }
+
+    /// `tfo-cli trace` with its records kept.
+    pub fn trace_to(file: &PathBuf) -> Result<Self> {
+        let output = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+        Self::start_with_output(Tool::Trace, output.into())
+    }
+
+    fn start_with_output(tool: Tool, output: Stdio) -> Result<Self> {
+        let start = Instant::now();
+        let mut command = tool.command();
+        // An open pipe as stdin: `script` would pass an end of file on to the tool.
+        command
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(Stdio::piped());
+        let mut running = Running::start(&mut command)?;
+        let stderr = process::lines_of(running.child.stderr.take());
+        let pid = running.pid();
+        let mut observer = Self {
+            running,
+            pid,
+            attach_time: Duration::ZERO,
+            stderr,
+            tool,
+        };
+        observer.wait_until_attached(start)?;
+        Ok(observer)
+    }
+
+    fn wait_until_attached(&mut self, start: Instant) -> Result<()> {
+        let mut said = Vec::new();
+        loop {
+            match self.stderr.recv_timeout(Duration::from_millis(1)) {
+                Ok(line) if self.tool == Tool::Trace && line.starts_with("tfo-cli: attached") => {
+                    self.attach_time = start.elapsed();
+                    return Ok(());
+                }
+                Ok(line) => said.push(line),
+                Err(RecvTimeoutError::Timeout) => {}
+                // The last words come before the end of the pipe, so all of them are in.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
+            }
+            if let Some(status) = self.running.poll()? {
+                said.extend(self.stderr.try_iter());
+                bail!(
+                    "{} ended ({status}) instead of attaching: {}",
+                    self.tool.name(),
+                    said.join("; ")
+                );
+            }
+            if self.tool != Tool::Trace && self.holds_programs() {
+                // The programs are loaded one after the other; none of these tools takes longer than this.
+                interrupt::sleep(Duration::from_millis(700))?;
+                return Ok(());
+            }
+            if start.elapsed() > ATTACH_LIMIT {
+                bail!(
+                    "{} did not attach within {} s: {}",
+                    self.tool.name(),
+                    ATTACH_LIMIT.as_secs(),
+                    said.join("; ")
+                );
+            }
+            interrupt::check()?;
+        }
+    }
+
+    fn holds_programs(&mut self) -> bool {
+        if self.tool == Tool::Top {
+            // `script` starts the tool in a child of its own.
+            let Some(child) = only_child(self.running.pid()) else {
+                return false;
+            };
+            self.pid = child;
+        }
+        RunTime::of_process(self.pid).is_ok_and(|time| time.programs > 0)
+    }
+
+    /// Stops the tool as a user would, and returns how long that took and what it said on stderr.
+    pub fn stop(mut self) -> Result<(Duration, Vec<String>)> {
+        let start = Instant::now();
+        // `top` reads Ctrl-C as a key, so it gets SIGTERM; tcplife handles only SIGINT.
+        let signal = if self.tool == Tool::Top {
+            Signal::SIGTERM
+        } else {
+            Signal::SIGINT
+        };
+        let pid = i32::try_from(self.pid).context("a process id does not fit")?;
+        let _ = kill(Pid::from_raw(pid), signal);
+        self.running.wait_for(Duration::from_secs(10))?;
+        let took = start.elapsed();
+        Ok((took, self.stderr.try_iter().collect()))
+    }
+}
+
+fn only_child(pid: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// Where a benchmark keeps its files.
+pub fn scratch(name: &str) -> Result<PathBuf> {
+    let directory = workspace::target("bench");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    Ok(directory.join(name))
+}

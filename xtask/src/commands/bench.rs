@@ -1,0 +1,162 @@
+//! `cargo xtask bench`: cost and speed of tfo-cli, next to libbpf-tools' `tcplife`, in one run.
+
+use std::fs;
+
+use anyhow::Result;
+
+use super::build;
+use crate::bench::load::Kind;
+use crate::bench::observer::Tool;
+use crate::bench::report::{self, Budget, Row};
+use crate::bench::{cost, rate};
+use crate::{elevate, packages, workspace};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Rounds of the connection rate, each with nothing, tfo-cli top and tcplife attached
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// A first impression in half a minute: two rounds of one second
+    #[arg(long)]
+    quick: bool,
+}
+
+// The budgets of the design.
+const RUN_TIME_US: Budget = Budget::AtMost(4.0);
+const OF_TCPLIFE: Budget = Budget::AtMost(0.125);
+const RATE: Budget = Budget::AtLeast(0.97);
+const LOST: Budget = Budget::AtMost(0.0);
+const ATTACH_MS: Budget = Budget::AtMost(200.0);
+const DETACH_MS: Budget = Budget::AtMost(100.0);
+const RESIDENT_MIB: Budget = Budget::AtMost(30.0);
+const IDLE_CPU_PERCENT: Budget = Budget::AtMost(0.5);
+
+pub fn run(args: &Args) -> Result<()> {
+    packages::ensure(&packages::TEST_TOOLS)?;
+    build::everything()?;
+    if elevate::run_again_as_root()? {
+        return Ok(());
+    }
+    let (rounds, seconds) = if args.quick {
+        (args.rounds.min(2), 1)
+    } else {
+        (args.rounds, 3)
+    };
+
+    let mut rows = Vec::new();
+    run_time(seconds, &mut rows)?;
+    connection_rate(rounds, seconds, &mut rows)?;
+    the_rest(seconds, &mut rows)?;
+    println!("\n{}\n", machine());
+    print!("{}", report::table(&rows));
+    Ok(())
+}
+
+fn run_time(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
+    println!("\n==> BPF run time per loopback connection, both ends");
+    for (kind, name) in [(Kind::Tfo, "TFO"), (Kind::Plain, "plain")] {
+        let mut measure = |tool: Tool, budget| -> Result<f64> {
+            let cost = cost::per_connection(tool, kind, seconds)?;
+            let microseconds = cost.nanoseconds / 1000.0;
+            println!(
+                "    {name}, {}: {microseconds:.2} us in {:.1} runs",
+                tool.name(),
+                cost.runs
+            );
+            rows.push(Row::new(
+                format!("run time, {name}, {}", tool.name()),
+                microseconds,
+                "us",
+                budget,
+            ));
+            Ok(microseconds)
+        };
+        let trace = measure(Tool::Trace, RUN_TIME_US)?;
+        let top = measure(Tool::Top, RUN_TIME_US)?;
+        let tcplife = measure(Tool::Tcplife, Budget::None)?;
+        for (tool, value) in [(Tool::Trace, trace), (Tool::Top, top)] {
+            rows.push(Row::new(
+                format!("  {} / tcplife", tool.name()),
+                value / tcplife,
+                "",
+                OF_TCPLIFE,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn connection_rate(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
+    println!("\n==> connections per second, {rounds} rounds of {seconds} s");
+    let rates = rate::measure(rounds, seconds)?;
+    let [none, top, tcplife] = rates.per_second;
+    rows.push(Row::new(
+        "connections, nothing attached",
+        none,
+        "/s",
+        Budget::None,
+    ));
+    rows.push(Row::new("connections, tfo-cli top", top, "/s", Budget::None));
+    rows.push(Row::new("connections, tcplife", tcplife, "/s", Budget::None));
+    rows.push(Row::new(
+        "  tfo-cli top / nothing, median of rounds",
+        rates.top_ratio,
+        "",
+        RATE,
+    ));
+    rows.push(Row::new(
+        "  tcplife / nothing, median of rounds",
+        rates.tcplife_ratio,
+        "",
+        Budget::None,
+    ));
+    Ok(())
+}
+
+fn the_rest(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
+    println!("\n==> loss, attach and detach, memory and idle CPU");
+    let loss = cost::loss(seconds)?;
+    println!(
+        "    {} events at {:.0} connections/s",
+        loss.events, loss.per_second
+    );
+    rows.push(Row::new(
+        "events lost at that rate, trace to a file",
+        loss.lost as f64,
+        "",
+        LOST,
+    ));
+    let (attach, detach) = cost::attach_and_detach(5)?;
+    rows.push(Row::new("attach, start to first count", attach, "ms", ATTACH_MS));
+    rows.push(Row::new("detach, SIGINT to exit", detach, "ms", DETACH_MS));
+    let at_rest = cost::top_at_rest(4 * seconds)?;
+    rows.push(Row::new(
+        "resident memory of top",
+        at_rest.resident_mib,
+        "MiB",
+        RESIDENT_MIB,
+    ));
+    rows.push(Row::new(
+        "idle CPU of top",
+        at_rest.cpu_percent,
+        "%",
+        IDLE_CPU_PERCENT,
+    ));
+    Ok(())
+}
+
+/// Numbers mean little without the machine they come from.
+fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let rustc = workspace::host_rustc()
+        .map(|version| version.release)
+        .unwrap_or_default();
+    let model = model.map_or("unknown CPU", |(_, name)| name);
+    format!("Linux {}, {cores} cores of {model}, rustc {rustc}", kernel.trim())
+}

@@ -1,0 +1,234 @@
+//! Holds what the scenario did in the machine against what `tfo-cli trace` recorded there.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::serial::Serial;
+
+/// Fields of a record that the scenario predicts for each end, under the same name in both.
+const PREDICTED: [&str; 5] = [
+    "outcome",
+    "option_sent",
+    "option_kind",
+    "syn_data_len",
+    "syn_data_acked",
+];
+
+/// What became of one boot.
+#[derive(Debug)]
+pub struct Verdict {
+    connections: usize,
+    records: usize,
+    /// What the tool said it cannot see on this kernel.
+    pub degradations: Vec<String>,
+    /// Each a reason to fail.
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            connections,
+            records,
+            degradations,
+            problems,
+        } = self;
+        let (degraded, wrong) = (degradations.len(), problems.len());
+        write!(
+            f,
+            "{connections} connections, {records} records, {degraded} degradations, {wrong} findings"
+        )
+    }
+}
+
+impl Verdict {
+    pub fn of(serial: &Serial) -> Result<Self> {
+        let said = |section: &str| serial.lines(section).collect::<Vec<_>>().join("; ");
+        ensure!(
+            serial.lines("trace-stderr").any(|line| line.contains("attached")),
+            "tfo-cli trace did not attach: {}",
+            said("trace-stderr")
+        );
+        let expected = expected(serial).context("the scenario's output")?;
+        let records: Vec<Value> = serial
+            .lines("trace")
+            .map(|line| serde_json::from_str(line).with_context(|| format!("tfo-cli trace printed `{line}`")))
+            .collect::<Result<_>>()?;
+
+        let mut problems = Vec::new();
+        for program in ["trace", "scenario"] {
+            if serial.exit_code(program) != Some(0) {
+                let code = serial
+                    .exit_code(program)
+                    .map_or_else(|| "none".to_owned(), |code| code.to_string());
+                problems.push(format!(
+                    "{program} ended with {code}: {}",
+                    said(&format!("{program}-stderr"))
+                ));
+            }
+        }
+        if expected.is_empty() {
+            problems.push("the scenario made no connection".to_owned());
+        }
+        if !records.iter().any(|record| record["type"] == "summary") {
+            problems.push("the trace has no summary".to_owned());
+        }
+        for connection in &expected {
+            problems.extend(connection.problems(&records));
+        }
+        Ok(Self {
+            connections: expected.len(),
+            records: records.iter().filter(|record| record["type"] == "flow").count(),
+            degradations: serial.lines("trace-stderr").filter_map(degradation).collect(),
+            problems,
+        })
+    }
+}
+
+fn degradation(line: &str) -> Option<String> {
+    line.starts_with("tfo-cli: degraded").then(|| line.to_owned())
+}
+
+/// A connection of the scenario, as tfo-lab describes it.
+struct Connection {
+    name: String,
+    /// The client's port tells its connections apart.
+    port: u64,
+    client: Value,
+    /// Null where the server never saw the connection.
+    server: Value,
+}
+
+impl Connection {
+    fn parse(scenario: &str, value: &Value) -> Option<Self> {
+        let port = value["report"]["local"]
+            .as_str()?
+            .rsplit_once(':')?
+            .1
+            .parse()
+            .ok()?;
+        let priming = if value["priming"] == true { ", priming" } else { "" };
+        Some(Self {
+            name: format!("{scenario}{priming}, IPv{}", value["family"]),
+            port,
+            client: value["client"].clone(),
+            server: value["server"].clone(),
+        })
+    }
+
+    fn problems(&self, records: &[Value]) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (role, port_field, view) in [
+            ("client", "local_port", &self.client),
+            ("server", "remote_port", &self.server),
+        ] {
+            if view.is_null() {
+                continue;
+            }
+            let record = records
+                .iter()
+                .find(|record| record["role"] == role && record[port_field] == self.port);
+            let Some(record) = record else {
+                problems.push(format!(
+                    "{}: no {role} record for client port {}",
+                    self.name, self.port
+                ));
+                continue;
+            };
+            for field in PREDICTED {
+                if record[field] != view[field] {
+                    let (is, should) = (&record[field], &view[field]);
+                    problems.push(format!(
+                        "{}: {role} {field} is {is}, should be {should}",
+                        self.name
+                    ));
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// Every connection in the scenario's output, one run of a scenario per line.
+fn expected(serial: &Serial) -> Result<Vec<Connection>> {
+    let mut all = Vec::new();
+    for line in serial.lines("scenario") {
+        let run: Value = serde_json::from_str(line).with_context(|| format!("not JSON: `{line}`"))?;
+        let name = run["scenario"].as_str().context("no string `scenario`")?;
+        for value in run["connections"].as_array().context("no array `connections`")? {
+            let connection = Connection::parse(name, value);
+            all.push(connection.with_context(|| format!("scenario {name}: no client port in {value}"))?);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5}"#;
+
+    fn log(records: &[&str], trace_exit: i32) -> Serial {
+        let scenario = format!(
+            r#"{{"scenario":"accepted","connections":[{{"priming":false,"family":4,"client":{VIEW},"server":{VIEW},"report":{{"local":"127.0.0.1:4711"}}}}]}}"#
+        );
+        let trace = records.join("\r\n");
+        Serial::parse(&format!(
+            "=== vm: trace-stderr\r\ntfo-cli: attached\r\ntfo-cli: degraded: listeners: too old\r\n\
+             === vm: scenario\r\n{scenario}\r\n=== vm: trace\r\n{trace}\r\n\
+             === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\n=== vm: end\r\n"
+        ))
+        .unwrap()
+    }
+
+    fn record(role: &str, outcome: &str) -> String {
+        let (local, remote) = if role == "client" { (4711, 80) } else { (80, 4711) };
+        format!(
+            r#"{{"type":"flow","role":"{role}","local_port":{local},"remote_port":{remote},"outcome":"{outcome}","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5}}"#
+        )
+    }
+
+    const SUMMARY: &str = r#"{"type":"summary"}"#;
+
+    #[test]
+    fn both_ends_as_predicted_is_fine_and_degradations_are_kept() {
+        let serial = log(
+            &[
+                &record("client", "accepted"),
+                &record("server", "accepted"),
+                SUMMARY,
+            ],
+            0,
+        );
+        let verdict = Verdict::of(&serial).unwrap();
+        assert_eq!(verdict.problems, Vec::<String>::new());
+        assert_eq!(verdict.degradations, ["tfo-cli: degraded: listeners: too old"]);
+        assert_eq!((verdict.connections, verdict.records), (1, 2));
+    }
+
+    #[test]
+    fn a_missing_end_and_a_wrong_outcome_are_found() {
+        let verdict = Verdict::of(&log(&[&record("client", "syn-timeout"), SUMMARY], 0)).unwrap();
+        assert_eq!(verdict.problems.len(), 2, "{:?}", verdict.problems);
+        assert!(verdict.problems[0].contains("syn-timeout"));
+        assert!(verdict.problems[1].contains("no server record"));
+    }
+
+    #[test]
+    fn a_failed_program_or_a_missing_summary_is_found() {
+        let serial = log(&[&record("client", "accepted"), &record("server", "accepted")], 3);
+        let problems = Verdict::of(&serial).unwrap().problems;
+        assert!(problems[0].contains("trace ended with 3"), "{problems:?}");
+        assert!(problems[1].contains("no summary"), "{problems:?}");
+    }
+
+    #[test]
+    fn not_attached_is_an_error_with_what_was_said() {
+        let log = "=== vm: trace-stderr\ntfo-cli: kernel: no BTF\n=== vm: end\n";
+        let error = Verdict::of(&Serial::parse(log).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("no BTF"), "{error}");
+    }
+}
