@@ -25,7 +25,11 @@ pub struct Failure {
 impl Failure {
     /// An error with this exit code.
     pub fn new(code: u8, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string(), hint: None }
+        Self {
+            code,
+            message: message.to_string(),
+            hint: None,
+        }
     }
 
     /// A wrong flag value: `flag value: why`.
@@ -83,7 +87,9 @@ impl From<io::Error> for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let closed_pipe = error.chain().any(|cause| {
-            cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
         });
         match error.downcast::<Failure>() {
             Ok(failure) => failure,
@@ -102,7 +108,9 @@ mod tests {
     fn a_closed_pipe_is_a_clean_end() {
         let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(Failure::from(closed()).code, DONE);
-        let chained = Err::<(), _>(closed()).context("summary").expect_err("it is an error");
+        let chained = Err::<(), _>(closed())
+            .context("summary")
+            .expect_err("it is an error");
         assert_eq!(Failure::from(chained).code, DONE);
         assert_eq!(Failure::from(io::Error::other("disk full")).code, FAILED);
     }

@@ -22,7 +22,9 @@ use std::process::ExitCode;
 pub fn run() -> ExitCode {
     let result = match args::parse(std::env::args_os()) {
         Ok(args::Parsed::Run(command)) => commands::dispatch(*command),
-        Ok(args::Parsed::Print(text)) => output::print(&text).map(|()| exit::DONE).map_err(exit::Failure::from),
+        Ok(args::Parsed::Print(text)) => output::print(&text)
+            .map(|()| exit::DONE)
+            .map_err(exit::Failure::from),
         Err(failure) => Err(failure),
     };
     ExitCode::from(match result {

@@ -24,14 +24,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use tfo_common::{DestKey, Loss, counters::NetnsCounters, event::Record, listener::ListenerRecord};
 
-pub use self::{flow::Flow, row::DestRow, snapshot::Snapshot, sort::SortKey};
 use self::{
     crosscheck::{CrossChecker, CrossLine},
     feed::{CgroupName, Degradation, Host, Reading, Totals},
     flows::FlowRing,
     names::Names,
     processes::Processes,
+    snapshot::Prefixes,
 };
+pub use self::{flow::Flow, row::DestRow, snapshot::Snapshot, sort::SortKey};
 
 /// Flows a model keeps: 1.2 MiB.
 pub const FLOWS: usize = 8_192;
@@ -57,6 +58,7 @@ pub struct Model {
     cross_lines: Arc<[CrossLine]>,
     rows: Arc<[DestRow]>,
     dests_capacity: u32,
+    server_prefixes: Prefixes,
     host: Arc<Host>,
     degradations: Arc<[Degradation]>,
     attached: Arc<[String]>,
@@ -91,6 +93,7 @@ impl Model {
             cross_lines: Arc::default(),
             rows: Arc::default(),
             dests_capacity: 0,
+            server_prefixes: Prefixes::default(),
             host: Arc::default(),
             degradations: Arc::default(),
             attached: Arc::default(),
@@ -121,7 +124,11 @@ impl Model {
     pub fn read(&mut self, reading: Reading) {
         self.processes.settle();
         self.first_ns.get_or_insert(reading.at_ns);
-        self.interval_ns = if self.at_ns == 0 { 0 } else { reading.at_ns.saturating_sub(self.at_ns) };
+        self.interval_ns = if self.at_ns == 0 {
+            0
+        } else {
+            reading.at_ns.saturating_sub(self.at_ns)
+        };
         self.at_ns = reading.at_ns;
         self.fresh = difference(&reading.totals, &self.totals);
         self.totals = reading.totals;
@@ -139,8 +146,10 @@ impl Model {
 
     fn read_rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) {
         let before: HashMap<&DestKey, &DestRow> = self.rows.iter().map(|row| (&row.key, row)).collect();
-        let mut rows: Vec<DestRow> =
-            dests.iter().map(|(key, stats)| DestRow::new(*key, stats, before.get(key).copied())).collect();
+        let mut rows: Vec<DestRow> = dests
+            .iter()
+            .map(|(key, stats)| DestRow::new(*key, stats, before.get(key).copied()))
+            .collect();
         rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
         self.rows = rows.into();
         for row in &*Arc::clone(&self.rows) {
@@ -167,6 +176,11 @@ impl Model {
         self.attached = attached.into();
         self.degradations = degradations.into();
         self.wall_offset_ns = wall_offset_ns;
+    }
+
+    /// Says how the remote addresses of servers are cut.
+    pub fn set_prefixes(&mut self, prefixes: Prefixes) {
+        self.server_prefixes = prefixes;
     }
 
     fn want(&mut self, cgroup_id: u64) {
@@ -203,6 +217,7 @@ impl Model {
             cross: Arc::clone(&self.cross_lines),
             rows: Arc::clone(&self.rows),
             dests_capacity: self.dests_capacity,
+            server_prefixes: self.server_prefixes,
             flows: self.flows.iter().copied().collect(),
             listeners: Arc::clone(&self.listeners),
             names: self.names.clone(),
@@ -213,7 +228,11 @@ impl Model {
 
 fn difference(now: &Totals, before: &Totals) -> Totals {
     let mut fresh = Totals::default();
-    for ((fresh, now), before) in fresh.iter_mut().flatten().zip(now.iter().flatten()).zip(before.iter().flatten())
+    for ((fresh, now), before) in fresh
+        .iter_mut()
+        .flatten()
+        .zip(now.iter().flatten())
+        .zip(before.iter().flatten())
     {
         *fresh = now.saturating_sub(*before);
     }

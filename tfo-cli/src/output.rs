@@ -32,5 +32,7 @@ pub fn complain(what: &dyn fmt::Display) -> io::Result<()> {
 
 /// Text of unknown origin (process names, paths) without what could steer a terminal.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+    text.chars()
+        .map(|character| if character.is_control() { '?' } else { character })
+        .collect()
 }

@@ -43,7 +43,11 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
     let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         let listen = |kind| signal(kind).context("listen for signals");
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?)
+        (
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        )
     };
     let flag = stop.clone();
     let run = move || {
@@ -63,6 +67,9 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
         abandon();
         std::process::exit(i32::from(crate::exit::FAILED));
     };
-    thread::Builder::new().name("signals".into()).spawn(run).context("start the signal thread")?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(run)
+        .context("start the signal thread")?;
     Ok(stop)
 }

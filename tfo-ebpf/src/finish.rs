@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use tfo_common::{
-    DestStats, EventKind, FirstByteEvent, FlowEvent, Handshake, Loss, Outcome, Role, classify,
+    DestStats, EventKind, FirstByteEvent, Handshake, Loss, Outcome, Role, classify,
     classify::End,
     counters::Stat,
     event::event_flags,

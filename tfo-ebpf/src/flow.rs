@@ -32,10 +32,8 @@ pub mod bit {
     pub const RESET: u8 = 16;
     /// Server child created from the SYN.
     pub const FROM_SYN: u8 = 32;
-    /// The SYN-ACK carried a cookie.
-    pub const COOKIE: u8 = 64;
-    /// A TFO part: its first byte deserves a record.
-    pub const EMITTED: u8 = 128;
+    /// A record left: its first byte deserves one too.
+    pub const EMITTED: u8 = 64;
 }
 
 /// One connection.

@@ -150,6 +150,12 @@ impl Ops {
         field!(self.total_retrans)
     }
 
+    /// Segments with payload received so far.
+    #[inline(always)]
+    pub fn data_segments_in(&self) -> u32 {
+        field!(self.data_segs_in)
+    }
+
     /// Bytes acked, the SYN counted as one.
     #[inline(always)]
     pub fn bytes_acked(&self) -> u64 {

@@ -1,8 +1,12 @@
 //! The command line of `tfo-lab`: what can be typed, and one dispatch.
 
 mod commands;
+mod signals;
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -16,8 +20,15 @@ use crate::{
 const FAILED: u8 = 1;
 
 #[derive(Debug, Parser)]
-#[command(name = "tfo-lab", version, about = "Test lab of tfo-cli: namespaces, bad paths, real TFO traffic")]
+#[command(
+    name = "tfo-lab",
+    version,
+    about = "Test lab of tfo-cli: namespaces, bad paths, real TFO traffic"
+)]
 struct Args {
+    /// Appended to the names tfo-client and tfo-server, for more than one lab at a time
+    #[arg(long, global = true, default_value = "", allow_hyphen_values = true)]
+    tag: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,6 +45,18 @@ enum Command {
     Run(RunArgs),
     /// Make as many connections per second as possible, in a namespace of their own
     Load(LoadArgs),
+    /// Keep up mixed traffic for the demo, in the lab that is up or in one of its own
+    Traffic {
+        /// End by itself after this time
+        #[arg(long)]
+        seconds: Option<u64>,
+    },
+    /// Loopback scenarios for a throwaway VM; needs no tools, prints a JSON line per connection
+    VmScenario {
+        /// First set lo up and TFO on (sysctl 3), in the current namespace
+        #[arg(long = "i-am-a-throwaway-vm")]
+        throwaway: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,21 +131,32 @@ impl RunArgs {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    match dispatch(Args::parse().command) {
+    match dispatch(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "tfo-lab: {error:#}");
+            let _ = writeln!(io::stderr(), "tfo-lab: {error:#}");
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn dispatch(command: Command) -> Result<()> {
-    match command {
-        Command::Up => commands::up(),
-        Command::Down => commands::down(),
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn dispatch(args: &Args) -> Result<()> {
+    let tag = args.tag.as_str();
+    match &args.command {
+        Command::Up => commands::up(tag),
+        Command::Down => commands::down(tag),
         Command::List => commands::list(),
-        Command::Run(args) => commands::run(&args),
-        Command::Load(args) => commands::load(&args),
+        Command::Run(args) => commands::run(tag, args),
+        Command::Load(args) => commands::load(args),
+        Command::Traffic { seconds } => commands::traffic(tag, *seconds),
+        Command::VmScenario { throwaway } => commands::vm_scenario(*throwaway),
     }
 }

@@ -23,7 +23,11 @@ use nix::{
 pub use report::{Call, Report};
 use serde::Serialize;
 
-use crate::{netns::Namespace, pattern, sockopt::{RawTcpInfo, TcpInfo}};
+use crate::{
+    netns::Namespace,
+    pattern,
+    sockopt::{RawTcpInfo, TcpInfo},
+};
 
 /// Address family of the client's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -137,8 +141,13 @@ impl Connect {
     pub fn open(&self) -> Result<Connection> {
         let (stream, mut report, sent) = start::start(self)?;
         report.note_addresses(&stream);
-        let mut connection =
-            Connection { want: self.clone(), stream, report, sent, started: Instant::now() };
+        let mut connection = Connection {
+            want: self.clone(),
+            stream,
+            report,
+            sent,
+            started: Instant::now(),
+        };
         connection.started -= connection.report.start_elapsed;
         if connection.report.error.is_none() {
             connection.await_handshake()?;
@@ -177,7 +186,10 @@ impl Connection {
     /// Closes the socket and returns the report.
     pub fn close(mut self) -> Result<Report> {
         if self.want.reset_on_close {
-            let now = libc::linger { l_onoff: 1, l_linger: 0 };
+            let now = libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
             setsockopt(&self.stream, sockopt::Linger, &now).context("SO_LINGER: setting it")?;
         }
         self.report.total_us = micros(self.started.elapsed());
@@ -212,11 +224,16 @@ impl Connection {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !self.want.blocking => {
                     if !self.wait_for(PollFlags::POLLOUT)? {
-                        bail!("send to {}: peer took nothing for {:?}", self.want.target, self.want.timeout);
+                        bail!(
+                            "send to {}: peer took nothing for {:?}",
+                            self.want.target,
+                            self.want.timeout
+                        );
                     }
                 }
                 Err(error) => {
-                    self.report.fail("send", Errno::from_raw(error.raw_os_error().unwrap_or_default()));
+                    self.report
+                        .fail("send", Errno::from_raw(error.raw_os_error().unwrap_or_default()));
                     break;
                 }
             }
@@ -231,7 +248,9 @@ impl Connection {
             match self.stream.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(len) => {
-                    self.report.first_byte_us.get_or_insert_with(|| micros(self.started.elapsed()));
+                    self.report
+                        .first_byte_us
+                        .get_or_insert_with(|| micros(self.started.elapsed()));
                     reply.extend_from_slice(&chunk[..len]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !self.want.blocking => {
@@ -241,7 +260,8 @@ impl Connection {
                     }
                 }
                 Err(error) => {
-                    self.report.fail("recv", Errno::from_raw(error.raw_os_error().unwrap_or_default()));
+                    self.report
+                        .fail("recv", Errno::from_raw(error.raw_os_error().unwrap_or_default()));
                     break;
                 }
             }

@@ -7,7 +7,6 @@
 //!         10.77.0.3    fd77::3        service 1, and so on: separate destinations
 //! ```
 
-mod guardian;
 mod stale;
 
 use std::{
@@ -17,10 +16,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use guardian::Guardian;
 use nix::unistd::Uid;
 
-use crate::{command, netns::Namespace};
+use crate::{command, guardian::Guardian, netns::Namespace};
 
 /// Number of server addresses ("destinations") a lab has.
 pub const DESTINATIONS: u8 = 16;
@@ -47,7 +45,7 @@ impl Lab {
     pub fn up(tag: &str) -> Result<Self> {
         stale::remove_orphans();
         remove(tag);
-        let guardian = Guardian::watch(&names(tag))?;
+        let guardian = Guardian::over_namespaces(&names(tag))?;
         let [client, server] = names(tag);
         let link = format!(
             "netns add {client}\nnetns add {server}\n\
@@ -61,8 +59,8 @@ impl Lab {
             tag: tag.to_owned(),
             guardian: Some(guardian),
         };
-        configure(&lab.client, &lab.client_addresses())?;
-        configure(&lab.server, &lab.server_addresses())?;
+        configure(&lab.client, &client_addresses())?;
+        configure(&lab.server, &server_addresses())?;
         Ok(lab)
     }
 
@@ -125,14 +123,6 @@ impl Lab {
     pub fn in_server<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.server.run(work)
     }
-
-    fn client_addresses(&self) -> Vec<IpAddr> {
-        (0..=EXTRA_CLIENTS).flat_map(|index| [client_v4(index), client_v6(index)]).collect()
-    }
-
-    fn server_addresses(&self) -> Vec<IpAddr> {
-        (0..DESTINATIONS).flat_map(|index| [server_v4(index), server_v6(index)]).collect()
-    }
 }
 
 impl Drop for Lab {
@@ -170,7 +160,9 @@ pub fn why_not() -> Option<String> {
     if !Uid::effective().is_root() {
         return Some("needs root (network namespaces)".to_owned());
     }
-    let missing = ["ip", "nft"].into_iter().find(|program| !command::is_installed(program))?;
+    let missing = ["ip", "nft"]
+        .into_iter()
+        .find(|program| !command::is_installed(program))?;
     Some(format!("needs `{missing}` in PATH (Debian: iproute2, nftables)"))
 }
 
@@ -187,16 +179,40 @@ fn remove(tag: &str) -> bool {
     existed
 }
 
+fn client_addresses() -> Vec<IpAddr> {
+    (0..=EXTRA_CLIENTS)
+        .flat_map(|index| [client_v4(index), client_v6(index)])
+        .collect()
+}
+
+fn server_addresses() -> Vec<IpAddr> {
+    (0..DESTINATIONS)
+        .flat_map(|index| [server_v4(index), server_v6(index)])
+        .collect()
+}
+
+/// Gives a fresh namespace its addresses and switches TFO on.
 fn configure(namespace: &Namespace, addresses: &[IpAddr]) -> Result<()> {
-    let mut batch = format!("link set lo up\nlink set {DEVICE} up\n");
+    let mut batch = vec!["link set lo up".to_owned(), format!("link set {DEVICE} up")];
     for (index, address) in addresses.iter().enumerate() {
         // `nodad`: an address under duplicate detection cannot be bound for a second.
-        let (prefix, nodad) = if address.is_ipv4() { (24, "") } else { (64, "nodad") };
+        let (prefix, nodad) = if address.is_ipv4() {
+            (24, "")
+        } else {
+            (64, "nodad")
+        };
         // A deprecated address can be bound but is never chosen: without a bind it is always the
         // first of its family.
-        let lifetime = if address.is_ipv4() || index < 2 { "" } else { "preferred_lft 0" };
-        batch.push_str(&format!("addr add {address}/{prefix} dev {DEVICE} {nodad} {lifetime}\n"));
+        let lifetime = if address.is_ipv4() || index < 2 {
+            ""
+        } else {
+            "preferred_lft 0"
+        };
+        batch.push(format!(
+            "addr add {address}/{prefix} dev {DEVICE} {nodad} {lifetime}"
+        ));
     }
+    let batch = batch.join("\n") + "\n";
     // Both bits: a namespace starts with client TFO only, whatever the host has.
     namespace.set_sysctl("net/ipv4/tcp_fastopen", "3")?;
     namespace.run(|| command::run_with_input("ip", &["-batch", "-"], &batch).map(drop))

@@ -11,16 +11,20 @@
 //! Traffic stays inside namespaces made here (or on the loopback of a throwaway VM); the host's
 //! own sysctls, routes and rules are never touched.
 
+pub mod apps;
+pub mod cli;
+pub mod client;
 pub mod command;
+mod guardian;
 pub mod lab;
 pub mod load;
 pub mod mib;
 pub mod middlebox;
 pub mod netns;
-pub mod cli;
-pub mod client;
 pub mod pattern;
 pub mod responder;
 pub mod scenario;
 pub mod server;
 pub mod sockopt;
+pub mod traffic;
+pub mod vm;

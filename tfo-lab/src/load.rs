@@ -3,7 +3,7 @@
 //! Each client thread starts a batch of connections before it reads the first reply, so that
 //! several are in flight and both cores stay busy without a context switch per connection. A
 //! connection is one request and one reply; the client ends it by RST, so neither end keeps a
-//! TIME_WAIT socket and ports do not run out.
+//! `TIME_WAIT` socket and ports do not run out.
 
 mod client;
 mod server;
@@ -55,7 +55,14 @@ impl Load {
     /// TFO over IPv4 with 100-byte messages, sized for this machine.
     pub fn new(limit: Limit) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { fast_open: true, limit, v6: false, threads: cores, in_flight: 32, message: 100 }
+        Self {
+            fast_open: true,
+            limit,
+            v6: false,
+            threads: cores,
+            in_flight: 32,
+            message: 100,
+        }
     }
 
     /// Runs on the loopback of a namespace of its own; the host's loopback (and its sysctls) are
@@ -68,13 +75,19 @@ impl Load {
 
     /// Runs on the loopback of `namespace`, whose `tcp_fastopen` must be 3 for TFO.
     pub fn run_in(&self, namespace: &Namespace) -> Result<LoadReport> {
-        ensure!(self.threads > 0 && self.in_flight > 0, "load: needs at least one thread and connection");
+        ensure!(
+            self.threads > 0 && self.in_flight > 0,
+            "load: needs at least one thread and connection"
+        );
         namespace.run(|| self.run_here())
     }
 
     fn run_here(&self) -> Result<LoadReport> {
-        let ip: IpAddr =
-            if self.v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+        let ip: IpAddr = if self.v6 {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        };
         let servers = Servers::start(ip, self.threads, self.message)?;
         let primes = self.prime(servers.addresses())?;
         let before = Mib::read_current()?;
@@ -91,7 +104,9 @@ impl Load {
                 progress.stop.store(true, Ordering::Relaxed);
             }
             for worker in workers {
-                worker.join().map_err(|_| anyhow!("load: a client thread panicked"))??;
+                worker
+                    .join()
+                    .map_err(|_| anyhow!("load: a client thread panicked"))??;
             }
             Ok(())
         })?;
@@ -119,9 +134,16 @@ impl Load {
         }
         let target = *addresses.first().context("load: no server")?;
         let family = if self.v6 { Family::V6 } else { Family::V4 };
-        let connect = Connect { family, reset_on_close: true, ..Connect::new(target, self.message) };
+        let connect = Connect {
+            family,
+            reset_on_close: true,
+            ..Connect::new(target, self.message)
+        };
         let report = connect.run()?;
-        ensure!(report.reply_matched, "load: the priming connection got no echo: {report:?}");
+        ensure!(
+            report.reply_matched,
+            "load: the priming connection got no echo: {report:?}"
+        );
         Ok(1)
     }
 }
@@ -156,7 +178,9 @@ impl Progress {
         }
         let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
         let claim = |left: u64| Some(left.saturating_sub(wanted));
-        let left = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
+        let left = self
+            .budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
         usize::try_from(left.unwrap_or(0).min(wanted)).unwrap_or(0)
     }
 }
@@ -191,7 +215,10 @@ mod tests {
     #[test]
     fn a_budget_is_handed_out_exactly() {
         let progress = Progress::new(Limit::Connections(70));
-        assert_eq!([32, 32, 32, 32].map(|wanted| progress.claim(wanted)), [32, 32, 6, 0]);
+        assert_eq!(
+            [32, 32, 32, 32].map(|wanted| progress.claim(wanted)),
+            [32, 32, 6, 0]
+        );
         progress.stop.store(true, Ordering::Relaxed);
         assert_eq!(Progress::new(Limit::Duration(Duration::ZERO)).claim(5), 5);
         assert_eq!(progress.claim(1), 0);

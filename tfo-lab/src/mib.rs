@@ -45,8 +45,12 @@ impl Mib {
         let mut counters = BTreeMap::new();
         let mut lines = text.lines().peekable();
         while let Some(names) = lines.next() {
-            let Some((group @ ("TcpExt" | "Tcp"), names)) = names.split_once(':') else { continue };
-            let Some(values) = lines.peek().and_then(|line| line.split_once(':')) else { continue };
+            let Some((group @ ("TcpExt" | "Tcp"), names)) = names.split_once(':') else {
+                continue;
+            };
+            let Some(values) = lines.peek().and_then(|line| line.split_once(':')) else {
+                continue;
+            };
             if values.0 != group {
                 continue;
             }
@@ -123,14 +127,20 @@ mod tests {
     fn delta_holds_only_what_moved() {
         let later = Mib::parse(&SAMPLE.replace(" 7\n", " 9\n"));
         let delta = later.since(&Mib::parse(SAMPLE));
-        assert_eq!((delta.len(), delta.of("TCPTimeouts"), delta.of("SyncookiesSent")), (1, 2, 0));
+        assert_eq!(
+            (delta.len(), delta.of("TCPTimeouts"), delta.of("SyncookiesSent")),
+            (1, 2, 0)
+        );
     }
 
     #[test]
     fn names_without_values_are_left_out() {
         assert_eq!(Mib::parse("TcpExt: A B\nTcpExt: 1\n").get("B"), None);
         assert_eq!(Mib::parse("TcpExt: A\n"), Mib::default());
-        assert_eq!(Mib::parse("TcpExt: A\nIpExt: 1\nTcpExt: A\nTcpExt: 5").get("A"), Some(5));
+        assert_eq!(
+            Mib::parse("TcpExt: A\nIpExt: 1\nTcpExt: A\nTcpExt: 5").get("A"),
+            Some(5)
+        );
         assert_eq!(Mib::parse("TcpExt: A B\nTcpExt: x -1\n"), Mib::default());
     }
 

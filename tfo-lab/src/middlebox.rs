@@ -1,4 +1,7 @@
-//! What bad paths do to TCP Fast Open, emulated by nftables inside a lab namespace.
+//! What bad paths do to TCP Fast Open, emulated by nftables inside the lab's namespaces.
+//!
+//! Packets are caught at the door of the end that receives them, so that an observer on the
+//! sending end sees them leave: SYNs in the server's namespace, SYN-ACKs in the client's.
 //!
 //! Every [`Middlebox`] owns one nft table, so effects can be combined and removed one by one;
 //! dropping it removes the table.
@@ -63,29 +66,40 @@ pub struct Rule {
 impl Rule {
     /// `effect` on everything between clients and `server`.
     pub fn new(effect: Effect, server: IpAddr) -> Self {
-        Self { effect, server, port: None, client: None }
+        Self {
+            effect,
+            server,
+            port: None,
+            client: None,
+        }
     }
 
     /// The same for one port only.
     #[must_use]
     pub fn port(self, port: u16) -> Self {
-        Self { port: Some(port), ..self }
+        Self {
+            port: Some(port),
+            ..self
+        }
     }
 
     /// The same for one client address only.
     #[must_use]
     pub fn client(self, client: IpAddr) -> Self {
-        Self { client: Some(client), ..self }
+        Self {
+            client: Some(client),
+            ..self
+        }
     }
 }
 
 /// Where packets are caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// At the server's door, before its stack sees anything.
-    Path,
-    /// On their way out of the client's stack, as a local firewall does.
-    LocalOutput,
+    /// At a namespace's door, before its stack sees anything.
+    Arrival,
+    /// On their way out of the stack, as a local firewall does.
+    Output,
 }
 
 /// An installed rule; removed when dropped.
@@ -96,14 +110,21 @@ pub struct Middlebox {
 }
 
 impl Middlebox {
-    /// Puts `rule` on the path, that is, into the server's namespace.
+    /// Puts `rule` on the path.
     pub fn on_path(lab: &Lab, rule: &Rule) -> Result<Self> {
-        Self::install(lab.server(), rule, Place::Path)
+        match rule.effect {
+            Effect::DropFirstSynAck | Effect::StripSynAck { .. } => {
+                Self::install(lab.client(), rule, Place::Arrival)
+            }
+            // Hides what the server's own stack thinks of a hand-made peer: nothing may leave.
+            Effect::DropServerReset => Self::install(lab.server(), rule, Place::Output),
+            _ => Self::install(lab.server(), rule, Place::Arrival),
+        }
     }
 
     /// Makes the client's own firewall drop what `rule` (a dropping one) selects.
     pub fn on_client(lab: &Lab, rule: &Rule) -> Result<Self> {
-        Self::install(lab.client(), rule, Place::LocalOutput)
+        Self::install(lab.client(), rule, Place::Output)
     }
 
     fn install(namespace: &Namespace, rule: &Rule, place: Place) -> Result<Self> {
@@ -114,12 +135,17 @@ impl Middlebox {
         namespace
             .run(|| command::run_with_input("nft", &["-f", "-"], &ruleset))
             .with_context(|| format!("middlebox: installing {rule:?} in {}", namespace.label()))?;
-        Ok(Self { namespace: namespace.clone(), table })
+        Ok(Self {
+            namespace: namespace.clone(),
+            table,
+        })
     }
 
     /// How many packets the rule has acted on.
     pub fn hits(&self) -> Result<u64> {
-        let listing = self.namespace.command("nft", &["list", "table", "inet", &self.table])?;
+        let listing = self
+            .namespace
+            .command("nft", &["list", "table", "inet", &self.table])?;
         let words: Vec<&str> = listing.split_whitespace().collect();
         let counts = words.windows(2).filter(|pair| pair[0] == "packets");
         Ok(counts.filter_map(|pair| pair[1].parse::<u64>().ok()).sum())
@@ -129,6 +155,8 @@ impl Middlebox {
 impl Drop for Middlebox {
     fn drop(&mut self) {
         // If it fails the namespace is gone already, and the table with it.
-        let _ = self.namespace.command("nft", &["delete", "table", "inet", &self.table]);
+        let _ = self
+            .namespace
+            .command("nft", &["delete", "table", "inet", &self.table]);
     }
 }

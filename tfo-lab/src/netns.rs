@@ -36,16 +36,25 @@ impl Namespace {
     pub fn open_named(name: &str) -> Result<Self> {
         let path = PathBuf::from(NAMED_DIR).join(name);
         let handle = File::open(&path).with_context(|| {
-            format!("{}: opening the namespace; `tfo-lab up` creates it", path.display())
+            format!(
+                "{}: opening the namespace; `tfo-lab up` creates it",
+                path.display()
+            )
         })?;
-        Ok(Self { handle: Arc::new(handle), label: name.to_owned() })
+        Ok(Self {
+            handle: Arc::new(handle),
+            label: name.to_owned(),
+        })
     }
 
     /// Opens the namespace the calling thread is in.
     pub fn current() -> Result<Self> {
         let path = "/proc/thread-self/ns/net";
         let handle = File::open(path).with_context(|| format!("{path}: opening the own namespace"))?;
-        Ok(Self { handle: Arc::new(handle), label: "current".to_owned() })
+        Ok(Self {
+            handle: Arc::new(handle),
+            label: "current".to_owned(),
+        })
     }
 
     /// Creates a namespace without a name. Nothing needs to remove it: it goes with its last user,
@@ -60,7 +69,10 @@ impl Namespace {
             });
             join(create.join())
         })?;
-        Ok(Self { label: label.to_owned(), ..created })
+        Ok(Self {
+            label: label.to_owned(),
+            ..created
+        })
     }
 
     /// The name given at creation, for messages.
@@ -71,7 +83,9 @@ impl Namespace {
     /// The inode number by which records name this namespace.
     pub fn inode(&self) -> Result<u64> {
         let metadata = self.handle.metadata();
-        Ok(metadata.with_context(|| format!("namespace {}: reading its inode", self.label))?.ino())
+        Ok(metadata
+            .with_context(|| format!("namespace {}: reading its inode", self.label))?
+            .ino())
     }
 
     /// Runs `work` inside the namespace, on a thread made for this call.
@@ -144,7 +158,9 @@ impl Namespace {
         // The first thread never enters a lab namespace: where it is, the host is.
         let host = fs::metadata("/proc/self/ns/net").context("/proc/self/ns/net: reading its inode")?;
         if host.ino() == self.inode()? {
-            return Err(anyhow!("sysctl {name}: refusing to write it in the host's own namespace"));
+            return Err(anyhow!(
+                "sysctl {name}: refusing to write it in the host's own namespace"
+            ));
         }
         Ok(())
     }

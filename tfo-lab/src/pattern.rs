@@ -7,7 +7,9 @@ pub fn bytes(len: usize) -> Vec<u8> {
 
 /// Whether `data` is the pattern from its start.
 pub fn matches(data: &[u8]) -> bool {
-    data.iter().enumerate().all(|(position, byte)| *byte == byte_at(position))
+    data.iter()
+        .enumerate()
+        .all(|(position, byte)| *byte == byte_at(position))
 }
 
 /// 251 is prime: the pattern does not repeat in step with any buffer or segment size.

@@ -58,7 +58,12 @@ impl Responder {
         let thread = lab.server().spawn("tfo-responder", move || {
             answer(&raw, address, ack_limit, &stopped)
         })?;
-        Ok(Self { address, stop, thread: Some(thread), _silence: silence })
+        Ok(Self {
+            address,
+            stop,
+            thread: Some(thread),
+            _silence: silence,
+        })
     }
 
     /// Where clients connect to.
@@ -77,7 +82,11 @@ impl Drop for Responder {
 }
 
 fn open(ip: IpAddr) -> Result<OwnedFd> {
-    let domain = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let domain = if ip.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
     let raw = socket(domain, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)
         .context("raw TCP socket: opening it; this needs root (CAP_NET_RAW)")?;
     bind(raw.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))
@@ -102,7 +111,9 @@ fn answer(raw: &OwnedFd, address: SocketAddr, ack_limit: usize, stop: &EventFd) 
         }
         let received = recvfrom::<SockaddrStorage>(raw.as_raw_fd(), &mut buffer);
         let (len, from) = received.context("responder: receiving")?;
-        let Some(peer) = from.and_then(ip_of) else { continue };
+        let Some(peer) = from.and_then(ip_of) else {
+            continue;
+        };
         let packet = &buffer[..len];
         let Some(segment) = segment::strip_ip(packet, peer.is_ipv4()).and_then(Segment::parse) else {
             continue;
@@ -112,7 +123,10 @@ fn answer(raw: &OwnedFd, address: SocketAddr, ack_limit: usize, stop: &EventFd) 
         }
         let peer = SocketAddr::new(peer, segment.source);
         let flow = flows.entry(peer).or_insert_with(|| Flow::new(ack_limit));
-        let ends = Ends { from: address, to: peer };
+        let ends = Ends {
+            from: address,
+            to: peer,
+        };
         for reply in flow.receive(&segment) {
             let target = SockaddrStorage::from(SocketAddr::new(peer.ip(), 0));
             sendto(raw.as_raw_fd(), &reply.encode(&ends), &target, MsgFlags::empty())

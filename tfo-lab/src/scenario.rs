@@ -161,7 +161,9 @@ impl FromStr for Scenario {
 
     fn from_str(name: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|scenario| scenario.name() == name);
-        found.copied().ok_or_else(|| anyhow!("scenario {name:?}: not known; `tfo-lab list` names them all"))
+        found
+            .copied()
+            .ok_or_else(|| anyhow!("scenario {name:?}: not known; `tfo-lab list` names them all"))
     }
 }
 

@@ -47,7 +47,10 @@ impl Server {
     pub fn start(namespace: &Namespace, listen: &Listen) -> Result<Self> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .context("eventfd: creating it")?;
-        let shared = Arc::new(Shared { stop, accepted: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            stop,
+            accepted: AtomicU64::new(0),
+        });
         let (ready, bound) = mpsc::channel();
         let (config, state) = (listen.clone(), Arc::clone(&shared));
         let thread = namespace.spawn(&listen.name, move || {
@@ -58,10 +61,17 @@ impl Server {
             serve(&listener, &config, &state)
         })?;
         match bound.recv() {
-            Ok(address) => Ok(Self { address, shared, thread: Some(thread) }),
+            Ok(address) => Ok(Self {
+                address,
+                shared,
+                thread: Some(thread),
+            }),
             Err(_) => Err(thread.join().map_or_else(
                 |_| anyhow!("server {}: its thread panicked", listen.address),
-                |end| end.err().unwrap_or_else(|| anyhow!("server {}: ended at once", listen.address)),
+                |end| {
+                    end.err()
+                        .unwrap_or_else(|| anyhow!("server {}: ended at once", listen.address))
+                },
             )),
         }
     }
@@ -90,7 +100,11 @@ fn serve(listener: &TcpListener, config: &Listen, shared: &Shared) -> Result<()>
     let mut connections: Vec<Connection> = Vec::new();
     loop {
         let mut fds = vec![PollFd::new(shared.stop.as_fd(), PollFlags::POLLIN)];
-        let accepting = if config.accept { PollFlags::POLLIN } else { PollFlags::empty() };
+        let accepting = if config.accept {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::empty()
+        };
         fds.push(PollFd::new(listener.as_fd(), accepting));
         fds.extend(connections.iter().map(Connection::poll_fd));
         match poll(&mut fds, until_next(&connections)) {
@@ -104,10 +118,11 @@ fn serve(listener: &TcpListener, config: &Listen, shared: &Shared) -> Result<()>
         let mut readiness = ready[2..].iter().copied();
         connections.retain_mut(|connection| connection.advance(readiness.next().unwrap_or(false), config));
         // A listener shows every waiting connection at once: take them all before polling again.
-        while config.accept && ready[1] {
-            let Ok((stream, _)) = listener.accept() else { break };
-            shared.accepted.fetch_add(1, Ordering::Relaxed);
-            connections.extend(Connection::new(stream));
+        if config.accept && ready[1] {
+            while let Ok((stream, _)) = listener.accept() {
+                shared.accepted.fetch_add(1, Ordering::Relaxed);
+                connections.extend(Connection::new(stream));
+            }
         }
     }
 }

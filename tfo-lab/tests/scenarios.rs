@@ -25,8 +25,10 @@ fn every_scenario_in_every_combination() {
         println!("skipped: {reason}");
         return;
     }
-    let jobs: Vec<(Scenario, Params)> =
-        Scenario::ALL.iter().flat_map(|scenario| Params::all().map(|params| (*scenario, params))).collect();
+    let jobs: Vec<(Scenario, Params)> = Scenario::ALL
+        .iter()
+        .flat_map(|scenario| Params::all().map(|params| (*scenario, params)))
+        .collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -35,14 +37,23 @@ fn every_scenario_in_every_combination() {
                 let mut lab = Lab::up_unique().unwrap();
                 while let Some((scenario, params)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = check(&mut lab, *scenario, *params) {
-                        failures.lock().unwrap().push(format!("{} ({params}): {error:#}", scenario.name()));
+                        failures
+                            .lock()
+                            .unwrap()
+                            .push(format!("{} ({params}): {error:#}", scenario.name()));
                     }
                 }
             });
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), jobs.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed:\n{}",
+        failures.len(),
+        jobs.len(),
+        failures.join("\n")
+    );
 }
 
 fn check(lab: &mut Lab, scenario: Scenario, params: Params) -> Result<()> {
@@ -61,14 +72,22 @@ fn check(lab: &mut Lab, scenario: Scenario, params: Params) -> Result<()> {
 
 /// The identities of KERNEL-FACTS section 3, over this scenario alone.
 fn check_counters(run: &Run) -> Result<()> {
-    for (expected, (side, counted)) in
-        run.expected_counters().into_iter().zip([("client", &run.client_mib), ("server", &run.server_mib)])
+    for (expected, (side, counted)) in run
+        .expected_counters()
+        .into_iter()
+        .zip([("client", &run.client_mib), ("server", &run.server_mib)])
     {
         let counted = counted.fast_open();
-        ensure!(counted == expected, "{side} counters {counted:?}, expected {expected:?}");
+        ensure!(
+            counted == expected,
+            "{side} counters {counted:?}, expected {expected:?}"
+        );
     }
     let cookies = run.server_mib.of("SyncookiesSent");
-    ensure!((cookies > 0) == (run.scenario == "syncookie"), "SyncookiesSent {cookies}");
+    ensure!(
+        (cookies > 0) == (run.scenario == "syncookie"),
+        "SyncookiesSent {cookies}"
+    );
     Ok(())
 }
 
@@ -83,13 +102,23 @@ fn check_connection(run: &Run, connection: &Connection) -> Result<()> {
     ensure!(report.error.is_none(), "failed");
     // A squatter holds the queue of `queue-overflow` and never reads.
     let reads = !(run.scenario == "queue-overflow" && view.outcome == "accepted");
-    ensure!(!reads || connection.payload == 0 || report.reply_matched, "echo differs");
+    ensure!(
+        !reads || connection.payload == 0 || report.reply_matched,
+        "echo differs"
+    );
     let info = report.tcp_info.context("no tcp_info")?;
     let whole = view.syn_data_len > 0 && view.syn_data_acked == view.syn_data_len;
     ensure!(info.syn_data_acked() == whole, "SYN_DATA bit");
-    ensure!((info.client_fail == client_fail(connection)), "client_fail {}", info.client_fail);
+    ensure!(
+        (info.client_fail == client_fail(connection)),
+        "client_fail {}",
+        info.client_fail
+    );
     let handshake = report.handshake_us.context("no handshake time")?;
-    ensure!((handshake > 900_000) == view.retransmitted, "handshake took {handshake} us");
+    ensure!(
+        (handshake > 900_000) == view.retransmitted,
+        "handshake took {handshake} us"
+    );
     ensure!(handshake < 3_000_000, "handshake took {handshake} us");
     Ok(())
 }
@@ -102,7 +131,11 @@ fn client_fail(connection: &Connection) -> u8 {
         (true, true) => 3,
         (true, false) => 2,
         // A local drop starts with a cached cookie: the request in its SYN is not for want of one.
-        (false, _) if view.option_kind.is_some() && is_request(connection) && view.outcome != "local-drop" => 1,
+        (false, _)
+            if view.option_kind.is_some() && is_request(connection) && view.outcome != "local-drop" =>
+        {
+            1
+        }
         (false, _) => 0,
     }
 }
@@ -140,26 +173,57 @@ fn check_return_values(run: &Run, connection: &Connection) -> Result<()> {
 }
 
 fn expect(report: &tfo_lab::client::Report, call: &str, returned: i64) -> Result<()> {
-    let call = report.call(call).with_context(|| format!("{call} was not called"))?;
-    ensure!(call.returned == returned, "{} returned {}, expected {returned}", call.call, call.returned);
+    let call = report
+        .call(call)
+        .with_context(|| format!("{call} was not called"))?;
+    ensure!(
+        call.returned == returned,
+        "{} returned {}, expected {returned}",
+        call.call,
+        call.returned
+    );
     Ok(())
 }
 
 fn expect_errno(report: &tfo_lab::client::Report, call: &str, errno: &str) -> Result<()> {
-    let call = report.call(call).with_context(|| format!("{call} was not called"))?;
-    ensure!(call.errno.as_deref() == Some(errno), "{}: {:?}, expected {errno}", call.call, call.errno);
+    let call = report
+        .call(call)
+        .with_context(|| format!("{call} was not called"))?;
+    ensure!(
+        call.errno.as_deref() == Some(errno),
+        "{}: {:?}, expected {errno}",
+        call.call,
+        call.errno
+    );
     Ok(())
 }
 
 #[test]
 fn every_word_of_the_design_has_a_scenario() {
     let client = [
-        "accepted", "accepted-late", "partly-accepted", "cookie-granted", "cookie-refused", "cookie-only",
-        "data-refused", "cookie-rejected", "syn-timeout", "reset", "failed", "paused", "local-drop", "plain",
+        "accepted",
+        "accepted-late",
+        "partly-accepted",
+        "cookie-granted",
+        "cookie-refused",
+        "cookie-only",
+        "data-refused",
+        "cookie-rejected",
+        "syn-timeout",
+        "reset",
+        "failed",
+        "paused",
+        "local-drop",
+        "plain",
     ];
     for word in client {
         assert!(word.parse::<Scenario>().is_ok(), "{word}");
     }
     assert_eq!(Params::all().count(), 12);
-    assert_eq!(Params::all().filter(|params| params.family == Family::Mapped).count(), 4);
+    assert_eq!(
+        Params::all()
+            .filter(|params| params.family == Family::Mapped)
+            .count(),
+        4
+    );
 }

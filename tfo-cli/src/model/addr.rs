@@ -38,9 +38,11 @@ impl Prefix {
     /// Whether the address lies in the block; never across families.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                same_prefix(u128::from(net.to_bits()) << 96, u128::from(ip.to_bits()) << 96, self.bits)
-            }
+            (IpAddr::V4(net), IpAddr::V4(ip)) => same_prefix(
+                u128::from(net.to_bits()) << 96,
+                u128::from(ip.to_bits()) << 96,
+                self.bits,
+            ),
             (IpAddr::V6(net), IpAddr::V6(ip)) => same_prefix(net.to_bits(), ip.to_bits(), self.bits),
             _ => false,
         }
@@ -59,8 +61,13 @@ impl FromStr for Prefix {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
-        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-        let ip: IpAddr = bare.parse().map_err(|_| format!("'{address}' is not an IP address"))?;
+        let bare = address
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(address);
+        let ip: IpAddr = bare
+            .parse()
+            .map_err(|_| format!("'{address}' is not an IP address"))?;
         let longest = if ip.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => longest,
@@ -103,13 +110,23 @@ mod tests {
         ];
         for (prefix, ip, want) in table {
             let prefix: Prefix = prefix.parse().expect("a good prefix");
-            assert_eq!(prefix.contains(ip.parse().expect("a good address")), want, "{prefix} {ip}");
+            assert_eq!(
+                prefix.contains(ip.parse().expect("a good address")),
+                want,
+                "{prefix} {ip}"
+            );
         }
     }
 
     #[test]
     fn bad_prefixes_say_what_is_wrong() {
-        for (text, part) in [("10.0.0/8", "'10.0.0'"), ("10.0.0.0/33", "0 to 32"), ("::/129", "0 to 128"), ("", "''"), ("1.2.3.4/", "''")] {
+        for (text, part) in [
+            ("10.0.0/8", "'10.0.0'"),
+            ("10.0.0.0/33", "0 to 32"),
+            ("::/129", "0 to 128"),
+            ("", "''"),
+            ("1.2.3.4/", "''"),
+        ] {
             let why = text.parse::<Prefix>().expect_err(text);
             assert!(why.contains(part), "{text}: {why}");
         }

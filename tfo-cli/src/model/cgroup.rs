@@ -14,14 +14,22 @@ const SHORT_ID: usize = 12;
 pub fn parse(path: &str) -> CgroupName {
     let components = || path.split('/').filter(|component| !component.is_empty());
     CgroupName {
-        path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
-        unit: components().rfind(|component| is_unit(component)).map(str::to_owned),
+        path: if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        },
+        unit: components()
+            .rfind(|component| is_unit(component))
+            .map(str::to_owned),
         container: components().rev().find_map(container),
     }
 }
 
 fn is_unit(component: &str) -> bool {
-    [".service", ".scope"].iter().any(|suffix| component.len() > suffix.len() && component.ends_with(suffix))
+    [".service", ".scope"]
+        .iter()
+        .any(|suffix| component.len() > suffix.len() && component.ends_with(suffix))
 }
 
 fn container(component: &str) -> Option<String> {
@@ -72,28 +80,53 @@ mod tests {
         let table: &[(&str, Option<&str>, Option<&str>, &str)] = &[
             ("/", None, None, "/"),
             ("", None, None, "/"),
-            ("/system.slice/nginx.service", Some("nginx.service"), None, "nginx.service"),
-            ("/system.slice/system-getty.slice/getty@tty1.service", Some("getty@tty1.service"), None, "getty@tty1.service"),
+            (
+                "/system.slice/nginx.service",
+                Some("nginx.service"),
+                None,
+                "nginx.service",
+            ),
+            (
+                "/system.slice/system-getty.slice/getty@tty1.service",
+                Some("getty@tty1.service"),
+                None,
+                "getty@tty1.service",
+            ),
             (
                 "/user.slice/user-1000.slice/user@1000.service/app.slice/app-firefox-42.scope",
                 Some("app-firefox-42.scope"),
                 None,
                 "app-firefox-42.scope",
             ),
-            ("/user.slice/user-1000.slice/session-3.scope", Some("session-3.scope"), None, "session-3.scope"),
+            (
+                "/user.slice/user-1000.slice/session-3.scope",
+                Some("session-3.scope"),
+                None,
+                "session-3.scope",
+            ),
             (&docker, Some(&docker_unit), Some(ID), &ID[..12]),
             (&docker_cgroupfs, None, Some(ID), &ID[..12]),
             (&kubernetes, Some(&cri_unit), Some(ID), &ID[..12]),
             (&crio, None, Some(ID), &ID[..12]),
             (&podman, Some(&pod_unit), Some(ID), &ID[..12]),
-            ("/lxc.payload.web1/system.slice/sshd.service", Some("sshd.service"), Some("web1"), "web1"),
+            (
+                "/lxc.payload.web1/system.slice/sshd.service",
+                Some("sshd.service"),
+                Some("web1"),
+                "web1",
+            ),
             (
                 "/machine.slice/machine-deb\\x2d12.scope",
                 Some("machine-deb\\x2d12.scope"),
                 Some("deb-12"),
                 "deb-12",
             ),
-            ("/machine.slice/systemd-nspawn@box.service", Some("systemd-nspawn@box.service"), None, "systemd-nspawn@box.service"),
+            (
+                "/machine.slice/systemd-nspawn@box.service",
+                Some("systemd-nspawn@box.service"),
+                None,
+                "systemd-nspawn@box.service",
+            ),
             ("/batch/job-17", None, None, "/batch/job-17"),
             ("/.service/lxc.payload.", None, None, "/.service/lxc.payload."),
         ];

@@ -68,17 +68,37 @@ struct Counter {
 
 /// The kernel counters both sides know. Several of ours may add up to one of the kernel's.
 const COUNTERS: [Counter; 6] = [
-    Counter { name: CrossCheck::Active.name(), kernel: |mib| mib.active },
-    Counter { name: CrossCheck::ActiveFail.name(), kernel: |mib| mib.active_fail },
-    Counter { name: CrossCheck::Passive.name(), kernel: |mib| mib.passive },
-    Counter { name: CrossCheck::PassiveFail.name(), kernel: |mib| mib.passive_fail },
-    Counter { name: CrossCheck::ListenOverflow.name(), kernel: |mib| mib.listen_overflow },
-    Counter { name: CrossCheck::CookieReqd.name(), kernel: |mib| mib.cookie_reqd },
+    Counter {
+        name: CrossCheck::Active.name(),
+        kernel: |mib| mib.active,
+    },
+    Counter {
+        name: CrossCheck::ActiveFail.name(),
+        kernel: |mib| mib.active_fail,
+    },
+    Counter {
+        name: CrossCheck::Passive.name(),
+        kernel: |mib| mib.passive,
+    },
+    Counter {
+        name: CrossCheck::PassiveFail.name(),
+        kernel: |mib| mib.passive_fail,
+    },
+    Counter {
+        name: CrossCheck::ListenOverflow.name(),
+        kernel: |mib| mib.listen_overflow,
+    },
+    Counter {
+        name: CrossCheck::CookieReqd.name(),
+        kernel: |mib| mib.cookie_reqd,
+    },
 ];
 
 impl Counter {
     fn seen(&self, ours: &NetnsCounters) -> u64 {
-        let same = CrossCheck::ALL.into_iter().filter(|entry| entry.name() == self.name);
+        let same = CrossCheck::ALL
+            .into_iter()
+            .filter(|entry| entry.name() == self.name);
         same.map(|entry| ours.counts[entry as usize]).sum()
     }
 }
@@ -95,14 +115,21 @@ mod tests {
     }
 
     fn mib(active_fail: u64) -> Mib {
-        Mib { active_fail: Some(active_fail), ..Mib::default() }
+        Mib {
+            active_fail: Some(active_fail),
+            ..Mib::default()
+        }
     }
 
     #[test]
     fn differences_count_from_the_first_reading_and_add_up_ours() {
         let mut checker = CrossChecker::default();
         let first = checker.compare(&[(1, ours(5, 5))], &[(1, mib(100))]);
-        assert_eq!((first.len(), first[0].seen, first[0].kernel), (1, 0, 0), "counters the kernel lacks are left out");
+        assert_eq!(
+            (first.len(), first[0].seen, first[0].kernel),
+            (1, 0, 0),
+            "counters the kernel lacks are left out"
+        );
         let later = checker.compare(&[(1, ours(7, 6))], &[(1, mib(104))]);
         assert_eq!((later[0].seen, later[0].kernel, later[0].difference()), (3, 4, 1));
     }
@@ -118,7 +145,11 @@ mod tests {
     #[test]
     fn every_counter_of_ours_is_compared() {
         for entry in CrossCheck::ALL {
-            assert!(COUNTERS.iter().any(|counter| counter.name == entry.name()), "{}", entry.name());
+            assert!(
+                COUNTERS.iter().any(|counter| counter.name == entry.name()),
+                "{}",
+                entry.name()
+            );
         }
     }
 }

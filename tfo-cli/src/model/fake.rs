@@ -29,9 +29,21 @@ pub fn flow(outcome: Outcome) -> FlowEvent {
         role: Role::Client as u8,
         outcome: outcome as u8,
         family: 4,
-        option: if matches!(outcome, Outcome::Plain | Outcome::Paused) { 0 } else { 2 },
-        option_kind: if matches!(outcome, Outcome::Plain | Outcome::Paused) { 0 } else { 34 },
-        flags: if outcome.is_plain() { 0 } else { event_flags::REQUESTED },
+        option: if matches!(outcome, Outcome::Plain | Outcome::Paused) {
+            0
+        } else {
+            2
+        },
+        option_kind: if matches!(outcome, Outcome::Plain | Outcome::Paused) {
+            0
+        } else {
+            34
+        },
+        flags: if outcome.is_plain() {
+            0
+        } else {
+            event_flags::REQUESTED
+        },
         policy: u8::from(outcome == Outcome::Denied),
         id: 1,
         start_ns: 1_000_000_000,
@@ -58,13 +70,25 @@ pub fn flow(outcome: Outcome) -> FlowEvent {
 
 /// The record that brings the time to first byte of a flow.
 pub fn first_byte(id: u64, ttfb_us: u32) -> Record {
-    Record::FirstByte(FirstByteEvent { kind: EventKind::FirstByte as u8, pad: [0; 3], ttfb_us, id })
+    Record::FirstByte(FirstByteEvent {
+        kind: EventKind::FirstByte as u8,
+        pad: [0; 3],
+        ttfb_us,
+        id,
+    })
 }
 
 /// Key of destination number `n`: client, cgroup 1, port 443, an address out of 10.0.0.0/8.
 pub fn dest_key(n: u32) -> DestKey {
     let [_, b, c, d] = n.to_be_bytes();
-    DestKey { cgroup_id: 1, remote: padded([10, b, c, d]), port: 443, role: Role::Client as u8, family: 4, pad: 0 }
+    DestKey {
+        cgroup_id: 1,
+        remote: padded([10, b, c, d]),
+        port: 443,
+        role: Role::Client as u8,
+        family: 4,
+        pad: 0,
+    }
 }
 
 /// An IPv4 address as the kernel side stores it.
@@ -123,7 +147,10 @@ impl Source for FakeSource {
     }
 
     fn cgroup(&mut self, id: u64) -> Option<CgroupName> {
-        self.cgroups.iter().find(|(known, _)| *known == id).map(|(_, name)| name.clone())
+        self.cgroups
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, name)| name.clone())
     }
 
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>> {
@@ -135,7 +162,10 @@ impl Source for FakeSource {
     }
 
     fn attached(&self) -> Vec<String> {
-        vec!["tfo_sock_ops on /sys/fs/cgroup".into(), "tfo_rcv_reset on tp_btf/tcp_receive_reset".into()]
+        vec![
+            "tfo_sock_ops on /sys/fs/cgroup".into(),
+            "tfo_rcv_reset on tp_btf/tcp_receive_reset".into(),
+        ]
     }
 
     fn wall_offset_ns(&self) -> i64 {

@@ -41,7 +41,7 @@ pub struct Host {
     pub tcp_fastopen: Option<u32>,
     /// `net.ipv4.tcp_fastopen_blackhole_timeout_sec`, if this kernel has it.
     pub blackhole_timeout_sec: Option<u32>,
-    /// The kernel's TcpExt counters, per namespace that could be read: (inode, name -> value).
+    /// The kernel's `TcpExt` counters, per namespace that could be read: (inode, name -> value).
     pub mib: Vec<(u32, Mib)>,
 }
 

@@ -106,7 +106,10 @@ enum Test {
     Role(Role),
     Family(u8),
     Remote(Prefix),
-    Port { from: u16, to: u16 },
+    Port {
+        from: u16,
+        to: u16,
+    },
     /// One bit per outcome code.
     Outcomes(u32),
     Pid(u32),
@@ -114,7 +117,11 @@ enum Test {
     Process(String),
     Unit(String),
     Cgroup(String),
-    Compare { metric: Metric, op: Op, value: f64 },
+    Compare {
+        metric: Metric,
+        op: Op,
+        value: f64,
+    },
     Word(String),
 }
 
@@ -137,10 +144,21 @@ impl Filter {
     /// Adds `key:value,value` as a term, as if it had been written in the language.
     pub fn require(&mut self, key: &str, values: &[String]) -> Result<(), String> {
         if !values.is_empty() {
-            let any = values.iter().map(|value| parse::keyed(key, value)).collect::<Result<_, _>>()?;
+            let any = values
+                .iter()
+                .map(|value| parse::keyed(key, value))
+                .collect::<Result<_, _>>()?;
             self.terms.push(Term { negated: false, any });
         }
         Ok(())
+    }
+
+    /// Whether it compares this number.
+    pub fn compares(&self, wanted: Metric) -> bool {
+        let tests = self.terms.iter().flat_map(|term| &term.any);
+        tests
+            .into_iter()
+            .any(|test| matches!(test, Test::Compare { metric, .. } if *metric == wanted))
     }
 
     /// Requires what both require.
@@ -150,7 +168,9 @@ impl Filter {
 
     /// Whether the subject satisfies every term.
     pub fn matches(&self, subject: &dyn Subject) -> bool {
-        self.terms.iter().all(|term| term.any.iter().any(|test| test.holds(subject)) != term.negated)
+        self.terms
+            .iter()
+            .all(|term| term.any.iter().any(|test| test.holds(subject)) != term.negated)
     }
 }
 
@@ -165,12 +185,15 @@ impl Test {
             Test::Pid(pid) => subject.any_process(&mut |candidate, _| candidate == *pid),
             Test::Process(part) => subject.any_process(&mut |_, comm| contains(comm, part)),
             Test::Unit(part) => subject.cgroup().is_some_and(|name| {
-                [&name.unit, &name.container].into_iter().flatten().any(|name| contains(name, part))
+                [&name.unit, &name.container]
+                    .into_iter()
+                    .flatten()
+                    .any(|name| contains(name, part))
             }),
             Test::Cgroup(part) => subject.cgroup().is_some_and(|name| contains(&name.path, part)),
-            Test::Compare { metric, op, value } => {
-                subject.metric(*metric).is_some_and(|actual| op.holds(actual, *value))
-            }
+            Test::Compare { metric, op, value } => subject
+                .metric(*metric)
+                .is_some_and(|actual| op.holds(actual, *value)),
             Test::Word(part) => word_matches(subject, part),
         }
     }
@@ -180,7 +203,9 @@ fn word_matches(subject: &dyn Subject, part: &str) -> bool {
     subject.remote().is_some_and(|ip| ip.to_string().contains(part))
         || subject.cgroup().is_some_and(|name| contains(&name.path, part))
         || subject.any_process(&mut |_, comm| contains(comm, part))
-        || Outcome::ALL.into_iter().any(|outcome| outcome.name().contains(part) && subject.has_outcome(outcome))
+        || Outcome::ALL
+            .into_iter()
+            .any(|outcome| outcome.name().contains(part) && subject.has_outcome(outcome))
 }
 
 /// `part` is lower case already.
@@ -189,7 +214,9 @@ fn contains(text: &str, part: &str) -> bool {
 }
 
 fn outcomes_of(mask: u32) -> impl Iterator<Item = Outcome> {
-    Outcome::ALL.into_iter().filter(move |outcome| mask & bit(*outcome) != 0)
+    Outcome::ALL
+        .into_iter()
+        .filter(move |outcome| mask & bit(*outcome) != 0)
 }
 
 fn bit(outcome: Outcome) -> u32 {

@@ -155,8 +155,12 @@ mod tests {
     fn unknown_codes_are_refused() {
         let good = fake::flow(Outcome::Accepted);
         assert!(Flow::new(&good).is_some());
-        let broken: [fn(&mut FlowEvent); 4] =
-            [|e| e.role = 2, |e| e.outcome = 200, |e| e.option = 3, |e| e.family = 5];
+        let broken: [fn(&mut FlowEvent); 4] = [
+            |e| e.role = 2,
+            |e| e.outcome = 200,
+            |e| e.option = 3,
+            |e| e.family = 5,
+        ];
         for damage in broken {
             let mut event = good;
             damage(&mut event);
@@ -172,7 +176,10 @@ mod tests {
         event.ttfb_us = UNSEEN_US;
         event.handshake_us = UNSEEN_US;
         let flow = Flow::new(&event).expect("codes are known");
-        assert_eq!((flow.comm(), flow.pid(), flow.ttfb_us(), flow.handshake_us()), (None, None, None, None));
+        assert_eq!(
+            (flow.comm(), flow.pid(), flow.ttfb_us(), flow.handshake_us()),
+            (None, None, None, None)
+        );
     }
 
     #[test]

@@ -47,7 +47,12 @@ impl Histograms {
 }
 
 fn filled(stats: &DestStats) -> impl Iterator<Item = (u8, u32)> {
-    let all = [&stats.handshake_tfo, &stats.handshake_plain, &stats.ttfb_tfo, &stats.ttfb_plain];
+    let all = [
+        &stats.handshake_tfo,
+        &stats.handshake_plain,
+        &stats.ttfb_tfo,
+        &stats.ttfb_plain,
+    ];
     let counts = all.into_iter().flatten().copied();
     (0u8..).zip(counts).filter(|(_, count)| *count > 0)
 }

@@ -4,7 +4,11 @@
 pub const SYSCTL_BITS: [(u32, &str, &str); 5] = [
     (0x1, "client", "sockets may connect with Fast Open"),
     (0x2, "server", "listeners may accept it"),
-    (0x4, "client-no-cookie", "data goes into the first SYN without a cookie"),
+    (
+        0x4,
+        "client-no-cookie",
+        "data goes into the first SYN without a cookie",
+    ),
     (0x200, "server-no-cookie", "data is accepted without a cookie"),
     (0x400, "all-listeners", "every listener has it on"),
 ];
@@ -20,7 +24,11 @@ pub fn sysctl_words(value: u32) -> String {
     if value & !known != 0 {
         words.push(format!("{:#x}", value & !known));
     }
-    if words.is_empty() { "off".to_owned() } else { words.join(" ") }
+    if words.is_empty() {
+        "off".to_owned()
+    } else {
+        words.join(" ")
+    }
 }
 
 #[cfg(test)]

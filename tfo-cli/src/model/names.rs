@@ -53,7 +53,10 @@ mod tests {
         let mut names = Names::default();
         names.insert(5, Some(cgroup::parse("/system.slice/web.service")));
         names.insert(6, None);
-        assert_eq!(["web.service", "cgroup 6", "cgroup 7", "-"], [5, 6, 7, 0].map(|id| names.label(id).into_owned())[..]);
+        assert_eq!(
+            ["web.service", "cgroup 6", "cgroup 7", "-"],
+            [5, 6, 7, 0].map(|id| names.label(id).into_owned())[..]
+        );
         assert!(names.asked(6) && names.asked(0) && !names.asked(7));
     }
 

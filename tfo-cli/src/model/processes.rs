@@ -32,7 +32,11 @@ impl Processes {
         let entry = self
             .pending
             .entry((flow.event().cgroup_id, pid))
-            .or_insert(Pending { flow: *flow, flows: 0, failures: 0 });
+            .or_insert(Pending {
+                flow: *flow,
+                flows: 0,
+                failures: 0,
+            });
         entry.flows += 1;
         entry.failures += u64::from(flow.outcome().is_failure());
     }
@@ -58,7 +62,10 @@ impl Processes {
 
 fn add(processes: &mut Vec<Process>, pid: u32, pending: &Pending) {
     let comm = pending.flow.comm().unwrap_or_default();
-    match processes.iter_mut().find(|process| process.pid == pid && process.comm == comm) {
+    match processes
+        .iter_mut()
+        .find(|process| process.pid == pid && process.comm == comm)
+    {
         Some(process) => {
             process.flows += pending.flows;
             process.failures += pending.failures;

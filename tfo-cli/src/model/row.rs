@@ -48,7 +48,9 @@ impl DestRow {
         // A row the LRU dropped and made anew starts at zero again.
         let before = before.filter(|row| row.handshakes() <= stats.handshakes());
         let histograms = match before {
-            Some(row) if row.last_ns == stats.last_ns && row.histograms.matches(stats) => Arc::clone(&row.histograms),
+            Some(row) if row.last_ns == stats.last_ns && row.histograms.matches(stats) => {
+                Arc::clone(&row.histograms)
+            }
             _ => Arc::new(Histograms::new(stats)),
         };
         let mut row = Self {
@@ -143,7 +145,11 @@ impl DestRow {
 
     /// Handshakes of every outcome that satisfies the test.
     pub fn sum(&self, wanted: fn(Outcome) -> bool) -> u64 {
-        Outcome::ALL.into_iter().filter(|outcome| wanted(*outcome)).map(|outcome| self.count(outcome)).sum()
+        Outcome::ALL
+            .into_iter()
+            .filter(|outcome| wanted(*outcome))
+            .map(|outcome| self.count(outcome))
+            .sum()
     }
 }
 
@@ -188,7 +194,14 @@ mod tests {
     fn shares_and_verdicts() {
         let mut stats = DestStats::ZERO;
         let row = |stats: &DestStats| DestRow::new(fake::dest_key(1), stats, None);
-        assert_eq!((row(&stats).hit_rate(), row(&stats).verdict(), row(&stats).rtt_us()), (None, None, None));
+        assert_eq!(
+            (
+                row(&stats).hit_rate(),
+                row(&stats).verdict(),
+                row(&stats).rtt_us()
+            ),
+            (None, None, None)
+        );
         stats.outcomes[Outcome::Plain as usize] = 100;
         stats.outcomes[Outcome::Accepted as usize] = 3;
         stats.outcomes[Outcome::SynTimeout as usize] = 1;
@@ -198,7 +211,11 @@ mod tests {
         assert_eq!(row(&stats).verdict(), Some(Outcome::Accepted));
         assert_eq!((row(&stats).failures(), row(&stats).net_us()), (1, -20));
         stats.outcomes[Outcome::SynTimeout as usize] = 3;
-        assert_eq!(row(&stats).verdict(), Some(Outcome::Accepted), "of equals the better one");
+        assert_eq!(
+            row(&stats).verdict(),
+            Some(Outcome::Accepted),
+            "of equals the better one"
+        );
         stats.outcomes[Outcome::SynTimeout as usize] = u64::MAX / 4;
         assert_eq!(row(&stats).count(Outcome::SynTimeout), u64::from(u32::MAX));
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tfo_common::{Loss, Outcome, Role, listener::ListenerRecord};
+use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 
 use super::{
     crosscheck::CrossLine,
@@ -11,6 +11,24 @@ use super::{
     names::Names,
     row::DestRow,
 };
+
+/// Bits remote addresses are cut to in the rows of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Of IPv4.
+    pub v4: u8,
+    /// Of IPv6.
+    pub v6: u8,
+}
+
+impl Default for Prefixes {
+    fn default() -> Self {
+        Self {
+            v4: limits::SERVER_V4_PREFIX,
+            v6: limits::SERVER_V6_PREFIX,
+        }
+    }
+}
 
 /// A process seen in a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +74,8 @@ pub struct Snapshot {
     pub rows: Arc<[DestRow]>,
     /// Rows it can hold.
     pub dests_capacity: u32,
+    /// Bits the remote addresses of servers are cut to in it.
+    pub server_prefixes: Prefixes,
     /// The latest flows, newest last.
     pub flows: Arc<[Flow]>,
     /// Listening sockets.
@@ -70,6 +90,19 @@ impl Snapshot {
     /// Processes seen in a cgroup.
     pub fn processes_of(&self, cgroup_id: u64) -> &[Process] {
         self.processes.get(&cgroup_id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The other end of a row: an address, or the block it was cut to.
+    pub fn remote(&self, row: &DestRow) -> String {
+        let (bits, all) = match row.key.family {
+            4 => (self.server_prefixes.v4, 32),
+            _ => (self.server_prefixes.v6, 128),
+        };
+        if row.role() == Role::Server && bits < all {
+            format!("{}/{bits}", row.remote())
+        } else {
+            row.remote().to_string()
+        }
     }
 
     /// Everything that was lost, all reasons together.
@@ -90,7 +123,10 @@ impl Snapshot {
     /// Time saved and time lost over all rows, us.
     pub fn ledger_us(&self) -> (u64, u64) {
         self.rows.iter().fold((0, 0), |(saved, lost), row| {
-            (saved.saturating_add(row.saved_us), lost.saturating_add(row.lost_us))
+            (
+                saved.saturating_add(row.saved_us),
+                lost.saturating_add(row.lost_us),
+            )
         })
     }
 
@@ -108,5 +144,8 @@ pub fn losses_by_reason(losses: &[u64; Loss::COUNT]) -> impl Iterator<Item = (Lo
 /// Handshakes of a role that satisfy the test.
 pub fn sum(totals: &Totals, role: Role, wanted: fn(Outcome) -> bool) -> u64 {
     let counts = Outcome::ALL.into_iter().zip(totals[role as usize]);
-    counts.filter(|(outcome, _)| wanted(*outcome)).map(|(_, count)| count).sum()
+    counts
+        .filter(|(outcome, _)| wanted(*outcome))
+        .map(|(_, count)| count)
+        .sum()
 }

@@ -47,12 +47,18 @@ impl SortKey {
 
     /// The word for it.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, key)| *key == self).map_or("", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, key)| *key == self)
+            .map_or("", |(name, _)| name)
     }
 
     /// The order with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, key)| *key)
+        Self::ALL
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, key)| *key)
     }
 
     /// The one after it.
@@ -96,7 +102,13 @@ fn by_hit(left: &DestRow, right: &DestRow) -> Ordering {
 
 fn by_key(left: &DestRow, right: &DestRow) -> Ordering {
     let key = |row: &DestRow| {
-        (row.key.role, row.key.family, row.key.remote, row.key.port, row.key.cgroup_id)
+        (
+            row.key.role,
+            row.key.family,
+            row.key.remote,
+            row.key.port,
+            row.key.cgroup_id,
+        )
     };
     key(left).cmp(&key(right))
 }
@@ -109,7 +121,10 @@ mod tests {
     use crate::model::fake;
 
     fn row(n: u32, lost_us: u64, accepted: u64, timeouts: u64) -> DestRow {
-        let mut stats = DestStats { lost_us, ..DestStats::ZERO };
+        let mut stats = DestStats {
+            lost_us,
+            ..DestStats::ZERO
+        };
         stats.outcomes[Outcome::Accepted as usize] = accepted;
         stats.outcomes[Outcome::SynTimeout as usize] = timeouts;
         DestRow::new(fake::dest_key(n), &stats, None)
@@ -122,7 +137,14 @@ mod tests {
 
     #[test]
     fn worst_first_then_lowest_hit_rate_then_most_failures_then_key() {
-        let rows = vec![row(6, 0, 0, 0), row(5, 0, 9, 1), row(4, 0, 9, 1), row(3, 0, 1, 1), row(2, 0, 2, 2), row(1, 9, 99, 1)];
+        let rows = vec![
+            row(6, 0, 0, 0),
+            row(5, 0, 9, 1),
+            row(4, 0, 9, 1),
+            row(3, 0, 1, 1),
+            row(2, 0, 2, 2),
+            row(1, 9, 99, 1),
+        ];
         assert_eq!(sorted(SortKey::Lost, rows.clone()), [1, 2, 3, 4, 5, 6]);
         assert_eq!(sorted(SortKey::Hit, rows.clone()), [2, 3, 4, 5, 1, 6]);
         assert_eq!(sorted(SortKey::Attempts, rows), [1, 4, 5, 2, 3, 6]);

@@ -104,7 +104,9 @@ impl Subject for RowSubject<'_> {
     }
 
     fn any_process(&self, test: &mut dyn FnMut(u32, &str) -> bool) -> bool {
-        self.processes.iter().any(|process| test(process.pid, &process.comm))
+        self.processes
+            .iter()
+            .any(|process| test(process.pid, &process.comm))
     }
 
     fn cgroup(&self) -> Option<&CgroupName> {

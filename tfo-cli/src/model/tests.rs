@@ -11,8 +11,11 @@ use super::{
 fn reading(at_s: u64, accepted: u64) -> Reading {
     let mut stats = DestStats::ZERO;
     stats.outcomes[Outcome::Accepted as usize] = accepted;
-    let mut reading =
-        Reading { at_ns: at_s * 1_000_000_000, dests: vec![(fake::dest_key(1), stats)], ..Reading::default() };
+    let mut reading = Reading {
+        at_ns: at_s * 1_000_000_000,
+        dests: vec![(fake::dest_key(1), stats)],
+        ..Reading::default()
+    };
     reading.totals[Role::Client as usize][Outcome::Accepted as usize] = accepted;
     reading
 }
@@ -24,8 +27,14 @@ fn totals_are_the_readings_and_fresh_is_the_difference() {
     model.read(reading(12, 9));
     let snapshot = model.snapshot();
     assert_eq!(snapshot.total(Role::Client, Outcome::is_good), 9);
-    assert_eq!(snapshot.fresh[Role::Client as usize][Outcome::Accepted as usize], 4);
-    assert_eq!((snapshot.interval_ns, snapshot.elapsed_ns), (2_000_000_000, 2_000_000_000));
+    assert_eq!(
+        snapshot.fresh[Role::Client as usize][Outcome::Accepted as usize],
+        4
+    );
+    assert_eq!(
+        (snapshot.interval_ns, snapshot.elapsed_ns),
+        (2_000_000_000, 2_000_000_000)
+    );
     assert_eq!(snapshot.rows[0].fresh, 4);
 }
 
@@ -33,7 +42,10 @@ fn totals_are_the_readings_and_fresh_is_the_difference() {
 fn a_reading_without_destinations_keeps_the_table() {
     let mut model = Model::default();
     model.read(reading(1, 5));
-    model.read(Reading { dests: Vec::new(), ..reading(2, 6) });
+    model.read(Reading {
+        dests: Vec::new(),
+        ..reading(2, 6)
+    });
     assert_eq!(model.snapshot().rows.len(), 1);
 }
 
@@ -59,7 +71,10 @@ fn damaged_records_are_counted_not_shown() {
     model.read(Reading::default());
     let snapshot = model.snapshot();
     assert!(snapshot.flows.is_empty());
-    assert_eq!(snapshot.losses_by_reason().collect::<Vec<_>>(), [(Loss::BadRecord, 1)]);
+    assert_eq!(
+        snapshot.losses_by_reason().collect::<Vec<_>>(),
+        [(Loss::BadRecord, 1)]
+    );
 }
 
 #[test]
@@ -78,7 +93,10 @@ fn cgroups_are_asked_for_once_and_named() {
 fn processes_are_counted_by_cgroup() {
     let snapshot = Scenario::default().model(2).snapshot();
     let processes = snapshot.processes_of(1);
-    assert_eq!((processes.len(), processes[0].comm.as_str(), processes[0].pid), (1, "curl", 1_001));
+    assert_eq!(
+        (processes.len(), processes[0].comm.as_str(), processes[0].pid),
+        (1, "curl", 1_001)
+    );
     assert_eq!((processes[0].flows, processes[0].failures), (26, 6));
 }
 
@@ -87,6 +105,10 @@ fn the_scenario_puts_the_path_that_eats_syn_data_first() {
     let snapshot = Scenario::default().model(5).snapshot();
     assert_eq!(snapshot.rows[0].remote().to_string(), "198.51.100.7");
     assert_eq!(snapshot.rows[0].verdict(), Some(Outcome::SynTimeout));
-    let differences: Vec<_> = snapshot.cross.iter().map(super::crosscheck::CrossLine::difference).collect();
+    let differences: Vec<_> = snapshot
+        .cross
+        .iter()
+        .map(super::crosscheck::CrossLine::difference)
+        .collect();
     assert_eq!(differences, [0, 1, 0, 0, 0, 0]);
 }

@@ -75,30 +75,62 @@ const fn look(
     give_way: u8,
     sort: Option<SortKey>,
 ) -> Look {
-    Look { column, name, title, width, right, give_way, sort }
+    Look {
+        column,
+        name,
+        title,
+        width,
+        right,
+        give_way,
+        sort,
+    }
 }
 
 /// Every column, in the order they stand.
 pub const COLUMNS: [Look; 19] = [
     look(Column::Service, "service", "SERVICE", 14, false, 0, None),
-    look(Column::Role, "role", "ROLE", 6, false, 6, None),
-    look(Column::Remote, "remote", "REMOTE", 15, false, 0, Some(SortKey::Remote)),
-    look(Column::Port, "port", "PORT", 5, true, 1, None),
-    look(Column::Verdict, "verdict", "VERDICT", 15, false, 0, None),
-    look(Column::Attempts, "attempts", "TRIED", 6, true, 0, Some(SortKey::Attempts)),
-    look(Column::Hit, "hit", "HIT", 4, true, 0, Some(SortKey::Hit)),
-    look(Column::Failures, "failures", "FAILED", 6, true, 5, Some(SortKey::Failures)),
-    look(Column::Timeouts, "timeouts", "T/OUT", 6, true, 8, None),
-    look(Column::Refused, "refused", "REFUSED", 7, true, 9, None),
-    look(Column::Broken, "broken", "BROKEN", 6, true, 10, None),
-    look(Column::Cookies, "cookies", "COOKIES", 7, true, 12, None),
-    look(Column::Syn, "syn", "SYNDATA", 7, true, 11, Some(SortKey::Syn)),
-    look(Column::Rtt, "rtt", "RTT", 7, true, 4, Some(SortKey::Rtt)),
-    look(Column::Saved, "saved", "SAVED", 7, true, 3, Some(SortKey::Saved)),
+    look(Column::Role, "role", "ROLE", 6, false, 9, None),
+    look(
+        Column::Remote,
+        "remote",
+        "REMOTE",
+        15,
+        false,
+        0,
+        Some(SortKey::Remote),
+    ),
+    look(Column::Port, "port", "PORT", 5, true, 4, None),
+    look(Column::Verdict, "verdict", "VERDICT", 15, false, 1, None),
+    look(
+        Column::Attempts,
+        "attempts",
+        "TRIED",
+        6,
+        true,
+        3,
+        Some(SortKey::Attempts),
+    ),
+    look(Column::Hit, "hit", "HIT", 4, true, 2, Some(SortKey::Hit)),
+    look(
+        Column::Failures,
+        "failures",
+        "FAILED",
+        6,
+        true,
+        8,
+        Some(SortKey::Failures),
+    ),
+    look(Column::Timeouts, "timeouts", "T/OUT", 6, true, 11, None),
+    look(Column::Refused, "refused", "REFUSED", 7, true, 12, None),
+    look(Column::Broken, "broken", "BROKEN", 6, true, 13, None),
+    look(Column::Cookies, "cookies", "COOKIES", 7, true, 15, None),
+    look(Column::Syn, "syn", "SYNDATA", 7, true, 14, Some(SortKey::Syn)),
+    look(Column::Rtt, "rtt", "RTT", 7, true, 7, Some(SortKey::Rtt)),
+    look(Column::Saved, "saved", "SAVED", 7, true, 5, Some(SortKey::Saved)),
     look(Column::Lost, "lost", "LOST", 7, true, 0, Some(SortKey::Lost)),
-    look(Column::Net, "net", "NET", 8, true, 7, Some(SortKey::Net)),
-    look(Column::Trend, "trend", "TREND", 16, false, 2, None),
-    look(Column::Plain, "plain", "PLAIN", 6, true, 13, None),
+    look(Column::Net, "net", "NET", 8, true, 10, Some(SortKey::Net)),
+    look(Column::Trend, "trend", "TREND", 8, true, 6, None),
+    look(Column::Plain, "plain", "PLAIN", 6, true, 16, None),
 ];
 
 impl Column {
@@ -109,7 +141,10 @@ impl Column {
 
     /// The column with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        COLUMNS.iter().find(|look| look.name == name).map(|look| look.column)
+        COLUMNS
+            .iter()
+            .find(|look| look.name == name)
+            .map(|look| look.column)
     }
 
     /// What it says about a row. The trend is drawn by whoever can draw; here it is numbers.
@@ -119,7 +154,7 @@ impl Column {
         match self {
             Column::Service => clean(&snapshot.names.label(row.key.cgroup_id)),
             Column::Role => row.role().name().to_owned(),
-            Column::Remote => row.remote().to_string(),
+            Column::Remote => snapshot.remote(row),
             Column::Port => row.key.port.to_string(),
             Column::Verdict => row.verdict().map_or("-", O::name).to_owned(),
             Column::Attempts => number::count(row.attempts()),

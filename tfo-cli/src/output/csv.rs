@@ -125,12 +125,18 @@ mod tests {
     #[test]
     fn columns_are_the_fields_of_the_json_record_in_its_order() {
         let flow = Flow::new(&fake::flow(Outcome::Accepted)).expect("codes are known");
-        let record = FlowRecord::new(&FlowLine { flow: &flow, cgroup: None, wall_offset_ns: 0 });
+        let record = FlowRecord::new(&FlowLine {
+            flow: &flow,
+            cgroup: None,
+            wall_offset_ns: 0,
+        });
         let json = serde_json::to_string(&record).expect("it is JSON");
         let mut rest = json.as_str();
         for column in COLUMNS {
             let key = format!("\"{column}\":");
-            let place = rest.find(&key).unwrap_or_else(|| panic!("{column} is missing or out of order"));
+            let place = rest
+                .find(&key)
+                .unwrap_or_else(|| panic!("{column} is missing or out of order"));
             rest = &rest[place + key.len()..];
         }
         assert_eq!(json.matches("\":").count(), COLUMNS.len() + 2);
@@ -139,12 +145,19 @@ mod tests {
     #[test]
     fn rows_are_quoted_where_they_must() {
         let mut event = fake::flow(Outcome::SynTimeout);
-        event.comm = *b"a \"b\",\nc\0\0\0\0\0\0\0";
+        event.comm = *b"a \"b\",\nc\0\0\0\0\0\0\0\0";
         let flow = Flow::new(&event).expect("codes are known");
         let name = cgroup::parse("/batch/x,y");
         let mut out = Vec::new();
-        Csv.flow(&FlowLine { flow: &flow, cgroup: Some(&name), wall_offset_ns: fake::EPOCH_NS }, &mut out)
-            .expect("memory takes it");
-        insta::assert_snapshot!(String::from_utf8(out).expect("it is UTF-8").escape_debug(), @"");
+        Csv.flow(
+            &FlowLine {
+                flow: &flow,
+                cgroup: Some(&name),
+                wall_offset_ns: fake::EPOCH_NS,
+            },
+            &mut out,
+        )
+        .expect("memory takes it");
+        insta::assert_snapshot!(String::from_utf8(out).expect("it is UTF-8").escape_debug());
     }
 }

@@ -49,11 +49,23 @@ impl Summary {
             .flat_map(|role| Outcome::ALL.into_iter().map(move |outcome| (role, outcome)))
             .filter(|(role, outcome)| self.totals[*role as usize][*outcome as usize] > 0)
             .map(|(role, outcome)| {
-                format!("{} {} {}", role.name(), outcome.name(), self.totals[role as usize][outcome as usize])
+                format!(
+                    "{} {} {}",
+                    role.name(),
+                    outcome.name(),
+                    self.totals[role as usize][outcome as usize]
+                )
             })
             .collect();
-        let counted = if counts.is_empty() { "no handshake".to_owned() } else { counts.join(", ") };
-        format!("{} flows printed of {} seen; counted: {counted}", self.printed, self.events)
+        let counted = if counts.is_empty() {
+            "no handshake".to_owned()
+        } else {
+            counts.join(", ")
+        };
+        format!(
+            "{} flows printed of {} seen; counted: {counted}",
+            self.printed, self.events
+        )
     }
 
     /// What was lost, by reason; `None` when nothing was.

@@ -11,7 +11,15 @@ pub struct ByRole<'a>(pub &'a Totals);
 
 impl Serialize for ByRole<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(Role::ALL.map(|role| (role.name(), ByOutcome { role, counts: &self.0[role as usize] })))
+        serializer.collect_map(Role::ALL.map(|role| {
+            (
+                role.name(),
+                ByOutcome {
+                    role,
+                    counts: &self.0[role as usize],
+                },
+            )
+        }))
     }
 }
 
@@ -26,7 +34,9 @@ pub struct ByOutcome<'a> {
 
 impl Serialize for ByOutcome<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let possible = Outcome::ALL.into_iter().filter(|outcome| outcome.roles().contains(&self.role));
+        let possible = Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.roles().contains(&self.role));
         serializer.collect_map(possible.map(|outcome| (outcome.name(), self.counts[outcome as usize])))
     }
 }

@@ -182,19 +182,27 @@ mod tests {
     fn a_record_has_every_field_of_schema_1() {
         let flow = Flow::new(&fake::flow(Outcome::SynTimeout)).expect("codes are known");
         let name = cgroup::parse("/system.slice/web.service");
-        let line = FlowLine { flow: &flow, cgroup: Some(&name), wall_offset_ns: fake::EPOCH_NS };
+        let line = FlowLine {
+            flow: &flow,
+            cgroup: Some(&name),
+            wall_offset_ns: fake::EPOCH_NS,
+        };
         let mut out = Vec::new();
         Ndjson.flow(&line, &mut out).expect("memory takes it");
-        insta::assert_snapshot!(String::from_utf8(out).expect("JSON is UTF-8"), @"");
+        insta::assert_snapshot!(String::from_utf8(out).expect("JSON is UTF-8"));
     }
 
     #[test]
     fn the_summary_names_every_reason_and_outcome() {
-        let mut summary = Summary { events: 7, printed: 5, ..Summary::default() };
+        let mut summary = Summary {
+            events: 7,
+            printed: 5,
+            ..Summary::default()
+        };
         summary.losses[0] = 2;
         summary.totals[0][Outcome::Accepted as usize] = 9;
         let mut out = Vec::new();
         Ndjson.end(&summary, &mut out).expect("memory takes it");
-        insta::assert_snapshot!(String::from_utf8(out).expect("JSON is UTF-8"), @"");
+        insta::assert_snapshot!(String::from_utf8(out).expect("JSON is UTF-8"));
     }
 }

@@ -51,7 +51,11 @@ pub fn rate(count_in_interval: u64, interval_ns: u64) -> String {
         return "-".to_owned();
     }
     let per_second = count_in_interval as f64 * 1e9 / interval_ns as f64;
-    if per_second < 10_000.0 { three_digits(per_second) } else { format!("{}k", three_digits(per_second / 1e3)) }
+    if per_second < 10_000.0 {
+        three_digits(per_second)
+    } else {
+        format!("{}k", three_digits(per_second / 1e3))
+    }
 }
 
 /// A share of 0 to 1: `93%`. Only the whole is 100 %, only nothing is 0 %.
@@ -100,8 +104,14 @@ mod tests {
 
     #[test]
     fn counts_and_bytes_stay_short() {
-        assert_eq!([0, 99_999, 123_456, 4_560_000].map(count), ["0", "99999", "123k", "4.56M"]);
-        assert_eq!([0, 1_023, 1_536, 2 << 20].map(bytes), ["0B", "1023B", "1.50K", "2.00M"]);
+        assert_eq!(
+            [0, 99_999, 123_456, 4_560_000].map(count),
+            ["0", "99999", "123k", "4.56M"]
+        );
+        assert_eq!(
+            [0, 1_023, 1_536, 2 << 20].map(bytes),
+            ["0B", "1023B", "1.50K", "2.00M"]
+        );
         for exponent in 0..64 {
             assert!(count(1 << exponent).len() <= 11);
         }
@@ -109,7 +119,10 @@ mod tests {
 
     #[test]
     fn only_all_is_a_hundred_per_cent() {
-        assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(percent), ["0%", "<1%", "50%", ">99%", "100%"]);
+        assert_eq!(
+            [0.0, 0.001, 0.5, 0.999, 1.0].map(percent),
+            ["0%", "<1%", "50%", ">99%", "100%"]
+        );
         assert_eq!(rate(5, 0), "-");
         assert_eq!(rate(5, 2_000_000_000), "2.50");
     }

@@ -92,9 +92,19 @@ pub fn write(snapshot: &Snapshot, rows: &[&DestRow], out: &mut dyn Write) -> io:
         totals: ByRole(&snapshot.totals),
         lost: ByReason(&snapshot.losses),
         cross_check: cross_check(snapshot),
-        degradations: snapshot.degradations.iter().map(|one| Degraded { name: one.name, why: &one.why }).collect(),
+        degradations: snapshot
+            .degradations
+            .iter()
+            .map(|one| Degraded {
+                name: one.name,
+                why: &one.why,
+            })
+            .collect(),
         attached: &snapshot.attached,
-        destinations: rows.iter().map(|row| destination(row, snapshot)).collect::<io::Result<_>>()?,
+        destinations: rows
+            .iter()
+            .map(|row| destination(row, snapshot))
+            .collect::<io::Result<_>>()?,
     };
     write_line(&whole, out)
 }
@@ -126,7 +136,10 @@ fn destination<'a>(row: &DestRow, snapshot: &'a Snapshot) -> io::Result<Row<'a>>
         attempts: row.attempts(),
         hit_rate: row.hit_rate(),
         failures: row.failures(),
-        outcomes: serde_json::to_value(ByOutcome { role: row.role(), counts: &counts })?,
+        outcomes: serde_json::to_value(ByOutcome {
+            role: row.role(),
+            counts: &counts,
+        })?,
         syn_bytes: row.syn_bytes,
         syn_bytes_acked: row.syn_bytes_acked,
         cookies: row.cookies,

@@ -19,7 +19,11 @@ pub struct Text {
 impl Default for Text {
     fn default() -> Self {
         // 255.255.255.255:65535
-        Self { local: 21, remote: 21, who: 16 }
+        Self {
+            local: 21,
+            remote: 21,
+            who: 16,
+        }
     }
 }
 
@@ -29,7 +33,17 @@ impl TraceWriter for Text {
         writeln!(
             out,
             "{:<15} {:<6} {:<local$}    {:<remote$} {:<who$} {:<15} {:>9} {:<9} {:>8} {:>8} {:>8}",
-            "TIME (UTC)", "ROLE", "LOCAL", "REMOTE", "WHO", "OUTCOME", "SYN", "OPTION", "SHAKE", "TTFB", "GAIN"
+            "TIME (UTC)",
+            "ROLE",
+            "LOCAL",
+            "REMOTE",
+            "WHO",
+            "OUTCOME",
+            "SYN",
+            "OPTION",
+            "SHAKE",
+            "TTFB",
+            "GAIN"
         )
     }
 
@@ -39,7 +53,11 @@ impl TraceWriter for Text {
         self.local = self.local.max(local.len());
         self.remote = self.remote.max(remote.len());
         self.who = self.who.max(who.chars().count());
-        let arrow = if flow.role() == tfo_common::Role::Client { "->" } else { "<-" };
+        let arrow = if flow.role() == tfo_common::Role::Client {
+            "->"
+        } else {
+            "<-"
+        };
         let text = format!(
             "{:<15} {:<6} {:<local_width$} {arrow} {:<remote_width$} {:<who_width$} {:<15} {:>9} {:<9} {:>8} {:>8} {:>8}",
             time::of_day(line.wall_ns()),
@@ -91,12 +109,20 @@ fn option(flow: &Flow) -> String {
         TfoOption::Cookie => "cookie",
     };
     let received = if flow.cookie_received() { "+c" } else { "" };
-    let kind = if flow.option_kind() == Some(254) { "/254" } else { "" };
+    let kind = if flow.option_kind() == Some(254) {
+        "/254"
+    } else {
+        ""
+    };
     format!("{name}{received}{kind}")
 }
 
 fn optional(us: u32) -> String {
-    if us == UNSEEN_US { "-".to_owned() } else { number::duration(us.into()) }
+    if us == UNSEEN_US {
+        "-".to_owned()
+    } else {
+        number::duration(us.into())
+    }
 }
 
 fn gain(flow: &Flow) -> String {
@@ -118,24 +144,31 @@ mod tests {
         let mut text = Text::default();
         let mut out = Vec::new();
         let name = cgroup::parse("/system.slice/nginx.service");
-        let mut events: Vec<_> =
-            [Outcome::Accepted, Outcome::SynTimeout, Outcome::Failed].map(fake::flow).to_vec();
+        let mut events: Vec<_> = [Outcome::Accepted, Outcome::SynTimeout, Outcome::Failed]
+            .map(fake::flow)
+            .to_vec();
         events[2].handshake_us = UNSEEN_US;
         events[2].ttfb_us = UNSEEN_US;
         let mut server = fake::flow(Outcome::CookieGranted);
         server.role = Role::Server as u8;
         (server.tgid, server.comm) = (0, [0; 16]);
         (server.family, server.option, server.option_kind) = (6, 1, 254);
-        server.remote = [0x20, 1, 0xd, 0xb8, 0x85, 0xa3, 0, 1, 0, 2, 0x8a, 0x2e, 3, 0x70, 0x73, 0x34];
+        server.remote = [
+            0x20, 1, 0xd, 0xb8, 0x85, 0xa3, 0, 1, 0, 2, 0x8a, 0x2e, 3, 0x70, 0x73, 0x34,
+        ];
         server.syn_data_len = 0;
         events.extend([server, fake::flow(Outcome::Accepted)]);
         text.begin(&mut out).expect("memory takes it");
         for event in &events {
             let flow = Flow::new(event).expect("codes are known");
-            let line = FlowLine { flow: &flow, cgroup: Some(&name), wall_offset_ns: fake::EPOCH_NS };
+            let line = FlowLine {
+                flow: &flow,
+                cgroup: Some(&name),
+                wall_offset_ns: fake::EPOCH_NS,
+            };
             text.flow(&line, &mut out).expect("memory takes it");
         }
-        insta::assert_snapshot!(String::from_utf8(out).expect("it is UTF-8"), @"");
+        insta::assert_snapshot!(String::from_utf8(out).expect("it is UTF-8"));
     }
 
     #[test]
@@ -145,7 +178,14 @@ mod tests {
         let flow = Flow::new(&event).expect("codes are known");
         let mut out = Vec::new();
         Text::default()
-            .flow(&FlowLine { flow: &flow, cgroup: None, wall_offset_ns: 0 }, &mut out)
+            .flow(
+                &FlowLine {
+                    flow: &flow,
+                    cgroup: None,
+                    wall_offset_ns: 0,
+                },
+                &mut out,
+            )
             .expect("memory takes it");
         assert!(!out.contains(&0x1b));
     }

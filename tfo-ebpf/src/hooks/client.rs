@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG as PARSE_ALL, BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
+        BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
         BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
     helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns},
@@ -26,7 +26,7 @@ use crate::{
 const SYN_SENT: u32 = 2;
 const CLOSE: u32 = 7;
 /// Calls spent waiting for the first byte before giving up: a connection that only sends would pay for
-/// every ACK it gets.
+/// every segment.
 const MAX_WAITS: u16 = 64;
 /// `TFO_CLIENT_NO_COOKIE` (include/net/tcp.h).
 const SYSCTL_NO_COOKIE: u64 = 0x4;
@@ -167,27 +167,9 @@ pub fn established(ops: &Ops) {
         (_, true) => us_between(flow.syn_ns, now),
         (_, false) => UNSEEN_US,
     };
-    if ops.payload() > 0 {
-        flow.ttfb_us = handshake_us;
-    }
-    finish(
-        ops,
-        sk,
-        flow,
-        &facts,
-        &Times {
-            now,
-            handshake_us,
-            rtt_us,
-        },
-    );
-    if flow.ttfb_us == UNSEEN_US {
-        swap_flags(ops, flow, WRITE | STATE, PARSE_ALL);
-    } else {
-        flow.stage = stage::DONE;
-        finish::count_first_byte(ops, flow, Role::Client);
-        swap_flags(ops, flow, WRITE | STATE, 0);
-    }
+    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    // The headers we build from here on tell when the first byte came, see `building`.
+    swap_flags(ops, flow, STATE, WRITE);
 }
 
 /// Facts of a handshake that asked for TFO.
@@ -258,23 +240,33 @@ pub fn state(ops: &Ops, flow: &mut Flow) {
     swap_flags(ops, flow, WRITE | STATE, 0);
 }
 
-/// A segment came in while we wait for the first byte.
+/// A header of an established client is being built. The first one after data came in marks the first
+/// byte: the kernel acks the first data segment at once (`tcp_event_data_recv` enters quick-ack mode, and
+/// pingpong mode cannot begin before), unless the application turned TCP_QUICKACK off; then its delayed ACK
+/// is up to 40 ms late.
+///
+/// `PARSE_HDR_OPT_CB` would be the obvious hook, but header prediction (`tcp_rcv_established`) skips it: it
+/// stays silent whenever a pure ACK came before the data.
 #[inline(always)]
-pub fn received(ops: &Ops) {
-    let Some(flow) = flow::of(ops.sk()) else { return };
-    if flow.stage != stage::FIRST_BYTE || flow.role != Role::Client as u8 {
-        return;
-    }
-    if ops.payload() > 0 {
+pub fn building(ops: &Ops, flow: &mut Flow) {
+    if ops.data_segments_in() > 0 {
         // SAFETY: no arguments.
         finish::first_byte(ops, flow, Role::Client, unsafe { bpf_ktime_get_ns() });
-        swap_flags(ops, flow, PARSE_ALL, 0);
+        swap_flags(ops, flow, WRITE, 0);
         return;
     }
+    give_up_waiting(ops, flow);
+}
+
+/// Counts a callback that brought nothing; after [`MAX_WAITS`] of them the flag goes.
+#[inline(always)]
+pub fn give_up_waiting(ops: &Ops, flow: &mut Flow) {
     flow.waits += 1;
     if flow.waits >= MAX_WAITS {
-        flow.stage = stage::DONE;
-        swap_flags(ops, flow, PARSE_ALL, 0);
+        if flow.stage == stage::FIRST_BYTE {
+            flow.stage = stage::DONE;
+        }
+        swap_flags(ops, flow, WRITE, 0);
     }
 }
 

@@ -15,7 +15,7 @@ use tfo_common::{
     time::{UNSEEN_US, us_between},
 };
 
-use super::client::{add_flags, swap_flags};
+use super::client::{add_flags, give_up_waiting, swap_flags};
 use crate::{
     account,
     finish::{self, Times, finish},
@@ -32,8 +32,6 @@ const FIN_WAIT1: u32 = 4;
 const SYNACK_COOKIE: u32 = 2;
 /// `TFO_SERVER_ENABLE` (include/net/tcp.h).
 const SYSCTL_SERVER: u64 = 0x2;
-/// Segments sent without payload before we stop waiting for the first byte.
-const MAX_WAITS: u16 = 64;
 
 /// listen(): from now on SYN-ACKs of this socket come by, and its children inherit the flag.
 #[inline(always)]
@@ -342,11 +340,10 @@ pub fn state(ops: &Ops, flow: &mut Flow) {
 /// `TCP_ESTABLISHED` (include/net/tcp_states.h).
 const ESTABLISHED: u32 = 1;
 
-/// A segment of a child is being built: with payload it is the first byte of the answer.
+/// A header of a child is being built: with payload it is the first byte of the answer.
 #[inline(always)]
-pub fn sending(ops: &Ops) {
-    let Some(flow) = flow::of(ops.sk()) else { return };
-    if flow.role != Role::Server as u8 || flow.stage == stage::DONE || flow.ttfb_us != UNSEEN_US {
+pub fn building(ops: &Ops, flow: &mut Flow) {
+    if flow.ttfb_us != UNSEEN_US {
         return;
     }
     if ops.skb_len() > 0 {
@@ -355,11 +352,5 @@ pub fn sending(ops: &Ops) {
         swap_flags(ops, flow, WRITE, 0);
         return;
     }
-    flow.waits += 1;
-    if flow.waits >= MAX_WAITS {
-        if flow.stage == stage::FIRST_BYTE {
-            flow.stage = stage::DONE;
-        }
-        swap_flags(ops, flow, WRITE, 0);
-    }
+    give_up_waiting(ops, flow);
 }

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
     },
@@ -14,9 +14,11 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 
+use tfo_common::Role;
+
 use super::{client, server};
 use crate::{
-    flow,
+    flow::{self, stage},
     ops::{Ops, tcp_flag},
 };
 
@@ -35,7 +37,6 @@ fn dispatch(ops: &Ops) {
         BPF_SOCK_OPS_HDR_OPT_LEN_CB => header(ops),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => client::established(ops),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => server::established(ops),
-        BPF_SOCK_OPS_PARSE_HDR_OPT_CB => client::received(ops),
         BPF_SOCK_OPS_STATE_CB => state(ops),
         BPF_SOCK_OPS_RTO_CB => client::timeout(ops),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(ops),
@@ -44,7 +45,7 @@ fn dispatch(ops: &Ops) {
     }
 }
 
-/// A header is about to be built: a SYN, a SYN-ACK, or a segment of a child that waits for its first byte.
+/// A header is about to be built: a SYN, a SYN-ACK, or a segment of a connection that waits for its first byte.
 #[inline(always)]
 fn header(ops: &Ops) {
     if !ops.is_full() {
@@ -53,14 +54,22 @@ fn header(ops: &Ops) {
     if ops.tcp_flags() & tcp_flag::SYN != 0 {
         return client::syn_built(ops);
     }
-    server::sending(ops);
+    let Some(flow) = flow::of(ops.sk()) else { return };
+    if flow.stage == stage::DONE {
+        return;
+    }
+    if flow.role == Role::Client as u8 {
+        client::building(ops, flow);
+    } else {
+        server::building(ops, flow);
+    }
 }
 
 /// The state is about to change from args[0] to args[1].
 #[inline(always)]
 fn state(ops: &Ops) {
     let Some(flow) = flow::of(ops.sk()) else { return };
-    if flow.role == tfo_common::Role::Client as u8 {
+    if flow.role == Role::Client as u8 {
         client::state(ops, flow);
     } else {
         server::state(ops, flow);

@@ -5,23 +5,28 @@ use std::{io::Write, time::Duration};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{LoadArgs, RunArgs};
+use super::{LoadArgs, RunArgs, signals::EndSignals};
 use crate::{
     lab::Lab,
     load::{Limit, Load},
     scenario::Scenario,
+    traffic::Traffic,
+    vm,
 };
 
-/// The lab made by hand has the plain names.
-const TAG: &str = "";
-
-pub fn up() -> Result<()> {
-    Lab::up(TAG)?.keep();
-    say("tfo-client and tfo-server are up; `tfo-lab down` removes them")
+pub fn up(tag: &str) -> Result<()> {
+    Lab::up(tag)?.keep();
+    say(&format!(
+        "tfo-client{tag} and tfo-server{tag} are up; `tfo-lab down` removes them"
+    ))
 }
 
-pub fn down() -> Result<()> {
-    say(if Lab::down(TAG) { "removed" } else { "there was no lab" })
+pub fn down(tag: &str) -> Result<()> {
+    say(if Lab::down(tag) {
+        "removed"
+    } else {
+        "there was no lab"
+    })
 }
 
 pub fn list() -> Result<()> {
@@ -31,12 +36,12 @@ pub fn list() -> Result<()> {
     Ok(())
 }
 
-pub fn run(args: &RunArgs) -> Result<()> {
+pub fn run(tag: &str, args: &RunArgs) -> Result<()> {
     let scenarios = match args.scenario.as_str() {
         "all" => Scenario::ALL.to_vec(),
         name => vec![name.parse()?],
     };
-    let mut lab = Lab::attach_or_up(TAG)?;
+    let mut lab = Lab::attach_or_up(tag)?;
     for scenario in scenarios {
         say_json(&scenario.run(&mut lab, args.params())?)?;
     }
@@ -44,8 +49,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
 }
 
 pub fn load(args: &LoadArgs) -> Result<()> {
-    let limit =
-        args.connections.map_or(Limit::Duration(Duration::from_secs(args.seconds)), Limit::Connections);
+    let limit = args.connections.map_or(
+        Limit::Duration(Duration::from_secs(args.seconds)),
+        Limit::Connections,
+    );
     let mut load = Load::new(limit);
     load.fast_open = !args.plain;
     load.v6 = args.v6;
@@ -59,6 +66,34 @@ pub fn load(args: &LoadArgs) -> Result<()> {
         "{} connections in {:.2} s = {:.0}/s, {} with accepted SYN data, {} errors",
         report.connections, report.seconds, report.per_second, report.accepted, report.errors
     ))
+}
+
+pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {
+    let signals = EndSignals::hold()?;
+    let lab = Lab::attach_or_up(tag)?;
+    let traffic = Traffic::start(&lab)?;
+    match (traffic.cgroup_directory(), traffic.without_cgroups()) {
+        (Some(directory), _) => say(&format!(
+            "traffic is on; services have cgroups in {}",
+            directory.display()
+        ))?,
+        (None, why) => say(&format!(
+            "traffic is on; no cgroups: {}",
+            why.unwrap_or("unknown")
+        ))?,
+    }
+    signals.wait(seconds.map(Duration::from_secs))?;
+    let tallies = traffic.tallies();
+    drop(traffic);
+    drop(lab);
+    tallies.iter().try_for_each(say_json)
+}
+
+pub fn vm_scenario(throwaway: bool) -> Result<()> {
+    if throwaway {
+        vm::prepare()?;
+    }
+    vm::run(&mut |shown| say_json(shown))
 }
 
 fn say(line: &str) -> Result<()> {

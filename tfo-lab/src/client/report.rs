@@ -1,6 +1,7 @@
 //! What a client connection did, call by call.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
@@ -26,6 +27,8 @@ pub struct Call {
 pub struct Report {
     /// Every call that matters, in order.
     pub calls: Vec<Call>,
+    /// Name of the thread that connected, as the kernel knows it.
+    pub comm: String,
     /// Own address; IPv4-mapped addresses are given as IPv4. `None` if it was never known.
     pub local: Option<SocketAddr>,
     /// The peer, in the same form.
@@ -54,6 +57,7 @@ impl Report {
     pub(super) fn new(remote: SocketAddr) -> Self {
         Self {
             calls: Vec::new(),
+            comm: own_comm(),
             local: None,
             remote: canonical(remote),
             error: None,
@@ -83,7 +87,11 @@ impl Report {
             Ok(value) => (i64::try_from(value).unwrap_or(i64::MAX), None),
             Err(errno) => (-1, Some(format!("{errno:?}"))),
         };
-        self.calls.push(Call { call, returned, errno });
+        self.calls.push(Call {
+            call,
+            returned,
+            errno,
+        });
     }
 
     /// Notes a call whose failure ended the connection.
@@ -101,6 +109,12 @@ impl Report {
             self.local = Some(canonical(address));
         }
     }
+}
+
+/// Empty where `/proc` is not mounted.
+fn own_comm() -> String {
+    let comm = fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
+    comm.trim_end().to_owned()
 }
 
 /// The form in which records name addresses: IPv4-mapped ones as IPv4, no scope.

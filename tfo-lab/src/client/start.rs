@@ -133,8 +133,11 @@ fn prepare(want: &Connect) -> Result<OwnedFd> {
         set(&socket, *option).with_context(|| format!("{option:?}: setting it before connect"))?;
     }
     if let Source::Bound(address) = want.source {
-        bind(socket.as_raw_fd(), &SockaddrStorage::from(wire_address(want.family, address)))
-            .with_context(|| format!("{address}: binding the client to it"))?;
+        bind(
+            socket.as_raw_fd(),
+            &SockaddrStorage::from(wire_address(want.family, address)),
+        )
+        .with_context(|| format!("{address}: binding the client to it"))?;
     }
     Ok(socket)
 }

@@ -32,7 +32,9 @@ pub fn remove_namespace(name: &str) -> bool {
 
 /// The process id in `tfo-client-<pid>-<n>` or `tfo-server-<pid>-<n>`.
 fn owner(name: &str) -> Option<u32> {
-    let tag = name.strip_prefix("tfo-client-").or_else(|| name.strip_prefix("tfo-server-"))?;
+    let tag = name
+        .strip_prefix("tfo-client-")
+        .or_else(|| name.strip_prefix("tfo-server-"))?;
     let (pid, number) = tag.split_once('-')?;
     number.parse::<u32>().ok()?;
     pid.parse().ok()
@@ -46,7 +48,13 @@ mod tests {
     fn only_tagged_names_have_an_owner() {
         assert_eq!(owner("tfo-client-4711-2"), Some(4711));
         assert_eq!(owner("tfo-server-1-0"), Some(1));
-        for name in ["tfo-client", "tfo-client-demo", "tfo-client-12", "other-1-1", "tfo-client-1-x"] {
+        for name in [
+            "tfo-client",
+            "tfo-client-demo",
+            "tfo-client-12",
+            "other-1-1",
+            "tfo-client-1-x",
+        ] {
             assert_eq!(owner(name), None, "{name}");
         }
     }

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, recv, send, sendto, setsockopt,
-        socket, sockopt,
+        AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, recv, send, sendto,
+        setsockopt, socket, sockopt,
     },
 };
 
@@ -51,10 +51,17 @@ pub fn work(load: &Load, target: SocketAddr, progress: &Progress) -> Result<()> 
 }
 
 fn open(target: SocketAddr) -> Result<OwnedFd> {
-    let domain = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let domain = if target.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
     let socket = socket(domain, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
         .context("load: opening a socket; is the limit of open files too low?")?;
-    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+    let reset = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
     setsockopt(&socket, sockopt::Linger, &reset).context("load: SO_LINGER")?;
     Ok(socket)
 }
@@ -64,7 +71,12 @@ fn start(load: &Load, socket: &OwnedFd, target: &SockaddrStorage, request: &[u8]
     if load.fast_open {
         // Not waiting: on loopback the SYN-ACK is usually there before the call returns anyway.
         let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
-        sendto(fd, request, target, flags | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)?;
+        sendto(
+            fd,
+            request,
+            target,
+            flags | MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+        )?;
     } else {
         connect(fd, target)?;
         send(fd, request, MsgFlags::MSG_NOSIGNAL)?;

@@ -31,7 +31,12 @@ impl Servers {
     /// Starts `count` servers in the calling thread's namespace, each on a port of its own.
     pub fn start(ip: IpAddr, count: usize, message: usize) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut servers = Self { listeners: Vec::new(), addresses: Vec::new(), threads: Vec::new(), stop };
+        let mut servers = Self {
+            listeners: Vec::new(),
+            addresses: Vec::new(),
+            threads: Vec::new(),
+            stop,
+        };
         for _ in 0..count {
             let listen = Listen {
                 backlog: QUEUE,
@@ -39,12 +44,20 @@ impl Servers {
                 ..Listen::new(SocketAddr::new(ip, 0))
             };
             let listener = listen.open()?;
-            listener.set_nonblocking(false).context("load: making a listener block")?;
-            servers.addresses.push(listener.local_addr().context("load: reading a listener's address")?);
+            listener
+                .set_nonblocking(false)
+                .context("load: making a listener block")?;
+            servers.addresses.push(
+                listener
+                    .local_addr()
+                    .context("load: reading a listener's address")?,
+            );
             let listener = Arc::new(listener);
             servers.listeners.push(Arc::clone(&listener));
             let stop = Arc::clone(&servers.stop);
-            servers.threads.push(thread::spawn(move || echo(&listener, message, &stop)));
+            servers
+                .threads
+                .push(thread::spawn(move || echo(&listener, message, &stop)));
         }
         Ok(servers)
     }
@@ -70,7 +83,9 @@ impl Drop for Servers {
 fn echo(listener: &TcpListener, message: usize, stop: &AtomicBool) {
     let mut buffer = vec![0_u8; message];
     while !stop.load(Ordering::Relaxed) {
-        let Ok((mut stream, _)) = listener.accept() else { continue };
+        let Ok((mut stream, _)) = listener.accept() else {
+            continue;
+        };
         // A client that is gone is the client's error to count.
         if stream.read_exact(&mut buffer).is_ok() {
             let _ = stream.write_all(&buffer);

@@ -13,32 +13,35 @@ const HEADER_WORDS: std::ops::RangeInclusive<u16> = 5..=15;
 
 /// The whole table for `rule`.
 pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
-    let mut text = format!("table inet {table} {{\n");
-    if rule.effect == Effect::DropFirstSynAck {
-        let address = if rule.server.is_ipv4() { "ipv4_addr" } else { "ipv6_addr" };
-        text.push_str(&format!(
-            "set seen {{ type {address} . inet_service; size 65535; flags dynamic; }}\n"
-        ));
-    }
-    text.push_str(&format!("chain c {{ {}\n", hook(rule.effect, place)));
-    for line in lines(rule) {
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text.push_str("}\n}\n");
-    text
+    let set = if rule.effect == Effect::DropFirstSynAck {
+        seen_set(rule)
+    } else {
+        String::new()
+    };
+    let hook = hook(rule.effect, place);
+    let lines = lines(rule).join("\n");
+    format!("table inet {table} {{\n{set}chain c {{\n{hook}\n{lines}\n}}\n}}\n")
+}
+
+/// Remembers the connections whose SYN-ACK was dropped already.
+fn seen_set(rule: &Rule) -> String {
+    let address = if rule.server.is_ipv4() {
+        "ipv4_addr"
+    } else {
+        "ipv6_addr"
+    };
+    format!("set seen {{ type {address} . inet_service; size 65535; flags dynamic; }}\n")
 }
 
 /// Which netfilter hook sees the packets in question.
 fn hook(effect: Effect, place: Place) -> &'static str {
-    match (effect, place) {
-        (_, Place::LocalOutput)
-        | (Effect::DropServerReset | Effect::DropFirstSynAck | Effect::StripSynAck { .. }, _) => {
-            "type filter hook output priority filter;"
-        }
+    match (place, effect) {
+        (Place::Output, _) => "type filter hook output priority filter;",
         // `reject` needs the packet routed already.
-        (Effect::ResetSynData | Effect::ResetTfoSyn, _) => "type filter hook input priority filter;",
-        _ => "type filter hook prerouting priority raw;",
+        (Place::Arrival, Effect::ResetSynData | Effect::ResetTfoSyn) => {
+            "type filter hook input priority filter;"
+        }
+        (Place::Arrival, _) => "type filter hook prerouting priority raw;",
     }
 }
 
@@ -61,7 +64,9 @@ fn lines(rule: &Rule) -> Vec<String> {
         }
         Effect::DropFirstSynAck => {
             let flow = format!("{} daddr . tcp dport", family(rule));
-            vec![format!("{from} {SYN_ACK} {flow} != @seen add @seen {{ {flow} }} counter drop")]
+            vec![format!(
+                "{from} {SYN_ACK} {flow} != @seen add @seen {{ {flow} }} counter drop"
+            )]
         }
         Effect::StripSyn { experimental } => strip(&format!("{to} {SYN}"), experimental),
         Effect::StripSynAck { experimental } => strip(&format!("{from} {SYN_ACK}"), experimental),
@@ -82,7 +87,11 @@ fn strip(packets: &str, experimental: bool) -> Vec<String> {
 /// rule. An IPv6 length does not include the IPv6 header.
 fn syn_data(rule: &Rule, verdict: &str) -> Vec<String> {
     let to = to_server(rule);
-    let (field, ip_header) = if rule.server.is_ipv4() { ("ip", 20) } else { ("ip6", 0) };
+    let (field, ip_header) = if rule.server.is_ipv4() {
+        ("ip", 20)
+    } else {
+        ("ip6", 0)
+    };
     let line = |words: u16| {
         let headers = ip_header + 4 * words;
         format!("{to} {SYN} tcp doff {words} {field} length > {headers} counter {verdict}")
@@ -91,29 +100,23 @@ fn syn_data(rule: &Rule, verdict: &str) -> Vec<String> {
 }
 
 fn to_server(rule: &Rule) -> String {
-    let family = family(rule);
-    let mut text = format!("{family} daddr {}", rule.server);
-    if let Some(client) = rule.client {
-        text.push_str(&format!(" {family} saddr {client}"));
-    }
-    match rule.port {
-        Some(port) => text.push_str(&format!(" tcp dport {port}")),
-        None => text.push_str(" meta l4proto tcp"),
-    }
-    text
+    packets(rule, ["daddr", "saddr"], "dport")
 }
 
 fn from_server(rule: &Rule) -> String {
+    packets(rule, ["saddr", "daddr"], "sport")
+}
+
+/// Packets of the rule's connections in one direction, given by the names of the header fields.
+fn packets(rule: &Rule, [server, client]: [&str; 2], port: &str) -> String {
     let family = family(rule);
-    let mut text = format!("{family} saddr {}", rule.server);
-    if let Some(client) = rule.client {
-        text.push_str(&format!(" {family} daddr {client}"));
-    }
-    match rule.port {
-        Some(port) => text.push_str(&format!(" tcp sport {port}")),
-        None => text.push_str(" meta l4proto tcp"),
-    }
-    text
+    let mut matches = vec![format!("{family} {server} {}", rule.server)];
+    matches.extend(rule.client.map(|ip| format!("{family} {client} {ip}")));
+    matches.push(rule.port.map_or_else(
+        || "meta l4proto tcp".to_owned(),
+        |number| format!("tcp {port} {number}"),
+    ));
+    matches.join(" ")
 }
 
 fn family(rule: &Rule) -> &'static str {
@@ -127,7 +130,10 @@ mod tests {
 
     #[test]
     fn payload_is_told_from_options_at_every_header_length() {
-        let lines = syn_data(&Rule::new(Effect::DropSynData, lab::server_v4(0)).port(80), "drop");
+        let lines = syn_data(
+            &Rule::new(Effect::DropSynData, lab::server_v4(0)).port(80),
+            "drop",
+        );
         assert_eq!(lines.len(), 11);
         assert!(lines[0].contains("tcp doff 5 ip length > 40 "));
         assert!(lines[10].contains("tcp doff 15 ip length > 80 "));
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn local_drops_sit_in_output_and_the_rest_on_the_path() {
         let rule = Rule::new(Effect::DropSynData, lab::server_v4(0));
-        assert!(ruleset("t", &rule, Place::LocalOutput).contains("hook output"));
-        assert!(ruleset("t", &rule, Place::Path).contains("hook prerouting"));
+        assert!(ruleset("t", &rule, Place::Output).contains("hook output"));
+        assert!(ruleset("t", &rule, Place::Arrival).contains("hook prerouting"));
     }
 }

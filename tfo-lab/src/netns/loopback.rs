@@ -56,7 +56,10 @@ fn check(reply: &[u8]) -> Result<()> {
     match (kind, i32::from_ne_bytes(*code)) {
         (NLMSG_ERROR, 0) => Ok(()),
         (NLMSG_ERROR, code) => {
-            bail!("netlink: setting lo up: {}", std::io::Error::from_raw_os_error(-code))
+            bail!(
+                "netlink: setting lo up: {}",
+                std::io::Error::from_raw_os_error(-code)
+            )
         }
         (kind, _) => bail!("netlink: unexpected answer of type {kind}"),
     }

@@ -20,7 +20,13 @@ pub struct Flow {
 impl Flow {
     /// A conversation that acks at most `ack_limit` bytes of SYN data.
     pub fn new(ack_limit: usize) -> Self {
-        Self { ack_limit, next_out: INITIAL_SEQUENCE, next_in: 0, early: Vec::new(), closing: false }
+        Self {
+            ack_limit,
+            next_out: INITIAL_SEQUENCE,
+            next_in: 0,
+            early: Vec::new(),
+            closing: false,
+        }
     }
 
     /// Takes a segment and returns what goes back.
@@ -55,7 +61,10 @@ impl Flow {
         self.next_in = syn.sequence.wrapping_add(1).wrapping_add(length(&self.early));
         self.next_out = INITIAL_SEQUENCE;
         let cookie = (syn.fast_open == FastOpen::Request).then_some(COOKIE);
-        let reply = Outgoing { cookie, ..self.send(SYN | ACK, Vec::new()) };
+        let reply = Outgoing {
+            cookie,
+            ..self.send(SYN | ACK, Vec::new())
+        };
         self.next_out = INITIAL_SEQUENCE.wrapping_add(1);
         reply
     }
@@ -64,7 +73,13 @@ impl Flow {
         let sequence = self.next_out;
         let fin = u32::from(flags & FIN != 0);
         self.next_out = sequence.wrapping_add(length(&payload)).wrapping_add(fin);
-        Outgoing { sequence, acknowledgement: self.next_in, flags, payload, cookie: None }
+        Outgoing {
+            sequence,
+            acknowledgement: self.next_in,
+            flags,
+            payload,
+            cookie: None,
+        }
     }
 }
 
@@ -77,7 +92,14 @@ mod tests {
     use super::*;
 
     fn segment(sequence: u32, flags: u8, fast_open: FastOpen, payload: &[u8]) -> Segment<'_> {
-        Segment { source: 1, destination: 2, sequence, flags, fast_open, payload }
+        Segment {
+            source: 1,
+            destination: 2,
+            sequence,
+            flags,
+            fast_open,
+            payload,
+        }
     }
 
     #[test]
@@ -86,21 +108,35 @@ mod tests {
         let answer = flow.receive(&segment(100, SYN, FastOpen::Cookie, b"abcde"));
         assert_eq!((answer[0].flags, answer[0].acknowledgement), (SYN | ACK, 103));
         let answer = flow.receive(&segment(103, ACK, FastOpen::None, b"cde"));
-        assert_eq!((answer[0].payload.as_slice(), answer[0].acknowledgement), (&b"abcde"[..], 106));
+        assert_eq!(
+            (answer[0].payload.as_slice(), answer[0].acknowledgement),
+            (&b"abcde"[..], 106)
+        );
     }
 
     #[test]
     fn a_request_gets_a_cookie_and_a_bare_syn_none() {
         let mut flow = Flow::new(0);
-        assert!(flow.receive(&segment(1, SYN, FastOpen::Request, b""))[0].cookie.is_some());
-        assert!(flow.receive(&segment(1, SYN, FastOpen::None, b""))[0].cookie.is_none());
+        assert!(
+            flow.receive(&segment(1, SYN, FastOpen::Request, b""))[0]
+                .cookie
+                .is_some()
+        );
+        assert!(
+            flow.receive(&segment(1, SYN, FastOpen::None, b""))[0]
+                .cookie
+                .is_none()
+        );
     }
 
     #[test]
     fn a_fin_is_answered_by_a_fin_once() {
         let mut flow = Flow::new(0);
         flow.receive(&segment(1, SYN, FastOpen::None, b""));
-        assert_eq!(flow.receive(&segment(2, FIN | ACK, FastOpen::None, b""))[0].flags, FIN | ACK);
+        assert_eq!(
+            flow.receive(&segment(2, FIN | ACK, FastOpen::None, b""))[0].flags,
+            FIN | ACK
+        );
         assert!(flow.receive(&segment(3, ACK, FastOpen::None, b"")).is_empty());
     }
 }

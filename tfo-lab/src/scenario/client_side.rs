@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     View,
-    stage::{PAYLOAD, Stage},
+    stage::{PAYLOAD, Stage, hold_sysctl},
 };
 use crate::{
     client::{Api, ClientOption, Connect},
@@ -52,22 +52,39 @@ pub fn cookie_granted(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 pub fn cookie_refused(stage: &mut Stage<'_>) -> Result<()> {
-    let server = stage.serve(&Listen { fast_open: None, ..stage.listen() })?;
-    let (client, server_view) = (View::request("cookie-refused", false), View::request("not-enabled", false));
+    let server = stage.serve(&Listen {
+        fast_open: None,
+        ..stage.listen()
+    })?;
+    let (client, server_view) = (
+        View::request("cookie-refused", false),
+        View::request("not-enabled", false),
+    );
     stage.measure(&stage.connect(server.address()), client, Some(server_view))
 }
 
 pub fn cookie_only(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
-    let connect = Connect { payload: 0, reply: 0, ..stage.connect(server.address()) };
+    let connect = Connect {
+        payload: 0,
+        reply: 0,
+        ..stage.connect(server.address())
+    };
     // The server makes a child from the SYN even if there is nothing to read yet.
-    stage.measure(&connect, View::cookie("cookie-only", 0, 0), Some(View::cookie("accepted", 0, 0)))
+    stage.measure(
+        &connect,
+        View::cookie("cookie-only", 0, 0),
+        Some(View::cookie("accepted", 0, 0)),
+    )
 }
 
 pub fn data_refused(stage: &mut Stage<'_>) -> Result<()> {
     let granting = stage.serve(&stage.listen())?;
-    let refusing = stage.serve(&Listen { fast_open: None, ..stage.listen() })?;
+    let refusing = stage.serve(&Listen {
+        fast_open: None,
+        ..stage.listen()
+    })?;
     stage.prime(granting.address())?; // one cookie per address, whatever the port
     let client = View::cookie("data-refused", PAYLOAD, 0);
     let server = View::cookie("not-enabled", PAYLOAD, 0);
@@ -75,8 +92,14 @@ pub fn data_refused(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 pub fn cookie_rejected(stage: &mut Stage<'_>) -> Result<()> {
-    let first = stage.serve(&Listen { keys: Keys::One(*b"the first key 16"), ..stage.listen() })?;
-    let other = stage.serve(&Listen { keys: Keys::One(*b"another key 16 b"), ..stage.listen() })?;
+    let first = stage.serve(&Listen {
+        keys: Keys::One(*b"the first key 16"),
+        ..stage.listen()
+    })?;
+    let other = stage.serve(&Listen {
+        keys: Keys::One(*b"another key 16 b"),
+        ..stage.listen()
+    })?;
     stage.prime(first.address())?;
     let view = View::cookie("cookie-rejected", PAYLOAD, 0).with_new_cookie();
     stage.measure(&stage.connect(other.address()), view, Some(view))
@@ -87,7 +110,11 @@ pub fn syn_timeout(stage: &mut Stage<'_>) -> Result<()> {
     stage.prime(server.address())?;
     let _path = stage.path(Effect::DropSynData, server.address())?;
     let client = View::cookie("syn-timeout", PAYLOAD, 0).late();
-    stage.measure(&stage.connect(server.address()), client, Some(View::bare("plain")))
+    stage.measure(
+        &stage.connect(server.address()),
+        client,
+        Some(View::bare("plain")),
+    )
 }
 
 pub fn reset(stage: &mut Stage<'_>) -> Result<()> {
@@ -102,20 +129,38 @@ pub fn failed(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
     let _path = stage.path(Effect::DropSyn, server.address())?;
-    let connect = Connect { options: vec![GIVE_UP_EARLY], ..stage.connect_bound(server.address()) };
-    stage.measure(&connect, View::cookie("failed", PAYLOAD, 0).late().unfinished(), None)
+    let connect = Connect {
+        options: vec![GIVE_UP_EARLY],
+        ..stage.connect_bound(server.address())
+    };
+    stage.measure(
+        &connect,
+        View::cookie("failed", PAYLOAD, 0).late().unfinished(),
+        None,
+    )
 }
 
 pub fn paused(stage: &mut Stage<'_>) -> Result<()> {
     // Writing the setting, here and when it is put back, also ends any pause.
-    let _setting = stage.sysctl(stage.lab.client(), BLACKHOLE_SYSCTL, "3600")?;
+    let _setting = hold_sysctl(stage.lab.client(), BLACKHOLE_SYSCTL, "3600")?;
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
     let blackhole = stage.path(Effect::DropSyn, server.address())?;
-    let doomed = Connect { options: vec![GIVE_UP_EARLY], ..stage.connect_bound(server.address()) };
-    stage.prime_by(&doomed, View::cookie("failed", PAYLOAD, 0).late().unfinished(), None)?;
+    let doomed = Connect {
+        options: vec![GIVE_UP_EARLY],
+        ..stage.connect_bound(server.address())
+    };
+    stage.prime_by(
+        &doomed,
+        View::cookie("failed", PAYLOAD, 0).late().unfinished(),
+        None,
+    )?;
     drop(blackhole);
-    stage.measure(&stage.connect(server.address()), View::bare("paused"), Some(View::bare("plain")))
+    stage.measure(
+        &stage.connect(server.address()),
+        View::bare("paused"),
+        Some(View::bare("plain")),
+    )
 }
 
 pub fn local_drop(stage: &mut Stage<'_>) -> Result<()> {
@@ -131,6 +176,9 @@ pub fn local_drop(stage: &mut Stage<'_>) -> Result<()> {
 
 pub fn plain(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
-    let connect = Connect { api: Api::Plain, ..stage.connect(server.address()) };
+    let connect = Connect {
+        api: Api::Plain,
+        ..stage.connect(server.address())
+    };
     stage.measure(&connect, View::bare("plain"), Some(View::bare("plain")))
 }

@@ -75,31 +75,47 @@ impl View {
 
     /// Data without an option.
     pub fn naked_data(outcome: &'static str, len: usize, acked: usize) -> Self {
-        Self { syn_data_len: len, syn_data_acked: acked, ..Self::bare(outcome) }
+        Self {
+            syn_data_len: len,
+            syn_data_acked: acked,
+            ..Self::bare(outcome)
+        }
     }
 
     /// The same with option 254.
     #[must_use]
     pub fn experimental(self) -> Self {
-        Self { option_kind: Some(254), ..self }
+        Self {
+            option_kind: Some(254),
+            ..self
+        }
     }
 
     /// The same with a cookie in the SYN-ACK.
     #[must_use]
     pub fn with_new_cookie(self) -> Self {
-        Self { cookie_in_syn_ack: true, ..self }
+        Self {
+            cookie_in_syn_ack: true,
+            ..self
+        }
     }
 
     /// The same with a retransmitted SYN.
     #[must_use]
     pub fn late(self) -> Self {
-        Self { retransmitted: true, ..self }
+        Self {
+            retransmitted: true,
+            ..self
+        }
     }
 
     /// The same with a handshake that never completed.
     #[must_use]
     pub fn unfinished(self) -> Self {
-        Self { established: false, ..self }
+        Self {
+            established: false,
+            ..self
+        }
     }
 
     /// `TCPFastOpen*` counters a client's kernel moves for this connection.

@@ -19,7 +19,11 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { family: Family::V4, api: Api::MsgFastopen, blocking: true }
+        Self {
+            family: Family::V4,
+            api: Api::MsgFastopen,
+            blocking: true,
+        }
     }
 }
 
@@ -30,7 +34,11 @@ impl Params {
         let apis = [Api::MsgFastopen, Api::FastopenConnect];
         families.into_iter().flat_map(move |family| {
             apis.into_iter().flat_map(move |api| {
-                [true, false].into_iter().map(move |blocking| Self { family, api, blocking })
+                [true, false].into_iter().map(move |blocking| Self {
+                    family,
+                    api,
+                    blocking,
+                })
             })
         })
     }
@@ -58,6 +66,10 @@ impl fmt::Display for Params {
             Api::MsgFastopen => "msg-fastopen",
             Api::FastopenConnect => "fastopen-connect",
         };
-        write!(f, "{family}, {api}, {}", if self.blocking { "blocking" } else { "non-blocking" })
+        write!(
+            f,
+            "{family}, {api}, {}",
+            if self.blocking { "blocking" } else { "non-blocking" }
+        )
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     View,
-    stage::{PAYLOAD, Stage},
+    stage::{PAYLOAD, Stage, hold_sysctl},
 };
 use crate::{
     client::{Connect, Source},
@@ -19,7 +19,10 @@ const NEW_KEY: [u8; 16] = *b"the new key 16 b";
 
 /// A queue of one, filled by a second client whose handshake never ends on the server's side.
 pub fn queue_overflow(stage: &mut Stage<'_>) -> Result<()> {
-    let server = stage.serve(&Listen { fast_open: Some(1), ..stage.listen() })?;
+    let server = stage.serve(&Listen {
+        fast_open: Some(1),
+        ..stage.listen()
+    })?;
     let target = server.address();
     stage.prime(target)?;
     let squatter = Connect {
@@ -31,7 +34,9 @@ pub fn queue_overflow(stage: &mut Stage<'_>) -> Result<()> {
     let granted = View::request("cookie-granted", true);
     stage.prime_by(&squatter, granted, Some(granted))?;
 
-    let half_open = Rule::new(Effect::DropAfterSyn, target.ip()).port(target.port()).client(stage.client_ip(1));
+    let half_open = Rule::new(Effect::DropAfterSyn, target.ip())
+        .port(target.port())
+        .client(stage.client_ip(1));
     let _half_open = Middlebox::on_path(stage.lab, &half_open)?;
     let filler = stage.lab.in_client(|| squatter.open())?;
 
@@ -45,7 +50,7 @@ pub fn queue_overflow(stage: &mut Stage<'_>) -> Result<()> {
 pub fn not_enabled(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
-    let _setting = stage.sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "1")?;
+    let _setting = hold_sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "1")?;
     let client = View::cookie("data-refused", PAYLOAD, 0);
     let server_view = View::cookie("not-enabled", PAYLOAD, 0);
     stage.measure(&stage.connect(server.address()), client, Some(server_view))
@@ -63,15 +68,21 @@ pub fn option_stripped(stage: &mut Stage<'_>) -> Result<()> {
 pub fn syncookie(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
-    let _setting = stage.sysctl(stage.lab.server(), "net/ipv4/tcp_syncookies", "2")?;
+    let _setting = hold_sysctl(stage.lab.server(), "net/ipv4/tcp_syncookies", "2")?;
     let client = View::cookie("data-refused", PAYLOAD, 0);
     let server_view = View::cookie("syncookie", PAYLOAD, 0);
     stage.measure(&stage.connect(server.address()), client, Some(server_view))
 }
 
 pub fn backup_key(stage: &mut Stage<'_>) -> Result<()> {
-    let before = stage.serve(&Listen { keys: Keys::One(OLD_KEY), ..stage.listen() })?;
-    let rotated = stage.serve(&Listen { keys: Keys::WithBackup(NEW_KEY, OLD_KEY), ..stage.listen() })?;
+    let before = stage.serve(&Listen {
+        keys: Keys::One(OLD_KEY),
+        ..stage.listen()
+    })?;
+    let rotated = stage.serve(&Listen {
+        keys: Keys::WithBackup(NEW_KEY, OLD_KEY),
+        ..stage.listen()
+    })?;
     stage.prime(before.address())?;
     let view = View::cookie("accepted", PAYLOAD, PAYLOAD).with_new_cookie();
     stage.measure(&stage.connect(rotated.address()), view, Some(view))

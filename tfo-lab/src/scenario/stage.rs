@@ -25,7 +25,11 @@ pub struct Stage<'lab> {
 
 impl<'lab> Stage<'lab> {
     pub fn new(lab: &'lab Lab, params: Params) -> Self {
-        Self { lab, params, connections: Vec::new() }
+        Self {
+            lab,
+            params,
+            connections: Vec::new(),
+        }
     }
 
     pub fn into_connections(self) -> Vec<Connection> {
@@ -34,12 +38,20 @@ impl<'lab> Stage<'lab> {
 
     /// The server address all scenarios use: they run one after the other.
     pub fn server_ip(&self) -> IpAddr {
-        if self.params.family == Family::V6 { lab::server_v6(0) } else { lab::server_v4(0) }
+        if self.params.family == Family::V6 {
+            lab::server_v6(0)
+        } else {
+            lab::server_v4(0)
+        }
     }
 
     /// Client address number `index`.
     pub fn client_ip(&self, index: u8) -> IpAddr {
-        if self.params.family == Family::V6 { lab::client_v6(index) } else { lab::client_v4(index) }
+        if self.params.family == Family::V6 {
+            lab::client_v6(index)
+        } else {
+            lab::client_v4(index)
+        }
     }
 
     /// A listener with TFO on, for changing before it is started.
@@ -64,7 +76,10 @@ impl<'lab> Stage<'lab> {
     /// The same from a socket bound beforehand: a connect that fails forgets its port.
     pub fn connect_bound(&self, target: SocketAddr) -> Connect {
         let source = Source::Bound(SocketAddr::new(self.client_ip(0), 0));
-        Connect { source, ..self.connect(target) }
+        Connect {
+            source,
+            ..self.connect(target)
+        }
     }
 
     /// `effect` on the path to `target`.
@@ -80,7 +95,10 @@ impl<'lab> Stage<'lab> {
 
     /// Makes a preparing connection with these expectations.
     pub fn prime_as(&mut self, target: SocketAddr, client: View, server: Option<View>) -> Result<()> {
-        let connect = Connect { family: self.params.family, ..Connect::new(target, PAYLOAD) };
+        let connect = Connect {
+            family: self.params.family,
+            ..Connect::new(target, PAYLOAD)
+        };
         self.prime_by(&connect, client, server)
     }
 
@@ -113,7 +131,11 @@ impl<'lab> Stage<'lab> {
             report.established(),
             client.established,
         );
-        ensure!(report.local.is_some(), "connection to {}: own address unknown", connect.target);
+        ensure!(
+            report.local.is_some(),
+            "connection to {}: own address unknown",
+            connect.target
+        );
         self.connections.push(Connection {
             priming,
             tfo_requested: connect.api != Api::Plain,
@@ -125,13 +147,19 @@ impl<'lab> Stage<'lab> {
         });
         Ok(())
     }
+}
 
-    /// Changes a sysctl of a lab namespace until the guard is dropped.
-    pub fn sysctl(&self, namespace: &Namespace, name: &'static str, value: &str) -> Result<Restore> {
-        let before = namespace.sysctl(name)?.with_context(|| format!("sysctl {name}: not in this kernel"))?;
-        namespace.set_sysctl(name, value)?;
-        Ok(Restore { namespace: namespace.clone(), name, before })
-    }
+/// Changes a sysctl of a lab namespace until the guard is dropped.
+pub fn hold_sysctl(namespace: &Namespace, name: &'static str, value: &str) -> Result<Restore> {
+    let before = namespace
+        .sysctl(name)?
+        .with_context(|| format!("sysctl {name}: not in this kernel"))?;
+    namespace.set_sysctl(name, value)?;
+    Ok(Restore {
+        namespace: namespace.clone(),
+        name,
+        before,
+    })
 }
 
 /// Puts a sysctl back.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     View,
-    stage::{PAYLOAD, Stage},
+    stage::{PAYLOAD, Stage, hold_sysctl},
 };
 use crate::{
     client::{Api, ClientOption, Connect},
@@ -15,19 +15,31 @@ use crate::{
 /// Asked with 34, not answered; asked with 254, answered; then 254 for good.
 pub fn experimental_synack(stage: &mut Stage<'_>) -> Result<()> {
     let granted_at_server = View::request("cookie-granted", true);
-    experimental(stage, Effect::StripSynAck { experimental: false }, granted_at_server)
+    experimental(
+        stage,
+        Effect::StripSynAck { experimental: false },
+        granted_at_server,
+    )
 }
 
 /// The same where the request does not even reach the server.
 pub fn experimental_syn(stage: &mut Stage<'_>) -> Result<()> {
-    experimental(stage, Effect::StripSyn { experimental: false }, View::bare("plain"))
+    experimental(
+        stage,
+        Effect::StripSyn { experimental: false },
+        View::bare("plain"),
+    )
 }
 
 fn experimental(stage: &mut Stage<'_>, effect: Effect, first_at_server: View) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     let target = server.address();
     let _path = stage.path(effect, target)?;
-    stage.prime_as(target, View::request("cookie-refused", false), Some(first_at_server))?;
+    stage.prime_as(
+        target,
+        View::request("cookie-refused", false),
+        Some(first_at_server),
+    )?;
     let granted = View::request("cookie-granted", true).experimental();
     stage.prime_as(target, granted, Some(granted))?;
     let view = View::cookie("accepted", PAYLOAD, PAYLOAD).experimental();
@@ -35,15 +47,21 @@ fn experimental(stage: &mut Stage<'_>, effect: Effect, first_at_server: View) ->
 }
 
 pub fn cookieless(stage: &mut Stage<'_>) -> Result<()> {
-    let server = stage.serve(&Listen { no_cookie: true, ..stage.listen() })?;
-    let connect = Connect { options: vec![ClientOption::NoCookie], ..stage.connect(server.address()) };
+    let server = stage.serve(&Listen {
+        no_cookie: true,
+        ..stage.listen()
+    })?;
+    let connect = Connect {
+        options: vec![ClientOption::NoCookie],
+        ..stage.connect(server.address())
+    };
     let view = View::naked_data("accepted", PAYLOAD, PAYLOAD);
     stage.measure(&connect, view, Some(view))
 }
 
 pub fn cookieless_sysctl(stage: &mut Stage<'_>) -> Result<()> {
-    let _client = stage.sysctl(stage.lab.client(), "net/ipv4/tcp_fastopen", "5")?; // 0x4: no cookie
-    let _server = stage.sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "515")?; // 0x203
+    let _client = hold_sysctl(stage.lab.client(), "net/ipv4/tcp_fastopen", "5")?; // 0x4: no cookie
+    let _server = hold_sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "515")?; // 0x203
     let server = stage.serve(&stage.listen())?;
     let view = View::naked_data("accepted", PAYLOAD, PAYLOAD);
     stage.measure(&stage.connect(server.address()), view, Some(view))
@@ -52,9 +70,16 @@ pub fn cookieless_sysctl(stage: &mut Stage<'_>) -> Result<()> {
 /// On the server's side this cannot be told from an option that was stripped.
 pub fn cookieless_refused(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
-    let connect = Connect { options: vec![ClientOption::NoCookie], ..stage.connect(server.address()) };
+    let connect = Connect {
+        options: vec![ClientOption::NoCookie],
+        ..stage.connect(server.address())
+    };
     let client = View::naked_data("data-refused", PAYLOAD, 0);
-    stage.measure(&connect, client, Some(View::naked_data("option-stripped", PAYLOAD, 0)))
+    stage.measure(
+        &connect,
+        client,
+        Some(View::naked_data("option-stripped", PAYLOAD, 0)),
+    )
 }
 
 pub fn full_segment(stage: &mut Stage<'_>) -> Result<()> {
@@ -70,7 +95,11 @@ fn sized(stage: &mut Stage<'_>, payload: usize) -> Result<()> {
     stage.prime(server.address())?;
     let carried = payload.min(stage.params.syn_capacity());
     let view = View::cookie("accepted", carried, carried);
-    let connect = Connect { payload, reply: payload, ..stage.connect(server.address()) };
+    let connect = Connect {
+        payload,
+        reply: payload,
+        ..stage.connect(server.address())
+    };
     stage.measure(&connect, view, Some(view))
 }
 
@@ -78,7 +107,11 @@ pub fn request_timeout(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     let _path = stage.path(Effect::DropTfoSyn, server.address())?;
     let client = View::request("syn-timeout", false).late();
-    stage.measure(&stage.connect(server.address()), client, Some(View::bare("plain")))
+    stage.measure(
+        &stage.connect(server.address()),
+        client,
+        Some(View::bare("plain")),
+    )
 }
 
 /// The retransmitted SYN-ACK carries no cookie, so the client cannot tell this from a dropped SYN.
@@ -86,7 +119,11 @@ pub fn request_late(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     let _path = stage.path(Effect::DropFirstSynAck, server.address())?;
     let client = View::request("syn-timeout", false).late();
-    stage.measure(&stage.connect(server.address()), client, Some(View::request("cookie-granted", true)))
+    stage.measure(
+        &stage.connect(server.address()),
+        client,
+        Some(View::request("cookie-granted", true)),
+    )
 }
 
 pub fn request_reset(stage: &mut Stage<'_>) -> Result<()> {
@@ -99,6 +136,9 @@ pub fn request_reset(stage: &mut Stage<'_>) -> Result<()> {
 pub fn plain_late(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     let _path = stage.path(Effect::DropFirstSynAck, server.address())?;
-    let connect = Connect { api: Api::Plain, ..stage.connect(server.address()) };
+    let connect = Connect {
+        api: Api::Plain,
+        ..stage.connect(server.address())
+    };
     stage.measure(&connect, View::bare("plain").late(), Some(View::bare("plain")))
 }

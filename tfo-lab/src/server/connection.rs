@@ -26,7 +26,13 @@ impl Connection {
     /// Takes over an accepted socket; `None` if it died meanwhile.
     pub fn new(stream: TcpStream) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
-        Some(Self { stream, pending: Vec::new(), due: None, answered: false, peer_done: false })
+        Some(Self {
+            stream,
+            pending: Vec::new(),
+            due: None,
+            answered: false,
+            peer_done: false,
+        })
     }
 
     /// What to wait for.

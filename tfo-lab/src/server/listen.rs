@@ -91,7 +91,11 @@ impl Listen {
 
     /// Opens the listening socket in the calling thread's namespace.
     pub(crate) fn open(&self) -> Result<TcpListener> {
-        let domain = if self.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let domain = if self.address.is_ipv4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(domain, SockType::Stream, flags, None).context("listener: opening its socket")?;
         let set = |what: &'static str, result: nix::Result<()>| {
@@ -99,7 +103,10 @@ impl Listen {
         };
         set("SO_REUSEADDR", setsockopt(&socket, sockopt::ReuseAddr, &true))?;
         if self.no_cookie {
-            set("TCP_FASTOPEN_NO_COOKIE", setsockopt(&socket, FastOpenNoCookie, &1))?;
+            set(
+                "TCP_FASTOPEN_NO_COOKIE",
+                setsockopt(&socket, FastOpenNoCookie, &1),
+            )?;
         }
         if let Some(seconds) = self.defer_accept {
             set("TCP_DEFER_ACCEPT", setsockopt(&socket, DeferAccept, &seconds))?;

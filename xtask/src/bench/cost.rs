@@ -1,6 +1,8 @@
 //! What a tool costs per connection and at rest.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,26 +14,42 @@ use super::rate::median;
 use super::stats::{self, RunTime, StatsOn};
 use crate::interrupt;
 
-/// BPF run time per connection, of both its ends.
-#[derive(Debug, Clone, Copy)]
-pub struct PerConnection {
-    pub nanoseconds: f64,
-    pub runs: f64,
+/// The tools whose run time is measured, in the order of [`run_times`].
+pub const COMPARED: [Tool; 3] = [Tool::Trace, Tool::Top, Tool::Tcplife];
+
+/// BPF run time in microseconds per connection (both its ends), per tool one value for each round.
+pub fn run_times(kind: Kind, rounds: u32, seconds: u32) -> Result<[Vec<f64>; 3]> {
+    let mut times: [Vec<f64>; 3] = Default::default();
+    for round in 0..rounds {
+        for (tool, times) in COMPARED.into_iter().zip(&mut times) {
+            times.push(run_time(tool, kind, seconds)?);
+        }
+        let shown: Vec<_> = COMPARED
+            .iter()
+            .zip(&times)
+            .map(|(tool, times)| {
+                format!(
+                    "{} {:.2} us",
+                    tool.name(),
+                    times.last().copied().unwrap_or_default()
+                )
+            })
+            .collect();
+        println!("    round {}, {}: {}", round + 1, kind.name(), shown.join(", "));
+    }
+    Ok(times)
 }
 
-/// Measures one tool under one kind of load. Statistics are on only here, as they slow every program.
-pub fn per_connection(tool: Tool, kind: Kind, seconds: u32) -> Result<PerConnection> {
+/// Statistics are on only here: they slow every program.
+fn run_time(tool: Tool, kind: Kind, seconds: u32) -> Result<f64> {
     let _stats = StatsOn::enable()?;
     let observer = Observer::start(tool)?;
     let before = RunTime::of_process(observer.pid)?;
     let load = Load::run(kind, seconds)?;
     let time = RunTime::of_process(observer.pid)?.since(before);
     observer.stop()?;
-    let connections = load.connections as f64;
-    Ok(PerConnection {
-        nanoseconds: time.nanoseconds as f64 / connections,
-        runs: time.runs as f64 / connections,
-    })
+    anyhow::ensure!(time.runs > 0, "no program of {} ran during the load", tool.name());
+    Ok(time.nanoseconds as f64 / 1000.0 / load.connections as f64)
 }
 
 /// Milliseconds from start to first count and from SIGINT to exit: medians of several starts of `trace`.
@@ -82,15 +100,34 @@ pub fn loss(seconds: u32) -> Result<Loss> {
     let load = Load::run(Kind::Tfo, seconds)?;
     interrupt::sleep(Duration::from_secs(1))?;
     observer.stop()?;
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let summary = last_line(&file);
+    // Hundreds of megabytes, after seconds at 100,000 connections/s.
     let _ = fs::remove_file(&file);
-    let summary = text.lines().next_back().context("tfo-cli trace wrote nothing")?;
-    let (events, lost) = summary_counts(summary)?;
+    let (events, lost) = summary_counts(&summary?)?;
     Ok(Loss {
         events,
         lost,
         per_second: load.per_second(),
     })
+}
+
+fn last_line(file: &Path) -> Result<String> {
+    // More than the longest record, and far less than the file.
+    const TAIL: u64 = 64 * 1024;
+    let read = || {
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut tail = Vec::new();
+        file.read_to_end(&mut tail)?;
+        io::Result::Ok(String::from_utf8_lossy(&tail).into_owned())
+    };
+    let tail = read().with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(tail
+        .lines()
+        .next_back()
+        .context("tfo-cli trace wrote nothing")?
+        .to_owned())
 }
 
 /// Events, and what was lost for any reason, from the summary record.

@@ -15,6 +15,15 @@ pub enum Kind {
     Plain,
 }
 
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tfo => "TFO",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// What one run of the generator did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Load {

@@ -61,7 +61,8 @@ fn with(tool: Option<Tool>, seconds: u32) -> Result<f64> {
     Ok(rate)
 }
 
-fn ratios(values: &[f64], bases: &[f64]) -> Vec<f64> {
+/// Each value as a part of the base measured in the same round.
+pub fn ratios(values: &[f64], bases: &[f64]) -> Vec<f64> {
     values
         .iter()
         .zip(bases)

@@ -5,10 +5,11 @@ use std::fs;
 use anyhow::Result;
 
 use super::build;
+use crate::bench::cost::{self, COMPARED};
 use crate::bench::load::Kind;
 use crate::bench::observer::Tool;
+use crate::bench::rate::{self, median, ratios};
 use crate::bench::report::{self, Budget, Row};
-use crate::bench::{cost, rate};
 use crate::{elevate, packages, workspace};
 
 #[derive(clap::Args)]
@@ -44,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
 
     let mut rows = Vec::new();
-    run_time(seconds, &mut rows)?;
+    run_time(rounds.min(3), seconds, &mut rows)?;
     connection_rate(rounds, seconds, &mut rows)?;
     the_rest(seconds, &mut rows)?;
     println!("\n{}\n", machine());
@@ -52,32 +53,26 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn run_time(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
-    println!("\n==> BPF run time per loopback connection, both ends");
-    for (kind, name) in [(Kind::Tfo, "TFO"), (Kind::Plain, "plain")] {
-        let mut measure = |tool: Tool, budget| -> Result<f64> {
-            let cost = cost::per_connection(tool, kind, seconds)?;
-            let microseconds = cost.nanoseconds / 1000.0;
-            println!(
-                "    {name}, {}: {microseconds:.2} us in {:.1} runs",
-                tool.name(),
-                cost.runs
-            );
+fn run_time(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
+    println!("\n==> BPF run time per loopback connection, both ends, {rounds} rounds of {seconds} s");
+    for kind in [Kind::Tfo, Kind::Plain] {
+        let name = kind.name();
+        let times = cost::run_times(kind, rounds, seconds)?;
+        for (tool, values) in COMPARED.iter().zip(&times) {
+            let budget = if *tool == Tool::Tcplife {
+                Budget::None
+            } else {
+                RUN_TIME_US
+            };
+            let what = format!("run time, {name}, {}", tool.name());
+            rows.push(Row::new(what, median(&mut values.clone()), "us", budget));
+        }
+        let [trace, top, tcplife] = &times;
+        for (tool, values) in [(Tool::Trace, trace), (Tool::Top, top)] {
+            let what = format!("  {} / tcplife, median of rounds", tool.name());
             rows.push(Row::new(
-                format!("run time, {name}, {}", tool.name()),
-                microseconds,
-                "us",
-                budget,
-            ));
-            Ok(microseconds)
-        };
-        let trace = measure(Tool::Trace, RUN_TIME_US)?;
-        let top = measure(Tool::Top, RUN_TIME_US)?;
-        let tcplife = measure(Tool::Tcplife, Budget::None)?;
-        for (tool, value) in [(Tool::Trace, trace), (Tool::Top, top)] {
-            rows.push(Row::new(
-                format!("  {} / tcplife", tool.name()),
-                value / tcplife,
+                what,
+                median(&mut ratios(values, tcplife)),
                 "",
                 OF_TCPLIFE,
             ));

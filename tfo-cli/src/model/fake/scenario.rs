@@ -54,7 +54,11 @@ const PEERS: [Peer; 6] = [
         port: 443,
         role: Role::Client,
         comm: "curl",
-        mix: &[(Outcome::Accepted, 9), (Outcome::CookieGranted, 1), (Outcome::Plain, 2)],
+        mix: &[
+            (Outcome::Accepted, 9),
+            (Outcome::CookieGranted, 1),
+            (Outcome::Plain, 2),
+        ],
         rtt_us: 900,
     },
     Peer {
@@ -81,7 +85,11 @@ const PEERS: [Peer; 6] = [
         port: 80,
         role: Role::Server,
         comm: "",
-        mix: &[(Outcome::Accepted, 6), (Outcome::QueueOverflow, 1), (Outcome::Plain, 5)],
+        mix: &[
+            (Outcome::Accepted, 6),
+            (Outcome::QueueOverflow, 1),
+            (Outcome::Plain, 5),
+        ],
         rtt_us: 700,
     },
     Peer {
@@ -97,12 +105,14 @@ const PEERS: [Peer; 6] = [
 
 impl Scenario {
     /// A host with that many destinations besides the six that have a story.
+    #[must_use]
     pub fn with_extra(mut self, extra: u32) -> Self {
         self.extra = extra;
         self
     }
 
     /// A host that loses records and lacks features.
+    #[must_use]
     pub fn with_losses(mut self) -> Self {
         self.losses = true;
         self
@@ -115,7 +125,14 @@ impl Scenario {
         for peer in &PEERS {
             let mut key = dest_key(0);
             let (remote, family) = crate::model::addr::bytes(peer.remote.parse().expect("a good address"));
-            key = DestKey { cgroup_id: peer.cgroup_id, remote, family, port: peer.port, role: peer.role as u8, ..key };
+            key = DestKey {
+                cgroup_id: peer.cgroup_id,
+                remote,
+                family,
+                port: peer.port,
+                role: peer.role as u8,
+                ..key
+            };
             for (outcome, count) in peer.mix {
                 for _ in 0..*count {
                     self.next_id += 1;
@@ -140,25 +157,48 @@ impl Scenario {
         event.cgroup_id = peer.cgroup_id;
         event.comm = [0; 16];
         event.comm[..peer.comm.len()].copy_from_slice(peer.comm.as_bytes());
-        event.tgid = if peer.comm.is_empty() { 0 } else { 1_000 + u32::try_from(peer.cgroup_id).unwrap_or(0) };
-        event.local = if key.family == 4 { padded([192, 0, 2, 1]) } else { [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] };
+        event.tgid = if peer.comm.is_empty() {
+            0
+        } else {
+            1_000 + u32::try_from(peer.cgroup_id).unwrap_or(0)
+        };
+        event.local = if key.family == 4 {
+            padded([192, 0, 2, 1])
+        } else {
+            [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+        };
         let high = 40_000 + u16::try_from(self.next_id % 20_000).unwrap_or(0);
-        (event.local_port, event.remote_port) =
-            if peer.role == Role::Client { (high, peer.port) } else { (peer.port, high) };
+        (event.local_port, event.remote_port) = if peer.role == Role::Client {
+            (high, peer.port)
+        } else {
+            (peer.port, high)
+        };
         event.rtt_us = peer.rtt_us;
         event.handshake_us = event.lost_us + peer.rtt_us;
-        event.ttfb_us = if peer.role == Role::Server { UNSEEN_US } else { event.handshake_us + peer.rtt_us / 2 };
-        event.saved_us = if outcome == Outcome::Accepted { peer.rtt_us } else { 0 };
+        event.ttfb_us = if peer.role == Role::Server {
+            UNSEEN_US
+        } else {
+            event.handshake_us + peer.rtt_us / 2
+        };
+        event.saved_us = if outcome == Outcome::Accepted {
+            peer.rtt_us
+        } else {
+            0
+        };
         event.end_ns = self.seconds * 1_000_000_000 - 1_000_000 * (200 - self.next_id % 200);
         event.start_ns = event.end_ns.saturating_sub(u64::from(event.handshake_us) * 1_000);
         event
     }
 
     fn count(&mut self, key: DestKey, event: &FlowEvent) {
-        let place = self.dests.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-            self.dests.push((key, DestStats::ZERO));
-            self.dests.len() - 1
-        });
+        let place = self
+            .dests
+            .iter()
+            .position(|(known, _)| *known == key)
+            .unwrap_or_else(|| {
+                self.dests.push((key, DestStats::ZERO));
+                self.dests.len() - 1
+            });
         let plain = event.outcome == Outcome::Plain as u8;
         let stats = &mut self.dests[place].1;
         stats.outcomes[usize::from(event.outcome)] += 1;
@@ -185,11 +225,16 @@ impl Scenario {
         let seconds = self.seconds;
         let first = PEERS.len();
         if self.dests.len() < first + self.extra as usize {
-            self.dests.extend((1..=self.extra).map(|n| (dest_key(n), DestStats::ZERO)));
+            self.dests
+                .extend((1..=self.extra).map(|n| (dest_key(n), DestStats::ZERO)));
         }
         for (n, (_, stats)) in (0u64..).zip(&mut self.dests[first..]) {
-            if seconds == 1 || (n + seconds) % 8 == 0 {
-                let outcome = if n % 100 == 0 { Outcome::DataRefused } else { Outcome::Accepted };
+            if seconds == 1 || (n + seconds).is_multiple_of(8) {
+                let outcome = if n % 100 == 0 {
+                    Outcome::DataRefused
+                } else {
+                    Outcome::Accepted
+                };
                 stats.outcomes[outcome as usize] += 1;
                 stats.syn_bytes += 100;
                 stats.saved_us += 500;
@@ -212,7 +257,10 @@ impl Scenario {
         };
         for (key, stats) in &self.dests {
             let totals = &mut reading.totals[usize::from(key.role)];
-            totals.iter_mut().zip(stats.outcomes).for_each(|(total, count)| *total += count);
+            totals
+                .iter_mut()
+                .zip(stats.outcomes)
+                .for_each(|(total, count)| *total += count);
         }
         let tfo = |totals: &[u64; Outcome::COUNT]| totals[1..].iter().sum::<u64>();
         reading.events = reading.totals.iter().map(tfo).sum();
@@ -226,7 +274,8 @@ impl Scenario {
     fn cross_check(&self) -> NetnsCounters {
         let sum = |role: Role, wanted: &[Outcome]| -> u64 {
             let rows = self.dests.iter().filter(|(key, _)| key.role == role as u8);
-            rows.flat_map(|(_, stats)| wanted.iter().map(|outcome| stats.outcomes[*outcome as usize])).sum()
+            rows.flat_map(|(_, stats)| wanted.iter().map(|outcome| stats.outcomes[*outcome as usize]))
+                .sum()
         };
         let mut counters = NetnsCounters::default();
         let refused = [Outcome::SynTimeout, Outcome::CookieRejected, Outcome::DataRefused];
@@ -286,7 +335,10 @@ impl Scenario {
             (3, "/system.slice/nginx.service".to_owned()),
             (4, "/system.slice/unbound.service".to_owned()),
         ];
-        paths.into_iter().map(|(id, path)| (id, cgroup::parse(&path))).collect()
+        paths
+            .into_iter()
+            .map(|(id, path)| (id, cgroup::parse(&path)))
+            .collect()
     }
 
     /// Listening sockets, in all the states one can be in.
@@ -301,7 +353,11 @@ impl Scenario {
             family,
             ..ListenerRecord::default()
         };
-        vec![listener(3, 80, 4, 16, 16), listener(3, 443, 6, 2, 256), listener(4, 853, 6, 0, 0)]
+        vec![
+            listener(3, 80, 4, 16, 16),
+            listener(3, 443, 6, 2, 256),
+            listener(4, 853, 6, 0, 0),
+        ]
     }
 
     /// A model after that many seconds.
@@ -309,7 +365,9 @@ impl Scenario {
         let mut model = Model::default();
         for _ in 0..seconds {
             let (records, reading) = self.step();
-            records.iter().for_each(|record| model.fold(record));
+            for record in &records {
+                model.fold(record);
+            }
             model.read(reading);
             model.read_host(self.host());
         }
@@ -317,14 +375,21 @@ impl Scenario {
         for (id, name) in Self::cgroups() {
             model.name(id, Some(name));
         }
-        let attached = vec!["tfo_sock_ops on /sys/fs/cgroup".into(), "tfo_rcv_reset on tp_btf/tcp_receive_reset".into()];
+        let attached = vec![
+            "tfo_sock_ops on /sys/fs/cgroup".into(),
+            "tfo_rcv_reset on tp_btf/tcp_receive_reset".into(),
+        ];
         model.describe(attached, &self.degradations(), EPOCH_NS);
         model
     }
 
     /// A source that plays that many seconds.
     pub fn source(mut self, seconds: u64) -> FakeSource {
-        let mut source = FakeSource { cgroups: Self::cgroups(), listeners: Self::listeners(), ..FakeSource::default() };
+        let mut source = FakeSource {
+            cgroups: Self::cgroups(),
+            listeners: Self::listeners(),
+            ..FakeSource::default()
+        };
         for _ in 0..seconds {
             let (records, reading) = self.step();
             source.batches.push_back(records);

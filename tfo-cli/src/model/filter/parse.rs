@@ -91,8 +91,15 @@ fn term(word: &str) -> Result<Term, String> {
         None => vec![Test::Word(unquoted(body))],
         Some((key, _, "")) => return Err(format!("'{key}' needs a value")),
         Some((key, op, value)) => match metric(key) {
-            Some(metric) => vec![Test::Compare { metric, op, value: number(metric, value)? }],
-            None if op == Op::Equal => value.split(',').map(|value| keyed(key, value)).collect::<Result<_, _>>()?,
+            Some(metric) => vec![Test::Compare {
+                metric,
+                op,
+                value: number(metric, value)?,
+            }],
+            None if op == Op::Equal => value
+                .split(',')
+                .map(|value| keyed(key, value))
+                .collect::<Result<_, _>>()?,
             None => return Err(not_a_number(key)),
         },
     };
@@ -116,13 +123,19 @@ fn not_a_number(key: &str) -> String {
 }
 
 fn unknown(key: &str) -> String {
-    let keys: Vec<_> =
-        KEYS.iter().map(|(key, _)| *key).chain(Metric::ALL.iter().map(|(name, _)| *name)).collect();
+    let keys: Vec<_> = KEYS
+        .iter()
+        .map(|(key, _)| *key)
+        .chain(Metric::ALL.iter().map(|(name, _)| *name))
+        .collect();
     format!("'{key}' is not known; there are {}", keys.join(", "))
 }
 
 fn metric(name: &str) -> Option<Metric> {
-    Metric::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, metric)| metric)
+    Metric::ALL
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, metric)| metric)
 }
 
 fn unquoted(text: &str) -> String {
@@ -137,7 +150,9 @@ pub(super) fn keyed(key: &str, value: &str) -> Result<Test, String> {
     match key {
         "dst" => value.parse().map(Test::Remote),
         "port" => port(value),
-        "proc" => Ok(value.parse().map_or_else(|_| Test::Process(unquoted(value)), Test::Pid)),
+        "proc" => Ok(value
+            .parse()
+            .map_or_else(|_| Test::Process(unquoted(value)), Test::Pid)),
         "cgroup" => Ok(Test::Cgroup(unquoted(value))),
         "unit" => Ok(Test::Unit(unquoted(value))),
         "role" => one_of(value, Role::ALL.map(|role| (role.name(), role))).map(Test::Role),
@@ -148,10 +163,14 @@ pub(super) fn keyed(key: &str, value: &str) -> Result<Test, String> {
 }
 
 fn one_of<T: Copy, const N: usize>(value: &str, known: [(&str, T); N]) -> Result<T, String> {
-    known.iter().find(|(name, _)| *name == value).map(|(_, item)| *item).ok_or_else(|| {
-        let names = known.map(|(name, _)| name);
-        format!("'{value}' is not one of {}", names.join(", "))
-    })
+    known
+        .iter()
+        .find(|(name, _)| *name == value)
+        .map(|(_, item)| *item)
+        .ok_or_else(|| {
+            let names = known.map(|(name, _)| name);
+            format!("'{value}' is not one of {}", names.join(", "))
+        })
 }
 
 fn port(value: &str) -> Result<Test, String> {
@@ -166,31 +185,44 @@ fn port(value: &str) -> Result<Test, String> {
 
 fn outcome(value: &str) -> Result<Test, String> {
     let set = |wanted: fn(Outcome) -> bool| {
-        Test::Outcomes(Outcome::ALL.into_iter().filter(|outcome| wanted(*outcome)).map(bit).sum())
+        Test::Outcomes(
+            Outcome::ALL
+                .into_iter()
+                .filter(|outcome| wanted(*outcome))
+                .map(bit)
+                .sum(),
+        )
     };
     match value {
         "good" => Ok(set(Outcome::is_good)),
         "failure" => Ok(set(Outcome::is_failure)),
-        _ => Outcome::ALL.into_iter().find(|outcome| outcome.name() == value).map_or_else(
-            || {
-                let names: Vec<_> = Outcome::ALL.into_iter().map(Outcome::name).collect();
-                Err(format!("'{value}' is not an outcome; there are {}, good, failure", names.join(", ")))
-            },
-            |outcome| Ok(Test::Outcomes(bit(outcome))),
-        ),
+        _ => Outcome::ALL
+            .into_iter()
+            .find(|outcome| outcome.name() == value)
+            .map_or_else(
+                || {
+                    let names: Vec<_> = Outcome::ALL.into_iter().map(Outcome::name).collect();
+                    Err(format!(
+                        "'{value}' is not an outcome; there are {}, good, failure",
+                        names.join(", ")
+                    ))
+                },
+                |outcome| Ok(Test::Outcomes(bit(outcome))),
+            ),
     }
 }
 
 /// A number with its unit: times in us, ms (the default) or s; shares with or without `%`; the rest may end in k or M.
 fn number(metric: Metric, text: &str) -> Result<f64, String> {
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-')).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'))
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(digits);
     let factor = match (metric.is_time(), unit) {
-        (true, "us") => 1.0,
         (true, "" | "ms") | (false, "k") => 1e3,
         (true, "s") | (false, "M") => 1e6,
         (true, "m" | "min") => 60e6,
-        (false, "") => 1.0,
+        (true, "us") | (false, "") => 1.0,
         (false, "%") if metric == Metric::Hit => 1.0,
         (true, _) => return Err(format!("'{text}' is not a time such as 250us, 100ms or 1s")),
         (false, _) => return Err(format!("'{text}' is not a number such as 50 or 2k")),

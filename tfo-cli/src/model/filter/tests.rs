@@ -12,7 +12,10 @@ fn matches(filter: &str, change: impl FnOnce(&mut tfo_common::FlowEvent)) -> boo
     let name = cgroup::parse("/system.slice/web.service");
     let flow = Flow::new(&event).expect("codes are known");
     let filter: Filter = filter.parse().unwrap_or_else(|error| panic!("{filter}: {error}"));
-    filter.matches(&FlowSubject { flow: &flow, cgroup: Some(&name) })
+    filter.matches(&FlowSubject {
+        flow: &flow,
+        cgroup: Some(&name),
+    })
 }
 
 #[test]
@@ -70,7 +73,10 @@ fn terms_match_what_they_name() {
 #[test]
 fn an_unseen_time_matches_no_comparison() {
     for filter in ["ttfb>0", "ttfb<1s", "ttfb=0"] {
-        assert!(!matches(filter, |event| event.ttfb_us = tfo_common::time::UNSEEN_US), "{filter}");
+        assert!(
+            !matches(filter, |event| event.ttfb_us = tfo_common::time::UNSEEN_US),
+            "{filter}"
+        );
     }
 }
 
@@ -101,7 +107,9 @@ fn errors_point_at_the_word_and_say_what_would_be_right() {
 #[test]
 fn flags_and_language_agree() {
     let mut flags = Filter::default();
-    flags.require("outcome", &["reset".into(), "failed".into()]).expect("good values");
+    flags
+        .require("outcome", &["reset".into(), "failed".into()])
+        .expect("good values");
     flags.require("port", &[]).expect("nothing is nothing");
     assert_eq!(Ok(flags), "outcome:reset,failed".parse());
 }

@@ -1,0 +1,127 @@
+//! The command line: what the user typed ([`Cli`]) and what it means ([`Command`]). Resolving is pure.
+
+mod attach;
+mod top;
+mod trace;
+mod value;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub use self::{
+    attach::AttachArgs,
+    top::{TopArgs, TopConfig, TopFormat},
+    trace::{TraceArgs, TraceConfig, TraceFormat},
+};
+use crate::exit::{self, Failure};
+
+/// Exit codes, as every `--help` ends.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, or something was lost; 2 wrong usage; 3 a permission or kernel feature is missing.";
+
+/// Shows what TCP Fast Open does on this host, connection by connection, and what it costs when it does not
+/// work.
+#[derive(Debug, Parser)]
+#[command(name = "tfo-cli", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: RawCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RawCommand {
+    /// Live dashboard of destinations, worst first; on a pipe or with --once a table.
+    ///
+    /// Never changes the system. Needs root.
+    #[command(after_help = EXIT_CODES)]
+    Top(TopArgs),
+    /// One line per connection that used Fast Open.
+    ///
+    /// Never changes the system. Needs root. Lines come in the order in which the handshakes of one CPU ended;
+    /// between CPUs the order is that of arrival. All times are wall clock in UTC. A summary ends the output:
+    /// on stderr, and for json as the last line.
+    #[command(after_help = EXIT_CODES)]
+    Trace(TraceArgs),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page (roff), of the program or of one command.
+    Man {
+        /// The command.
+        command: Option<String>,
+    },
+}
+
+/// A command with everything it needs to know.
+#[derive(Debug)]
+pub enum Command {
+    /// `top`
+    Top(TopConfig),
+    /// `trace`
+    Trace(TraceConfig),
+    /// `completions`
+    Completions(clap_complete::Shell),
+    /// `man`
+    Man(Option<String>),
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Run this.
+    Run(Box<Command>),
+    /// Print this: help or version.
+    Print(String),
+}
+
+/// Reads a command line.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => cli
+            .command
+            .resolve()
+            .map(|command| Parsed::Run(Box::new(command))),
+        Err(error) if error.use_stderr() => Err(usage(&error)),
+        Err(error) => Ok(Parsed::Print(error.to_string())),
+    }
+}
+
+/// clap's message in our form: `tfo-cli: why`, then its own advice.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    match text.split_once("\n\n") {
+        Some((why, advice)) => Failure::new(exit::USAGE, why.trim_end()).hint(
+            advice
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect::<Vec<_>>()
+                .join("\n  "),
+        ),
+        None => Failure::new(exit::USAGE, text),
+    }
+}
+
+/// The parser itself: for completions and the manual.
+pub fn parser() -> clap::Command {
+    Cli::command()
+}
+
+impl RawCommand {
+    fn resolve(self) -> Result<Command, Failure> {
+        match self {
+            RawCommand::Top(args) => args.resolve().map(Command::Top),
+            RawCommand::Trace(args) => args.resolve().map(Command::Trace),
+            RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
+            RawCommand::Man { command } => Ok(Command::Man(command)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Flags of every command that attaches to the kernel.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tfo_common::limits;
+
+use crate::{exit::Failure, options::AttachOptions};
+
+/// Where and how to look.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Kernel side")]
+pub struct AttachArgs {
+    /// Only connections of this cgroup and those below it: a path in the cgroup2 file system.
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Rows of the destination table; the least recently used give way.
+    #[arg(long, value_name = "ROWS", default_value_t = limits::DESTS)]
+    pub destinations: u32,
+    /// Bits a client's IPv4 address is cut to in the rows of a server.
+    #[arg(long, value_name = "BITS", default_value_t = limits::SERVER_V4_PREFIX)]
+    pub server_v4_prefix: u8,
+    /// The same for IPv6.
+    #[arg(long, value_name = "BITS", default_value_t = limits::SERVER_V6_PREFIX)]
+    pub server_v6_prefix: u8,
+}
+
+/// More rows than this would lock more than a gigabyte of kernel memory.
+const MOST_DESTS: u32 = 1_048_576;
+
+impl AttachArgs {
+    /// Checks the bounds.
+    pub fn resolve(self, emit_plain: bool) -> Result<AttachOptions, Failure> {
+        if !(limits::MIN_DESTS..=MOST_DESTS).contains(&self.destinations) {
+            let why = format!("must be {} to {MOST_DESTS}", limits::MIN_DESTS);
+            return Err(Failure::usage("--destinations", self.destinations, why));
+        }
+        if self.server_v4_prefix > 32 {
+            return Err(Failure::usage(
+                "--server-v4-prefix",
+                self.server_v4_prefix,
+                "must be 0 to 32",
+            ));
+        }
+        if self.server_v6_prefix > 128 {
+            return Err(Failure::usage(
+                "--server-v6-prefix",
+                self.server_v6_prefix,
+                "must be 0 to 128",
+            ));
+        }
+        Ok(AttachOptions {
+            cgroup: self.cgroup,
+            emit_plain,
+            destinations: self.destinations,
+            server_v4_prefix: self.server_v4_prefix,
+            server_v6_prefix: self.server_v6_prefix,
+        })
+    }
+}

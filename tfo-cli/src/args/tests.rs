@@ -1,0 +1,146 @@
+//! Command lines as table tests, and the help as snapshots.
+
+use std::time::Duration;
+
+use super::{Command, Parsed, TopConfig, TraceConfig, TraceFormat, parse, parser};
+use crate::{exit::USAGE, model::SortKey};
+
+fn run(line: &str) -> Result<Command, crate::exit::Failure> {
+    let args = std::iter::once("tfo-cli").chain(line.split_whitespace());
+    match parse(args.map(Into::into))? {
+        Parsed::Run(command) => Ok(*command),
+        Parsed::Print(text) => panic!("{line} prints {text}"),
+    }
+}
+
+fn trace(line: &str) -> TraceConfig {
+    match run(&format!("trace {line}")) {
+        Ok(Command::Trace(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn top(line: &str) -> TopConfig {
+    match run(&format!("top {line}")) {
+        Ok(Command::Top(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn defaults() {
+    let config = trace("");
+    assert_eq!(
+        (config.format, config.duration, config.count),
+        (TraceFormat::Text, None, None)
+    );
+    assert_eq!(config.ttfb_wait, Duration::from_secs(1));
+    assert!(config.filter.is_empty() && !config.attach.emit_plain);
+    assert_eq!(config.attach, crate::options::AttachOptions::default());
+    let config = top("");
+    assert_eq!(
+        (config.once, config.interval, config.sort),
+        (false, Duration::from_secs(1), SortKey::Lost)
+    );
+}
+
+#[test]
+fn durations() {
+    let table = [
+        ("500ms", 500),
+        ("2", 2_000),
+        ("0.5", 500),
+        ("1h30m", 5_400_000),
+        ("5m", 300_000),
+        ("0", 0),
+    ];
+    for (text, ms) in table {
+        assert_eq!(
+            trace(&format!("--duration {text}")).duration,
+            Some(Duration::from_millis(ms)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn flags_become_one_filter() {
+    let config = trace(
+        "--outcome reset,failed --role client --remote 10.0.0.0/8 --port 443 --process curl --unit web --family 4 --filter lost>1s",
+    );
+    let same: Result<_, _> =
+        "outcome:reset,failed role:client dst:10.0.0.0/8 port:443 proc:curl unit:web fam:4 lost>1s".parse();
+    assert_eq!(Ok(config.filter), same);
+    assert!(trace("--all --outcome plain").attach.emit_plain);
+}
+
+#[test]
+fn wrong_values_are_usage_errors_that_name_flag_and_value() {
+    let table = [
+        ("trace --duration soon", "--duration soon: not a duration"),
+        ("trace --duration -5s", "unexpected argument"),
+        (
+            "trace --duration=-5s",
+            "--duration -5s: a duration cannot be negative",
+        ),
+        ("trace --ttfb-wait x", "--ttfb-wait x: not a duration"),
+        ("trace --count 0", "--count 0: nothing"),
+        ("trace --count x", "invalid value 'x' for '--count"),
+        ("trace --format xml", "invalid value 'xml'"),
+        (
+            "trace --outcome plain",
+            "--outcome plain: connections without Fast Open",
+        ),
+        ("trace --outcome late", "--outcome late: 'late' is not an outcome"),
+        (
+            "trace --role peer",
+            "--role peer: 'peer' is not one of client, server",
+        ),
+        (
+            "trace --remote 1.2.3",
+            "--remote 1.2.3: '1.2.3' is not an IP address",
+        ),
+        ("trace --port 70000", "--port 70000: '70000' is not a port"),
+        ("trace --family 5", "--family 5: '5' is not one of"),
+        ("trace --filter prot:1", "--filter prot:1: 'prot' is not known"),
+        ("trace --destinations 1", "--destinations 1: must be 64 to"),
+        (
+            "trace --server-v4-prefix 33",
+            "--server-v4-prefix 33: must be 0 to 32",
+        ),
+        (
+            "trace --server-v6-prefix 129",
+            "--server-v6-prefix 129: must be 0 to 128",
+        ),
+        ("top --interval 1ms", "--interval 1ms: must be at least 100ms"),
+        ("top --sort beauty", "--sort beauty: not one of lost"),
+        ("bottom", "unrecognized subcommand 'bottom'"),
+    ];
+    for (line, part) in table {
+        let failure = run(line).expect_err(line);
+        assert_eq!(failure.code, USAGE, "{line}");
+        assert!(failure.to_string().contains(part), "{line}: {failure}");
+    }
+}
+
+#[test]
+fn help_is_as_reviewed() {
+    for name in ["tfo-cli", "top", "trace"] {
+        let mut parser = parser().term_width(100);
+        parser.build();
+        let command = if name == "tfo-cli" {
+            &mut parser
+        } else {
+            parser.find_subcommand_mut(name).expect("it exists")
+        };
+        insta::assert_snapshot!(
+            format!("help-{name}"),
+            command.clone().term_width(100).render_help()
+        );
+    }
+}
+
+#[test]
+fn clap_agrees_with_itself() {
+    parser().debug_assert();
+}

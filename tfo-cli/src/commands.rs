@@ -1,0 +1,21 @@
+//! One file per subcommand: each wires kernel, model and output together and has no logic of its own.
+
+mod attach;
+mod completions;
+mod man;
+mod top;
+mod trace;
+
+use crate::{args::Command, exit::Failure};
+
+/// Runs a command; returns its exit code.
+pub fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Top(config) => top::run(&config),
+        Command::Trace(config) => trace::run(&config),
+        Command::Completions(shell) => completions::run(shell),
+        Command::Man(command) => man::run(command.as_deref()),
+    }
+}
+
+pub use self::trace::trace_source;

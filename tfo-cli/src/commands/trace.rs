@@ -1,0 +1,217 @@
+//! `tfo-cli trace`: records to lines, until somebody says stop.
+//!
+//! A thread owns the source and reads it; this one filters, holds flows back for their first byte and writes.
+//! Between them is a short queue: when nobody reads our output the queue fills, then the kernel's ring, and the
+//! kernel side counts what it could not keep.
+
+mod hold;
+mod reader;
+
+use std::{
+    io::{self, Write},
+    sync::mpsc::{RecvTimeoutError, sync_channel},
+    time::{Duration, Instant},
+};
+
+use tfo_common::{Loss, event::Record};
+
+use self::{
+    hold::Hold,
+    reader::{Batch, QUEUE},
+};
+use super::attach;
+use crate::{
+    args::{TraceConfig, TraceFormat},
+    exit::{self, Failure},
+    model::{Flow, feed::Source, filter::Metric, names::Names, subject::FlowSubject},
+    output::{self, FlowLine, Summary, TraceWriter, csv::Csv, ndjson::Ndjson, text::Text},
+    signals::{self, Stop},
+};
+
+/// Runs the command on the live kernel.
+pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
+    let stop = signals::watch(|| {})?;
+    let source = attach::attach(&config.attach)?;
+    attach::announce(&*source)?;
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let summary = trace_source(config, source, &stop, &mut out)?;
+    output::complain(&format_args!("tfo-cli: {}", summary.line()))?;
+    if let Some(lost) = summary.lost_line() {
+        output::complain(&format_args!("tfo-cli: {lost}"))?;
+    }
+    Ok(if incomplete(&summary) {
+        exit::FAILED
+    } else {
+        exit::DONE
+    })
+}
+
+/// Whether flows are missing that should have been printed. The tables of `top` are none of our business.
+fn incomplete(summary: &Summary) -> bool {
+    let elsewhere = [Loss::DestInsert, Loss::DestEvicted, Loss::NetnsFull];
+    Loss::ALL
+        .into_iter()
+        .any(|loss| summary.losses[loss as usize] > 0 && !elsewhere.contains(&loss))
+}
+
+/// Prints the flows of a source until it is time to stop; returns what was seen. A closed pipe is a clean end.
+pub fn trace_source(
+    config: &TraceConfig,
+    source: Box<dyn Source>,
+    stop: &Stop,
+    out: &mut dyn Write,
+) -> Result<Summary, Failure> {
+    let deadline = config.duration.map(|duration| Instant::now() + duration);
+    let wall_offset_ns = source.wall_offset_ns();
+    let (sender, batches) = sync_channel(QUEUE);
+    let reader_stop = Stop::default();
+    let reader = reader::spawn(source, sender, reader_stop.clone())?;
+
+    let mut tracer = Tracer::new(config, wall_offset_ns);
+    let written = tracer
+        .writer
+        .begin(out)
+        .and_then(|()| out.flush())
+        .and_then(|()| {
+            loop {
+                let done =
+                    stop.raised() || deadline.is_some_and(|at| Instant::now() >= at) || tracer.is_done();
+                if done {
+                    return Ok(());
+                }
+                match batches.recv_timeout(reader::POLL) {
+                    Ok(batch) => tracer.take(batch),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
+                tracer.release(Instant::now(), out)?;
+            }
+        });
+    reader_stop.raise();
+    // What the reader still had in its hands, and what was queued.
+    let mut last = Vec::new();
+    while let Ok(batch) = batches.recv() {
+        last.push(batch);
+    }
+    let reading = reader
+        .join()
+        .map_err(|_| Failure::new(exit::FAILED, "reader: it panicked"))??;
+
+    let written = written.and_then(|()| {
+        for batch in last {
+            tracer.take(batch);
+        }
+        tracer.release_all(out)?;
+        Ok(())
+    });
+    let mut summary = Summary {
+        totals: reading.totals,
+        losses: reading.losses,
+        ..tracer.summary
+    };
+    summary.losses[Loss::BadRecord as usize] += tracer.bad_records;
+    match written
+        .and_then(|()| tracer.writer.end(&summary, out))
+        .and_then(|()| out.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(summary),
+    }
+}
+
+struct Tracer<'a> {
+    config: &'a TraceConfig,
+    wall_offset_ns: i64,
+    writer: Box<dyn TraceWriter>,
+    names: Names,
+    hold: Hold,
+    summary: Summary,
+    bad_records: u64,
+    /// The filter compares times to first byte: it can judge a flow only when that is known.
+    late: bool,
+}
+
+impl<'a> Tracer<'a> {
+    fn new(config: &'a TraceConfig, wall_offset_ns: i64) -> Self {
+        let writer: Box<dyn TraceWriter> = match config.format {
+            TraceFormat::Text => Box::new(Text::default()),
+            TraceFormat::Json => Box::new(Ndjson),
+            TraceFormat::Csv => Box::new(Csv),
+        };
+        Self {
+            config,
+            wall_offset_ns,
+            writer,
+            names: Names::default(),
+            hold: Hold::new(config.ttfb_wait),
+            summary: Summary::default(),
+            bad_records: 0,
+            late: config.filter.compares(Metric::Ttfb),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.config
+            .count
+            .is_some_and(|count| self.summary.printed >= count)
+    }
+
+    /// Sorts a batch: names are kept, flows that pass the filter are held, first bytes find their flow.
+    fn take(&mut self, batch: Batch) {
+        for (id, name) in batch.names {
+            self.names.insert(id, name);
+        }
+        for record in batch.records {
+            match record {
+                Record::FirstByte(first) => self.hold.first_byte(first.id, first.ttfb_us),
+                Record::Flow(event) => {
+                    self.summary.events += 1;
+                    match Flow::new(&event) {
+                        Some(flow) if self.late || self.passes(&flow) => self.hold.push(flow, batch.at),
+                        Some(_) => {}
+                        None => self.bad_records += 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn passes(&self, flow: &Flow) -> bool {
+        let cgroup = self.names.get(flow.event().cgroup_id);
+        self.config.filter.matches(&FlowSubject { flow, cgroup })
+    }
+
+    fn release(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {
+        let mut any = false;
+        while let Some(flow) = self.hold.pop(now).filter(|_| !self.is_done()) {
+            if !self.late || self.passes(&flow) {
+                self.print(&flow, out)?;
+                any = true;
+            }
+        }
+        if any { out.flush() } else { Ok(()) }
+    }
+
+    fn release_all(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.release(
+            Instant::now() + self.config.ttfb_wait + Duration::from_secs(1),
+            out,
+        )
+    }
+
+    fn print(&mut self, flow: &Flow, out: &mut dyn Write) -> io::Result<()> {
+        let cgroup = self.names.get(flow.event().cgroup_id);
+        self.summary.printed += 1;
+        self.writer.flow(
+            &FlowLine {
+                flow,
+                cgroup,
+                wall_offset_ns: self.wall_offset_ns,
+            },
+            out,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

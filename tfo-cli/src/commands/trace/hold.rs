@@ -1,0 +1,101 @@
+//! Flows that wait for their time to first byte. The order of arrival is kept: a flow that is complete waits
+//! behind one that is not, at most as long as that one may wait.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::model::{Flow, flows::FlowRing};
+
+/// Flows held at most: 9 MiB. Beyond it the oldest goes without its first byte.
+const MOST: usize = 65_536;
+
+/// The waiting room.
+pub struct Hold {
+    flows: FlowRing,
+    arrived: VecDeque<Instant>,
+    wait: Duration,
+}
+
+impl Hold {
+    /// Flows wait that long.
+    pub fn new(wait: Duration) -> Self {
+        Self {
+            flows: FlowRing::new(MOST),
+            arrived: VecDeque::new(),
+            wait,
+        }
+    }
+
+    /// A flow arrives.
+    pub fn push(&mut self, flow: Flow, now: Instant) {
+        self.flows.push(flow);
+        self.arrived.push_back(now);
+    }
+
+    /// The first byte of a flow arrives.
+    pub fn first_byte(&mut self, id: u64, ttfb_us: u32) {
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.set_ttfb(ttfb_us);
+        }
+    }
+
+    /// The next flow that need not wait any longer.
+    pub fn pop(&mut self, now: Instant) -> Option<Flow> {
+        let (flow, arrived) = (self.flows.front()?, self.arrived.front()?);
+        let waits = flow.awaits_first_byte() && now.saturating_duration_since(*arrived) < self.wait;
+        if waits && !self.flows.is_full() {
+            return None;
+        }
+        self.arrived.pop_front();
+        self.flows.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::{Outcome, event::event_flags, time::UNSEEN_US};
+
+    use super::*;
+    use crate::model::fake;
+
+    fn flow(id: u64, ttfb_us: u32) -> Flow {
+        let mut event = fake::flow(Outcome::Accepted);
+        (event.id, event.ttfb_us) = (id, ttfb_us);
+        Flow::new(&event).expect("codes are known")
+    }
+
+    #[test]
+    fn a_flow_waits_for_its_first_byte_or_for_its_time() {
+        let start = Instant::now();
+        let mut hold = Hold::new(Duration::from_secs(1));
+        hold.push(flow(1, UNSEEN_US), start);
+        hold.push(flow(2, 5), start);
+        assert!(hold.pop(start).is_none(), "order is kept");
+        hold.first_byte(1, 9);
+        assert_eq!(hold.pop(start).and_then(|flow| flow.ttfb_us()), Some(9));
+        assert_eq!(hold.pop(start).map(|flow| flow.id()), Some(2));
+        hold.push(flow(3, UNSEEN_US), start);
+        assert_eq!(
+            hold.pop(start + Duration::from_secs(1)).map(|flow| flow.id()),
+            Some(3)
+        );
+    }
+
+    #[test]
+    fn who_never_connected_never_waits() {
+        let mut event = fake::flow(Outcome::Failed);
+        (event.ttfb_us, event.flags) = (UNSEEN_US, event_flags::REQUESTED | event_flags::NOT_ESTABLISHED);
+        let mut hold = Hold::new(Duration::from_secs(1));
+        hold.push(Flow::new(&event).expect("codes are known"), Instant::now());
+        assert!(hold.pop(Instant::now()).is_some());
+    }
+
+    #[test]
+    fn without_a_wait_nothing_is_held() {
+        let mut hold = Hold::new(Duration::ZERO);
+        hold.push(flow(1, UNSEEN_US), Instant::now());
+        assert!(hold.pop(Instant::now()).is_some());
+    }
+}

@@ -1,0 +1,180 @@
+//! The loop of `trace` on a scripted source.
+
+use std::io::{self, Write};
+
+use tfo_common::{Loss, Outcome, event::Record, time::UNSEEN_US};
+
+use super::{incomplete, trace_source};
+use crate::{
+    args::{Command, Parsed, TraceConfig},
+    model::{
+        fake::{self, FakeSource, Scenario},
+        feed::Reading,
+    },
+    output::Summary,
+    signals::Stop,
+};
+
+fn config(flags: &str) -> TraceConfig {
+    let line = format!("tfo-cli trace --duration 200ms {flags}");
+    match crate::args::parse(line.split_whitespace().map(Into::into)) {
+        Ok(Parsed::Run(command)) => match *command {
+            Command::Trace(config) => config,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn trace(flags: &str, source: FakeSource) -> (Summary, String) {
+    let mut out = Vec::new();
+    let summary = trace_source(&config(flags), Box::new(source), &Stop::default(), &mut out)
+        .expect("the trace ends well");
+    (summary, String::from_utf8(out).expect("output is UTF-8"))
+}
+
+fn batch(ids: std::ops::Range<u64>) -> Vec<Record> {
+    ids.map(|id| {
+        let mut event = fake::flow(Outcome::Accepted);
+        event.id = id;
+        Record::Flow(event)
+    })
+    .collect()
+}
+
+#[test]
+fn every_flow_is_printed_and_the_summary_is_the_last_line() {
+    let source = Scenario::default().source(3);
+    let flows: usize = source.batches.iter().map(Vec::len).sum();
+    let (summary, out) = trace("--format json", source);
+    assert_eq!((summary.events, summary.printed), (flows as u64, flows as u64));
+    let lines: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    assert_eq!(lines.len(), flows + 1);
+    assert!(lines[..flows].iter().all(|line| line["type"] == "flow"));
+    assert_eq!(lines[flows]["type"], "summary");
+    assert_eq!(lines[0]["unit"], "checkout.service");
+}
+
+#[test]
+fn count_is_exact_and_filters_apply_before_it() {
+    let source = FakeSource {
+        batches: [batch(0..500), batch(500..900)].into(),
+        ..FakeSource::default()
+    };
+    let (summary, out) = trace("--format csv --count 7", source);
+    assert_eq!((summary.printed, out.lines().count()), (7, 8));
+
+    let (summary, out) = trace(
+        "--format json --outcome syn-timeout --count 4",
+        Scenario::default().source(3),
+    );
+    assert_eq!(summary.printed, 4);
+    assert_eq!(out.matches("\"outcome\":\"syn-timeout\"").count(), 4);
+}
+
+#[test]
+fn a_late_first_byte_is_in_the_line() {
+    let mut event = fake::flow(Outcome::Accepted);
+    (event.id, event.ttfb_us) = (5, UNSEEN_US);
+    let script = || FakeSource {
+        batches: [
+            vec![Record::Flow(event)],
+            vec![],
+            vec![fake::first_byte(5, 4_242)],
+        ]
+        .into(),
+        pause: std::time::Duration::from_millis(20),
+        ..FakeSource::default()
+    };
+    assert!(trace("--format json", script()).1.contains("\"ttfb_us\":4242"));
+    assert!(
+        trace("--format json --ttfb-wait 0", script())
+            .1
+            .contains("\"ttfb_us\":null")
+    );
+}
+
+#[test]
+fn a_raised_flag_ends_it_with_the_summary() {
+    let stop = Stop::default();
+    stop.raise();
+    let mut out = Vec::new();
+    let mut config = config("--format json");
+    config.duration = None;
+    trace_source(&config, Box::new(Scenario::default().source(1)), &stop, &mut out).expect("it ends well");
+    assert!(
+        String::from_utf8_lossy(&out)
+            .trim_end()
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("summary"))
+    );
+}
+
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_cleanly_and_other_errors_do_not() {
+    let run = |out: &mut dyn Write| {
+        trace_source(
+            &config("--format json"),
+            Box::new(Scenario::default().source(2)),
+            &Stop::default(),
+            out,
+        )
+    };
+    assert!(run(&mut Closed).is_ok());
+    let mut short = [0u8; 10];
+    assert!(run(&mut &mut short[..]).is_err());
+}
+
+#[test]
+fn losses_decide_the_exit_code() {
+    let mut reading = Reading::default();
+    reading.losses[Loss::DestEvicted as usize] = 5;
+    let source = |reading: &Reading| FakeSource {
+        readings: [reading.clone()].into(),
+        ..FakeSource::default()
+    };
+    assert!(!incomplete(&trace("", source(&reading)).0));
+    reading.losses[Loss::RingFull as usize] = 1;
+    let (summary, _) = trace("", source(&reading));
+    assert!(incomplete(&summary));
+    assert!(
+        summary
+            .lost_line()
+            .is_some_and(|line| line.contains("1 ring-full"))
+    );
+}
+
+#[test]
+fn damaged_records_are_counted_as_lost() {
+    let mut event = fake::flow(Outcome::Accepted);
+    event.role = 9;
+    let source = FakeSource {
+        batches: [vec![Record::Flow(event)]].into(),
+        ..FakeSource::default()
+    };
+    let (summary, _) = trace("", source);
+    assert_eq!(
+        (
+            summary.events,
+            summary.printed,
+            summary.losses[Loss::BadRecord as usize]
+        ),
+        (1, 0, 1)
+    );
+}

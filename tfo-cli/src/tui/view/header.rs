@@ -1,0 +1,127 @@
+//! The lines above the table: what is watched, how Fast Open is set, what was counted, what was lost.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+    widgets::{Paragraph, Widget},
+};
+use tfo_common::{Outcome, Role};
+
+use crate::{
+    model::{host::sysctl_words, snapshot::sum},
+    output::{clean, number, table, time},
+    tui::state::State,
+};
+
+/// Both roles fit on one line from here on.
+const WIDE: u16 = 120;
+
+/// Draws them.
+pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
+    Paragraph::new(lines(state)).render(area, buffer);
+}
+
+/// One to a line; those with nothing to say are not there.
+pub fn lines(state: &State) -> Vec<Line<'static>> {
+    let mut lines = vec![title(state)];
+    let [client, server] = Role::ALL.map(|role| counts(state, role));
+    if state.size.0 >= WIDE {
+        lines.push(
+            client
+                .into_iter()
+                .chain([Span::raw("    ")])
+                .chain(server)
+                .collect(),
+        );
+    } else {
+        lines.extend([Line::from(client), Line::from(server)]);
+    }
+    lines.push(ledger(state));
+    lines.extend(losses(state));
+    lines.extend(degradations(state));
+    lines
+}
+
+fn title(state: &State) -> Line<'static> {
+    let (snapshot, theme) = (&state.snapshot, state.theme);
+    let host = &snapshot.host;
+    let sysctl = host.tcp_fastopen.map_or_else(
+        || "unknown".to_owned(),
+        |value| format!("{value:#x} {}", sysctl_words(value)),
+    );
+    let mut spans = vec![
+        Span::styled(format!("tfo-cli {}", clean(&host.name)), theme.accent),
+        "  ".into(),
+    ];
+    if state.paused {
+        spans.extend([Span::styled(" PAUSED ", theme.alert), "  ".into()]);
+    }
+    spans.extend([
+        Span::raw(time::of_day_seconds(snapshot.wall_ns(snapshot.at_ns))),
+        Span::styled("  tcp_fastopen=", theme.dim),
+        Span::raw(sysctl),
+        Span::styled("  blackhole pause ", theme.dim),
+        Span::raw(table::blackhole(snapshot)),
+    ]);
+    spans.into()
+}
+
+fn counts(state: &State, role: Role) -> Vec<Span<'static>> {
+    let (snapshot, theme) = (&state.snapshot, state.theme);
+    let total = |wanted| number::count(snapshot.total(role, wanted));
+    let fresh = sum(&snapshot.fresh, role, |outcome| !outcome.is_plain());
+    vec![
+        Span::styled(format!("{} ", role.name()), theme.dim),
+        Span::styled(
+            format!("{:>6}", total(|outcome| !outcome.is_plain())),
+            theme.strong,
+        ),
+        Span::styled(" tried ", theme.dim),
+        Span::raw(format!("{:>6}", number::rate(fresh, snapshot.interval_ns))),
+        Span::styled("/s ", theme.dim),
+        Span::raw(format!("{:>6}", total(Outcome::is_good))),
+        Span::styled(" good ", theme.dim),
+        Span::raw(format!("{:>6}", total(Outcome::is_failure))),
+        Span::styled(" failed ", theme.dim),
+        Span::raw(format!("{:>6}", total(Outcome::is_plain))),
+        Span::styled(" plain", theme.dim),
+    ]
+}
+
+fn ledger(state: &State) -> Line<'static> {
+    let (snapshot, theme) = (&state.snapshot, state.theme);
+    let (saved, lost) = snapshot.ledger_us();
+    let net = i64::try_from(saved).unwrap_or(i64::MAX) - i64::try_from(lost).unwrap_or(i64::MAX);
+    Line::from(vec![
+        Span::styled("saved ", theme.dim),
+        Span::raw(number::duration(saved)),
+        Span::styled("  lost ", theme.dim),
+        Span::raw(number::duration(lost)),
+        Span::styled("  net ", theme.dim),
+        Span::styled(number::signed_duration(net), theme.strong),
+        Span::styled("  in ", theme.dim),
+        Span::raw(number::duration(snapshot.elapsed_ns / 1_000)),
+        Span::styled("   kernel counts ", theme.dim),
+        Span::raw(table::cross_check(snapshot)),
+    ])
+}
+
+fn losses(state: &State) -> Option<Line<'static>> {
+    (state.snapshot.lost() > 0).then(|| {
+        Line::from(vec![
+            Span::styled(" LOST ", state.theme.alert),
+            Span::raw(format!(" {}", table::losses(&state.snapshot))),
+        ])
+    })
+}
+
+fn degradations(state: &State) -> Option<Line<'static>> {
+    let names: Vec<&str> = state.snapshot.degradations.iter().map(|one| one.name).collect();
+    (!names.is_empty()).then(|| {
+        Line::from(vec![
+            Span::styled(" DEGRADED ", state.theme.alert),
+            Span::raw(format!(" {}", names.join(", "))),
+        ])
+    })
+}
