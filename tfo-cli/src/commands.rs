@@ -3,6 +3,7 @@
 mod attach;
 mod completions;
 mod man;
+mod record;
 mod top;
 mod trace;
 

@@ -2,12 +2,16 @@
 //!
 //! The only module that knows aya, and the only one with `unsafe`. Other modules see it through
 //! [`crate::model::feed::Source`].
-#![expect(unsafe_code, reason = "system calls and map values; each use says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "system calls and map values; each use says why it is sound"
+)]
 
 pub mod btf;
 pub mod cgroup;
 mod counters;
 mod error;
+mod first_bytes;
 mod foreign;
 mod host;
 mod iterate;

@@ -10,9 +10,11 @@
 pub mod args;
 pub mod commands;
 pub mod exit;
+pub mod kernel;
 pub mod model;
 pub mod options;
 pub mod output;
+pub mod recording;
 pub mod signals;
 pub mod tui;
 

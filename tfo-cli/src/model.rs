@@ -3,15 +3,18 @@
 //! Records and readings go in ([`Model::fold`], [`Model::read`]), an immutable [`Snapshot`] comes out.
 
 pub mod addr;
+mod base;
 pub mod cgroup;
 pub mod crosscheck;
 #[doc(hidden)]
 pub mod fake;
 pub mod feed;
+pub mod fields;
 pub mod filter;
 pub mod flow;
 pub mod flows;
 pub mod histogram;
+pub mod history;
 pub mod host;
 pub mod names;
 mod processes;
@@ -19,15 +22,20 @@ pub mod row;
 pub mod snapshot;
 pub mod sort;
 pub mod subject;
+pub mod varint;
 
 use std::{collections::HashMap, sync::Arc};
 
-use tfo_common::{DestKey, Loss, counters::NetnsCounters, event::Record, listener::ListenerRecord};
+use tfo_common::{
+    DestKey, DestStats, Loss, counters::NetnsCounters, event::Record, listener::ListenerRecord,
+};
 
 use self::{
+    base::Base,
     crosscheck::{CrossChecker, CrossLine},
     feed::{CgroupName, Degradation, Host, Reading, Totals},
     flows::FlowRing,
+    history::{Changes, Frame, History},
     names::Names,
     processes::Processes,
     snapshot::Prefixes,
@@ -57,6 +65,8 @@ pub struct Model {
     cross: CrossChecker,
     cross_lines: Arc<[CrossLine]>,
     rows: Arc<[DestRow]>,
+    history: History,
+    base: Base,
     dests_capacity: u32,
     server_prefixes: Prefixes,
     host: Arc<Host>,
@@ -92,6 +102,8 @@ impl Model {
             cross: CrossChecker::default(),
             cross_lines: Arc::default(),
             rows: Arc::default(),
+            history: History::default(),
+            base: Base::default(),
             dests_capacity: 0,
             server_prefixes: Prefixes::default(),
             host: Arc::default(),
@@ -121,7 +133,8 @@ impl Model {
     }
 
     /// Takes a reading of every counter; a reading without destinations keeps the table as it was.
-    pub fn read(&mut self, reading: Reading) {
+    pub fn read(&mut self, mut reading: Reading) {
+        self.base.take_off(&mut reading);
         self.processes.settle();
         self.first_ns.get_or_insert(reading.at_ns);
         self.interval_ns = if self.at_ns == 0 {
@@ -139,22 +152,63 @@ impl Model {
         if reading.dests_capacity > 0 {
             self.dests_capacity = reading.dests_capacity;
         }
-        if !reading.dests.is_empty() {
-            self.read_rows(&reading.dests);
-        }
+        let changes = if reading.dests.is_empty() {
+            Changes::default()
+        } else {
+            self.read_rows(&reading.dests)
+        };
+        let mut frame = Frame::new(self.at_ns, self.interval_ns, self.totals, self.fresh);
+        frame.losses = self.losses;
+        frame.events = self.events;
+        frame.cross = Arc::clone(&self.cross_lines);
+        self.history.push(frame, changes);
     }
 
-    fn read_rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) {
-        let before: HashMap<&DestKey, &DestRow> = self.rows.iter().map(|row| (&row.key, row)).collect();
-        let mut rows: Vec<DestRow> = dests
-            .iter()
-            .map(|(key, stats)| DestRow::new(*key, stats, before.get(key).copied()))
-            .collect();
+    /// Makes rows of the kernel's table; returns what changed.
+    fn read_rows(&mut self, dests: &[(DestKey, DestStats)]) -> Changes {
+        let mut before: HashMap<&DestKey, &DestRow> = self.rows.iter().map(|row| (&row.key, row)).collect();
+        let mut changes = Changes::default();
+        let mut rows: Vec<DestRow> = Vec::with_capacity(dests.len());
+        for (key, stats) in dests {
+            let earlier = before.remove(key);
+            let row = DestRow::new(*key, stats, earlier);
+            if !earlier.is_some_and(|earlier| row.is_same(earlier)) {
+                changes.add(key, earlier, Some(&row));
+            }
+            rows.push(row);
+        }
+        for (key, gone) in before {
+            changes.add(key, Some(gone), None);
+        }
         rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
         self.rows = rows.into();
         for row in &*Arc::clone(&self.rows) {
             self.want(row.key.cgroup_id);
         }
+        changes
+    }
+
+    /// Starts counting anew: what was counted so far is taken off every later reading.
+    pub fn clear(&mut self) {
+        self.base
+            .clear(&self.rows, &self.totals, &self.losses, self.events);
+        self.first_ns = Some(self.at_ns);
+        self.totals = Totals::default();
+        self.fresh = Totals::default();
+        self.losses = [0; Loss::COUNT];
+        self.events = 0;
+        self.bad_records = 0;
+        self.cross.clear();
+        self.cross_lines = Arc::default();
+        self.rows = Arc::default();
+        self.history.clear();
+        self.flows.clear();
+        self.processes = Processes::default();
+    }
+
+    /// The past, up to the latest reading. Cheap: the frames are shared.
+    pub fn history(&self) -> History {
+        self.history.clone()
     }
 
     /// Takes the host's settings and counters, read right after the last [`Model::read`].

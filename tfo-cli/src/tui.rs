@@ -15,7 +15,11 @@ use anyhow::Context as _;
 use crossterm::event;
 
 use self::{action::Action, state::State, terminal::Screen, update::Effect};
-use crate::{args::TopConfig, model::Snapshot, signals::Stop};
+use crate::{
+    args::TopConfig,
+    model::{Snapshot, history::History},
+    signals::Stop,
+};
 
 pub use self::terminal::abandon;
 
@@ -28,6 +32,12 @@ pub trait Feed {
     fn generation(&self) -> u64;
     /// The latest.
     fn snapshot(&self) -> Snapshot;
+    /// The latest, and the past up to it.
+    fn history(&self) -> (Snapshot, History);
+    /// Starts counting anew.
+    fn clear(&self);
+    /// Remarks about where the data come from.
+    fn status(&self) -> Vec<String>;
 }
 
 /// Shows the dashboard until the user or the flag ends it. The terminal is as before afterwards, also after a

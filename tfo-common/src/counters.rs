@@ -45,12 +45,13 @@ counters! {
     Loss {
         /// `bpf_ringbuf_reserve` failed for a flow: it is counted in the totals, its record is lost.
         RingFull = 0, "ring-full", "flow records lost because the event ring was full";
-        /// The same for the small record that carries the time to first byte.
-        FirstByte = 1, "first-byte", "times to first byte lost because the event ring was full";
+        /// The table of TFO connections under way was full: one was not followed at all.
+        FlowTable = 1, "flow-table", "TFO connections not followed: the table of connections under way was full";
         /// A row of the destination table could not be inserted.
         DestInsert = 2, "dest-insert", "handshakes missing in the destination table: no row could be inserted";
-        /// `bpf_sk_storage_get` failed: a connection was not followed at all.
-        Storage = 3, "storage", "connections not followed: the kernel had no memory for socket storage";
+        /// A client handshake with TFO finished whose SYN was not seen: it was under way when the tool
+        /// attached, or its entry was lost.
+        SynUnseen = 3, "syn-unseen", "TFO handshakes whose SYN was not seen: under way when the tool attached";
         /// Facts of a SYN could not be kept until its handshake finished.
         RequestInsert = 4, "request-insert", "server handshakes not classified: facts of the SYN could not be kept";
         /// A handshake finished on a listener without our callback flag: its SYN was not seen.
@@ -87,8 +88,8 @@ counters! {
         RequestStored = 2, "request-stored", "SYN facts stored";
         /// SYN facts taken out again by their finished handshake.
         RequestTaken = 3, "request-taken", "SYN facts used";
-        /// First-byte records put into the ring.
-        FirstBytes = 4, "first-bytes", "first-byte records put into the ring";
+        /// First bytes noted for flows that have a record.
+        FirstBytes = 4, "first-bytes", "first bytes of recorded flows";
         /// Listeners that got our callback flag from TCP_LISTEN_CB.
         ListenersSeen = 5, "listeners-seen", "listeners that started while the tool ran";
     }

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod listener;
 pub mod maps;
 pub mod outcome;
+pub mod slots;
 pub mod time;
 
 pub use classify::{End, Handshake, TfoOption, classify};

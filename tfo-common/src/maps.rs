@@ -1,18 +1,22 @@
 //! Names of maps, programs and globals: what user space looks up in the object. `tfo-ebpf` repeats them as
 //! static names; a test in `tfo-cli` compares the two on the compiled object.
 
-/// Ring buffer of [`crate::FlowEvent`] and [`crate::FirstByteEvent`].
+/// Ring buffer of [`crate::FlowEvent`].
 pub const EVENTS: &str = "TFO_EVENTS";
 /// Per-CPU array of `u64`, indexed by [`crate::counters::total_index`].
 pub const TOTALS: &str = "TFO_TOTALS";
 /// Per-CPU array of `u64`, indexed by [`crate::Loss`].
 pub const LOSSES: &str = "TFO_LOSSES";
-/// Hash of network namespace inode -> [`crate::counters::NetnsCounters`].
+/// Per-CPU hash of network namespace inode -> [`crate::counters::NetnsCounters`].
 pub const NETNS: &str = "TFO_NETNS";
 /// LRU hash of [`crate::DestKey`] -> [`crate::DestStats`].
 pub const DESTS: &str = "TFO_DESTS";
-/// Socket storage of one connection.
+/// Hash of TFO connections under way, by socket address.
 pub const FLOWS: &str = "TFO_FLOWS";
+/// Array of `u64`: when plain connections sent their SYN, see [`crate::slots`].
+pub const STARTS: &str = "TFO_STARTS";
+/// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
+pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
 /// Socket storage of listeners: the callback flags this tool added.
 pub const LISTENERS: &str = "TFO_LISTENERS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
@@ -20,7 +24,8 @@ pub const REQUESTS: &str = "TFO_REQUESTS";
 /// Array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
 pub const CONTROL: &str = "TFO_CONTROL";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 9] = [EVENTS, TOTALS, LOSSES, NETNS, DESTS, FLOWS, LISTENERS, REQUESTS, CONTROL];
+pub const ALL: [&str; 11] =
+    [EVENTS, TOTALS, LOSSES, NETNS, DESTS, FLOWS, STARTS, FIRST_BYTES, LISTENERS, REQUESTS, CONTROL];
 
 /// The global that carries [`crate::layout::Layout`].
 pub const GLOBAL_LAYOUT: &str = "TFO_LAYOUT";

@@ -35,9 +35,10 @@ pub fn add_one32(counter: *mut u32) {
 /// Counts a finished handshake.
 #[inline(always)]
 pub fn total(role: Role, outcome: Outcome) {
+    // Per CPU, and atomic all the same: a softirq may come between load and store of a program that runs
+    // in the context of connect().
     if let Some(slot) = TFO_TOTALS.get_ptr_mut(total_index(role, outcome)) {
-        // SAFETY: this CPU's own slot; a sock_ops program runs with bottom halves off.
-        unsafe { *slot += 1 };
+        add(slot, 1);
     }
 }
 
@@ -64,14 +65,14 @@ pub fn cross_check(sk: u64, what: CrossCheck) {
     if netns == 0 {
         return;
     }
-    if TFO_NETNS.get_ptr_mut(netns).is_none() {
-        let zero = NetnsCounters {
-            counts: [0; CrossCheck::COUNT],
-        };
+    let mut row = TFO_NETNS.get_ptr_mut(netns);
+    if row.is_none() {
+        let zero = NetnsCounters { counts: [0; CrossCheck::COUNT] };
         // Loses to another CPU that inserts at the same time: then the row is there as well.
         let _ = TFO_NETNS.insert(netns, zero, u64::from(BPF_NOEXIST));
+        row = TFO_NETNS.get_ptr_mut(netns);
     }
-    match TFO_NETNS.get_ptr_mut(netns) {
+    match row {
         // SAFETY: points to a map value; the index is a constant below COUNT.
         Some(row) => add(unsafe { &raw mut (*row).counts[what as usize] }, 1),
         None => lost(Loss::NetnsFull),

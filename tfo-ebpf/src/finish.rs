@@ -5,18 +5,19 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use tfo_common::{
-    DestStats, EventKind, FirstByteEvent, Handshake, Loss, Outcome, Role, classify,
+    DestStats, EventKind, Handshake, Loss, Outcome, Role, classify,
     classify::End,
     counters::Stat,
     event::event_flags,
+    slots,
     time::{UNSEEN_US, bucket, us_between},
 };
 
 use crate::{
     account,
-    flow::{Flow, bit, stage},
+    flow::{self, Flow, bit, stage},
     kern,
-    maps::{TFO_EVENTS, global},
+    maps::{TFO_EVENTS, TFO_FIRST_BYTES, global},
     ops::Ops,
 };
 
@@ -30,19 +31,28 @@ pub struct Times {
     pub rtt_us: u32,
 }
 
+/// Counts a finished handshake without a flow: nobody asked for TFO.
+#[inline(always)]
+pub fn finish_plain(ops: &Ops, sk: u64, facts: &Handshake, times: &Times) {
+    let outcome = classify(facts);
+    account::total(facts.role, outcome);
+    let key = account::dest_key(ops, facts.role, kern::cgroup_id(sk));
+    if let Some(row) = account::dest_row(&key) {
+        add_to_row(row, outcome, facts, times, 0, 0);
+    }
+}
+
 /// Counts a finished handshake and emits its record. Afterwards the flow waits for the first byte.
 #[inline(always)]
-pub fn finish(ops: &Ops, sk: u64, flow: &mut Flow, facts: &Handshake, times: &Times) -> Outcome {
+pub fn finish(ops: &Ops, sk: u64, flow: &mut Flow, facts: &Handshake, times: &Times) {
     let outcome = classify(facts);
     flow.stage = stage::FIRST_BYTE;
     flow.cgroup_id = kern::cgroup_id(sk);
     account::total(facts.role, outcome);
 
-    let saved_us = if matches!(outcome, Outcome::Accepted) {
-        seen(times.rtt_us)
-    } else {
-        0
-    };
+    // Without data in the SYN nothing arrived earlier, accepted or not.
+    let saved_us =
+        if matches!(outcome, Outcome::Accepted) && facts.syn_data_len > 0 { seen(times.rtt_us) } else { 0 };
     let lost_us = match outcome {
         Outcome::SynTimeout | Outcome::AcceptedLate => us_between(flow.start_ns, flow.syn_ns),
         _ => 0,
@@ -55,7 +65,6 @@ pub fn finish(ops: &Ops, sk: u64, flow: &mut Flow, facts: &Handshake, times: &Ti
         flow.bits |= bit::EMITTED;
         emit(ops, sk, flow, facts, outcome, times, saved_us, lost_us);
     }
-    outcome
 }
 
 /// 0 for "unseen".
@@ -119,13 +128,14 @@ fn add_to_row(
 fn emit(
     ops: &Ops,
     sk: u64,
-    flow: &Flow,
+    flow: &mut Flow,
     facts: &Handshake,
     outcome: Outcome,
     times: &Times,
     saved_us: u32,
     lost_us: u32,
 ) {
+    flow.id = ops.cookie();
     let Some(mut entry) = TFO_EVENTS.reserve(0) else {
         account::lost(Loss::RingFull);
         return;
@@ -155,7 +165,7 @@ fn emit(
         (*record).option_kind = flow.option_kind;
         (*record).flags = flags;
         (*record).policy = 0;
-        (*record).id = ops.cookie();
+        (*record).id = flow.id;
         (*record).start_ns = flow.start_ns;
         (*record).end_ns = times.now;
         (*record).cgroup_id = flow.cgroup_id;
@@ -180,41 +190,31 @@ fn emit(
     account::stat(Stat::Events);
 }
 
-/// The first payload byte of the server's answer: for the destination's distribution, and as a record of
-/// its own when the flow's record has left already.
+/// The first payload byte of the server's answer: for the destination's distribution, and, when the flow's
+/// record has left, for user space to find by the flow's id. Returns whether the flow is done.
 #[inline(always)]
-pub fn first_byte(ops: &Ops, flow: &mut Flow, role: Role, now: u64) {
-    let ttfb_us = us_between(flow.start_ns, now);
-    flow.ttfb_us = ttfb_us;
+pub fn first_byte(ops: &Ops, flow: &mut Flow, role: Role) -> bool {
+    flow.ttfb_us = us_between(flow.start_ns, flow::now()).max(1);
     if flow.stage != stage::FIRST_BYTE {
-        return;
+        return false;
     }
-    flow.stage = stage::DONE;
-    count_first_byte(ops, flow, role);
-    if !flow.has(bit::EMITTED) {
-        return;
+    count_first_byte(ops, role, flow.cgroup_id, flow.has(bit::REQUESTED), flow.ttfb_us);
+    if flow.has(bit::EMITTED) {
+        if let Some(slot) = TFO_FIRST_BYTES.get_ptr_mut(slots::first_byte_slot(flow.id)) {
+            // SAFETY: points into an array; one aligned store.
+            unsafe { *slot = slots::first_byte_value(flow.id, flow.ttfb_us) };
+        }
+        account::stat(Stat::FirstBytes);
     }
-    let Some(mut entry) = TFO_EVENTS.reserve_untyped::<FirstByteEvent>(0) else {
-        account::lost(Loss::FirstByte);
-        return;
-    };
-    entry.write(FirstByteEvent {
-        kind: EventKind::FirstByte as u8,
-        pad: [0; 3],
-        ttfb_us,
-        id: ops.cookie(),
-    });
-    entry.submit(wakeup());
-    account::stat(Stat::FirstBytes);
+    true
 }
 
-/// Adds the time to first byte to the destination's distribution.
+/// Adds a time to first byte to the destination's distribution.
 #[inline(always)]
-pub fn count_first_byte(ops: &Ops, flow: &Flow, role: Role) {
-    let key = account::dest_key(ops, role, flow.cgroup_id);
+pub fn count_first_byte(ops: &Ops, role: Role, cgroup_id: u64, tfo: bool, ttfb_us: u32) {
+    let key = account::dest_key(ops, role, cgroup_id);
     if let Some(row) = account::dest_row(&key) {
-        let tfo = flow.has(bit::REQUESTED);
-        let slot = bucket(flow.ttfb_us);
+        let slot = bucket(ttfb_us);
         // SAFETY: `row` points to a map value and `bucket` is below BUCKETS.
         unsafe {
             if tfo {

@@ -2,7 +2,8 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
@@ -15,7 +16,7 @@ use tfo_common::{
 
 use crate::flow::{Flow, Mark, Request};
 
-/// Flow and first-byte records.
+/// Flow records.
 #[btf_map]
 pub static TFO_EVENTS: RingBuf<FlowEvent, { limits::RING_BYTES as usize }> = RingBuf::new();
 
@@ -29,15 +30,24 @@ pub static TFO_LOSSES: PerCpuArray<u64, { LOSS_ENTRIES as usize }> = PerCpuArray
 
 /// Cross-check counters by network namespace.
 #[btf_map]
-pub static TFO_NETNS: HashMap<u32, NetnsCounters, { limits::NETNS as usize }> = HashMap::new();
+pub static TFO_NETNS: PerCpuHashMap<u32, NetnsCounters, { limits::NETNS as usize }> = PerCpuHashMap::new();
 
 /// The destination table.
 #[btf_map]
 pub static TFO_DESTS: LruHashMap<DestKey, DestStats, { limits::DESTS as usize }> = LruHashMap::new();
 
-/// Per-connection state, freed with the socket.
+/// TFO connections under way, by socket address.
 #[btf_map]
-pub static TFO_FLOWS: SkStorage<Flow> = SkStorage::new();
+pub static TFO_FLOWS: HashMap<u64, Flow, { limits::FLOWS as usize }> = HashMap::new();
+
+/// When plain connections began.
+#[btf_map]
+pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
+
+/// Times to first byte, for user space to read in place.
+#[btf_map]
+pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
 
 /// Callback flags we added to listeners.
 #[btf_map]

@@ -156,6 +156,12 @@ impl Ops {
         field!(self.data_segs_in)
     }
 
+    /// Segments sent so far.
+    #[inline(always)]
+    pub fn segments_out(&self) -> u32 {
+        field!(self.segs_out)
+    }
+
     /// Bytes acked, the SYN counted as one.
     #[inline(always)]
     pub fn bytes_acked(&self) -> u64 {
@@ -294,34 +300,25 @@ impl Ops {
 
     #[inline(always)]
     fn find_option(&self, from: u64) -> Option<FoundOption> {
-        let mut found = [0u8; 20];
-        found[0] = 34;
+        let mut found = search(34);
         match self.load_option(&mut found, from) {
             NO_SUCH_OPTION => {}
             error if error < 0 => return None,
-            _ => {
-                return Some(FoundOption {
-                    option: decode(found[1], 2),
-                    kind: 34,
-                });
-            }
+            _ => return Some(FoundOption { option: decode(&found), kind: 34 }),
         }
-        found = [0; 20];
-        found[0] = 254;
-        found[1] = 4;
-        found[2] = 0xf9;
-        found[3] = 0x89;
+        found = search(254);
         match self.load_option(&mut found, from) {
-            NO_SUCH_OPTION => Some(FoundOption {
-                option: TfoOption::None,
-                kind: 0,
-            }),
+            NO_SUCH_OPTION => Some(FoundOption { option: TfoOption::None, kind: 0 }),
             error if error < 0 => None,
-            _ => Some(FoundOption {
-                option: decode(found[1], 4),
-                kind: 254,
-            }),
+            _ => Some(FoundOption { option: decode(&found), kind: 254 }),
         }
+    }
+
+    /// What the TFO option of this kind says in the packet at hand.
+    #[inline(always)]
+    pub fn tfo_option_of_kind(&self, kind: u8) -> TfoOption {
+        let mut found = search(kind);
+        if self.load_option(&mut found, 0) < 0 { TfoOption::None } else { decode(&found) }
     }
 
     #[inline(always)]
@@ -331,11 +328,25 @@ impl Ops {
     }
 }
 
-/// What an option of this total length says. `tcp_parse_fastopen_option` (net/ipv4/tcp_input.c) takes an
-/// empty one for a request and 4..=16 even bytes for a cookie; others it ignores, and so do we.
+/// What to search for: the kind, or kind, length and magic of the experimental form.
 #[inline(always)]
-fn decode(total: u8, header: u8) -> TfoOption {
-    match total.wrapping_sub(header) {
+fn search(kind: u8) -> [u8; 20] {
+    let mut wanted = [0u8; 20];
+    wanted[0] = kind;
+    if kind == 254 {
+        wanted[1] = 4;
+        wanted[2] = 0xf9;
+        wanted[3] = 0x89;
+    }
+    wanted
+}
+
+/// What an option says. `tcp_parse_fastopen_option` (net/ipv4/tcp_input.c) takes an empty one for a request
+/// and 4..=16 even bytes for a cookie; others it ignores, and so do we.
+#[inline(always)]
+fn decode(option: &[u8; 20]) -> TfoOption {
+    let header = if option[0] == 254 { 4 } else { 2 };
+    match option[1].wrapping_sub(header) {
         0 => TfoOption::Request,
         length @ 4..=16 if length & 1 == 0 => TfoOption::Cookie,
         _ => TfoOption::None,

@@ -9,44 +9,62 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process;
 
-/// A program, the Debian package that has it, and who calls for it.
-pub struct Tool {
-    pub binary: &'static str,
-    pub package: &'static str,
-    pub what_for: &'static str,
+/// Who calls for a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    Lab,
+    Tests,
+    Vm,
+    Bench,
 }
 
-/// Programs that tests, demo and benchmarks run.
-pub const TEST_TOOLS: [Tool; 11] = [
-    tool("ip", "iproute2", "lab: namespaces and veth pairs"),
-    tool("nft", "nftables", "lab: the middlebox that drops or strips"),
-    tool("nginx", "nginx", "privileged test: a server nobody here wrote"),
-    tool("curl", "curl", "privileged test: a client nobody here wrote"),
-    tool("tcpdump", "tcpdump", "lab: what was really on the wire"),
-    tool("tmux", "tmux", "tests of `tfo-cli top` on a terminal"),
-    tool("script", "bsdutils", "bench: `tfo-cli top` on a terminal"),
-    tool("tcplife", "libbpf-tools", "bench: what tfo-cli is compared with"),
+/// Everyone.
+pub const ALL_USERS: [User; 4] = [User::Lab, User::Tests, User::Vm, User::Bench];
+
+/// A program, the Debian package that has it, and what it is needed for.
+pub struct Tool {
+    binary: &'static str,
+    package: &'static str,
+    user: User,
+    what_for: &'static str,
+}
+
+const TOOLS: [Tool; 11] = [
+    tool("ip", "iproute2", User::Lab, "namespaces and veth pairs"),
+    tool("nft", "nftables", User::Lab, "the middlebox that drops or strips"),
+    tool("nginx", "nginx", User::Tests, "a server nobody here wrote"),
+    tool("curl", "curl", User::Tests, "a client nobody here wrote"),
+    tool("tcpdump", "tcpdump", User::Tests, "what was really on the wire"),
+    tool("tmux", "tmux", User::Tests, "`tfo-cli top` on a terminal"),
+    tool("script", "bsdutils", User::Bench, "`tfo-cli top` on a terminal"),
+    tool(
+        "tcplife",
+        "libbpf-tools",
+        User::Bench,
+        "what tfo-cli is compared with",
+    ),
     tool(
         "qemu-system-x86_64",
         "qemu-system-x86",
-        "vm-test: boots older kernels",
+        User::Vm,
+        "boots older kernels",
     ),
-    tool("busybox", "busybox-static", "vm-test: shell of the initramfs"),
-    tool("cpio", "cpio", "vm-test: packs the initramfs"),
+    tool("busybox", "busybox-static", User::Vm, "shell of the initramfs"),
+    tool("cpio", "cpio", User::Vm, "packs the initramfs"),
 ];
 
-const fn tool(binary: &'static str, package: &'static str, what_for: &'static str) -> Tool {
+const fn tool(binary: &'static str, package: &'static str, user: User, what_for: &'static str) -> Tool {
     Tool {
         binary,
         package,
+        user,
         what_for,
     }
 }
 
-/// The tools that are not installed.
-pub fn missing(tools: &'static [Tool]) -> Vec<&'static Tool> {
-    tools
-        .iter()
+fn missing(users: &[User]) -> Vec<&'static Tool> {
+    let wanted = TOOLS.iter().filter(|tool| users.contains(&tool.user));
+    wanted
         .filter(|tool| process::find(tool.binary).is_none())
         .collect()
 }
@@ -139,24 +157,27 @@ impl Drop for NoServices {
     }
 }
 
-/// Installs the missing ones of `tools`, or says how.
-pub fn ensure(tools: &'static [Tool]) -> Result<()> {
-    let missing = missing(tools);
+/// Installs the programs that these users lack, or says how.
+pub fn ensure(users: &[User]) -> Result<()> {
+    let missing = missing(users);
     if missing.is_empty() {
         return Ok(());
     }
     for tool in &missing {
-        println!("    missing: {} ({})", tool.binary, tool.what_for);
+        println!(
+            "    missing: {} ({:?}: {})",
+            tool.binary, tool.user, tool.what_for
+        );
     }
     let packages: Vec<String> = missing.iter().map(|tool| tool.package.to_owned()).collect();
     if let Some(why) = cannot_install() {
+        let packages = packages.join(" ");
         bail!(
-            "cannot install test tools ({why})\n  run: sudo apt-get install {}",
-            packages.join(" ")
+            "cannot install programs ({why})\n  run: sudo apt-get install --no-install-recommends {packages}"
         );
     }
     install(&packages)?;
-    let still: Vec<_> = self::missing(tools).iter().map(|tool| tool.binary).collect();
+    let still: Vec<_> = self::missing(users).iter().map(|tool| tool.binary).collect();
     if still.is_empty() {
         Ok(())
     } else {

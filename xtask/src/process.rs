@@ -194,9 +194,14 @@ fn expect_success(command: &Command, status: ExitStatus) -> Result<()> {
     bail!("`{}` failed ({status})", show(command))
 }
 
-/// The command as one would type it, without its environment.
+/// The command as one would type it, without its environment and the program's directory.
 pub fn show(command: &Command) -> String {
-    let mut text = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program());
+    let mut text = program
+        .file_name()
+        .unwrap_or(program.as_os_str())
+        .to_string_lossy()
+        .into_owned();
     for arg in command.get_args() {
         text.push(' ');
         text.push_str(&arg.to_string_lossy());

@@ -24,14 +24,17 @@ pub fn target(path: &str) -> PathBuf {
 
 /// A cargo command for the host, in the repository, with this `target/`.
 pub fn cargo(subcommand: &str) -> Command {
+    let mut command = cargo_plain(subcommand);
+    command.arg("--target-dir").arg(root().join("target"));
+    command
+}
+
+/// The same for subcommands that build nothing, which do not know the option.
+pub fn cargo_plain(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     forget_outer_cargo(&mut command, false);
     command.arg(subcommand);
-    // fmt is the one subcommand that builds nothing and refuses the option.
-    if subcommand != "fmt" {
-        command.arg("--target-dir").arg(root().join("target"));
-    }
     command
 }
 

@@ -1,6 +1,6 @@
 //! `tfo-cli top`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -32,6 +32,15 @@ pub struct TopArgs {
     /// Show only what satisfies the expression: 'outcome:failure lost>100ms !unit:nginx'.
     #[arg(long, value_name = "EXPRESSION")]
     pub filter: Option<String>,
+    /// Write what is seen into this file too, to be played back with --replay; it must not exist.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Show a recording instead of this host; needs no root.
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// Play it that many times as fast.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay")]
+    pub speed: f64,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -61,6 +70,12 @@ pub struct TopConfig {
     pub sort: SortKey,
     /// What to show.
     pub filter: Filter,
+    /// File to record into.
+    pub record: Option<PathBuf>,
+    /// Recording to show.
+    pub replay: Option<PathBuf>,
+    /// How fast.
+    pub speed: f64,
 }
 
 impl TopArgs {
@@ -70,7 +85,13 @@ impl TopArgs {
             let names = SortKey::ALL.map(|(name, _)| name).join(", ");
             Failure::usage("--sort", &self.sort, format!("not one of {names}"))
         })?;
+        if !(0.01..=1_000.0).contains(&self.speed) {
+            return Err(Failure::usage("--speed", self.speed, "must be 0.01 to 1000"));
+        }
         Ok(TopConfig {
+            record: self.record,
+            replay: self.replay,
+            speed: self.speed,
             // A machine-readable dashboard makes no sense: json is one object.
             once: self.once || self.format == TopFormat::Json,
             format: self.format,

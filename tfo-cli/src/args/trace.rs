@@ -1,6 +1,6 @@
 //! `tfo-cli trace`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tfo_common::Outcome;
@@ -76,6 +76,12 @@ pub struct TraceArgs {
     /// All of it in one expression: 'outcome:failure lost>100ms !unit:nginx'.
     #[arg(long, value_name = "EXPRESSION", help_heading = "Filters")]
     pub filter: Option<String>,
+    /// Write what is seen into this file too, to be played back with --replay; it must not exist.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub record: Option<PathBuf>,
+    /// Print a recording instead of this host; needs no root.
+    #[arg(long, value_name = "FILE", conflicts_with = "duration")]
+    pub replay: Option<PathBuf>,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -107,6 +113,10 @@ pub struct TraceConfig {
     pub ttfb_wait: Duration,
     /// Which flows to print.
     pub filter: Filter,
+    /// File to record into.
+    pub record: Option<PathBuf>,
+    /// Recording to print.
+    pub replay: Option<PathBuf>,
 }
 
 impl TraceArgs {
@@ -122,6 +132,8 @@ impl TraceArgs {
         Ok(TraceConfig {
             filter: self.filters()?,
             format: self.format,
+            record: self.record,
+            replay: self.replay,
             duration: self
                 .duration
                 .map(|text| value::duration("--duration", &text))

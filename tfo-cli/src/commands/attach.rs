@@ -1,17 +1,26 @@
 //! Where commands get their source of records from: the live kernel.
 
 use crate::{
-    exit::{self, Failure},
+    exit::Failure,
+    kernel::{self, Session},
     model::feed::Source,
     options::AttachOptions,
 };
 
 /// Attaches to the kernel.
-pub fn attach(_options: &AttachOptions) -> Result<Box<dyn Source>, Failure> {
-    Err(Failure::new(
-        exit::MISSING,
-        "attach: this build has no kernel side",
-    ))
+pub fn attach(options: &AttachOptions) -> Result<Box<dyn Source>, Failure> {
+    match Session::attach(options) {
+        Ok(session) => Ok(Box::new(session)),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+fn failure(error: &kernel::Error) -> Failure {
+    let failure = Failure::new(error.exit_code(), error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 /// What is said on stderr once counting has begun.

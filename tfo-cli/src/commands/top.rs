@@ -1,42 +1,53 @@
 //! `tfo-cli top`: the dashboard on a terminal, a table everywhere else.
 
 mod reader;
+mod replay;
 
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::Arc,
-    thread,
+    time::Instant,
 };
 
-use super::attach;
+use super::{attach, record};
 use crate::{
     args::{TopConfig, TopFormat},
     exit::{self, Failure},
-    model::{DestRow, Snapshot, feed::Source, subject::RowSubject},
+    model::{DestRow, Snapshot, subject::RowSubject},
     output::{snapshot_json, table},
+    recording::Recording,
     signals::{self, Stop},
     tui,
 };
-use reader::Shared;
+use reader::{Reader, Shared};
 
-/// Runs the command on the live kernel.
+/// Runs the command on the live kernel or on a recording.
 pub fn run(config: &TopConfig) -> Result<u8, Failure> {
     let stop = signals::watch(tui::abandon)?;
-    let source = attach::attach(&config.attach)?;
-    if config.once || !io::stdout().is_terminal() {
-        attach::announce(&*source)?;
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        print_once(config, source, &stop, &mut out)?;
-        out.flush()?;
-        return Ok(exit::DONE);
+    let on_terminal = !config.once && io::stdout().is_terminal();
+    match (&config.replay, on_terminal) {
+        (Some(path), true) => replay_dashboard(config, open(path)?, &stop),
+        (Some(path), false) => replay_table(config, open(path)?, &stop),
+        (None, true) => live_dashboard(config, attach(config)?, &stop),
+        (None, false) => live_table(config, attach(config)?, &stop),
     }
-    dashboard(config, source, &stop)
 }
 
-/// Shows the dashboard until the user or a signal ends it.
-fn dashboard(config: &TopConfig, source: Box<dyn Source>, stop: &Stop) -> Result<u8, Failure> {
+fn open(path: &std::path::Path) -> Result<Recording, Failure> {
+    Recording::open(path).map_err(|error| record::failure(&error))
+}
+
+fn attach(config: &TopConfig) -> Result<Reader, Failure> {
+    let source = attach::attach(&config.attach)?;
+    let begin = |path: &std::path::PathBuf| record::begin(path, &*source, &config.attach);
+    let recorder = config.record.as_ref().map(begin).transpose()?;
+    Ok(Reader { source, recorder })
+}
+
+/// Shows the live dashboard until the user or a signal ends it.
+fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
-    let reader = reader::spawn(source, config.interval, Arc::clone(&shared), stop.clone())?;
+    let reader = reader::spawn(reader, config.interval, Arc::clone(&shared), stop.clone())?;
     let shown = tui::run(config, &*shared, stop);
     stop.raise();
     let read = reader
@@ -47,28 +58,65 @@ fn dashboard(config: &TopConfig, source: Box<dyn Source>, stop: &Stop) -> Result
     Ok(exit::DONE)
 }
 
+/// Shows a recording until the user or a signal ends it.
+fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
+    let shared = Arc::new(Shared::new(&config.attach));
+    let player = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
+    let shown = tui::run(config, &*shared, stop);
+    stop.raise();
+    let played = player
+        .join()
+        .map_err(|_| Failure::new(exit::FAILED, "replay: it panicked"))?;
+    shown?;
+    played?;
+    Ok(exit::DONE)
+}
+
 /// Prints one table after one interval.
-fn print_once(
+fn live_table(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
+    attach::announce(&*reader.source)?;
+    print_live(config, reader, stop, &mut io::stdout().lock())?;
+    Ok(exit::DONE)
+}
+
+fn print_live(
     config: &TopConfig,
-    mut source: Box<dyn Source>,
+    mut reader: Reader,
     stop: &Stop,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let shared = Shared::new(&config.attach);
-    reader::tick(&mut *source, &shared)?;
-    let end = std::time::Instant::now() + config.interval;
-    while !stop.raised() && std::time::Instant::now() < end {
-        source.wait(reader::POLL.min(config.interval))?;
-        reader::drain(&mut *source, &shared);
-        thread::yield_now();
+    reader.tick(&shared)?;
+    let end = Instant::now() + config.interval;
+    while !stop.raised() && Instant::now() < end {
+        reader
+            .source
+            .wait(end.saturating_duration_since(Instant::now()).min(reader::POLL))?;
+        reader.drain(&shared);
     }
-    reader::tick(&mut *source, &shared)?;
-    let snapshot = shared.snapshot();
-    let rows = chosen(config, &snapshot);
+    reader.tick(&shared)?;
+    print(config, &shared.snapshot(), out)
+}
+
+/// Prints the table of the end of a recording.
+fn replay_table(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
+    let shared = Shared::new(&config.attach);
+    let cut_short = replay::play(recording, None, &shared, stop)?;
+    print(config, &shared.snapshot(), &mut io::stdout().lock())?;
+    if cut_short {
+        crate::output::complain(&"tfo-cli: the recording ends inside a block: its recorder was stopped")?;
+    }
+    Ok(exit::DONE)
+}
+
+fn print(config: &TopConfig, snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), Failure> {
+    let rows = chosen(config, snapshot);
+    let mut out = io::BufWriter::new(out);
     match config.format {
-        TopFormat::Text => table::write(&snapshot, &rows, &table::default_columns(), out)?,
-        TopFormat::Json => snapshot_json::write(&snapshot, &rows, out)?,
+        TopFormat::Text => table::write(snapshot, &rows, &table::default_columns(), &mut out)?,
+        TopFormat::Json => snapshot_json::write(snapshot, &rows, &mut out)?,
     }
+    out.flush()?;
     Ok(())
 }
 
@@ -104,13 +152,11 @@ mod tests {
             panic!("{line} is top")
         };
         let mut out = Vec::new();
-        print_once(
-            &config,
-            Box::new(Scenario::default().source(3)),
-            &Stop::default(),
-            &mut out,
-        )
-        .expect("it prints");
+        let reader = Reader {
+            source: Box::new(Scenario::default().source(3)),
+            recorder: None,
+        };
+        print_live(&config, reader, &Stop::default(), &mut out).expect("it prints");
         String::from_utf8(out).expect("it is UTF-8")
     }
 

@@ -6,6 +6,7 @@
 
 mod hold;
 mod reader;
+mod replay;
 
 use std::{
     io::{self, Write},
@@ -17,9 +18,9 @@ use tfo_common::{Loss, event::Record};
 
 use self::{
     hold::Hold,
-    reader::{Batch, QUEUE},
+    reader::{Batch, QUEUE, Reader},
 };
-use super::attach;
+use super::{attach, record};
 use crate::{
     args::{TraceConfig, TraceFormat},
     exit::{self, Failure},
@@ -28,13 +29,18 @@ use crate::{
     signals::{self, Stop},
 };
 
-/// Runs the command on the live kernel.
+/// Runs the command on the live kernel or on a recording.
 pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
-    let source = attach::attach(&config.attach)?;
-    attach::announce(&*source)?;
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let summary = trace_source(config, source, &stop, &mut out)?;
+    let summary = match &config.replay {
+        Some(path) => replay::trace(config, path, &stop, &mut out)?,
+        None => {
+            let source = attach::attach(&config.attach)?;
+            attach::announce(&*source)?;
+            trace_source(config, source, &stop, &mut out)?
+        }
+    };
     output::complain(&format_args!("tfo-cli: {}", summary.line()))?;
     if let Some(lost) = summary.lost_line() {
         output::complain(&format_args!("tfo-cli: {lost}"))?;
@@ -65,7 +71,9 @@ pub fn trace_source(
     let wall_offset_ns = source.wall_offset_ns();
     let (sender, batches) = sync_channel(QUEUE);
     let reader_stop = Stop::default();
-    let reader = reader::spawn(source, sender, reader_stop.clone())?;
+    let begin = |path: &std::path::PathBuf| record::begin(path, &*source, &config.attach);
+    let recorder = config.record.as_ref().map(begin).transpose()?;
+    let reader = reader::spawn(Reader::new(source, recorder), sender, reader_stop.clone())?;
 
     let mut tracer = Tracer::new(config, wall_offset_ns);
     let written = tracer
@@ -97,26 +105,20 @@ pub fn trace_source(
         .join()
         .map_err(|_| Failure::new(exit::FAILED, "reader: it panicked"))??;
 
-    let written = written.and_then(|()| {
+    if written.is_ok() {
         for batch in last {
             tracer.take(batch);
         }
-        tracer.release_all(out)?;
-        Ok(())
-    });
-    let mut summary = Summary {
-        totals: reading.totals,
-        losses: reading.losses,
-        ..tracer.summary
-    };
-    summary.losses[Loss::BadRecord as usize] += tracer.bad_records;
-    match written
-        .and_then(|()| tracer.writer.end(&summary, out))
-        .and_then(|()| out.flush())
-    {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(summary),
     }
+    tracer.finish(
+        &Summary {
+            totals: reading.totals,
+            losses: reading.losses,
+            ..Summary::default()
+        },
+        written,
+        out,
+    )
 }
 
 struct Tracer<'a> {
@@ -197,6 +199,29 @@ impl<'a> Tracer<'a> {
             Instant::now() + self.config.ttfb_wait + Duration::from_secs(1),
             out,
         )
+    }
+
+    /// Prints what was held and the summary. A closed pipe is a clean end.
+    fn finish(
+        mut self,
+        counted: &Summary,
+        written: io::Result<()>,
+        out: &mut dyn Write,
+    ) -> Result<Summary, Failure> {
+        let written = written.and_then(|()| self.release_all(out));
+        let mut summary = Summary {
+            totals: counted.totals,
+            losses: counted.losses,
+            ..self.summary
+        };
+        summary.losses[Loss::BadRecord as usize] += self.bad_records;
+        match written
+            .and_then(|()| self.writer.end(&summary, out))
+            .and_then(|()| out.flush())
+        {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(summary),
+        }
     }
 
     fn print(&mut self, flow: &Flow, out: &mut dyn Write) -> io::Result<()> {

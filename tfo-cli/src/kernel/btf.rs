@@ -109,7 +109,11 @@ impl<'a> Btf<'a> {
             let found = type_at(types, at)?;
             at = found.body + body_len(found)?;
         }
-        Ok(Self { types, strings, offsets })
+        Ok(Self {
+            types,
+            strings,
+            offsets,
+        })
     }
 
     /// Where `container` (a struct or union) keeps the member at the dotted `path`; `None` when this kernel
@@ -128,14 +132,24 @@ impl<'a> Btf<'a> {
         if width == 0 {
             let size = self.size(type_id).unwrap_or(0);
             let bytes = u32::try_from(bits / 8).ok()?;
-            return Some(FieldLoc { byte: bytes, bit: 0, width: (size * 8).min(255) as u8, pad: 0 });
+            return Some(FieldLoc {
+                byte: bytes,
+                bit: 0,
+                width: (size * 8).min(255) as u8,
+                pad: 0,
+            });
         }
         let bit = (bits % 8) as u8;
         // A bit-field over a byte boundary is none of those we read; better absent than wrong.
         if bit + width > 8 {
             return None;
         }
-        Some(FieldLoc { byte: u32::try_from(bits / 8).ok()?, bit, width, pad: 0 })
+        Some(FieldLoc {
+            byte: u32::try_from(bits / 8).ok()?,
+            bit,
+            width,
+            pad: 0,
+        })
     }
 
     /// Whether there is a type of any kind with this name.
@@ -144,7 +158,9 @@ impl<'a> Btf<'a> {
     }
 
     fn ids(&self) -> impl Iterator<Item = (u32, Type)> + '_ {
-        (1u32..).zip(&self.offsets).filter_map(|(id, at)| Some((id, type_at(self.types, *at as usize).ok()?)))
+        (1u32..)
+            .zip(&self.offsets)
+            .filter_map(|(id, at)| Some((id, type_at(self.types, *at as usize).ok()?)))
     }
 
     fn struct_named(&self, name: &str) -> Option<u32> {
@@ -197,7 +213,10 @@ impl<'a> Btf<'a> {
                 return None;
             }
             let inner = self.find(self.strip(type_id)?, name, depth - 1)?;
-            Some(Found { bits: bits + inner.bits, ..inner })
+            Some(Found {
+                bits: bits + inner.bits,
+                ..inner
+            })
         })
     }
 
@@ -216,7 +235,8 @@ impl<'a> Btf<'a> {
             kind::ARRAY if depth > 0 => {
                 let element = u32_at(self.types, found.body).ok()?;
                 let count = u32_at(self.types, found.body + 8).ok()?;
-                self.size_within(element, depth - 1)?.checked_mul(u64::from(count))
+                self.size_within(element, depth - 1)?
+                    .checked_mul(u64::from(count))
             }
             _ => None,
         }
@@ -236,7 +256,8 @@ impl<'a> Btf<'a> {
 
 fn section(data: &[u8], header: usize, at: u32, len: u32) -> Result<&[u8], BtfError> {
     let start = header.saturating_add(at as usize);
-    data.get(start..start.saturating_add(len as usize)).ok_or(BtfError::Truncated(start))
+    data.get(start..start.saturating_add(len as usize))
+        .ok_or(BtfError::Truncated(start))
 }
 
 fn type_at(types: &[u8], at: usize) -> Result<Type, BtfError> {
@@ -270,12 +291,16 @@ fn body_len(found: Type) -> Result<usize, BtfError> {
 }
 
 fn u16_at(data: &[u8], at: usize) -> Result<u16, BtfError> {
-    let bytes = data.get(at..at.saturating_add(2)).ok_or(BtfError::Truncated(at))?;
+    let bytes = data
+        .get(at..at.saturating_add(2))
+        .ok_or(BtfError::Truncated(at))?;
     Ok(u16::from_ne_bytes([bytes[0], bytes[1]]))
 }
 
 fn u32_at(data: &[u8], at: usize) -> Result<u32, BtfError> {
-    let bytes = data.get(at..at.saturating_add(4)).ok_or(BtfError::Truncated(at))?;
+    let bytes = data
+        .get(at..at.saturating_add(4))
+        .ok_or(BtfError::Truncated(at))?;
     Ok(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 

@@ -34,12 +34,19 @@ impl Cgroup {
             // "/system.slice" as in /proc/PID/cgroup.
             Some(path) => mount.join(path.strip_prefix("/").unwrap_or(path)),
         };
-        let fail = |why: String| Error::Cgroup { path: wanted.unwrap_or(&path).to_path_buf(), why };
+        let fail = |why: String| Error::Cgroup {
+            path: wanted.unwrap_or(&path).to_path_buf(),
+            why,
+        };
         let directory = File::open(&path).map_err(|error| fail(error.to_string()))?;
         if !path.join("cgroup.procs").exists() {
             return Err(fail("not a cgroup v2 directory".into()));
         }
-        Ok(Self { mount, path, directory })
+        Ok(Self {
+            mount,
+            path,
+            directory,
+        })
     }
 }
 
@@ -76,7 +83,11 @@ impl Names {
 
     /// Knows nothing yet.
     pub fn new(mount: PathBuf) -> Self {
-        Self { mount, paths: HashMap::new(), walked: None }
+        Self {
+            mount,
+            paths: HashMap::new(),
+            walked: None,
+        }
     }
 
     /// The path of a cgroup below the mount, beginning with `/`. A path once known stays known after the
@@ -99,14 +110,17 @@ impl Names {
         let mut pending = vec![(self.mount.clone(), 0)];
         while let Some((directory, depth)) = pending.pop() {
             // A cgroup may vanish while we look: that is no error.
-            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            let Ok(entries) = fs::read_dir(&directory) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
                 }
                 let path = entry.path();
                 let name = path.strip_prefix(&self.mount).unwrap_or(&path);
-                self.paths.insert(entry.ino(), Some(format!("/{}", name.display())));
+                self.paths
+                    .insert(entry.ino(), Some(format!("/{}", name.display())));
                 if depth < Self::MAX_DEPTH {
                     pending.push((path, depth + 1));
                 }
@@ -126,7 +140,9 @@ impl Presence {
     /// Announces this instance. Waits a moment for one that is just ending; without the lock the tool works
     /// all the same and leaves callback flags behind at its end.
     pub fn announce(mount: &Path) -> Self {
-        let Ok(root) = File::open(mount) else { return Self { root: None } };
+        let Ok(root) = File::open(mount) else {
+            return Self { root: None };
+        };
         let deadline = Instant::now() + Duration::from_secs(1);
         while !sys::flock(root.as_fd(), libc::LOCK_SH | libc::LOCK_NB).is_ok_and(|locked| locked) {
             if Instant::now() >= deadline {

@@ -18,7 +18,11 @@ const REQUESTS_TO_CHECK: u64 = 4_096;
 /// Reads all counters. Per-CPU counters are summed; each is exact, and all are read within a millisecond or
 /// so, not at one instant.
 pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> anyhow::Result<Reading> {
-    let mut reading = Reading { at_ns: sys::monotonic_ns(), dests_capacity: capacity, ..Reading::default() };
+    let mut reading = Reading {
+        at_ns: sys::monotonic_ns(),
+        dests_capacity: capacity,
+        ..Reading::default()
+    };
     reading.totals = totals(maps)?;
     for loss in Loss::ALL.into_iter().take(Loss::KERNEL) {
         reading.losses[loss as usize] = counter(maps, loss as u32)?;
@@ -28,8 +32,15 @@ pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> a
     reading.events = counter(maps, stat_index(Stat::Events))?;
     for entry in maps.netns.iter() {
         // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
-        let Ok((inode, counts)) = entry else { break };
-        reading.netns.push((inode, NetnsCounters { counts }));
+        let Ok((inode, per_cpu)) = entry else { break };
+        let mut sum = NetnsCounters::default();
+        for counts in per_cpu.iter() {
+            sum.counts
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(sum, count)| *sum += count);
+        }
+        reading.netns.push((inode, sum));
     }
     if with_dests {
         reading.dests = dests(maps, capacity)?;
@@ -43,7 +54,10 @@ fn totals(maps: &Maps) -> anyhow::Result<Totals> {
     let mut totals = Totals::default();
     for role in Role::ALL {
         for outcome in Outcome::ALL {
-            let values = maps.totals.get(&total_index(role, outcome), 0).context("read totals")?;
+            let values = maps
+                .totals
+                .get(&total_index(role, outcome), 0)
+                .context("read totals")?;
             totals[role as usize][outcome as usize] = values.iter().sum();
         }
     }
@@ -51,7 +65,12 @@ fn totals(maps: &Maps) -> anyhow::Result<Totals> {
 }
 
 fn counter(maps: &Maps, index: u32) -> anyhow::Result<u64> {
-    Ok(maps.losses.get(&index, 0).context("read loss counters")?.iter().sum())
+    Ok(maps
+        .losses
+        .get(&index, 0)
+        .context("read loss counters")?
+        .iter()
+        .sum())
 }
 
 fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>> {
@@ -65,7 +84,10 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>
     let keys = entries.keys.chunks_exact(size_of::<DestKey>());
     let values = entries.values.chunks_exact(size_of::<DestStats>());
     // SAFETY: both types are made of integers only.
-    Ok(keys.zip(values).filter_map(|(key, value)| unsafe { Some((sys::value(key)?, sys::value(value)?)) }).collect())
+    Ok(keys
+        .zip(values)
+        .filter_map(|(key, value)| unsafe { Some((sys::value(key)?, sys::value(value)?)) })
+        .collect())
 }
 
 /// SYN facts that went in, were not taken out by a finished handshake and are not there any more. Only
@@ -80,7 +102,10 @@ fn evicted_requests(maps: &Maps) -> anyhow::Result<u64> {
     let entries = sys::map_entries(
         maps.requests.fd().as_fd(),
         size_of::<u64>(),
-        maps.requests.info().context("read the request table's type")?.value_size() as usize,
+        maps.requests
+            .info()
+            .context("read the request table's type")?
+            .value_size() as usize,
         limits::REQUESTS as usize,
     )
     .context("read the request table")?;

@@ -91,13 +91,17 @@ impl Error {
         match self {
             Self::NoObject => Some("build it with `cargo xtask build`"),
             Self::Rights { .. } => Some("run it as root: sudo tfo-cli ..."),
-            Self::NoBtf { .. } => Some("a kernel with CONFIG_DEBUG_INFO_BTF=y is needed (Debian 11+, RHEL 8.2+, Ubuntu 20.10+)"),
-            Self::NoMember { .. } => Some("Linux 5.10 or newer is needed"),
-            Self::NoCgroup2 => Some("mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified"),
-            Self::Cgroup { .. } => Some("give a directory below the cgroup v2 mount, as in /proc/PID/cgroup"),
-            Self::Load { .. } | Self::Program { .. } => {
-                Some("Linux 5.10 or newer with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_CGROUP_BPF is needed")
+            Self::NoBtf { .. } => {
+                Some("a kernel with CONFIG_DEBUG_INFO_BTF=y is needed (Debian 11+, RHEL 8.2+, Ubuntu 20.10+)")
             }
+            Self::NoMember { .. } => Some("Linux 5.10 or newer is needed"),
+            Self::NoCgroup2 => Some(
+                "mount it: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
+            ),
+            Self::Cgroup { .. } => Some("give a directory below the cgroup v2 mount, as in /proc/PID/cgroup"),
+            Self::Load { .. } | Self::Program { .. } => Some(
+                "Linux 5.10 or newer with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_CGROUP_BPF is needed",
+            ),
             Self::Io { .. } => None,
         }
     }

@@ -27,7 +27,9 @@ pub fn read(wanted: &[u32]) -> Host {
         .take(MAX_NAMESPACES);
     for (inode, namespace) in chosen {
         // /proc/net follows the thread only through thread-self.
-        let netstat = netns::inside(&namespace, || fs::read_to_string(Path::new("/proc/thread-self/net/netstat")));
+        let netstat = netns::inside(&namespace, || {
+            fs::read_to_string(Path::new("/proc/thread-self/net/netstat"))
+        });
         if let Ok(netstat) = netstat {
             host.mib.push((inode, procfs::tcp_ext(&netstat)));
         }

@@ -2,11 +2,11 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use tfo_common::{CrossCheck, maps};
 
-use super::Error;
+use super::{Error, first_bytes::FirstBytes};
 
 /// Handles of the maps.
 pub struct Maps {
@@ -17,11 +17,13 @@ pub struct Maps {
     /// Losses and bookkeeping.
     pub losses: PerCpuArray<MapData, u64>,
     /// Cross-check counters by namespace.
-    pub netns: HashMap<MapData, u32, [u64; CrossCheck::COUNT]>,
+    pub netns: PerCpuHashMap<MapData, u32, [u64; CrossCheck::COUNT]>,
     /// Destination table.
     pub dests: MapData,
     /// SYN facts in flight.
     pub requests: MapData,
+    /// Times to first byte, mapped into memory.
+    pub first_bytes: FirstBytes,
     /// Switches.
     pub control: Array<MapData, u32>,
 }
@@ -36,23 +38,43 @@ impl Maps {
             netns: typed(ebpf, maps::NETNS)?,
             dests: lru(ebpf, maps::DESTS)?,
             requests: lru(ebpf, maps::REQUESTS)?,
+            first_bytes: map_first_bytes(ebpf)?,
             control: typed(ebpf, maps::CONTROL)?,
         })
     }
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
-    ebpf.take_map(name).ok_or_else(|| Error::Load { why: format!("the object has no map {name}") })
+    ebpf.take_map(name).ok_or_else(|| Error::Load {
+        why: format!("the object has no map {name}"),
+    })
 }
 
 fn typed<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &str) -> Result<T, Error> {
-    T::try_from(take(ebpf, name)?).map_err(|error| Error::Load { why: format!("map {name}: {error}") })
+    T::try_from(take(ebpf, name)?).map_err(|error| Error::Load {
+        why: format!("map {name}: {error}"),
+    })
 }
 
 /// Maps that are read with raw batch look-ups.
 fn lru(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
     match take(ebpf, name)? {
         Map::LruHashMap(data) => Ok(data),
-        _ => Err(Error::Load { why: format!("map {name} is not an LRU hash") }),
+        _ => Err(Error::Load {
+            why: format!("map {name} is not an LRU hash"),
+        }),
     }
+}
+
+fn map_first_bytes(ebpf: &mut Ebpf) -> Result<FirstBytes, Error> {
+    let Map::Array(data) = take(ebpf, maps::FIRST_BYTES)? else {
+        return Err(Error::Load {
+            why: format!("map {} is not an array", maps::FIRST_BYTES),
+        });
+    };
+    FirstBytes::map(data).map_err(|source| Error::Io {
+        operation: "map into memory",
+        object: maps::FIRST_BYTES.into(),
+        source,
+    })
 }

@@ -40,13 +40,21 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     let list = |directory: &str| fs::read_dir(directory).into_iter().flatten().flatten();
     let named = NAMED.into_iter().flat_map(list).map(|entry| entry.path());
     let processes = list("/proc")
-        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+        })
         .map(|entry| entry.path().join("ns/net"));
     std::iter::once(PathBuf::from(OWN)).chain(named).chain(processes)
 }
 
 fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path).ok().and_then(|found| u32::try_from(found.ino()).ok())
+    fs::metadata(path)
+        .ok()
+        .and_then(|found| u32::try_from(found.ino()).ok())
 }
 
 /// Runs something inside a namespace, on a thread of its own that ends with it: the caller's namespace
@@ -59,6 +67,10 @@ pub fn inside<T: Send>(namespace: &File, action: impl FnOnce() -> io::Result<T> 
                 action()
             })
             .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread inside the network namespace panicked")))
+            .unwrap_or_else(|_| {
+                Err(io::Error::other(
+                    "the thread inside the network namespace panicked",
+                ))
+            })
     })
 }

@@ -7,5 +7,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tf
 
 /// The object file, or an error that says how to get a binary that has one.
 pub fn bytes() -> Result<&'static [u8], Error> {
-    if OBJECT.is_empty() { Err(Error::NoObject) } else { Ok(OBJECT) }
+    if OBJECT.is_empty() {
+        Err(Error::NoObject)
+    } else {
+        Ok(OBJECT)
+    }
 }

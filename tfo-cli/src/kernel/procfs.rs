@@ -18,9 +18,13 @@ fn unescape(field: &str) -> String {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|digits| byte == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        let octal = tail
+            .get(..3)
+            .filter(|digits| byte == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
         if let Some(digits) = octal {
-            let value = digits.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
+            let value = digits
+                .iter()
+                .fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
             out.push(u8::try_from(value).unwrap_or(b'?'));
             rest = &tail[3..];
         } else {
@@ -35,7 +39,9 @@ fn unescape(field: &str) -> String {
 /// `TcpExt:`. Looked up by name; a kernel may have more, fewer or others.
 pub fn tcp_ext(netstat: &str) -> Mib {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
-    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return Mib::default() };
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else {
+        return Mib::default();
+    };
     let mut mib = Mib::default();
     for (name, value) in names.split_whitespace().zip(values.split_whitespace()) {
         let slot = match name {
@@ -64,9 +70,18 @@ mod tests {
     fn finds_mounts_wherever_they_are() {
         let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(mount_of_type(hybrid, "cgroup2"), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(mount_of_type("none /a\\040b cgroup2 rw 0 0", "cgroup2"), Some("/a b".into()));
-        assert_eq!(mount_of_type("none /a\\9 cgroup2", "cgroup2"), Some("/a\\9".into()));
+        assert_eq!(
+            mount_of_type(hybrid, "cgroup2"),
+            Some("/sys/fs/cgroup/unified".into())
+        );
+        assert_eq!(
+            mount_of_type("none /a\\040b cgroup2 rw 0 0", "cgroup2"),
+            Some("/a b".into())
+        );
+        assert_eq!(
+            mount_of_type("none /a\\9 cgroup2", "cgroup2"),
+            Some("/a\\9".into())
+        );
         assert_eq!(mount_of_type("cgroup2 only", "cgroup2"), None);
         assert_eq!(mount_of_type("", "cgroup2"), None);
     }
@@ -76,7 +91,10 @@ mod tests {
         let text = "TcpExt: SyncookiesSent TCPFastOpenPassive TCPFastOpenActive New\nTcpExt: 1 22 333 4\n\
                     IpExt: InNoRoutes\nIpExt: 0\n";
         let mib = tcp_ext(text);
-        assert_eq!((mib.passive, mib.active, mib.active_fail), (Some(22), Some(333), None));
+        assert_eq!(
+            (mib.passive, mib.active, mib.active_fail),
+            (Some(22), Some(333), None)
+        );
         assert_eq!(tcp_ext("TcpExt: TCPFastOpenActive\n"), Mib::default());
         assert_eq!(tcp_ext("TcpExt: TCPFastOpenActive\nTcpExt: x\n").active, None);
     }

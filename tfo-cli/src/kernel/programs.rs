@@ -15,22 +15,23 @@ use tfo_common::{
 use super::{Error, cgroup::Cgroup, object};
 use crate::model::feed::Degradation;
 
-/// Tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
-const TRACEPOINTS: [(&str, &str, &str, &str); 3] = [
-    (maps::PROG_RECEIVE_RESET, "tcp_receive_reset", "reset", "connections answered with a RST are shown as failed"),
+/// Optional tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
+const OPTIONAL: [(&str, &str, &str, &str); 2] = [
+    (
+        maps::PROG_RECEIVE_RESET,
+        "tcp_receive_reset",
+        "reset",
+        "connections answered with a RST are shown as failed",
+    ),
     (
         maps::PROG_RETRANSMIT_SYNACK,
         "tcp_retransmit_synack",
         "synack-retrans",
         "SYN-ACK retransmissions of accepted server connections are not counted",
     ),
-    (
-        maps::PROG_DESTROY_SOCK,
-        "tcp_destroy_sock",
-        "flags-check",
-        "connections lost to another program that clears callback flags are not counted",
-    ),
 ];
+/// The tracepoint nothing works without: it removes the state of sockets that end.
+const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 
 /// Creates the maps and prepares the programs.
 pub fn load(layout: &Layout, config: &Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
@@ -53,7 +54,9 @@ fn bytes_of<T: Copy>(value: &T) -> &[u8] {
 /// refused by the kernel (EINVAL).
 pub fn attach_sock_ops(ebpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), Error> {
     let program: &mut SockOps = find(ebpf, maps::PROG_SOCK_OPS)?;
-    program.load().map_err(|error| refused("load", maps::PROG_SOCK_OPS, &error))?;
+    program
+        .load()
+        .map_err(|error| refused("load", maps::PROG_SOCK_OPS, &error))?;
     program
         .attach(cgroup, CgroupAttachMode::Single)
         .map_err(|error| refused("attach", maps::PROG_SOCK_OPS, &error))?;
@@ -61,27 +64,43 @@ pub fn attach_sock_ops(ebpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), Error> {
 }
 
 /// Loads and attaches the tracepoints; returns the names of those attached.
-pub fn attach_tracepoints(ebpf: &mut Ebpf, btf: &Btf, degradations: &mut Vec<Degradation>) -> Vec<&'static str> {
-    let mut attached = Vec::new();
-    for (name, tracepoint, degradation, without) in TRACEPOINTS {
-        let result = find::<BtfTracePoint>(ebpf, name).and_then(|program| {
-            program
-                .load(tracepoint, btf)
-                .and_then(|()| program.attach())
-                .map_err(|error| refused("attach", name, &error))
-        });
-        match result {
-            Ok(_) => attached.push(tracepoint),
-            Err(error) => degradations.push(Degradation { name: degradation, why: format!("{without} ({error})") }),
+pub fn attach_tracepoints(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    degradations: &mut Vec<Degradation>,
+) -> Result<Vec<&'static str>, Error> {
+    let (program, tracepoint) = DESTROY;
+    attach_tracepoint(ebpf, program, tracepoint, btf)?;
+    let mut attached = vec![tracepoint];
+    for (name, tracepoint, degradation, without) in OPTIONAL {
+        match attach_tracepoint(ebpf, name, tracepoint, btf) {
+            Ok(()) => attached.push(tracepoint),
+            Err(error) => degradations.push(Degradation {
+                name: degradation,
+                why: format!("{without} ({error})"),
+            }),
         }
     }
-    attached
+    Ok(attached)
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<(), Error> {
+    let program: &mut BtfTracePoint = find(ebpf, name)?;
+    program
+        .load(tracepoint, btf)
+        .map_err(|error| refused("load", name, &error))?;
+    program
+        .attach()
+        .map_err(|error| refused("attach", name, &error))?;
+    Ok(())
 }
 
 /// Loads an `iter/tcp` program and returns a descriptor of it.
 pub fn load_iter(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<OwnedFd, Error> {
     let program: &mut Iter = find(ebpf, name)?;
-    program.load("tcp", btf).map_err(|error| refused("load", name, &error))?;
+    program
+        .load("tcp", btf)
+        .map_err(|error| refused("load", name, &error))?;
     let fd = program.fd().map_err(|error| refused("load", name, &error))?;
     fd.as_fd().try_clone_to_owned().map_err(|source| Error::Io {
         operation: "duplicate the descriptor of",
@@ -96,7 +115,11 @@ pub fn detach(ebpf: &mut Ebpf) {
         // Not loaded or detached already: then there is nothing to do.
         let _ = program.unload();
     }
-    for (name, ..) in TRACEPOINTS {
+    for name in [
+        maps::PROG_RECEIVE_RESET,
+        maps::PROG_RETRANSMIT_SYNACK,
+        maps::PROG_DESTROY_SOCK,
+    ] {
         if let Ok(program) = find::<BtfTracePoint>(ebpf, name) {
             let _ = program.unload();
         }
@@ -108,7 +131,9 @@ where
     &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
     ebpf.program_mut(name)
-        .ok_or_else(|| Error::Load { why: format!("the object has no program {name}") })?
+        .ok_or_else(|| Error::Load {
+            why: format!("the object has no program {name}"),
+        })?
         .try_into()
         .map_err(|error: ProgramError| refused("find", name, &error))
 }
@@ -116,14 +141,29 @@ where
 /// The kernel's own words are in the sources of aya's error; the verifier's verdict is its last line.
 fn refused(operation: &'static str, program: &'static str, error: &ProgramError) -> Error {
     let why = match error {
-        ProgramError::LoadError { io_error, verifier_log } if std::env::var_os("TFO_VERIFIER_LOG").is_none() => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } if std::env::var_os("TFO_VERIFIER_LOG").is_none() => {
             let log = verifier_log.to_string();
-            let verdict = log.lines().rev().find(|line| !line.is_empty() && !line.starts_with("processed "));
-            format!("{io_error}{}", verdict.map(|line| format!(" (verifier: {line})")).unwrap_or_default())
+            let verdict = log
+                .lines()
+                .rev()
+                .find(|line| !line.is_empty() && !line.starts_with("processed "));
+            format!(
+                "{io_error}{}",
+                verdict
+                    .map(|line| format!(" (verifier: {line})"))
+                    .unwrap_or_default()
+            )
         }
         other => chain(other),
     };
-    Error::Program { operation, program, why }
+    Error::Program {
+        operation,
+        program,
+        why,
+    }
 }
 
 /// An error and everything that caused it, on one line.

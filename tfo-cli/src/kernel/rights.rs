@@ -6,8 +6,12 @@ use super::Error;
 
 /// Capabilities the observer needs (include/uapi/linux/capability.h): BPF programs and maps; reading kernel
 /// memory from them; attaching `sock_ops` to a cgroup; entering other network namespaces.
-const NEEDED: [(u32, &str); 4] =
-    [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
+const NEEDED: [(u32, &str); 4] = [
+    (39, "CAP_BPF"),
+    (38, "CAP_PERFMON"),
+    (12, "CAP_NET_ADMIN"),
+    (21, "CAP_SYS_ADMIN"),
+];
 
 /// Checks the effective capabilities.
 pub fn check() -> Result<(), Error> {
@@ -17,7 +21,13 @@ pub fn check() -> Result<(), Error> {
         source,
     })?;
     let missing = missing(&status);
-    if missing.is_empty() { Ok(()) } else { Err(Error::Rights { missing: missing.join(", ") }) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Rights {
+            missing: missing.join(", "),
+        })
+    }
 }
 
 /// Names of the capabilities that `/proc/self/status` does not show as effective.
@@ -27,7 +37,11 @@ fn missing(status: &str) -> Vec<&'static str> {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(0);
-    NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect()
+    NEEDED
+        .iter()
+        .filter(|(bit, _)| effective >> bit & 1 == 0)
+        .map(|(_, name)| *name)
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,16 +1,12 @@
 //! Records of the event ring, from bytes.
 
-use tfo_common::{
-    EventKind, FirstByteEvent, FlowEvent, Outcome, Role, TfoOption,
-    event::Record,
-};
+use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption, event::Record};
 
 use super::sys;
 
 /// The record in these bytes; `None` for a kind, size or code this version does not know.
 pub fn decode(bytes: &[u8]) -> Option<Record> {
     const FLOW: u8 = EventKind::Flow as u8;
-    const FIRST_BYTE: u8 = EventKind::FirstByte as u8;
     match *bytes.first()? {
         FLOW => {
             // SAFETY: `FlowEvent` is made of integers only.
@@ -20,8 +16,6 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             TfoOption::from_code(event.option)?;
             (outcome.roles().contains(&role) && matches!(event.family, 4 | 6)).then_some(Record::Flow(event))
         }
-        // SAFETY: `FirstByteEvent` is made of integers only.
-        FIRST_BYTE => unsafe { sys::value::<FirstByteEvent>(bytes) }.map(Record::FirstByte),
         _ => None,
     }
 }
@@ -40,7 +34,13 @@ mod tests {
         assert!(matches!(decode(&bytes), Some(Record::Flow(_))));
         assert_eq!(decode(&bytes[1..]), None);
         assert_eq!(decode(&bytes[..100]), None);
-        for (at, value) in [(1, 2), (2, Outcome::COUNT as u8), (3, 5), (4, 3), (2, Outcome::Syncookie as u8)] {
+        for (at, value) in [
+            (1, 2),
+            (2, Outcome::COUNT as u8),
+            (3, 5),
+            (4, 3),
+            (2, Outcome::Syncookie as u8),
+        ] {
             let mut bad = bytes;
             bad[at] = value;
             assert_eq!(decode(&bad), None, "byte {at} = {value}");

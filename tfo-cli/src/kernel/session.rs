@@ -19,8 +19,9 @@ use super::{
     cgroup::{Cgroup, Names, Presence},
     counters, foreign, host,
     iterate::{self, Pass},
-    layout, programs, rights, ring, sys,
+    layout,
     maps::Maps,
+    programs, rights, ring, sys,
 };
 use crate::{
     model::{
@@ -59,7 +60,9 @@ impl Session {
         rights::check()?;
         let cgroup = Cgroup::open(options.cgroup.as_deref())?;
         let (layout, mut degradations) = layout::resolve()?;
-        let btf = Btf::from_sys_fs().map_err(|error| Error::NoBtf { why: error.to_string() })?;
+        let btf = Btf::from_sys_fs().map_err(|error| Error::NoBtf {
+            why: error.to_string(),
+        })?;
         let config = Config {
             emit_plain: u8::from(options.emit_plain),
             server_v4_prefix: options.server_v4_prefix,
@@ -74,7 +77,7 @@ impl Session {
         let list = optional_iter(&mut ebpf, PROG_LIST, &btf, &mut degradations);
         let prime = optional_iter(&mut ebpf, PROG_PRIME, &btf, &mut degradations);
         let release = optional_iter(&mut ebpf, PROG_RELEASE, &btf, &mut degradations);
-        let tracepoints = programs::attach_tracepoints(&mut ebpf, &btf, &mut degradations);
+        let tracepoints = programs::attach_tracepoints(&mut ebpf, &btf, &mut degradations)?;
         programs::attach_sock_ops(&mut ebpf, &cgroup)?;
         let mut session = Self {
             names: Names::new(cgroup.mount.clone()),
@@ -125,12 +128,16 @@ fn optional_iter(
         Err(error) => {
             let (name, without) = match name {
                 PROG_PRIME => (PRIMING, WITHOUT_PRIMING),
-                PROG_RELEASE => {
-                    ("flag-release", "callback flags stay on sockets after the tool ends; without programs they do nothing")
-                }
+                PROG_RELEASE => (
+                    "flag-release",
+                    "callback flags stay on sockets after the tool ends; without programs they do nothing",
+                ),
                 _ => ("listener-list", "listeners are not listed"),
             };
-            degradations.push(Degradation { name, why: format!("{without} ({error})") });
+            degradations.push(Degradation {
+                name,
+                why: format!("{without} ({error})"),
+            });
             None
         }
     }
@@ -138,11 +145,19 @@ fn optional_iter(
 
 /// What priming could not do, if anything.
 fn priming_degradation(pass: &Pass) -> Option<Degradation> {
-    let refused = pass.listeners.iter().filter(|record| record.primed == Primed::Refused as u8).count();
+    let refused = pass
+        .listeners
+        .iter()
+        .filter(|record| record.primed == Primed::Refused as u8)
+        .count();
     if refused == 0 && pass.failed.is_empty() {
         return None;
     }
-    let failed = pass.failed.first().map(|(inode, error)| format!(", netns {inode}: {error}")).unwrap_or_default();
+    let failed = pass
+        .failed
+        .first()
+        .map(|(inode, error)| format!(", netns {inode}: {error}"))
+        .unwrap_or_default();
     Some(Degradation {
         name: PRIMING,
         why: format!(
@@ -169,10 +184,16 @@ impl Source for Session {
         while let Some(item) = self.maps.events.next() {
             count += 1;
             match ring::decode(&item) {
-                Some(record) => sink(&record),
+                Some(record) => {
+                    if let Record::Flow(flow) = &record {
+                        self.maps.first_bytes.expect(flow);
+                    }
+                    sink(&record);
+                }
                 None => self.bad_records += 1,
             }
         }
+        self.maps.first_bytes.collect(sys::monotonic_ns(), sink);
         count
     }
 
@@ -207,7 +228,9 @@ impl Source for Session {
 
     fn attached(&self) -> Vec<String> {
         let sock_ops = format!("sock_ops on {}", self.cgroup.path.display());
-        std::iter::once(sock_ops).chain(self.tracepoints.iter().map(|name| format!("tp_btf {name}"))).collect()
+        std::iter::once(sock_ops)
+            .chain(self.tracepoints.iter().map(|name| format!("tp_btf {name}")))
+            .collect()
     }
 
     fn wall_offset_ns(&self) -> i64 {

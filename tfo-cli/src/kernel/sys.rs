@@ -53,7 +53,11 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: `attr` is a live `repr(C)` value of the size we say; the kernel reads and writes only within
     // it and within the buffers that its callers below keep alive.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(i32::try_from(result).unwrap_or(i32::MAX)) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(i32::try_from(result).unwrap_or(i32::MAX))
+    }
 }
 
 fn fd_number(fd: BorrowedFd<'_>) -> u32 {
@@ -68,13 +72,20 @@ fn own(fd: i32) -> OwnedFd {
 
 /// Links an iterator program: nothing runs until [`iter_create`] and a read.
 pub fn link_iter(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut attr = LinkCreate { prog_fd: fd_number(program), attach_type: TRACE_ITER, ..LinkCreate::default() };
+    let mut attr = LinkCreate {
+        prog_fd: fd_number(program),
+        attach_type: TRACE_ITER,
+        ..LinkCreate::default()
+    };
     bpf(BPF_LINK_CREATE, &mut attr).map(own)
 }
 
 /// Opens an iterator over the network namespace of the calling thread.
 pub fn iter_create(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut attr = IterCreate { link_fd: fd_number(link), flags: 0 };
+    let mut attr = IterCreate {
+        link_fd: fd_number(link),
+        flags: 0,
+    };
     bpf(BPF_ITER_CREATE, &mut attr).map(own)
 }
 
@@ -91,7 +102,12 @@ pub struct Entries {
 
 /// Reads every entry of a hash map. Entries that come or go meanwhile may be missing or not; no entry of
 /// an LRU map counts as used because of it (`__htab_map_lookup_batch`, kernel/bpf/hashtab.c).
-pub fn map_entries(map: BorrowedFd<'_>, key_len: usize, value_len: usize, capacity: usize) -> io::Result<Entries> {
+pub fn map_entries(
+    map: BorrowedFd<'_>,
+    key_len: usize,
+    value_len: usize,
+    capacity: usize,
+) -> io::Result<Entries> {
     /// Entries asked for at once; doubled when one hash bucket holds more.
     const STEP: usize = 512;
     let mut step = STEP;
@@ -114,7 +130,11 @@ pub fn map_entries(map: BorrowedFd<'_>, key_len: usize, value_len: usize, capaci
         };
         let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
         let code = result.as_ref().err().and_then(io::Error::raw_os_error);
-        let got = if matches!(code, None | Some(libc::ENOENT)) { attr.count as usize } else { 0 };
+        let got = if matches!(code, None | Some(libc::ENOENT)) {
+            attr.count as usize
+        } else {
+            0
+        };
         all.count += got;
         all.keys.truncate(start.0 + got * key_len);
         all.values.truncate(start.1 + got * value_len);
@@ -136,19 +156,31 @@ pub fn flock(fd: BorrowedFd<'_>, operation: i32) -> io::Result<bool> {
         return Ok(true);
     }
     let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::EWOULDBLOCK) { Ok(false) } else { Err(error) }
+    if error.raw_os_error() == Some(libc::EWOULDBLOCK) {
+        Ok(false)
+    } else {
+        Err(error)
+    }
 }
 
 /// Moves the calling thread into a network namespace. Only for threads that end afterwards.
 pub fn enter_netns(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no memory is passed.
     let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Waits until a descriptor is readable, at most for `timeout`. A signal ends the wait early.
 pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
-    let mut entry = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut entry = libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
     let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: one live entry.
     let result = unsafe { libc::poll(&raw mut entry, 1, timeout) };
@@ -156,12 +188,19 @@ pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
         return Ok(());
     }
     let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+    if error.kind() == io::ErrorKind::Interrupted {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 /// Reads a clock, ns.
 fn clock_ns(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: a live `timespec`; the clocks we pass always exist.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
 };
@@ -29,7 +30,7 @@ pub struct Reading {
 }
 
 /// Settings and counters of the host itself, of the network namespace the tool runs in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Host name.
     pub name: String,
@@ -46,7 +47,7 @@ pub struct Host {
 }
 
 /// The kernel's counters of one namespace that Fast Open moves; absent in the kernel is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mib {
     /// `TCPFastOpenActive`.
     pub active: Option<u64>,
@@ -76,7 +77,7 @@ pub struct Degradation {
 }
 
 /// Where a cgroup id leads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupName {
     /// Path below the cgroup2 mount, beginning with `/`.
     pub path: String,

@@ -33,6 +33,19 @@ impl Histograms {
         self.0.iter().copied().eq(filled(stats))
     }
 
+    /// These and others added up.
+    #[must_use]
+    pub fn plus(&self, other: &Histograms) -> Self {
+        let mut sums: Vec<(u8, u32)> = self.0.to_vec();
+        for (place, count) in &other.0 {
+            match sums.binary_search_by_key(place, |(place, _)| *place) {
+                Ok(at) => sums[at].1 = sums[at].1.saturating_add(*count),
+                Err(at) => sums.insert(at, (*place, *count)),
+            }
+        }
+        Self(sums.into())
+    }
+
     /// One of the four.
     pub fn get(&self, latency: Latency) -> Buckets {
         let mut buckets = [0; BUCKETS];

@@ -4,7 +4,11 @@ use std::{net::IpAddr, sync::Arc};
 
 use tfo_common::{DestKey, DestStats, Outcome, Role};
 
-use super::{addr, histogram::Histograms};
+use super::{
+    addr,
+    fields::{Difference, Fields},
+    histogram::{Histograms, Latency},
+};
 
 /// Intervals a row remembers for its sparkline.
 pub const TREND: usize = 16;
@@ -71,6 +75,71 @@ impl DestRow {
         };
         row.advance(before);
         row
+    }
+
+    /// The row as the kernel would have it, as far as it was kept.
+    pub fn stats(&self) -> DestStats {
+        DestStats {
+            outcomes: self.outcomes.map(u64::from),
+            syn_bytes: self.syn_bytes,
+            syn_bytes_acked: self.syn_bytes_acked,
+            saved_us: self.saved_us,
+            lost_us: self.lost_us,
+            rtt_sum_us: self.rtt_sum_us,
+            rtt_count: self.rtt_count.into(),
+            cookies: self.cookies.into(),
+            plain_retrans: self.plain_retrans.into(),
+            last_ns: self.last_ns,
+            handshake_tfo: self.histograms.get(Latency::HandshakeTfo),
+            handshake_plain: self.histograms.get(Latency::HandshakePlain),
+            ttfb_tfo: self.histograms.get(Latency::TtfbTfo),
+            ttfb_plain: self.histograms.get(Latency::TtfbPlain),
+        }
+    }
+
+    /// Whether nothing happened to it since.
+    pub fn is_same(&self, before: &DestRow) -> bool {
+        self.last_ns == before.last_ns
+            && Arc::ptr_eq(&self.histograms, &before.histograms)
+            && self.outcomes == before.outcomes
+    }
+
+    /// This row and another one added up.
+    #[must_use]
+    pub fn plus(&self, other: &DestRow) -> Self {
+        let mut sum = self.clone();
+        for (sum, more) in sum.outcomes.iter_mut().zip(other.outcomes) {
+            *sum = sum.saturating_add(more);
+        }
+        for (sum, more) in sum.trend.iter_mut().zip(other.trend) {
+            *sum = sum.saturating_add(more);
+        }
+        sum.syn_bytes = sum.syn_bytes.saturating_add(other.syn_bytes);
+        sum.syn_bytes_acked = sum.syn_bytes_acked.saturating_add(other.syn_bytes_acked);
+        sum.saved_us = sum.saved_us.saturating_add(other.saved_us);
+        sum.lost_us = sum.lost_us.saturating_add(other.lost_us);
+        sum.rtt_sum_us = sum.rtt_sum_us.saturating_add(other.rtt_sum_us);
+        sum.rtt_count = sum.rtt_count.saturating_add(other.rtt_count);
+        sum.cookies = sum.cookies.saturating_add(other.cookies);
+        sum.plain_retrans = sum.plain_retrans.saturating_add(other.plain_retrans);
+        sum.last_ns = sum.last_ns.max(other.last_ns);
+        sum.fresh = sum.fresh.saturating_add(other.fresh);
+        sum.histograms = Arc::new(self.histograms.plus(&other.histograms));
+        sum
+    }
+
+    /// What a later state of the same row counts beyond this one.
+    pub fn taken_off(&self, later: &DestStats) -> DestStats {
+        let mut bytes = Vec::new();
+        let mut base = self.stats();
+        // The time of the latest handshake is no count.
+        base.last_ns = 0;
+        Fields::of(later).put_difference(&Fields::of(&base), &mut bytes);
+        let mut fields = Fields::default();
+        if let Some(difference) = Difference::take(&mut &bytes[..]) {
+            fields.add(&difference);
+        }
+        fields.stats()
     }
 
     /// Moves the trend on by one interval.

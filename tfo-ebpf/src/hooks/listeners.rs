@@ -7,17 +7,18 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE, seq_file, tcp_sock},
+    bindings::{
+        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE, seq_file, tcp_sock,
+    },
     helpers::generated::{bpf_seq_write, bpf_setsockopt, bpf_skc_to_tcp_sock},
 };
-use tfo_common::{
-    flags::Control,
-    listener::{ListenerRecord, Primed},
-};
+use tfo_common::listener::{ListenerRecord, Primed};
 
+use super::flags;
 use crate::{
     flow, kern,
-    maps::{TFO_CONTROL, global},
+    maps::global,
 };
 
 /// `SOL_TCP` and `TCP_BPF_SOCK_OPS_CB_FLAGS` (include/uapi/linux/bpf.h).
@@ -68,29 +69,25 @@ pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
     })
 }
 
-/// Takes back the flags we added: from connections what their flow says, from listeners what their mark
-/// says. While no foreign `sock_ops` program is loaded, a listener's flag is ours even without a mark: an
-/// earlier instance that was killed, or one that ended before us, left it.
+/// Takes back the flags we added: from connections with a flow what the flow says, from listeners what
+/// their mark says. While no foreign `sock_ops` program is loaded every flag is ours, also on sockets that
+/// have neither: plain connections, those past their first byte, listeners primed by an instance that was
+/// killed or that ended before us. Otherwise such flags stay: they may be the other's.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/tcp")]
 pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
     let Some(sk) = full_socket(ctx) else { return 0 };
     let mut ours = 0;
-    if let Some(flow) = flow::of(sk) {
+    if let Some(flow) = flow::of(sk as u64) {
         ours = u32::from(flow.added);
         flow.added = 0;
-        flow.stage = flow::stage::DONE;
     }
     if let Some(mark) = flow::mark_of(sk) {
         ours |= mark.added;
         mark.added = 0;
     }
-    let foreign = TFO_CONTROL
-        .get(Control::ForeignSockOps as u32)
-        .copied()
-        .unwrap_or(1);
-    if foreign == 0 && state(sk) == LISTEN {
-        ours |= WRITE;
+    if flags::inherited_is_ours() {
+        ours = WRITE | STATE | RTO;
     }
     let flags = cb_flags(sk);
     if flags & ours != 0 {

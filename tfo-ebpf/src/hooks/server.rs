@@ -1,11 +1,8 @@
-//! Server side: from listen() to the first byte of the answer.
+//! Server side: from listen() to the end of the handshake.
 
-use aya_ebpf::{
-    bindings::{
-        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
-    },
-    helpers::generated::bpf_ktime_get_ns,
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
+    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
 };
 use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
@@ -15,10 +12,10 @@ use tfo_common::{
     time::{UNSEEN_US, us_between},
 };
 
-use super::client::{add_flags, give_up_waiting, swap_flags};
+use super::flags;
 use crate::{
     account,
-    finish::{self, Times, finish},
+    finish::{Times, count_first_byte, finish, finish_plain},
     flow::{self, Flow, LISTENER_UNKNOWN, Request, bit, stage},
     kern,
     maps::{TFO_CONTROL, TFO_REQUESTS, global},
@@ -26,6 +23,7 @@ use crate::{
 };
 
 /// TCP states (include/net/tcp_states.h).
+const ESTABLISHED: u32 = 1;
 const SYN_RECV: u32 = 3;
 const FIN_WAIT1: u32 = 4;
 /// args[0] of HDR_OPT_LEN for a SYN-ACK under SYN cookies (`BPF_WRITE_HDR_TCP_SYNACK_COOKIE`).
@@ -73,10 +71,8 @@ pub fn syn_answered(ops: &Ops) {
     if !syncookie {
         count_syn(request, &found, listener);
     }
-    // SAFETY: no arguments.
-    let start_ns = unsafe { bpf_ktime_get_ns() };
     let facts = Request {
-        start_ns,
+        start_ns: flow::now(),
         syn_len,
         option: found.option as u8,
         option_kind: found.kind,
@@ -153,102 +149,44 @@ fn count_syn(request: u64, found: &FoundOption, listener: u8) {
 #[inline(always)]
 pub fn established(ops: &Ops) {
     let sk = kern::sock_of(&ops.ctx);
-    let Some(flow) = flow::create(ops.sk()) else {
-        account::lost(Loss::Storage);
-        return;
-    };
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    flow.role = Role::Server as u8;
-    flow.stage = stage::HANDSHAKE;
-    flow.ttfb_us = UNSEEN_US;
+    let now = flow::now();
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-        return child_from_syn(ops, sk, flow, now);
+        return child_from_syn(ops, sk, now);
     }
     if ops.flags() & WRITE == 0 {
         // Inherited from the listener, so the listener did not have it: nobody saw the SYN.
-        flow.stage = stage::DONE;
-        account::lost(Loss::Unprimed);
-        return;
+        return account::lost(Loss::Unprimed);
     }
-    adopt_inherited(flow);
-    let Some(facts) = handshake_facts(ops, flow) else {
-        flow.stage = stage::DONE;
-        account::lost(Loss::ListenerUnknown);
-        swap_flags(ops, flow, WRITE, 0);
-        return;
-    };
-    let srtt = ops.srtt_us();
-    let handshake_us = match (flow.start_ns, srtt) {
-        (0, 0) => UNSEEN_US,
-        (0, srtt) => srtt,
-        (start, _) => us_between(start, now),
-    };
-    if flow.start_ns == 0 {
-        flow.start_ns = now - u64::from(srtt) * 1_000;
-    }
-    let rtt_us = if facts.syn_retrans == 0 {
-        handshake_us
-    } else {
-        UNSEEN_US
-    };
-    finish(
-        ops,
-        sk,
-        flow,
-        &facts,
-        &Times {
-            now,
-            handshake_us,
-            rtt_us,
-        },
-    );
-}
-
-/// The child inherited the callback flag from its listener. Take it for ours, to be taken back, unless a
-/// `sock_ops` program of somebody else is loaded who may want it.
-#[inline(always)]
-fn adopt_inherited(flow: &mut Flow) {
-    if control(Control::ForeignSockOps) == 0 {
-        flow.added |= WRITE as u8;
-    }
-}
-
-#[inline(always)]
-fn control(which: Control) -> u32 {
-    TFO_CONTROL.get(which as u32).copied().unwrap_or(0)
-}
-
-/// A child whose handshake has just begun. Its verdict (accepted) is certain; its record waits for the
-/// final ACK, which gives the RTT.
-#[inline(always)]
-fn child_from_syn(ops: &Ops, sk: u64, flow: &mut Flow, now: u64) {
-    flow.start_ns = now;
-    flow.bits = bit::FROM_SYN | bit::REQUESTED;
-    flow.syn_len = ops.payload();
-    if let Some(found) = ops.tfo_option() {
-        flow.option = found.option as u8;
-        flow.option_kind = found.kind;
-    }
-    account::cross_check(sk, CrossCheck::Passive);
-    if ops.flags() & WRITE != 0 {
-        adopt_inherited(flow);
-    }
-    add_flags(ops, flow, STATE | RTO | WRITE);
-}
-
-/// Facts of a handshake that finished with the final ACK; `None` where the listener's state is unknown.
-#[inline(always)]
-fn handshake_facts(ops: &Ops, flow: &mut Flow) -> Option<Handshake> {
     let mut facts = Handshake::plain(Role::Server);
     facts.syn_retrans = ops.total_retrans();
-    let Some(request) = take_request(ops) else {
-        return Some(facts);
-    };
-    flow.bits = bit::REQUESTED;
-    flow.start_ns = request.start_ns;
-    flow.option_kind = request.option_kind;
-    flow.syn_len = request.syn_len;
+    match take_request(ops) {
+        Some(request) => tfo_established(ops, sk, now, &request, facts),
+        None => plain_established(ops, sk, now, &facts),
+    }
+}
+
+/// Nobody asked for TFO. The handshake's RTT is the kernel's own sample, from SYN-ACK to final ACK.
+#[inline(always)]
+fn plain_established(ops: &Ops, sk: u64, now: u64, facts: &Handshake) {
+    let srtt = ops.srtt_us();
+    let handshake_us = if srtt == 0 { UNSEEN_US } else { srtt };
+    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
+    let times = Times { now, handshake_us, rtt_us };
+    let start = now - u64::from(srtt) * 1_000;
+    if global!(TFO_CONFIG, emit_plain) == 0 {
+        flow::set_start(sk, start, Role::Server, flags::inherited_is_ours());
+        return finish_plain(ops, sk, facts, &times);
+    }
+    let mut flow = Flow::new(Role::Server, start);
+    adopt_inherited(&mut flow);
+    if let Some(flow) = flow::insert(sk, &flow) {
+        finish(ops, sk, flow, facts, &times);
+    }
+}
+
+/// The SYN had TFO, and its facts were kept.
+#[inline(always)]
+fn tfo_established(ops: &Ops, sk: u64, now: u64, request: &Request, mut facts: Handshake) {
     facts.option = TfoOption::from_code(request.option).unwrap_or(TfoOption::None);
     facts.syn_data_len = request.syn_len;
     facts.syncookie = request.syncookie != 0;
@@ -257,20 +195,52 @@ fn handshake_facts(ops: &Ops, flow: &mut Flow) -> Option<Handshake> {
         1 => Listener::QueueFull,
         2 => Listener::Off,
         _ if facts.syncookie || matches!(facts.option, TfoOption::None) => Listener::Off,
-        _ => return None,
+        _ => return account::lost(Loss::ListenerUnknown),
     };
-    Some(facts)
+    let mut flow = Flow::new(Role::Server, request.start_ns);
+    flow.bits = bit::REQUESTED;
+    flow.option_kind = request.option_kind;
+    flow.syn_len = request.syn_len;
+    adopt_inherited(&mut flow);
+    let handshake_us = us_between(request.start_ns, now);
+    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
+    if let Some(flow) = flow::insert(sk, &flow) {
+        finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    }
+}
+
+#[inline(always)]
+fn adopt_inherited(flow: &mut Flow) {
+    if flags::inherited_is_ours() {
+        flow.added |= WRITE as u8;
+    }
+}
+
+/// A child whose handshake has just begun. Its verdict (accepted) is certain; its record waits for the
+/// final ACK, which gives the RTT.
+#[inline(always)]
+fn child_from_syn(ops: &Ops, sk: u64, now: u64) {
+    let mut flow = Flow::new(Role::Server, now);
+    flow.bits = bit::FROM_SYN | bit::REQUESTED;
+    flow.syn_len = ops.payload();
+    if let Some(found) = ops.tfo_option() {
+        flow.option = found.option as u8;
+        flow.option_kind = found.kind;
+    }
+    account::cross_check(sk, CrossCheck::Passive);
+    if ops.flags() & WRITE != 0 {
+        adopt_inherited(&mut flow);
+    }
+    flags::add(ops, &mut flow, STATE | RTO | WRITE);
+    flow::insert(sk, &flow);
 }
 
 /// Takes the facts of this connection's SYN out of the table.
 #[inline(always)]
 fn take_request(ops: &Ops) -> Option<Request> {
-    let cookie = ops.cookie();
-    if let Some(found) = take(cookie) {
-        return Some(found);
-    }
-    if control(Control::SyncookieSeen) == 0 {
-        return None;
+    let found = take(ops.cookie());
+    if found.is_some() || flags::control(Control::SyncookieSeen) == 0 {
+        return found;
     }
     take(ops.tuple())
 }
@@ -287,17 +257,12 @@ fn take(key: u64) -> Option<Request> {
 /// The state of a child created from the SYN changes: its handshake ends. Where the application closes
 /// before the final ACK the states are SYN_RECV -> FIN_WAIT1 -> ..., and the RTT comes a little later.
 #[inline(always)]
-pub fn state(ops: &Ops, flow: &mut Flow) {
-    if flow.stage != stage::HANDSHAKE || !flow.has(bit::FROM_SYN) {
-        return;
-    }
+pub fn state(ops: &Ops, sk: u64, flow: &mut Flow) {
     let (from, to) = (ops.arg::<0>(), ops.arg::<1>());
-    if from == SYN_RECV && to == FIN_WAIT1 {
+    if flow.stage != stage::HANDSHAKE || !flow.has(bit::FROM_SYN) || (from == SYN_RECV && to == FIN_WAIT1) {
         return;
     }
-    let sk = kern::sock_of(&ops.ctx);
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = flow::now();
     let facts = Handshake {
         requested: true,
         child_from_syn: true,
@@ -312,45 +277,14 @@ pub fn state(ops: &Ops, flow: &mut Flow) {
         (_, _, 0) => UNSEEN_US,
         (_, _, srtt) => srtt,
     };
-    let rtt_us = if facts.syn_retrans == 0 {
-        handshake_us
-    } else {
-        UNSEEN_US
-    };
-    finish(
-        ops,
-        sk,
-        flow,
-        &facts,
-        &Times {
-            now,
-            handshake_us,
-            rtt_us,
-        },
-    );
-    if flow.ttfb_us == UNSEEN_US {
-        swap_flags(ops, flow, STATE, 0);
-    } else {
-        flow.stage = stage::DONE;
-        finish::count_first_byte(ops, flow, Role::Server);
-        swap_flags(ops, flow, STATE | WRITE, 0);
+    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
+    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
+    let waiting = flow.ttfb_us == UNSEEN_US && to == ESTABLISHED;
+    flags::swap(ops, flow, if waiting { STATE } else { STATE | WRITE }, 0);
+    if !waiting {
+        if flow.ttfb_us != UNSEEN_US {
+            count_first_byte(ops, Role::Server, flow.cgroup_id, true, flow.ttfb_us);
+        }
+        flow::remove(sk);
     }
-}
-
-/// `TCP_ESTABLISHED` (include/net/tcp_states.h).
-const ESTABLISHED: u32 = 1;
-
-/// A header of a child is being built: with payload it is the first byte of the answer.
-#[inline(always)]
-pub fn building(ops: &Ops, flow: &mut Flow) {
-    if flow.ttfb_us != UNSEEN_US {
-        return;
-    }
-    if ops.skb_len() > 0 {
-        // SAFETY: no arguments.
-        finish::first_byte(ops, flow, Role::Server, unsafe { bpf_ktime_get_ns() });
-        swap_flags(ops, flow, WRITE, 0);
-        return;
-    }
-    give_up_waiting(ops, flow);
 }

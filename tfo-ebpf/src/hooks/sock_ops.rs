@@ -16,11 +16,15 @@ use aya_ebpf::{
 
 use tfo_common::Role;
 
-use super::{client, server};
+use super::{client, first_byte, server};
 use crate::{
-    flow::{self, stage},
+    flow, kern,
     ops::{Ops, tcp_flag},
 };
+
+/// TCP states (include/net/tcp_states.h).
+const ESTABLISHED: u32 = 1;
+const SYN_SENT: u32 = 2;
 
 /// Entry. The return value is 1 whatever happens: 0 would turn into -EPERM for every program on the cgroup
 /// (`bpf_prog_run_array_cg`).
@@ -45,33 +49,32 @@ fn dispatch(ops: &Ops) {
     }
 }
 
-/// A header is about to be built: a SYN, a SYN-ACK, or a segment of a connection that waits for its first byte.
+/// A header is about to be built: a SYN, a SYN-ACK, or a segment of a connection that waits for its first
+/// byte.
 #[inline(always)]
 fn header(ops: &Ops) {
     if !ops.is_full() {
         return server::syn_answered(ops);
     }
-    if ops.tcp_flags() & tcp_flag::SYN != 0 {
-        return client::syn_built(ops);
-    }
-    let Some(flow) = flow::of(ops.sk()) else { return };
-    if flow.stage == stage::DONE {
-        return;
-    }
-    if flow.role == Role::Client as u8 {
-        client::building(ops, flow);
-    } else {
-        server::building(ops, flow);
+    let sk = kern::sock_of(&ops.ctx);
+    match flow::of(sk) {
+        Some(flow) if ops.tcp_flags() & tcp_flag::SYN != 0 => client::syn_built(ops, sk, flow),
+        Some(flow) => first_byte::building(ops, sk, flow),
+        None => first_byte::building_plain(ops, sk),
     }
 }
 
-/// The state is about to change from args[0] to args[1].
+/// The state is about to change from args[0] to args[1]. The one every client goes through says nothing.
 #[inline(always)]
 fn state(ops: &Ops) {
-    let Some(flow) = flow::of(ops.sk()) else { return };
+    if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED {
+        return;
+    }
+    let sk = kern::sock_of(&ops.ctx);
+    let Some(flow) = flow::of(sk) else { return };
     if flow.role == Role::Client as u8 {
-        client::state(ops, flow);
+        client::state(ops, sk, flow);
     } else {
-        server::state(ops, flow);
+        server::state(ops, sk, flow);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 /// lasts; the state change that follows ends them.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
-    if let Some(flow) = flow::of(ctx.arg::<*mut u8>(0)) {
+    if let Some(flow) = flow::of(ctx.arg::<u64>(0)) {
         if flow.stage == stage::HANDSHAKE {
             flow.bits |= bit::RESET;
         }
@@ -24,21 +24,22 @@ pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
 /// the child; for others it is the listener, and the child gets the number in `total_retrans`.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
-    if let Some(flow) = flow::of(ctx.arg::<*mut u8>(0)) {
+    if let Some(flow) = flow::of(ctx.arg::<u64>(0)) {
         flow.synack_retrans = flow.synack_retrans.saturating_add(1);
     }
     0
 }
 
-/// `tcp_v4_destroy_sock`: `TP_PROTO(struct sock *sk)`. A TFO flow that has no verdict by now lost its
-/// callback flags to another program.
+/// `tcp_v4_destroy_sock`: `TP_PROTO(struct sock *sk)`. Removes the flow, whose address may be another
+/// socket's next. One that has no verdict by now lost its callback flags to another program.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
-    if let Some(flow) = flow::of(ctx.arg::<*mut u8>(0)) {
+    let sk = ctx.arg::<u64>(0);
+    if let Some(flow) = flow::of(sk) {
         if flow.stage == stage::HANDSHAKE && flow.has(bit::REQUESTED) {
-            flow.stage = stage::DONE;
             account::lost(Loss::FlagsLost);
         }
+        flow::remove(sk);
     }
     0
 }

@@ -10,7 +10,8 @@ use crate::bench::load::Kind;
 use crate::bench::observer::Tool;
 use crate::bench::rate::{self, median, ratios};
 use crate::bench::report::{self, Budget, Row};
-use crate::{elevate, packages, workspace};
+use crate::packages::{self, User};
+use crate::{elevate, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,7 +34,7 @@ const RESIDENT_MIB: Budget = Budget::AtMost(30.0);
 const IDLE_CPU_PERCENT: Budget = Budget::AtMost(0.5);
 
 pub fn run(args: &Args) -> Result<()> {
-    packages::ensure(&packages::TEST_TOOLS)?;
+    packages::ensure(&[User::Lab, User::Bench])?;
     build::everything()?;
     if elevate::run_again_as_root()? {
         return Ok(());

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::build;
+use crate::packages::{self, User};
 use crate::process::Running;
-use crate::{elevate, interrupt, packages, process};
+use crate::{elevate, interrupt, process};
 
 /// Two namespaces, five servers: seconds on a busy machine.
 const LAB_READY: Duration = Duration::from_mins(1);
@@ -25,7 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    packages::ensure(&packages::TEST_TOOLS)?;
+    packages::ensure(&[User::Lab])?;
     build::everything()?;
     if elevate::run_again_as_root()? {
         return Ok(());

@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::build;
-use crate::{elevate, packages, process};
+use crate::packages::{self, User};
+use crate::{elevate, process};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,7 +16,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    packages::ensure(&packages::TEST_TOOLS)?;
+    packages::ensure(&[User::Lab])?;
     build::everything()?;
     if elevate::run_again_as_root()? {
         return Ok(());

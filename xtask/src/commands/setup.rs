@@ -25,8 +25,8 @@ pub fn run(args: &Args) -> Result<()> {
     let toolchain = install::ensure_toolchain()?;
     report(&toolchain);
     if args.purpose == Purpose::Tests {
-        packages::ensure(&packages::TEST_TOOLS)?;
-        println!("==> test tools: all {} are there", packages::TEST_TOOLS.len());
+        packages::ensure(&packages::ALL_USERS)?;
+        println!("==> programs that tests, demo and benchmarks run: all there");
     }
     Ok(())
 }

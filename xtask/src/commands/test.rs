@@ -1,17 +1,20 @@
 //! `cargo xtask test`: everything that must hold, from a fresh clone, in one command.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use super::{build, vm_test};
 use crate::bpf_object::{self, Warnings};
+use crate::packages::{self, User};
 use crate::process::Running;
 use crate::steps::Steps;
 use crate::test_log::TestLog;
-use crate::{install, packages, process, workspace};
+use crate::{install, process, workspace};
 
 #[derive(clap::Args, Default)]
 pub struct Args {
@@ -33,9 +36,13 @@ enum Group {
     Vm,
 }
 
-/// Test programs that attach to the live kernel. One thread: they share the host's cgroup root, and
-/// timings are part of what they check.
-const PRIVILEGED: [(&str, &str); 2] = [("tfo-lab", "scenarios"), ("tfo-cli", "privileged")];
+/// Test programs that make namespaces or attach to the live kernel. One thread: they share the host's
+/// cgroup root, and timings are part of what they check.
+const PRIVILEGED: [(&str, &str); 3] = [
+    ("tfo-lab", "lab"),
+    ("tfo-lab", "scenarios"),
+    ("tfo-cli", "privileged"),
+];
 
 pub fn run(args: &Args) -> Result<()> {
     let wants = |group| args.only.is_none_or(|only| only == group);
@@ -43,15 +50,20 @@ pub fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::default();
     let mut built = true;
     if wants(Group::Privileged) || wants_vm {
-        built = steps.run("setup", |_| packages::ensure(&packages::TEST_TOOLS))?
-            && steps.run("build", |_| build_strictly())?;
+        let users: &[User] = if wants_vm {
+            &[User::Lab, User::Tests, User::Vm]
+        } else {
+            &[User::Lab, User::Tests]
+        };
+        built =
+            steps.run("setup", |_| packages::ensure(users))? && steps.run("build", |_| build_strictly())?;
     }
     if wants(Group::Unit) {
         steps.run("fmt", |_| {
-            process::run(workspace::cargo("fmt").args(["--all", "--check"]))
+            process::run(workspace::cargo_plain("fmt").args(["--all", "--check"]))
         })?;
         steps.run("clippy", |_| clippy())?;
-        steps.run("unit", |log| cargo_test(&[], &[], log))?;
+        steps.run("unit", unit)?;
         steps.run("docs", |_| docs())?;
     }
     if wants(Group::Privileged) && built {
@@ -82,6 +94,38 @@ fn docs() -> Result<()> {
             .arg("--no-deps")
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )
+}
+
+/// Every test of the default members but the privileged ones, which would skip themselves or, as root,
+/// run side by side.
+fn unit(log: &mut TestLog) -> Result<()> {
+    let metadata =
+        process::output(workspace::cargo_plain("metadata").args(["--no-deps", "--format-version=1"]))?;
+    let mut args = vec!["--lib".to_owned(), "--bins".to_owned()];
+    for test in integration_tests(&metadata)? {
+        if !PRIVILEGED.iter().any(|(_, name)| *name == test) {
+            args.extend(["--test".to_owned(), test]);
+        }
+    }
+    cargo_test(&args, &[], log)?;
+    cargo_test(&["--doc".to_owned()], &[], log)
+}
+
+/// The names of all integration test programs, from `cargo metadata`.
+fn integration_tests(metadata: &str) -> Result<BTreeSet<String>> {
+    let metadata: Value = serde_json::from_str(metadata).context("cargo metadata printed no JSON")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata named no packages")?;
+    let targets = packages
+        .iter()
+        .filter_map(|package| package["targets"].as_array())
+        .flatten();
+    let tests = targets.filter(|target| target["kind"][0] == "test");
+    Ok(tests
+        .filter_map(|target| target["name"].as_str())
+        .map(str::to_owned)
+        .collect())
 }
 
 fn privileged(package: &str, test: &str, log: &mut TestLog) -> Result<()> {
@@ -141,4 +185,19 @@ fn path_with_sbin() -> OsString {
     let mut directories: Vec<_> = std::env::split_paths(&path).collect();
     directories.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into));
     std::env::join_paths(directories).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integration_tests_are_told_from_other_targets() {
+        let metadata = r#"{"packages":[{"name":"a","targets":[
+            {"kind":["lib"],"name":"a"},{"kind":["test"],"name":"help"},{"kind":["test"],"name":"privileged"}]},
+            {"name":"b","targets":[{"kind":["bin"],"name":"b"},{"kind":["custom-build"],"name":"build-script-build"}]}]}"#;
+        let names = integration_tests(metadata).unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["help", "privileged"]);
+        assert!(integration_tests("{}").is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::build;
-use crate::packages;
+use crate::packages::{self, User};
 use crate::test_log::TestLog;
 use crate::vm::kernel::Kernel;
 use crate::vm::machine::Machine;
@@ -11,7 +11,7 @@ use crate::vm::serial::Serial;
 use crate::vm::{initramfs, kernel, verdict};
 
 pub fn run() -> Result<()> {
-    packages::ensure(&packages::TEST_TOOLS)?;
+    packages::ensure(&[User::Vm])?;
     build::everything()?;
     let mut log = TestLog::default();
     kernels(&mut log)?;

@@ -51,7 +51,11 @@ impl Verdict {
             "tfo-cli trace did not attach: {}",
             said("trace-stderr")
         );
-        let expected = expected(serial).context("the scenario's output")?;
+        let expected: Vec<_> = serial
+            .lines("scenario")
+            .map(Connection::parse)
+            .collect::<Result<_>>()
+            .context("the scenario's output")?;
         let records: Vec<Value> = serial
             .lines("trace")
             .map(|line| serde_json::from_str(line).with_context(|| format!("tfo-cli trace printed `{line}`")))
@@ -91,28 +95,31 @@ fn degradation(line: &str) -> Option<String> {
     line.starts_with("tfo-cli: degraded").then(|| line.to_owned())
 }
 
-/// A connection of the scenario, as tfo-lab describes it.
+/// A connection of the scenario: one line of `tfo-lab vm-scenario`.
 struct Connection {
     name: String,
-    /// The client's port tells its connections apart.
+    /// The client's port tells the connections apart.
     port: u64,
+    family: Value,
+    tfo_requested: Value,
     client: Value,
     /// Null where the server never saw the connection.
     server: Value,
 }
 
 impl Connection {
-    fn parse(scenario: &str, value: &Value) -> Option<Self> {
-        let port = value["report"]["local"]
-            .as_str()?
-            .rsplit_once(':')?
-            .1
-            .parse()
-            .ok()?;
-        let priming = if value["priming"] == true { ", priming" } else { "" };
-        Some(Self {
-            name: format!("{scenario}{priming}, IPv{}", value["family"]),
-            port,
+    fn parse(line: &str) -> Result<Self> {
+        let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: `{line}`"))?;
+        let name = value["scenario"].as_str().context("no string `scenario`")?;
+        let local = value["report"]["local"]
+            .as_str()
+            .and_then(|address| address.rsplit_once(':'));
+        let port = local.and_then(|(_, port)| port.parse().ok());
+        Ok(Self {
+            port: port.with_context(|| format!("no client port in `{line}`"))?,
+            name: name.to_owned(),
+            family: value["family"].clone(),
+            tfo_requested: value["tfo_requested"].clone(),
             client: value["client"].clone(),
             server: value["server"].clone(),
         })
@@ -137,9 +144,15 @@ impl Connection {
                 ));
                 continue;
             };
-            for field in PREDICTED {
-                if record[field] != view[field] {
-                    let (is, should) = (&record[field], &view[field]);
+            let mut predicted = PREDICTED.map(|field| (field, &view[field])).to_vec();
+            predicted.push(("family", &self.family));
+            if role == "client" {
+                predicted.push(("tfo_requested", &self.tfo_requested));
+                predicted.push(("cookie_received", &view["cookie_in_syn_ack"]));
+            }
+            for (field, should) in predicted {
+                let is = &record[field];
+                if is != should {
                     problems.push(format!(
                         "{}: {role} {field} is {is}, should be {should}",
                         self.name
@@ -151,29 +164,15 @@ impl Connection {
     }
 }
 
-/// Every connection in the scenario's output, one run of a scenario per line.
-fn expected(serial: &Serial) -> Result<Vec<Connection>> {
-    let mut all = Vec::new();
-    for line in serial.lines("scenario") {
-        let run: Value = serde_json::from_str(line).with_context(|| format!("not JSON: `{line}`"))?;
-        let name = run["scenario"].as_str().context("no string `scenario`")?;
-        for value in run["connections"].as_array().context("no array `connections`")? {
-            let connection = Connection::parse(name, value);
-            all.push(connection.with_context(|| format!("scenario {name}: no client port in {value}"))?);
-        }
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5}"#;
+    const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"cookie_in_syn_ack":false}"#;
 
     fn log(records: &[&str], trace_exit: i32) -> Serial {
         let scenario = format!(
-            r#"{{"scenario":"accepted","connections":[{{"priming":false,"family":4,"client":{VIEW},"server":{VIEW},"report":{{"local":"127.0.0.1:4711"}}}}]}}"#
+            r#"{{"scenario":"accepted","family":4,"tfo_requested":true,"client":{VIEW},"server":{VIEW},"report":{{"local":"127.0.0.1:4711"}}}}"#
         );
         let trace = records.join("\r\n");
         Serial::parse(&format!(
@@ -187,7 +186,7 @@ mod tests {
     fn record(role: &str, outcome: &str) -> String {
         let (local, remote) = if role == "client" { (4711, 80) } else { (80, 4711) };
         format!(
-            r#"{{"type":"flow","role":"{role}","local_port":{local},"remote_port":{remote},"outcome":"{outcome}","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5}}"#
+            r#"{{"type":"flow","role":"{role}","local_port":{local},"remote_port":{remote},"outcome":"{outcome}","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"family":4,"tfo_requested":true,"cookie_received":false}}"#
         )
     }
 

@@ -13,8 +13,9 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    model::{Model, Snapshot, feed::Source, snapshot::Prefixes},
+    model::{Model, Snapshot, feed::Source, history::History, snapshot::Prefixes},
     options::AttachOptions,
+    recording::{Recorder, RecordingError, Tick},
     signals::Stop,
     tui,
 };
@@ -23,12 +24,15 @@ use crate::{
 pub const POLL: Duration = Duration::from_millis(100);
 /// Records folded under one lock.
 const CHUNK: usize = 4_096;
+/// Readings between two looks at the listening sockets: walking every socket of every namespace is not free.
+const LISTENERS_EVERY: u64 = 5;
 
-/// The model and how often it was read.
+/// The model, how often it was read, and remarks about where it comes from.
 #[derive(Debug)]
 pub struct Shared {
     model: Mutex<Model>,
     generation: AtomicU64,
+    status: Mutex<Vec<String>>,
 }
 
 impl Shared {
@@ -42,6 +46,7 @@ impl Shared {
         Self {
             model: Mutex::new(model),
             generation: AtomicU64::new(0),
+            status: Mutex::default(),
         }
     }
 
@@ -49,12 +54,23 @@ impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Readings between two looks at the listening sockets.
-const LISTENERS_EVERY: u64 = 5;
+    /// Says that there is something new.
+    pub fn advance(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
 
-impl Shared {
+    /// Says something about the source.
+    pub fn set_status(&self, status: Vec<String>) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.advance();
+    }
+
+    /// This instant.
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().snapshot()
+    }
+
     fn is_listener_turn(&self) -> bool {
         self.generation
             .load(Ordering::Relaxed)
@@ -68,20 +84,35 @@ impl tui::Feed for Shared {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.lock().snapshot()
+        self.snapshot()
+    }
+
+    fn history(&self) -> (Snapshot, History) {
+        let model = self.lock();
+        (model.snapshot(), model.history())
+    }
+
+    fn clear(&self) {
+        self.lock().clear();
+        self.advance();
+    }
+
+    fn status(&self) -> Vec<String> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Shared {
-    /// This instant.
-    pub fn snapshot(&self) -> Snapshot {
-        self.lock().snapshot()
-    }
+/// A source, and the recording it goes to.
+pub struct Reader {
+    /// Where records and readings come from.
+    pub source: Box<dyn Source>,
+    /// Where they go besides the model.
+    pub recorder: Option<Recorder>,
 }
 
 /// Starts the thread; it ends when asked to, and raises the flag when the source fails.
 pub fn spawn(
-    mut source: Box<dyn Source>,
+    mut reader: Reader,
     interval: Duration,
     shared: Arc<Shared>,
     stop: Stop,
@@ -89,70 +120,114 @@ pub fn spawn(
     thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
-            let result = read(&mut *source, interval, &shared, &stop);
+            let result = reader.run(interval, &shared, &stop);
             stop.raise();
             result
         })
         .context("start the reader thread")
 }
 
-fn read(source: &mut dyn Source, interval: Duration, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
-    tick(source, shared)?;
-    let mut next = Instant::now() + interval;
-    while !stop.raised() {
-        source
-            .wait(next.saturating_duration_since(Instant::now()).min(POLL))
-            .context("wait for records")?;
-        drain(source, shared);
-        let now = Instant::now();
-        if now >= next {
-            tick(source, shared)?;
-            // After a stall (a suspended machine) the rhythm starts anew instead of catching up.
-            next = (next + interval).max(now);
+impl Reader {
+    fn run(&mut self, interval: Duration, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
+        if self.recorder.is_some() {
+            shared.set_status(vec![" REC ".to_owned()]);
         }
-    }
-    Ok(())
-}
-
-/// Folds the records there are.
-pub fn drain(source: &mut dyn Source, shared: &Shared) {
-    let mut chunk = Vec::new();
-    source.drain(&mut |record| {
-        chunk.push(*record);
-        if chunk.len() == CHUNK {
-            let mut model = shared.lock();
-            chunk.drain(..).for_each(|record| model.fold(&record));
+        self.tick(shared)?;
+        let mut next = Instant::now() + interval;
+        while !stop.raised() {
+            let sleep = next.saturating_duration_since(Instant::now()).min(POLL);
+            self.source.wait(sleep).context("wait for records")?;
+            self.drain(shared);
+            let now = Instant::now();
+            if now >= next {
+                self.tick(shared)?;
+                // After a stall (a suspended machine) the rhythm starts anew instead of catching up.
+                next = (next + interval).max(now);
+            }
         }
-    });
-    let mut model = shared.lock();
-    for record in &chunk {
-        model.fold(record);
+        if self.recorder.is_some() {
+            self.tick(shared)?;
+        }
+        Ok(())
     }
-}
 
-/// Reads every counter, and names the cgroups met since.
-pub fn tick(source: &mut dyn Source, shared: &Shared) -> anyhow::Result<()> {
-    let reading = source.read(true).context("read the counters")?;
-    let host = source.host().context("read the host's settings")?;
-    // Walking every socket of every namespace is not free, and listeners rarely change.
-    let listeners = shared.is_listener_turn().then(|| source.listeners());
-    let wanted = {
+    /// Folds the records there are.
+    pub fn drain(&mut self, shared: &Shared) {
+        let mut chunk = Vec::new();
+        let mut failed = None;
+        let recorder = &mut self.recorder;
+        self.source.drain(&mut |record| {
+            chunk.push(*record);
+            if let Some(open) = recorder {
+                failed = failed.take().or(open.record(record).err());
+            }
+            if chunk.len() == CHUNK {
+                let mut model = shared.lock();
+                chunk.drain(..).for_each(|record| model.fold(&record));
+            }
+        });
         let mut model = shared.lock();
-        model.read(reading);
-        model.read_host(host);
-        // A list that could not be read leaves the one before.
-        if let Some(Ok(listeners)) = listeners {
-            model.read_listeners(listeners);
+        for record in &chunk {
+            model.fold(record);
         }
-        model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
-        model.wanted()
-    };
-    let names: Vec<_> = wanted.into_iter().map(|id| (id, source.cgroup(id))).collect();
-    let mut model = shared.lock();
-    for (id, name) in names {
-        model.name(id, name);
+        drop(model);
+        self.stop_recording(failed, shared);
     }
-    drop(model);
-    shared.generation.fetch_add(1, Ordering::Release);
-    Ok(())
+
+    /// Reads every counter, and names the cgroups met since.
+    pub fn tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
+        self.drain(shared);
+        let reading = self.source.read(true).context("read the counters")?;
+        let host = self.source.host().context("read the host's settings")?;
+        // A list that could not be read leaves the one before.
+        let listeners = shared
+            .is_listener_turn()
+            .then(|| self.source.listeners().ok())
+            .flatten();
+        let kept = self.recorder.as_ref().map(|_| Tick {
+            reading: reading.clone(),
+            host: Some(host.clone()),
+            listeners: listeners.clone(),
+            ..Tick::default()
+        });
+        let wanted = {
+            let mut model = shared.lock();
+            model.read(reading);
+            model.read_host(host);
+            if let Some(listeners) = listeners {
+                model.read_listeners(listeners);
+            }
+            let source = &self.source;
+            model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
+            model.wanted()
+        };
+        let names: Vec<_> = wanted
+            .into_iter()
+            .map(|id| (id, self.source.cgroup(id)))
+            .collect();
+        if let (Some(open), Some(tick)) = (&mut self.recorder, kept) {
+            let failed = open
+                .tick(&Tick {
+                    names: names.clone(),
+                    ..tick
+                })
+                .err();
+            self.stop_recording(failed, shared);
+        }
+        let mut model = shared.lock();
+        for (id, name) in names {
+            model.name(id, name);
+        }
+        drop(model);
+        shared.advance();
+        Ok(())
+    }
+
+    /// A full disk ends the recording, not the dashboard.
+    fn stop_recording(&mut self, failed: Option<RecordingError>, shared: &Shared) {
+        if let Some(error) = failed {
+            self.recorder = None;
+            shared.set_status(vec![" RECORDING STOPPED ".to_owned(), error.to_string()]);
+        }
+    }
 }

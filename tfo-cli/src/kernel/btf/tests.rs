@@ -14,7 +14,10 @@ struct Builder {
 
 impl Builder {
     fn new() -> Self {
-        Self { strings: vec![0], ..Self::default() }
+        Self {
+            strings: vec![0],
+            ..Self::default()
+        }
     }
 
     fn name(&mut self, name: &str) -> u32 {
@@ -29,7 +32,10 @@ impl Builder {
 
     fn add(&mut self, name: &str, kind: u32, flag: bool, vlen: u32, size: u32, body: &[u32]) -> u32 {
         let name = self.name(name);
-        for word in [name, u32::from(flag) << 31 | kind << 24 | vlen, size].iter().chain(body) {
+        for word in [name, u32::from(flag) << 31 | kind << 24 | vlen, size]
+            .iter()
+            .chain(body)
+        {
             self.types.extend(word.to_ne_bytes());
         }
         self.count += 1;
@@ -37,7 +43,14 @@ impl Builder {
     }
 
     /// A struct of (name, type, offset word).
-    fn structure(&mut self, name: &str, kind: u32, bit_fields: bool, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+    fn structure(
+        &mut self,
+        name: &str,
+        kind: u32,
+        bit_fields: bool,
+        size: u32,
+        members: &[(&str, u32, u32)],
+    ) -> u32 {
         let mut body = Vec::new();
         for (member, type_id, offset) in members {
             let member = self.name(member);
@@ -50,7 +63,13 @@ impl Builder {
         let mut out = Vec::new();
         out.extend(MAGIC.to_ne_bytes());
         out.extend([1, 0]);
-        let words = [24, 0, self.types.len() as u32, self.types.len() as u32, self.strings.len() as u32];
+        let words = [
+            24,
+            0,
+            self.types.len() as u32,
+            self.types.len() as u32,
+            self.strings.len() as u32,
+        ];
         for word in words {
             out.extend(word.to_ne_bytes());
         }
@@ -67,20 +86,38 @@ fn sample() -> Vec<u8> {
     let long = builder.add("u64", kind::INT, false, 0, 8, &[64]);
     let byte = builder.add("u8", kind::INT, false, 0, 1, &[8]);
     let alias = builder.add("alias_t", kind::TYPEDEF, false, 0, long, &[]);
-    let inner = builder.structure("inner", kind::STRUCT, false, 16, &[("x", alias, 0), ("y", byte, 64)]);
+    let inner = builder.structure(
+        "inner",
+        kind::STRUCT,
+        false,
+        16,
+        &[("x", alias, 0), ("y", byte, 64)],
+    );
     let constant = builder.add("", kind::CONST, false, 0, inner, &[]);
-    let union = builder.structure("", kind::UNION, false, 16, &[("deep", constant, 0), ("shared", int, 0)]);
+    let union = builder.structure(
+        "",
+        kind::UNION,
+        false,
+        16,
+        &[("deep", constant, 0), ("shared", int, 0)],
+    );
     let array = builder.add("", kind::ARRAY, false, 0, 0, &[byte, int, 16]);
     let bit = |width: u32, at: u32| width << 24 | at;
-    builder.structure("outer", kind::STRUCT, true, 48, &[
-        ("a", int, bit(0, 0)),
-        ("", union, bit(0, 64)),
-        ("low", byte, bit(1, 192)),
-        ("mid", byte, bit(2, 193)),
-        ("high", byte, bit(5, 195)),
-        ("split", int, bit(6, 205)),
-        ("name", array, bit(0, 256)),
-    ]);
+    builder.structure(
+        "outer",
+        kind::STRUCT,
+        true,
+        48,
+        &[
+            ("a", int, bit(0, 0)),
+            ("", union, bit(0, 64)),
+            ("low", byte, bit(1, 192)),
+            ("mid", byte, bit(2, 193)),
+            ("high", byte, bit(5, 195)),
+            ("split", int, bit(6, 205)),
+            ("name", array, bit(0, 256)),
+        ],
+    );
     builder.bytes()
 }
 
@@ -88,7 +125,14 @@ fn sample() -> Vec<u8> {
 fn finds_members_through_anonymous_unions_typedefs_and_bit_fields() {
     let data = sample();
     let btf = Btf::parse(&data).unwrap();
-    let at = |byte, bit, width| Some(FieldLoc { byte, bit, width, pad: 0 });
+    let at = |byte, bit, width| {
+        Some(FieldLoc {
+            byte,
+            bit,
+            width,
+            pad: 0,
+        })
+    };
     let rows = [
         ("a", at(0, 0, 32)),
         ("deep.x", at(8, 0, 64)),
@@ -138,7 +182,12 @@ fn running_kernel_has_what_we_read() {
     };
     let btf = Btf::parse(&data).unwrap();
     for spec in tfo_common::layout::Layout::SPECS {
-        assert!(btf.member(spec.container, spec.path).is_some(), "{}.{}", spec.container, spec.path);
+        assert!(
+            btf.member(spec.container, spec.path).is_some(),
+            "{}.{}",
+            spec.container,
+            spec.path
+        );
     }
 }
 

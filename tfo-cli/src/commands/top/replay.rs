@@ -1,0 +1,123 @@
+//! The thread that plays a recording into the model, at its own pace.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::reader::Shared;
+use crate::{
+    exit::Failure,
+    model::feed::Degradation,
+    recording::{Preamble, Recording, Tick},
+    signals::Stop,
+};
+
+/// Longest sleep: how late a signal is noticed.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Starts the thread. At the end of the recording the last state stays.
+pub fn spawn(
+    recording: Recording,
+    speed: f64,
+    shared: Arc<Shared>,
+    stop: Stop,
+) -> anyhow::Result<JoinHandle<Result<(), Failure>>> {
+    thread::Builder::new()
+        .name("replay".into())
+        .spawn(move || {
+            shared.set_status(vec![status(speed)]);
+            let result = play(recording, Some(speed), &shared, &stop);
+            shared.set_status(match &result {
+                Ok(false) => vec![" END OF RECORDING ".to_owned()],
+                Ok(true) => vec![" END OF RECORDING, cut short ".to_owned()],
+                Err(error) => vec![" REPLAY STOPPED ".to_owned(), error.message.clone()],
+            });
+            result.map(|_| ())
+        })
+        .context("start the replay thread")
+}
+
+fn status(speed: f64) -> String {
+    if (speed - 1.0).abs() < f64::EPSILON {
+        " REPLAY ".to_owned()
+    } else {
+        format!(" REPLAY x{speed} ")
+    }
+}
+
+/// Plays a recording, at once where no speed is given; returns whether it was cut short.
+pub fn play(
+    mut recording: Recording,
+    speed: Option<f64>,
+    shared: &Shared,
+    stop: &Stop,
+) -> Result<bool, Failure> {
+    let failed = |error| crate::commands::record::failure(&error);
+    describe(recording.preamble(), shared);
+    let start = Instant::now();
+    let mut first_ns = None;
+    while let Some(tick) = recording.next_tick().map_err(failed)? {
+        let at_ns = tick.reading.at_ns;
+        let first_ns = *first_ns.get_or_insert(at_ns);
+        if let Some(speed) = speed {
+            let seconds = at_ns.saturating_sub(first_ns) as f64 / 1e9 / speed;
+            let due = start
+                + Duration::try_from_secs_f64(seconds)
+                    .unwrap_or(Duration::MAX)
+                    .min(FOREVER);
+            while !stop.raised() && Instant::now() < due {
+                thread::sleep(due.saturating_duration_since(Instant::now()).min(POLL));
+            }
+        }
+        if stop.raised() {
+            break;
+        }
+        apply(tick, shared);
+    }
+    Ok(recording.is_truncated())
+}
+
+/// A pause a damaged time may ask for at most: longer than anybody waits, short enough for the clock.
+const FOREVER: Duration = Duration::from_secs(366 * 86_400);
+
+fn describe(preamble: &Preamble, shared: &Shared) {
+    // Names of degradations are constants of the program that noticed them; a recording is read once.
+    let degradations: Vec<Degradation> = preamble
+        .degradations
+        .iter()
+        .take(64)
+        .map(|(name, why)| Degradation {
+            name: name.clone().leak(),
+            why: why.clone(),
+        })
+        .collect();
+    let mut model = shared.lock();
+    model.describe(preamble.attached.clone(), &degradations, preamble.wall_offset_ns);
+    model.set_prefixes(preamble.prefixes());
+}
+
+fn apply(tick: Tick, shared: &Shared) {
+    let mut model = shared.lock();
+    for (id, name) in tick.names {
+        model.name(id, name);
+    }
+    for record in &tick.records {
+        model.fold(record);
+    }
+    // Records after the last reading have none of their own.
+    if tick.reading.at_ns > 0 {
+        model.read(tick.reading);
+    }
+    if let Some(host) = tick.host {
+        model.read_host(host);
+    }
+    if let Some(listeners) = tick.listeners {
+        model.read_listeners(listeners);
+    }
+    drop(model);
+    shared.advance();
+}

@@ -1,0 +1,60 @@
+//! `trace --replay FILE`: the flows of a recording, as fast as they can be printed.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::Instant,
+};
+
+use super::{Tracer, reader::Batch};
+use crate::{
+    args::TraceConfig,
+    commands::record,
+    exit::Failure,
+    output::Summary,
+    recording::{Recording, Tick},
+    signals::Stop,
+};
+
+/// Prints the flows of a recording; returns what was seen.
+pub fn trace(
+    config: &TraceConfig,
+    path: &Path,
+    stop: &Stop,
+    out: &mut dyn Write,
+) -> Result<Summary, Failure> {
+    let failed = |error| record::failure(&error);
+    let mut recording = Recording::open(path).map_err(failed)?;
+    let mut tracer = Tracer::new(config, recording.preamble().wall_offset_ns);
+    let mut counted = Summary::default();
+    match tracer.writer.begin(out) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Err(_) => return Ok(counted),
+        Ok(()) => {}
+    }
+    while !stop.raised() && !tracer.is_done() {
+        let Some(tick) = recording.next_tick().map_err(failed)? else {
+            break;
+        };
+        if tick.reading.at_ns > 0 {
+            (counted.totals, counted.losses) = (tick.reading.totals, tick.reading.losses);
+        }
+        tracer.take(batch(tick));
+        match tracer.release(Instant::now(), out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(tracer.summary),
+            other => other?,
+        }
+    }
+    if recording.is_truncated() {
+        crate::output::complain(&"tfo-cli: the recording ends inside a block: its recorder was stopped")?;
+    }
+    tracer.finish(&counted, Ok(()), out)
+}
+
+fn batch(tick: Tick) -> Batch {
+    Batch {
+        at: Instant::now(),
+        records: tick.records,
+        names: tick.names,
+    }
+}

@@ -1,0 +1,112 @@
+//! What was counted before the user cleared the counters: it is taken off every later reading. The kernel
+//! side counts on; nobody else who looks at it is disturbed.
+
+use std::collections::HashMap;
+
+use tfo_common::{DestKey, Loss, Outcome};
+
+use super::{
+    feed::{Reading, Totals},
+    row::DestRow,
+};
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Base {
+    rows: HashMap<DestKey, DestRow>,
+    totals: Totals,
+    losses: [u64; Loss::COUNT],
+    events: u64,
+}
+
+impl Base {
+    /// Adds what was shown until now.
+    pub(super) fn clear(
+        &mut self,
+        rows: &[DestRow],
+        totals: &Totals,
+        losses: &[u64; Loss::COUNT],
+        events: u64,
+    ) {
+        for row in rows {
+            let sum = match self.rows.remove(&row.key) {
+                Some(base) => row.plus(&base),
+                None => row.clone(),
+            };
+            self.rows.insert(row.key, sum);
+        }
+        add(self.totals.iter_mut().flatten(), totals.iter().flatten());
+        add(&mut self.losses, losses);
+        self.events += events;
+    }
+
+    /// Takes it off a reading. Rows in which nothing happened since are left out.
+    pub(super) fn take_off(&mut self, reading: &mut Reading) {
+        subtract(reading.totals.iter_mut().flatten(), self.totals.iter().flatten());
+        subtract(&mut reading.losses, &self.losses);
+        reading.events = reading.events.saturating_sub(self.events);
+        if self.rows.is_empty() {
+            return;
+        }
+        reading.dests.retain_mut(|(key, stats)| {
+            let Some(base) = self.rows.get(key) else {
+                return true;
+            };
+            if stats.handshakes() < base.handshakes() {
+                // The kernel dropped the row and made it anew: it counts from zero already.
+                self.rows.remove(key);
+                return true;
+            }
+            *stats = base.taken_off(stats);
+            stats.outcomes != [0; Outcome::COUNT]
+        });
+    }
+}
+
+fn add<'a>(sums: impl IntoIterator<Item = &'a mut u64>, more: impl IntoIterator<Item = &'a u64>) {
+    sums.into_iter().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
+fn subtract<'a>(sums: impl IntoIterator<Item = &'a mut u64>, less: impl IntoIterator<Item = &'a u64>) {
+    sums.into_iter()
+        .zip(less)
+        .for_each(|(sum, less)| *sum = sum.saturating_sub(*less));
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Model, SortKey, fake::Scenario};
+
+    #[test]
+    fn after_clearing_only_what_is_new_counts_also_the_second_time() {
+        let mut scenario = Scenario::default().with_extra(10).with_losses();
+        let mut model = Model::default();
+        let mut fresh = Model::default();
+        for second in 0..9 {
+            let (_, reading) = scenario.step();
+            model.read(reading);
+            if second == 3 || second == 6 {
+                model.clear();
+            }
+            if second > 6 {
+                // What two seconds add, seen by somebody who came late.
+                let (_, only) = Scenario::default().step();
+                fresh.read(only);
+            }
+        }
+        let snapshot = model.snapshot();
+        let mut alone = Scenario::default().model(2).snapshot().rows.to_vec();
+        alone.sort_by(|left, right| SortKey::Remote.compare(left, right));
+        let mut rows: Vec<_> = snapshot
+            .rows
+            .iter()
+            .filter(|row| alone.iter().any(|one| one.key == row.key))
+            .collect();
+        rows.sort_by(|left, right| SortKey::Remote.compare(left, right));
+        assert_eq!(rows.len(), alone.len());
+        for (row, want) in rows.into_iter().zip(&alone) {
+            assert_eq!((row.outcomes, row.lost_us), (want.outcomes, want.lost_us));
+        }
+        assert_eq!(snapshot.lost(), 0);
+        assert_eq!(snapshot.elapsed_ns, 2_000_000_000);
+    }
+}

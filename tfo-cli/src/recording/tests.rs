@@ -1,0 +1,188 @@
+//! What is written can be read; what is damaged is said so.
+
+use std::{
+    io::Cursor,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use proptest::prelude::*;
+
+use super::{Preamble, Recorder, Recording, RecordingError, Tick};
+use crate::model::fake::{EPOCH_NS, Scenario};
+
+/// A file that is gone when the test is.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("tfo-recording-{}-{number}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn ticks(count: u64) -> Vec<Tick> {
+    let mut scenario = Scenario::default().with_extra(20);
+    let tick = |second| {
+        let (records, reading) = scenario.step();
+        Tick {
+            records,
+            reading,
+            names: if second == 0 {
+                Scenario::cgroups()
+                    .into_iter()
+                    .map(|(id, name)| (id, Some(name)))
+                    .collect()
+            } else {
+                Vec::new()
+            },
+            host: Some(scenario.host()),
+            listeners: (second == 0).then(Scenario::listeners),
+        }
+    };
+    (0..count).map(tick).collect()
+}
+
+fn preamble() -> Preamble {
+    Preamble {
+        version: "1.2.3".into(),
+        wall_offset_ns: EPOCH_NS,
+        server_prefixes: (24, 48),
+        ..Preamble::default()
+    }
+}
+
+fn recorded(ticks: &[Tick]) -> Vec<u8> {
+    let scratch = Scratch::new();
+    let mut recorder = Recorder::create(&scratch.0, &preamble()).expect("a new file");
+    for tick in ticks {
+        recorder.tick(tick).expect("it is written");
+    }
+    std::fs::read(&scratch.0).expect("it is there")
+}
+
+fn open(bytes: Vec<u8>) -> Result<Recording, RecordingError> {
+    Recording::read(Box::new(Cursor::new(bytes)), Path::new("test.tfo"))
+}
+
+/// Everything a recording says, or what stopped it.
+fn read_all(bytes: Vec<u8>) -> (Vec<Tick>, Result<bool, RecordingError>) {
+    let mut read = Vec::new();
+    let mut recording = match open(bytes) {
+        Ok(recording) => recording,
+        Err(error) => return (read, Err(error)),
+    };
+    loop {
+        match recording.next_tick() {
+            Ok(Some(tick)) => read.push(tick),
+            Ok(None) => return (read, Ok(recording.is_truncated())),
+            Err(error) => return (read, Err(error)),
+        }
+    }
+}
+
+/// Rows come in no particular order.
+fn sorted(mut ticks: Vec<Tick>) -> Vec<Tick> {
+    for tick in &mut ticks {
+        tick.reading
+            .dests
+            .sort_by_key(|(key, _)| (key.role, key.remote, key.port, key.cgroup_id));
+    }
+    ticks
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let ticks = ticks(5);
+    let bytes = recorded(&ticks);
+    let (read, end) = read_all(bytes.clone());
+    assert_eq!(sorted(read), sorted(ticks));
+    assert!(matches!(end, Ok(false)));
+    assert_eq!(*open(bytes).expect("it is a recording").preamble(), preamble());
+}
+
+#[test]
+fn a_row_that_is_gone_stays_gone() {
+    let mut ticks = ticks(2);
+    let gone = ticks[1].reading.dests.remove(3).0;
+    let (read, _) = read_all(recorded(&ticks));
+    assert!(read[0].reading.dests.iter().any(|(key, _)| *key == gone));
+    assert!(read[1].reading.dests.iter().all(|(key, _)| *key != gone));
+}
+
+#[test]
+fn a_file_that_exists_is_not_overwritten() {
+    let scratch = Scratch::new();
+    std::fs::write(&scratch.0, "evidence").expect("it is written");
+    let error = Recorder::create(&scratch.0, &preamble()).expect_err("it exists");
+    assert!(error.to_string().contains("create"), "{error}");
+    assert_eq!(std::fs::read(&scratch.0).expect("it is there"), b"evidence");
+}
+
+#[test]
+fn wherever_a_recording_is_cut_its_whole_ticks_are_read() {
+    let ticks = ticks(3);
+    let bytes = recorded(&ticks);
+    let whole = sorted(ticks);
+    for length in 0..bytes.len() {
+        let (read, end) = read_all(bytes[..length].to_vec());
+        match end {
+            Err(RecordingError::Foreign(_)) => assert!(length < 8, "{length}"),
+            Err(error) => panic!("cut at {length}: {error}"),
+            Ok(_) => assert_eq!(sorted(read.clone()), whole[..read.len()], "cut at {length}"),
+        }
+    }
+}
+
+#[test]
+fn foreign_and_future_files_are_named() {
+    let (_, end) = read_all(b"\x7fELF and more".to_vec());
+    assert!(matches!(end, Err(RecordingError::Foreign(_))));
+    let mut bytes = recorded(&[]);
+    bytes[7] = 9;
+    let (_, end) = read_all(bytes);
+    assert_eq!(
+        end.expect_err("it is from the future").to_string(),
+        "test.tfo: recording format 9; this tfo-cli reads format 1"
+    );
+}
+
+#[test]
+fn a_flipped_bit_is_noticed() {
+    let mut bytes = recorded(&ticks(2));
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let (read, end) = read_all(bytes);
+    assert_eq!(read.len(), 1);
+    assert!(
+        matches!(end, Err(RecordingError::Damaged { block: 3, .. })),
+        "{end:?}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn damage_never_panics(place: usize, value: u8, garbage: Vec<u8>) {
+        let mut bytes = recorded(&ticks(1));
+        let place = place % bytes.len();
+        bytes[place] = value;
+        let _ = read_all(bytes.clone());
+        bytes.extend(&garbage);
+        let _ = read_all(bytes);
+        // The same behind a good magic and inside a good block.
+        let mut file = super::MAGIC.to_vec();
+        file.extend(&garbage);
+        let _ = read_all(file);
+        let mut file = super::MAGIC.to_vec();
+        file.extend(super::block::pack(b"\x01\x02{}"));
+        file.extend(super::block::pack(&garbage));
+        let _ = read_all(file);
+    }
+}

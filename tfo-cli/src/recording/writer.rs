@@ -1,0 +1,153 @@
+//! Writes a recording.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use tfo_common::{DestKey, event::Record};
+
+use super::{
+    MAGIC, Preamble, RecordingError, Tick, block,
+    entry::{Counters, put_entry, tag},
+    flow::{put_listener, put_record},
+};
+use crate::model::{
+    feed::CgroupName,
+    fields::{Fields, put_key},
+};
+
+/// A block is written early when it holds this much.
+const FLUSH: usize = 8 << 20;
+/// Rows in one entry.
+const ROWS: usize = 4_096;
+
+/// An open recording.
+#[derive(Debug)]
+pub struct Recorder {
+    file: File,
+    path: PathBuf,
+    entries: Vec<u8>,
+    rows: HashMap<DestKey, Fields>,
+}
+
+impl Recorder {
+    /// Begins a recording. A file that exists is not touched: it may be the evidence of yesterday.
+    pub fn create(path: &Path, preamble: &Preamble) -> Result<Self, RecordingError> {
+        let failed = |error| RecordingError::Io {
+            operation: "create",
+            path: path.to_owned(),
+            error,
+        };
+        // Addresses and process names are nobody else's business.
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        let mut recorder = Self {
+            file,
+            path: path.to_owned(),
+            entries: Vec::new(),
+            rows: HashMap::new(),
+        };
+        recorder.write(&MAGIC)?;
+        recorder.put_json(tag::PREAMBLE, preamble);
+        recorder.flush()?;
+        Ok(recorder)
+    }
+
+    /// Adds a record.
+    pub fn record(&mut self, record: &Record) -> Result<(), RecordingError> {
+        let mut payload = Vec::with_capacity(128);
+        put_record(record, &mut payload);
+        put_entry(tag::RECORD, &payload, &mut self.entries);
+        if self.entries.len() >= FLUSH {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds what a cgroup is called.
+    pub fn name(&mut self, id: u64, name: Option<&CgroupName>) {
+        self.put_json(tag::NAME, &(id, name));
+    }
+
+    /// Adds a reading and what was read with it, and writes all of it. Its records and names are added too.
+    pub fn tick(&mut self, tick: &Tick) -> Result<(), RecordingError> {
+        for record in &tick.records {
+            self.record(record)?;
+        }
+        for (id, name) in &tick.names {
+            self.name(*id, name.as_ref());
+        }
+        self.put_json(tag::READING, &Counters::of(&tick.reading));
+        if !tick.reading.dests.is_empty() {
+            self.rows(&tick.reading.dests)?;
+        }
+        if let Some(host) = &tick.host {
+            self.put_json(tag::HOST, host);
+        }
+        if let Some(listeners) = &tick.listeners {
+            let mut payload = Vec::new();
+            for listener in listeners {
+                put_listener(listener, &mut payload);
+            }
+            put_entry(tag::LISTENERS, &payload, &mut self.entries);
+        }
+        put_entry(tag::TICK, &[], &mut self.entries);
+        self.flush()
+    }
+
+    fn rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) -> Result<(), RecordingError> {
+        let mut gone: HashMap<DestKey, Fields> = std::mem::take(&mut self.rows);
+        for chunk in dests.chunks(ROWS) {
+            let mut payload = Vec::new();
+            for (key, stats) in chunk {
+                let (before, now) = (gone.remove(key).unwrap_or_default(), Fields::of(stats));
+                if before != now {
+                    put_key(key, &mut payload);
+                    now.put_difference(&before, &mut payload);
+                }
+                self.rows.insert(*key, now);
+            }
+            put_entry(tag::ROWS, &payload, &mut self.entries);
+            if self.entries.len() >= FLUSH {
+                self.flush()?;
+            }
+        }
+        let mut payload = Vec::new();
+        for key in gone.keys() {
+            put_key(key, &mut payload);
+        }
+        put_entry(tag::GONE, &payload, &mut self.entries);
+        Ok(())
+    }
+
+    fn put_json(&mut self, tag: u8, value: &impl Serialize) {
+        // Our own types with string keys: there is nothing in them JSON cannot say.
+        let payload = serde_json::to_vec(value).unwrap_or_default();
+        put_entry(tag, &payload, &mut self.entries);
+    }
+
+    fn flush(&mut self) -> Result<(), RecordingError> {
+        let block = block::pack(&self.entries);
+        self.entries.clear();
+        self.write(&block)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), RecordingError> {
+        let failed = |error| RecordingError::Io {
+            operation: "write",
+            path: self.path.clone(),
+            error,
+        };
+        self.file.write_all(bytes).map_err(failed)
+    }
+}

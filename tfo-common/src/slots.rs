@@ -1,0 +1,124 @@
+//! Direct-mapped slots: one `u64` that carries a value and a tag of its owner.
+//!
+//! They hold what is nice to know of a connection at the price of one store: no allocation, no lock, no
+//! deletion. Two owners of one slot overwrite each other; the tag tells, and the loser's value is unseen. A
+//! foreign tag passes for one's own once in 65,536 collisions (starts) or 2^32 (first bytes).
+
+use crate::limits::{FIRST_BYTES, STARTS};
+
+/// Layout of a start slot, from the top: 16 bits tag, server, flag added, 46 bits microseconds.
+const TAG_SHIFT: u32 = 48;
+const SERVER: u64 = 1 << 47;
+const ADDED: u64 = 1 << 46;
+const TIME: u64 = ADDED - 1;
+
+/// Spreads a socket's address: its low bits are all alike.
+#[inline(always)]
+const fn spread(socket: u64) -> u64 {
+    (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Slot of a socket in [`crate::maps::STARTS`].
+#[inline(always)]
+pub const fn start_slot(socket: u64) -> u32 {
+    (spread(socket) >> 48) as u32 & (STARTS - 1)
+}
+
+/// What to store there for a connection that began at `ns` of `CLOCK_MONOTONIC`. `added` says that its
+/// callback flag is ours to take back.
+#[inline(always)]
+pub const fn start_value(socket: u64, ns: u64, server: bool, added: bool) -> u64 {
+    let flags = if server { SERVER } else { 0 } | if added { ADDED } else { 0 };
+    spread(socket) << TAG_SHIFT | flags | (ns / 1_000) & TIME
+}
+
+/// Whether a slot's value belongs to this socket.
+#[inline(always)]
+pub const fn start_is_of(socket: u64, value: u64) -> bool {
+    value != 0 && value >> TAG_SHIFT == spread(socket) & 0xffff
+}
+
+/// Whether the connection is a server's.
+#[inline(always)]
+pub const fn start_is_server(value: u64) -> bool {
+    value & SERVER != 0
+}
+
+/// Whether the callback flag is ours to take back.
+#[inline(always)]
+pub const fn start_added(value: u64) -> bool {
+    value & ADDED != 0
+}
+
+/// Microseconds since the connection began. Times wrap after 2.2 years; differences do not mind.
+#[inline(always)]
+pub const fn since_start_us(value: u64, now_ns: u64) -> u32 {
+    let us = (now_ns / 1_000).wrapping_sub(value) & TIME;
+    if us >= u32::MAX as u64 { u32::MAX - 1 } else { us as u32 }
+}
+
+/// Slot of a flow in [`crate::maps::FIRST_BYTES`], from its socket cookie.
+#[inline(always)]
+pub const fn first_byte_slot(id: u64) -> u32 {
+    id as u32 & (FIRST_BYTES - 1)
+}
+
+/// What to store there; `ttfb_us` is at least 1, so that no value is zero.
+#[inline(always)]
+pub const fn first_byte_value(id: u64, ttfb_us: u32) -> u64 {
+    (id >> 16) << 32 | ttfb_us as u64
+}
+
+/// The time to first byte of this flow, us, if the slot is its own.
+#[inline(always)]
+pub const fn first_byte_of(id: u64, value: u64) -> Option<u32> {
+    if value != 0 && value >> 32 == id >> 16 & 0xffff_ffff { Some(value as u32) } else { None }
+}
+
+const _: () = assert!(STARTS.is_power_of_two() && FIRST_BYTES.is_power_of_two());
+const _: () = assert!(FIRST_BYTES == 1 << 16, "first-byte tags leave out the low 16 bits of the id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_values_come_back_and_foreign_ones_do_not() {
+        let socket = 0xffff_8881_2345_6780;
+        let other = 0xffff_8881_2345_7080;
+        for (server, added) in [(false, false), (false, true), (true, false), (true, true)] {
+            let value = start_value(socket, 123_456_789_000, server, added);
+            assert!(start_is_of(socket, value) && !start_is_of(other, value));
+            assert_eq!((start_is_server(value), start_added(value)), (server, added));
+            assert_eq!(since_start_us(value, 123_456_889_000), 100);
+        }
+        assert!(!start_is_of(socket, 0));
+        assert!(start_slot(socket) < STARTS);
+
+        let value = first_byte_value(0x12_3456_789a, 77);
+        assert_eq!(first_byte_of(0x12_3456_789a, value), Some(77));
+        assert_eq!(first_byte_of(0x12_3457_789a, value), None);
+        assert_eq!(first_byte_of(1, 0), None);
+        assert_eq!(first_byte_of(1, first_byte_value(1, 5)), Some(5));
+    }
+
+    #[test]
+    fn time_wraps_without_harm() {
+        let almost = (TIME - 4) * 1_000;
+        let value = start_value(64, almost, true, false);
+        assert_eq!(since_start_us(value, almost + 10_000), 10);
+    }
+
+    #[test]
+    fn neighbours_get_different_slots() {
+        // Sockets of one slab are 2.4 KiB apart or so.
+        let mut seen = [false; STARTS as usize];
+        let mut collisions = 0;
+        for index in 0..1_000u64 {
+            let slot = start_slot(0xffff_8881_0000_0000 + index * 2_432) as usize;
+            collisions += u32::from(seen[slot]);
+            seen[slot] = true;
+        }
+        assert!(collisions < 40, "{collisions} collisions among 1,000 sockets");
+    }
+}
