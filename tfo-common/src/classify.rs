@@ -69,7 +69,7 @@ pub enum Withheld {
 pub enum Listener {
     /// TFO on, room in its TFO queue (`qlen < max_qlen`).
     Ready = 0,
-    /// TFO on, `fastopenq.qlen >= max_qlen` (`tcp_fastopen_queue_check`, net/ipv4/tcp_fastopen.c).
+    /// TFO on, `fastopenq.qlen >= max_qlen` (`tcp_fastopen_queue_check`, `net/ipv4/tcp_fastopen.c`).
     QueueFull = 1,
     /// `max_qlen` is 0, or `net.ipv4.tcp_fastopen` lacks 0x2 in its network namespace.
     Off = 2,
@@ -77,6 +77,7 @@ pub enum Listener {
 
 /// The facts of one handshake.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each observed on its own")]
 pub struct Handshake {
     /// Which end this host is.
     pub role: Role,
@@ -189,7 +190,7 @@ fn classify_client(facts: &Handshake) -> Outcome {
     }
 }
 
-/// Server side, in the order of `tcp_conn_request` and `tcp_try_fastopen` (net/ipv4/tcp_fastopen.c).
+/// Server side, in the order of `tcp_conn_request` and `tcp_try_fastopen` (`net/ipv4/tcp_fastopen.c`).
 #[inline(always)]
 fn classify_server(facts: &Handshake) -> Outcome {
     if facts.child_from_syn {

@@ -90,7 +90,7 @@ counters! {
         RequestTaken = 3, "request-taken", "SYN facts used";
         /// First bytes noted for flows that have a record.
         FirstBytes = 4, "first-bytes", "first bytes of recorded flows";
-        /// Listeners that got our callback flag from TCP_LISTEN_CB.
+        /// Listeners that got our callback flag from `TCP_LISTEN_CB`.
         ListenersSeen = 5, "listeners-seen", "listeners that started while the tool ran";
     }
 }

@@ -166,7 +166,7 @@ layout! {
     tp_syn_data: "tcp_sock"."syn_data", TimeoutCheck;
     /// That data was acked, or this is a TFO child.
     tp_syn_data_acked: "tcp_sock"."syn_data_acked", TimeoutCheck;
-    /// Socket option TCP_FASTOPEN_NO_COOKIE.
+    /// Socket option `TCP_FASTOPEN_NO_COOKIE`.
     tp_no_cookie: "tcp_sock"."fastopen_no_cookie", NoCookie;
     /// Callback flags.
     tp_cb_flags: "tcp_sock"."bpf_sock_ops_cb_flags", Core;
@@ -186,7 +186,7 @@ layout! {
     skc_listener: "sock_common"."skc_listener", Listener;
     /// The request has a child made from its SYN.
     treq_tfo_listener: "tcp_request_sock"."tfo_listener", Core;
-    /// Connections waiting for accept().
+    /// Connections waiting for `accept()`.
     sk_ack_backlog: "sock"."sk_ack_backlog", Listing;
     /// Bound of the former.
     sk_max_ack_backlog: "sock"."sk_max_ack_backlog", Listing;

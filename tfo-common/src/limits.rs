@@ -3,7 +3,7 @@
 /// Bytes of the event ring: a power of two times the page size. At 144 B a record (header included) it holds about 29,000.
 pub const RING_BYTES: u32 = 4 * 1024 * 1024;
 /// Ring fill, in bytes, above which the kernel wakes the reader instead of waiting for its timer.
-pub const RING_WAKE_BYTES: u64 = RING_BYTES as u64 / 4;
+pub const RING_WAKE_BYTES: u32 = RING_BYTES / 4;
 /// Rows of the per-destination table.
 pub const DESTS: u32 = 16_384;
 /// Server facts of handshakes in flight (request sockets that carried TFO).

@@ -14,7 +14,7 @@ pub struct ListenerRecord {
     pub tfo_qlen: u32,
     /// `fastopenq.max_qlen`: 0 means TFO is off on this listener.
     pub tfo_max_qlen: u32,
-    /// `sk_ack_backlog`: connections waiting for accept().
+    /// `sk_ack_backlog`: connections waiting for `accept()`.
     pub backlog: u32,
     /// `sk_max_ack_backlog`.
     pub max_backlog: u32,

@@ -58,12 +58,22 @@ pub fn stat(stat: Stat) {
     }
 }
 
-/// Counts for the comparison with the kernel's own counters. `sk` is any socket address.
+/// Counts a record put into the ring; returns how many this CPU has put there.
 #[inline(always)]
-pub fn cross_check(sk: u64, what: CrossCheck) {
+pub fn count_event() -> u64 {
+    let Some(slot) = TFO_LOSSES.get_ptr_mut(stat_index(Stat::Events)) else { return 0 };
+    add(slot, 1);
+    // SAFETY: a live map value. A softirq in between makes it one too many, which does no harm.
+    unsafe { core::ptr::read_volatile(slot) }
+}
+
+/// Counts for the comparison with the kernel's own counters. `sk` is any socket address. Returns the inode
+/// of its network namespace.
+#[inline(always)]
+pub fn cross_check(sk: u64, what: CrossCheck) -> u32 {
     let netns = kern::netns_inode(sk);
     if netns == 0 {
-        return;
+        return 0;
     }
     let mut row = TFO_NETNS.get_ptr_mut(netns);
     if row.is_none() {
@@ -77,6 +87,7 @@ pub fn cross_check(sk: u64, what: CrossCheck) {
         Some(row) => add(unsafe { &raw mut (*row).counts[what as usize] }, 1),
         None => lost(Loss::NetnsFull),
     }
+    netns
 }
 
 /// The destination a connection belongs to.

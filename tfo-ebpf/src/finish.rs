@@ -67,6 +67,12 @@ pub fn finish(ops: &Ops, sk: u64, flow: &mut Flow, facts: &Handshake, times: &Ti
     }
 }
 
+/// Inode of the flow's network namespace, read once.
+#[inline(always)]
+fn netns(sk: u64, flow: &Flow) -> u32 {
+    if flow.netns == 0 { kern::netns_inode(sk) } else { flow.netns }
+}
+
 /// 0 for "unseen".
 #[inline(always)]
 fn seen(us: u32) -> u32 {
@@ -173,7 +179,7 @@ fn emit(
         (*record).remote = ops.remote(family).bytes();
         (*record).local_port = ops.local_port();
         (*record).remote_port = ops.remote_port();
-        (*record).netns = kern::netns_inode(sk);
+        (*record).netns = netns(sk, flow);
         (*record).tgid = flow.tgid;
         (*record).syn_data_len = facts.syn_data_len;
         (*record).syn_data_acked = facts.syn_data_acked;
@@ -187,7 +193,6 @@ fn emit(
         (*record).comm = flow.comm;
     }
     entry.submit(wakeup());
-    account::stat(Stat::Events);
 }
 
 /// The first payload byte of the server's answer: for the destination's distribution, and, when the flow's
@@ -226,16 +231,19 @@ pub fn count_first_byte(ops: &Ops, role: Role, cgroup_id: u64, tfo: bool, ttfb_u
     }
 }
 
+/// Records between two looks at how full the ring is. A look reads both of its positions, which the reader's
+/// CPU is writing.
+const LOOK_EVERY: u64 = 64;
+
 /// Ring flags: the reader polls by timer and is woken only when the ring fills up.
 #[inline(always)]
 fn wakeup() -> u64 {
+    if account::count_event() % LOOK_EVERY != 0 {
+        return u64::from(BPF_RB_NO_WAKEUP);
+    }
     // SAFETY: `TFO_EVENTS` is a ring buffer of this object.
-    let fill = unsafe {
-        bpf_ringbuf_query(
-            (&raw const TFO_EVENTS).cast_mut().cast(),
-            u64::from(BPF_RB_AVAIL_DATA),
-        )
-    };
+    let fill =
+        unsafe { bpf_ringbuf_query((&raw const TFO_EVENTS).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA)) };
     if fill >= u64::from(global!(TFO_CONFIG, wake_bytes)) {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {

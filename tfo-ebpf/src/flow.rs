@@ -13,6 +13,7 @@ use tfo_common::{Loss, Role, limits::COMM_LEN, slots, time::UNSEEN_US};
 
 use crate::{
     account,
+    ops::Ops,
     maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS},
 };
 
@@ -62,6 +63,10 @@ pub struct Flow {
     pub tgid: u32,
     /// Time to first byte, us; [`UNSEEN_US`] until it is seen.
     pub ttfb_us: u32,
+    /// Inode of the network namespace, where it is known already.
+    pub netns: u32,
+    /// Zero.
+    pub pad: u32,
     /// Name of the client's process.
     pub comm: [u8; COMM_LEN],
     /// SYN-ACK retransmissions of a child created from the SYN.
@@ -81,7 +86,7 @@ pub struct Flow {
     /// Callback flags we added and still have to take back.
     pub added: u8,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad2: [u8; 6],
 }
 
 impl Flow {
@@ -97,6 +102,8 @@ impl Flow {
             syn_len: 0,
             tgid: 0,
             ttfb_us: UNSEEN_US,
+            netns: 0,
+            pad: 0,
             comm: [0; COMM_LEN],
             synack_retrans: 0,
             waits: 0,
@@ -106,7 +113,7 @@ impl Flow {
             option: 0,
             option_kind: 0,
             added: 0,
-            pad: [0; 6],
+            pad2: [0; 6],
         }
     }
 
@@ -143,6 +150,13 @@ pub const LISTENER_UNKNOWN: u8 = 255;
 pub struct Mark {
     /// The bits.
     pub added: u32,
+}
+
+/// The flow of the socket of a callback, without reading its address from memory first.
+#[inline(always)]
+pub fn of_context<'a>(ops: &Ops) -> Option<&'a mut Flow> {
+    // The verifier lets a pointer serve as a key, but not be calculated with.
+    of(ops.sk() as u64)
 }
 
 /// The flow of a socket, if it has one.

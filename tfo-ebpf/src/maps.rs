@@ -73,7 +73,7 @@ pub static TFO_CONFIG: Global<Config> = Global::new(Config {
     server_v4_prefix: limits::SERVER_V4_PREFIX,
     server_v6_prefix: limits::SERVER_V6_PREFIX,
     pad: 0,
-    wake_bytes: limits::RING_WAKE_BYTES as u32,
+    wake_bytes: limits::RING_WAKE_BYTES,
 });
 
 /// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.

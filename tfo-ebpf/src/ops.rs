@@ -156,6 +156,12 @@ impl Ops {
         field!(self.data_segs_in)
     }
 
+    /// Bytes received in order so far; a FIN counts as one.
+    #[inline(always)]
+    pub fn bytes_received(&self) -> u64 {
+        field!(self.bytes_received)
+    }
+
     /// Segments sent so far.
     #[inline(always)]
     pub fn segments_out(&self) -> u32 {

@@ -61,10 +61,10 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
 /// Shows a recording until the user or a signal ends it.
 fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
-    let player = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
+    let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
     let shown = tui::run(config, &*shared, stop);
     stop.raise();
-    let played = player
+    let played = replay
         .join()
         .map_err(|_| Failure::new(exit::FAILED, "replay: it panicked"))?;
     shown?;

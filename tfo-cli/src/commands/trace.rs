@@ -33,13 +33,12 @@ use crate::{
 pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let summary = match &config.replay {
-        Some(path) => replay::trace(config, path, &stop, &mut out)?,
-        None => {
-            let source = attach::attach(&config.attach)?;
-            attach::announce(&*source)?;
-            trace_source(config, source, &stop, &mut out)?
-        }
+    let summary = if let Some(path) = &config.replay {
+        replay::trace(config, path, &stop, &mut out)?
+    } else {
+        let source = attach::attach(&config.attach)?;
+        attach::announce(&*source)?;
+        trace_source(config, source, &stop, &mut out)?
     };
     output::complain(&format_args!("tfo-cli: {}", summary.line()))?;
     if let Some(lost) = summary.lost_line() {
@@ -88,7 +87,7 @@ pub fn trace_source(
                     return Ok(());
                 }
                 match batches.recv_timeout(reader::POLL) {
-                    Ok(batch) => tracer.take(batch),
+                    Ok(batch) => tracer.take(batch, out)?,
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 }
@@ -105,11 +104,7 @@ pub fn trace_source(
         .join()
         .map_err(|_| Failure::new(exit::FAILED, "reader: it panicked"))??;
 
-    if written.is_ok() {
-        for batch in last {
-            tracer.take(batch);
-        }
-    }
+    let written = written.and_then(|()| last.into_iter().try_for_each(|batch| tracer.take(batch, out)));
     tracer.finish(
         &Summary {
             totals: reading.totals,
@@ -159,7 +154,7 @@ impl<'a> Tracer<'a> {
     }
 
     /// Sorts a batch: names are kept, flows that pass the filter are held, first bytes find their flow.
-    fn take(&mut self, batch: Batch) {
+    fn take(&mut self, batch: Batch, out: &mut dyn Write) -> io::Result<()> {
         for (id, name) in batch.names {
             self.names.insert(id, name);
         }
@@ -169,13 +164,18 @@ impl<'a> Tracer<'a> {
                 Record::Flow(event) => {
                     self.summary.events += 1;
                     match Flow::new(&event) {
-                        Some(flow) if self.late || self.passes(&flow) => self.hold.push(flow, batch.at),
+                        Some(flow) if self.late || self.passes(&flow) => {
+                            if let Some(displaced) = self.hold.push(flow, batch.at) {
+                                self.release_one(&displaced, out)?;
+                            }
+                        }
                         Some(_) => {}
                         None => self.bad_records += 1,
                     }
                 }
             }
         }
+        Ok(())
     }
 
     fn passes(&self, flow: &Flow) -> bool {
@@ -186,12 +186,18 @@ impl<'a> Tracer<'a> {
     fn release(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {
         let mut any = false;
         while let Some(flow) = self.hold.pop(now).filter(|_| !self.is_done()) {
-            if !self.late || self.passes(&flow) {
-                self.print(&flow, out)?;
-                any = true;
-            }
+            any |= self.release_one(&flow, out)?;
         }
         if any { out.flush() } else { Ok(()) }
+    }
+
+    /// Prints a flow that waits no longer, if it passes and is still wanted; tells whether it did.
+    fn release_one(&mut self, flow: &Flow, out: &mut dyn Write) -> io::Result<bool> {
+        let wanted = !self.is_done() && (!self.late || self.passes(flow));
+        if wanted {
+            self.print(flow, out)?;
+        }
+        Ok(wanted)
     }
 
     fn release_all(&mut self, out: &mut dyn Write) -> io::Result<()> {

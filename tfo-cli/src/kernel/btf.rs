@@ -63,8 +63,8 @@ pub struct Btf<'a> {
 struct Type {
     name: u32,
     info: u32,
-    /// Size in bytes, or the type referred to.
-    size_or_type: u32,
+    /// Size in bytes, or the type referred to (`size_or_type` in btf.h).
+    operand: u32,
     /// Where its members begin in the type section.
     body: usize,
 }
@@ -184,7 +184,7 @@ impl<'a> Btf<'a> {
             let found = self.get(id)?;
             match found.kind() {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = found.size_or_type;
+                    id = found.operand;
                 }
                 _ => return Some(found),
             }
@@ -193,7 +193,7 @@ impl<'a> Btf<'a> {
     }
 
     fn find(&self, outer: Type, name: &str, depth: u32) -> Option<Found> {
-        if depth == 0 || !matches!(outer.kind(), kind::STRUCT | kind::UNION) {
+        if depth == 0 || name.is_empty() || !matches!(outer.kind(), kind::STRUCT | kind::UNION) {
             return None;
         }
         (0..outer.members()).find_map(|index| {
@@ -229,7 +229,7 @@ impl<'a> Btf<'a> {
         let found = self.strip(id)?;
         match found.kind() {
             kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => {
-                Some(u64::from(found.size_or_type))
+                Some(u64::from(found.operand))
             }
             kind::PTR => Some(8),
             kind::ARRAY if depth > 0 => {
@@ -264,7 +264,7 @@ fn type_at(types: &[u8], at: usize) -> Result<Type, BtfError> {
     Ok(Type {
         name: u32_at(types, at)?,
         info: u32_at(types, at + 4)?,
-        size_or_type: u32_at(types, at + 8)?,
+        operand: u32_at(types, at + 8)?,
         body: at + 12,
     })
 }

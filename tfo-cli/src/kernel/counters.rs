@@ -30,7 +30,7 @@ pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> a
     reading.losses[Loss::BadRecord as usize] = bad_records;
     reading.losses[Loss::RequestEvicted as usize] = evicted_requests(maps)?;
     reading.events = counter(maps, stat_index(Stat::Events))?;
-    for entry in maps.netns.iter() {
+    for entry in &maps.netns {
         // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
         let Ok((inode, per_cpu)) = entry else { break };
         let mut sum = NetnsCounters::default();

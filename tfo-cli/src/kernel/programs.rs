@@ -34,11 +34,11 @@ const OPTIONAL: [(&str, &str, &str, &str); 2] = [
 const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 
 /// Creates the maps and prepares the programs.
-pub fn load(layout: &Layout, config: &Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
+pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
     EbpfLoader::new()
         .btf(Some(btf))
         .override_global(GLOBAL_LAYOUT, bytes_of(layout), true)
-        .override_global(GLOBAL_CONFIG, bytes_of(config), true)
+        .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
         .map_max_entries(maps::DESTS, destinations)
         .load(object::bytes()?)
         .map_err(|error| Error::Load { why: chain(&error) })

@@ -68,9 +68,9 @@ impl Session {
             server_v4_prefix: options.server_v4_prefix,
             server_v6_prefix: options.server_v6_prefix,
             pad: 0,
-            wake_bytes: limits::RING_WAKE_BYTES as u32,
+            wake_bytes: limits::RING_WAKE_BYTES,
         };
-        let mut ebpf = programs::load(&layout, &config, options.destinations, &btf)?;
+        let mut ebpf = programs::load(&layout, config, options.destinations, &btf)?;
         let mut maps = Maps::take(&mut ebpf)?;
         set_foreign(&mut maps);
         let presence = Presence::announce(&cgroup.mount);

@@ -34,12 +34,12 @@ struct IterCreate {
     flags: u32,
 }
 
-/// Attributes of `BPF_MAP_LOOKUP_BATCH`.
+/// Attributes of `BPF_MAP_LOOKUP_BATCH`: `from` and `to` are `in_batch` and `out_batch`.
 #[repr(C)]
 #[derive(Default)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from: u64,
+    to: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -120,8 +120,8 @@ pub fn map_entries(
         all.values.resize(start.1 + step * value_len, 0);
         let here = position.as_mut_ptr() as u64;
         let mut attr = Batch {
-            in_batch: if started { here } else { 0 },
-            out_batch: here,
+            from: if started { here } else { 0 },
+            to: here,
             keys: all.keys[start.0..].as_mut_ptr() as u64,
             values: all.values[start.1..].as_mut_ptr() as u64,
             count: u32::try_from(step).unwrap_or(u32::MAX),

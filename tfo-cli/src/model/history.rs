@@ -16,6 +16,8 @@ use super::{
     feed::Totals,
     fields::{Difference, Fields, put_key, take_key},
     row::{DestRow, TREND},
+    snapshot::Snapshot,
+    sort::SortKey,
 };
 
 /// Bytes the frames may take.
@@ -226,6 +228,34 @@ impl History {
         rows.into_iter().map(with_trend).collect()
     }
 
+    /// The snapshot as it was `back` readings before `present`, the newest.
+    pub fn past(&self, present: &Snapshot, back: usize) -> Snapshot {
+        let Some(frame) = self.frame(back).filter(|_| back > 0) else {
+            return present.clone();
+        };
+        let mut rows = self.rows(&present.rows, back);
+        rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
+        let after = present
+            .flows
+            .iter()
+            .rposition(|flow| flow.event().end_ns <= frame.at_ns);
+        Snapshot {
+            at_ns: frame.at_ns,
+            interval_ns: frame.interval_ns,
+            elapsed_ns: present
+                .elapsed_ns
+                .saturating_sub(present.at_ns.saturating_sub(frame.at_ns)),
+            totals: frame.totals,
+            fresh: frame.fresh,
+            losses: frame.losses,
+            events: frame.events,
+            cross: Arc::clone(&frame.cross),
+            rows: rows.into(),
+            flows: present.flows[..after.map_or(0, |last| last + 1)].into(),
+            ..present.clone()
+        }
+    }
+
     fn trends(&self, back: usize) -> HashMap<DestKey, [u16; TREND]> {
         let mut trends: HashMap<DestKey, [u16; TREND]> = HashMap::new();
         for (age, frame) in self.frames(back).take(TREND).enumerate() {
@@ -260,7 +290,7 @@ mod tests {
     use crate::model::{Model, fake::Scenario};
 
     fn sorted(mut rows: Vec<DestRow>) -> Vec<DestRow> {
-        rows.sort_by(|left, right| crate::model::SortKey::Lost.compare(left, right));
+        rows.sort_by(|left, right| SortKey::Lost.compare(left, right));
         rows
     }
 

@@ -67,7 +67,7 @@ fn process(flow: &mut Flow) {
 /// second one without a retransmission is the kernel's fallback when the first was dropped on this host
 /// (`tcp_send_syn_data`); later ones are retransmissions, always bare.
 #[inline(always)]
-pub fn syn_built(ops: &Ops, sk: u64, flow: &mut Flow) {
+pub fn syn_built(ops: &Ops, flow: &mut Flow) {
     flow.syn_ns = flow::now();
     if ops.total_retrans() > 0 {
         return;
@@ -79,6 +79,7 @@ pub fn syn_built(ops: &Ops, sk: u64, flow: &mut Flow) {
         flow.start_ns = flow.syn_ns;
         flow.syn_len = ops.skb_len();
     }
+    let sk = kern::sock_of(&ops.ctx);
     let request = kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req));
     if request == 0 {
         return;
@@ -134,7 +135,7 @@ pub fn established(ops: &Ops) {
         tfo_facts(ops, flow, &mut facts);
         if facts.syn_data_len > 0 {
             let all = facts.syn_data_acked >= facts.syn_data_len;
-            account::cross_check(sk, if all { CrossCheck::Active } else { CrossCheck::ActiveFail });
+            flow.netns = account::cross_check(sk, if all { CrossCheck::Active } else { CrossCheck::ActiveFail });
         }
     }
     let handshake_us = us_between(flow.start_ns, now);

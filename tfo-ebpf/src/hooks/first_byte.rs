@@ -25,11 +25,14 @@ const MAX_WAITS: u32 = 64;
 
 /// A header of a connection with a flow is being built.
 #[inline(always)]
-pub fn building(ops: &Ops, sk: u64, flow: &mut Flow) {
-    if flow.ttfb_us != UNSEEN_US {
+pub fn building(ops: &Ops, flow: &mut Flow) {
+    let role = if flow.role == Role::Server as u8 { Role::Server } else { Role::Client };
+    // A client comes by before its handshake ends as well: `tcp_current_mss` asks for the option length
+    // (without a packet, hence without a SYN flag) whenever the SYN is retransmitted.
+    let early = matches!(role, Role::Client) && flow.stage == stage::HANDSHAKE;
+    if flow.ttfb_us != UNSEEN_US || early {
         return;
     }
-    let role = if flow.role == Role::Server as u8 { Role::Server } else { Role::Client };
     let seen = is_here(ops, role);
     flow.waits += 1;
     if !seen && u32::from(flow.waits) < MAX_WAITS {
@@ -38,13 +41,14 @@ pub fn building(ops: &Ops, sk: u64, flow: &mut Flow) {
     flags::swap(ops, flow, WRITE, 0);
     let done = if seen { finish::first_byte(ops, flow, role) } else { flow.stage == stage::FIRST_BYTE };
     if done {
-        flow::remove(sk);
+        flow::remove(ops.sk() as u64);
     }
 }
 
 /// A header of a connection without a flow is being built: plain, or given up.
 #[inline(always)]
-pub fn building_plain(ops: &Ops, sk: u64) {
+pub fn building_plain(ops: &Ops) {
+    let sk = kern::sock_of(&ops.ctx);
     let Some(slot) = flow::start_slot(sk) else { return };
     // SAFETY: points into an array; aligned.
     let value = unsafe { *slot };
@@ -73,14 +77,18 @@ pub fn building_plain(ops: &Ops, sk: u64) {
 
 /// Whether the first byte has just come (client) or is about to leave (server).
 ///
-/// Both fields are read before the choice: LLVM turns a read in each arm into one read at a chosen offset,
+/// A client has payload when bytes were received (the FIN counts as one) and a segment had payload (one that
+/// came before the SYN-ACK was dropped, but counted).
+///
+/// All fields are read before the choice: LLVM turns a read in each arm into one read at a chosen offset,
 /// and the verifier answers "dereference of modified ctx ptr R2 off=144 disallowed".
 #[inline(always)]
 fn is_here(ops: &Ops, role: Role) -> bool {
-    let received = ops.data_segments_in();
+    let segments = ops.data_segments_in();
+    let bytes = ops.bytes_received();
     let sending = ops.skb_len();
     match role {
-        Role::Client => received > 0,
+        Role::Client => segments > 0 && bytes > 0,
         Role::Server => sending > 0,
     }
 }

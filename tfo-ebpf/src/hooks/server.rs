@@ -227,7 +227,7 @@ fn child_from_syn(ops: &Ops, sk: u64, now: u64) {
         flow.option = found.option as u8;
         flow.option_kind = found.kind;
     }
-    account::cross_check(sk, CrossCheck::Passive);
+    flow.netns = account::cross_check(sk, CrossCheck::Passive);
     if ops.flags() & WRITE != 0 {
         adopt_inherited(&mut flow);
     }

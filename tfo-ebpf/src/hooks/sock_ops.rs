@@ -56,11 +56,10 @@ fn header(ops: &Ops) {
     if !ops.is_full() {
         return server::syn_answered(ops);
     }
-    let sk = kern::sock_of(&ops.ctx);
-    match flow::of(sk) {
-        Some(flow) if ops.tcp_flags() & tcp_flag::SYN != 0 => client::syn_built(ops, sk, flow),
-        Some(flow) => first_byte::building(ops, sk, flow),
-        None => first_byte::building_plain(ops, sk),
+    match flow::of_context(ops) {
+        Some(flow) if ops.tcp_flags() & tcp_flag::SYN != 0 => client::syn_built(ops, flow),
+        Some(flow) => first_byte::building(ops, flow),
+        None => first_byte::building_plain(ops),
     }
 }
 
@@ -70,8 +69,8 @@ fn state(ops: &Ops) {
     if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED {
         return;
     }
+    let Some(flow) = flow::of_context(ops) else { return };
     let sk = kern::sock_of(&ops.ctx);
-    let Some(flow) = flow::of(sk) else { return };
     if flow.role == Role::Client as u8 {
         client::state(ops, sk, flow);
     } else {

@@ -14,6 +14,9 @@ dmesg -n 1
 exec </dev/null >/dev/ttyS0 2>&1
 ip link set lo up
 
+# A listener from before attach (EARLY_PORT of verdict.rs): primed, or a named degradation.
+nc -l -p 4000 >/dev/null &
+until grep -q ':0FA0 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done
 tfo-cli trace --all --format json >/tmp/trace 2>/tmp/trace-stderr &
 trace=$!
 tries=0
@@ -23,6 +26,7 @@ until grep -q attached /tmp/trace-stderr || ! kill -0 $trace 2>/dev/null || [ $t
 done
 tfo-lab vm-scenario --i-am-a-throwaway-vm >/tmp/scenario 2>/tmp/scenario-stderr
 scenario_exit=$?
+echo hello | nc -w 1 127.0.0.1 4000 >/dev/null
 # Flows are reported when they end or settle; emulation is slow.
 sleep 2
 kill -INT $trace

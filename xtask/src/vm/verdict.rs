@@ -16,6 +16,9 @@ const PREDICTED: [&str; 5] = [
     "syn_data_acked",
 ];
 
+/// Where `init.sh` listens before the tool attaches.
+const EARLY_PORT: u64 = 4000;
+
 /// What became of one boot.
 #[derive(Debug)]
 pub struct Verdict {
@@ -82,10 +85,19 @@ impl Verdict {
         for connection in &expected {
             problems.extend(connection.problems(&records));
         }
+        let degradations: Vec<_> = serial.lines("trace-stderr").filter_map(degradation).collect();
+        let early = records
+            .iter()
+            .any(|record| record["role"] == "server" && record["local_port"] == EARLY_PORT);
+        if !early && !degradations.iter().any(|line| line.contains("listener")) {
+            let problem =
+                "the connection to a listener from before attach was missed, and no degradation says so";
+            problems.push(problem.to_owned());
+        }
         Ok(Self {
             connections: expected.len(),
             records: records.iter().filter(|record| record["type"] == "flow").count(),
-            degradations: serial.lines("trace-stderr").filter_map(degradation).collect(),
+            degradations,
             problems,
         })
     }
@@ -171,12 +183,20 @@ mod tests {
     const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"cookie_in_syn_ack":false}"#;
 
     fn log(records: &[&str], trace_exit: i32) -> Serial {
+        serial(
+            records,
+            trace_exit,
+            "tfo-cli: attached\r\ntfo-cli: degraded: listeners: too old",
+        )
+    }
+
+    fn serial(records: &[&str], trace_exit: i32, stderr: &str) -> Serial {
         let scenario = format!(
             r#"{{"scenario":"accepted","family":4,"tfo_requested":true,"client":{VIEW},"server":{VIEW},"report":{{"local":"127.0.0.1:4711"}}}}"#
         );
         let trace = records.join("\r\n");
         Serial::parse(&format!(
-            "=== vm: trace-stderr\r\ntfo-cli: attached\r\ntfo-cli: degraded: listeners: too old\r\n\
+            "=== vm: trace-stderr\r\n{stderr}\r\n\
              === vm: scenario\r\n{scenario}\r\n=== vm: trace\r\n{trace}\r\n\
              === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\n=== vm: end\r\n"
         ))
@@ -206,6 +226,22 @@ mod tests {
         assert_eq!(verdict.problems, Vec::<String>::new());
         assert_eq!(verdict.degradations, ["tfo-cli: degraded: listeners: too old"]);
         assert_eq!((verdict.connections, verdict.records), (1, 2));
+    }
+
+    #[test]
+    fn an_early_listener_is_seen_or_named() {
+        let good = [
+            record("client", "accepted"),
+            record("server", "accepted"),
+            SUMMARY.to_owned(),
+        ];
+        let mut lines: Vec<_> = good.iter().map(String::as_str).collect();
+        let silent = serial(&lines, 0, "tfo-cli: attached");
+        assert_eq!(Verdict::of(&silent).unwrap().problems.len(), 1);
+        let early = r#"{"type":"flow","role":"server","local_port":4000,"remote_port":9,"outcome":"plain"}"#;
+        lines.push(early);
+        let seen = serial(&lines, 0, "tfo-cli: attached");
+        assert_eq!(Verdict::of(&seen).unwrap().problems, Vec::<String>::new());
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub fn play(
 }
 
 /// A pause a damaged time may ask for at most: longer than anybody waits, short enough for the clock.
-const FOREVER: Duration = Duration::from_secs(366 * 86_400);
+const FOREVER: Duration = Duration::from_hours(366 * 24);
 
 fn describe(preamble: &Preamble, shared: &Shared) {
     // Names of degradations are constants of the program that noticed them; a recording is read once.

@@ -28,10 +28,18 @@ impl Hold {
         }
     }
 
-    /// A flow arrives.
-    pub fn push(&mut self, flow: Flow, now: Instant) {
+    /// A flow arrives. When the room is full the oldest leaves for it, without its first byte.
+    #[must_use = "the flow that leaves is still to be printed"]
+    pub fn push(&mut self, flow: Flow, now: Instant) -> Option<Flow> {
+        let displaced = if self.flows.is_full() { self.leave() } else { None };
         self.flows.push(flow);
         self.arrived.push_back(now);
+        displaced
+    }
+
+    fn leave(&mut self) -> Option<Flow> {
+        self.arrived.pop_front();
+        self.flows.pop()
     }
 
     /// The first byte of a flow arrives.
@@ -45,11 +53,7 @@ impl Hold {
     pub fn pop(&mut self, now: Instant) -> Option<Flow> {
         let (flow, arrived) = (self.flows.front()?, self.arrived.front()?);
         let waits = flow.awaits_first_byte() && now.saturating_duration_since(*arrived) < self.wait;
-        if waits && !self.flows.is_full() {
-            return None;
-        }
-        self.arrived.pop_front();
-        self.flows.pop()
+        if waits { None } else { self.leave() }
     }
 }
 
@@ -70,13 +74,13 @@ mod tests {
     fn a_flow_waits_for_its_first_byte_or_for_its_time() {
         let start = Instant::now();
         let mut hold = Hold::new(Duration::from_secs(1));
-        hold.push(flow(1, UNSEEN_US), start);
-        hold.push(flow(2, 5), start);
+        assert!(hold.push(flow(1, UNSEEN_US), start).is_none());
+        assert!(hold.push(flow(2, 5), start).is_none());
         assert!(hold.pop(start).is_none(), "order is kept");
         hold.first_byte(1, 9);
         assert_eq!(hold.pop(start).and_then(|flow| flow.ttfb_us()), Some(9));
         assert_eq!(hold.pop(start).map(|flow| flow.id()), Some(2));
-        hold.push(flow(3, UNSEEN_US), start);
+        assert!(hold.push(flow(3, UNSEEN_US), start).is_none());
         assert_eq!(
             hold.pop(start + Duration::from_secs(1)).map(|flow| flow.id()),
             Some(3)
@@ -88,14 +92,27 @@ mod tests {
         let mut event = fake::flow(Outcome::Failed);
         (event.ttfb_us, event.flags) = (UNSEEN_US, event_flags::REQUESTED | event_flags::NOT_ESTABLISHED);
         let mut hold = Hold::new(Duration::from_secs(1));
-        hold.push(Flow::new(&event).expect("codes are known"), Instant::now());
+        assert!(hold.push(Flow::new(&event).expect("codes are known"), Instant::now()).is_none());
         assert!(hold.pop(Instant::now()).is_some());
     }
 
     #[test]
     fn without_a_wait_nothing_is_held() {
         let mut hold = Hold::new(Duration::ZERO);
-        hold.push(flow(1, UNSEEN_US), Instant::now());
+        assert!(hold.push(flow(1, UNSEEN_US), Instant::now()).is_none());
         assert!(hold.pop(Instant::now()).is_some());
+    }
+
+    #[test]
+    fn a_full_room_lets_the_oldest_go() {
+        let now = Instant::now();
+        let mut hold = Hold::new(Duration::from_secs(1));
+        for id in 1..=MOST as u64 {
+            assert!(hold.push(flow(id, UNSEEN_US), now).is_none());
+        }
+        for id in 1..=3 {
+            let displaced = hold.push(flow(MOST as u64 + id, UNSEEN_US), now);
+            assert_eq!(displaced.map(|flow| flow.id()), Some(id));
+        }
     }
 }
