@@ -83,7 +83,8 @@ pub struct Handshake {
     pub role: Role,
     /// How the handshake ended.
     pub end: End,
-    /// Client: the application asked for TFO (`tp->fastopen_req` was set in `tcp_connect`).
+    /// Client: the application asked for TFO (`tp->fastopen_req` was set in `tcp_connect`). Server: the SYN
+    /// carried the option, or a child was made from it; says nothing the other facts do not.
     pub requested: bool,
     /// Client: the first SYN that was built had neither option nor data although TFO was asked for and
     /// cookies are in use: the kernel's blackhole pause (`tcp_fastopen_active_should_disable`).

@@ -74,7 +74,6 @@ fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Re
 
 /// Prints one table after one interval.
 fn live_table(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
-    attach::announce(&*reader.source)?;
     print_live(config, reader, stop, &mut io::stdout().lock())?;
     Ok(exit::DONE)
 }
@@ -86,7 +85,9 @@ fn print_live(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let shared = Shared::new(&config.attach);
-    reader.tick(&shared)?;
+    reader.settled_tick(&shared)?;
+    // Only now: what happens from here on is counted on both sides of the cross-check.
+    attach::announce(&*reader.source)?;
     let end = Instant::now() + config.interval;
     while !stop.raised() && Instant::now() < end {
         reader
@@ -94,7 +95,7 @@ fn print_live(
             .wait(end.saturating_duration_since(Instant::now()).min(reader::POLL))?;
         reader.drain(&shared);
     }
-    reader.tick(&shared)?;
+    reader.settled_tick(&shared)?;
     print(config, &shared.snapshot(), out)
 }
 

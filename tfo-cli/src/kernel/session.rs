@@ -50,6 +50,7 @@ pub struct Session {
     bad_records: u64,
     foreign_checked: Instant,
     last_netns: Vec<u32>,
+    host: host::Reader,
 }
 
 impl Session {
@@ -93,6 +94,7 @@ impl Session {
             bad_records: 0,
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
+            host: host::Reader::default(),
         };
         session.prime(prime);
         Ok(session)
@@ -208,7 +210,7 @@ impl Source for Session {
     }
 
     fn host(&mut self) -> anyhow::Result<Host> {
-        Ok(host::read(&self.last_netns))
+        Ok(self.host.read(&self.last_netns))
     }
 
     fn cgroup(&mut self, id: u64) -> Option<CgroupName> {

@@ -5,6 +5,11 @@
 //! between cgroups. All traffic stays in namespaces of the lab.
 
 mod burst;
+mod coexist;
+mod ends;
+mod filters;
+mod formats;
 mod identities;
 mod outcomes;
+mod refusals;
 mod support;

@@ -1,6 +1,9 @@
 //! What the tests share: the tool as a child process, its records, a cgroup of one's own.
 
 pub mod flow;
+pub mod foreign;
+pub mod kernel;
+pub mod round;
 pub mod sandbox;
 pub mod tool;
 

@@ -151,11 +151,16 @@ pub fn established(ops: &Ops) {
 }
 
 /// A handshake without a flow: plain, unless the socket says that its SYN had TFO. Then it was under way
-/// when we attached, or the flow table was full, and nothing true can be said about it.
+/// when we attached, or the flow table was full, and nothing but its bytes is known of it.
 #[inline(always)]
 fn plain_established(ops: &Ops, sk: u64, now: u64) {
-    let sent = ops.bytes_acked() as u32 + ops.unacked();
-    if sent > 1 || kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen)) != 0 {
+    let acked = ops.bytes_acked() as u32;
+    let unacked = ops.unacked();
+    if acked + unacked > 1 {
+        account::cross_check(sk, if unacked == 0 { CrossCheck::Active } else { CrossCheck::ActiveFail });
+        return account::lost(Loss::SynUnseen);
+    }
+    if kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen)) != 0 {
         return account::lost(Loss::SynUnseen);
     }
     let mut facts = Handshake::plain(Role::Client);

@@ -188,6 +188,7 @@ fn plain_established(ops: &Ops, sk: u64, now: u64, facts: &Handshake) {
 #[inline(always)]
 fn tfo_established(ops: &Ops, sk: u64, now: u64, request: &Request, mut facts: Handshake) {
     facts.option = TfoOption::from_code(request.option).unwrap_or(TfoOption::None);
+    facts.requested = !matches!(facts.option, TfoOption::None);
     facts.syn_data_len = request.syn_len;
     facts.syncookie = request.syncookie != 0;
     facts.listener = match request.listener {

@@ -44,7 +44,8 @@ fn start_traffic() -> Result<Running> {
     println!("==> lab: healthy service, path that drops SYN data, key mismatch, listener without TFO, IPv6");
     let mut traffic = Running::start(
         Command::new(build::program_path("tfo-lab"))
-            .arg("traffic")
+            // Names of its own, beside a lab that is up already.
+            .args(["traffic", "--tag=-demo"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped()),
     )?;
