@@ -7,6 +7,7 @@ use tfo_lab::lab::Lab;
 
 use crate::support::{
     foreign::{self, Calls, Foreign},
+    kernel::needs_quiet_host,
     needs_kernel, no_problems,
     round::{PER_ROUND, Pair, differences, round},
     sandbox::Sandbox,
@@ -40,7 +41,11 @@ fn survivor_is_complete(older_ends: bool) -> Result<()> {
     for pair in [&before, &between, &during] {
         both.extend(round(&lab, pair)?);
     }
-    let (first, survivor) = if older_ends { (older, newer) } else { (newer, older) };
+    let (first, survivor) = if older_ends {
+        (older, newer)
+    } else {
+        (newer, older)
+    };
     let (flows, _) = first.stop()?.complete_records()?;
     let mut problems = differences(&lab, &both, &flows)?;
 
@@ -59,6 +64,7 @@ fn survivor_is_complete(older_ends: bool) -> Result<()> {
 #[test]
 fn a_foreign_program_is_not_disturbed_and_does_not_disturb() -> Result<()> {
     needs_kernel!();
+    needs_quiet_host!();
     let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;
     let pair = Pair::start(&lab, 0)?;
@@ -66,7 +72,10 @@ fn a_foreign_program_is_not_disturbed_and_does_not_disturb() -> Result<()> {
     let id = foreign.id()?;
 
     let alone = calls_of_a_round(&foreign, &lab, &pair)?;
-    ensure!(alone.of(foreign::HDR_OPT_LEN) == 0, "it asked for no headers: {alone:?}");
+    ensure!(
+        alone.of(foreign::HDR_OPT_LEN) == 0,
+        "it asked for no headers: {alone:?}"
+    );
 
     let trace = sandbox.trace(&["--all"])?;
     let mut made = round(&lab, &pair)?;
@@ -83,10 +92,16 @@ fn a_foreign_program_is_not_disturbed_and_does_not_disturb() -> Result<()> {
         together.without_header_options() == alone,
         "with the tool: {together:?}, alone: {alone:?}"
     );
-    ensure!(together.of(foreign::HDR_OPT_LEN) > 0, "the tool's flags show: {together:?}");
+    ensure!(
+        together.of(foreign::HDR_OPT_LEN) > 0,
+        "the tool's flags show: {together:?}"
+    );
     ensure!(is_loaded(id), "the foreign program {id} is gone");
     let afterwards = calls_of_a_round(&foreign, &lab, &pair)?;
-    ensure!(afterwards == alone, "after the tool: {afterwards:?}, before: {alone:?}");
+    ensure!(
+        afterwards == alone,
+        "after the tool: {afterwards:?}, before: {alone:?}"
+    );
     Ok(())
 }
 

@@ -16,14 +16,22 @@ use crate::support::{
 };
 
 /// Runs `end` on an attached tool; what it attached must be visible before and gone after.
-fn leaves_nothing(command: &str, args: &[&str], what: &str, end: impl FnOnce(Tool) -> Result<()>) -> Result<()> {
+fn leaves_nothing(
+    command: &str,
+    args: &[&str],
+    what: &str,
+    end: impl FnOnce(Tool) -> Result<()>,
+) -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let before = Loaded::now();
     let tool = sandbox.tool(command, args)?;
     // Otherwise finding nothing afterwards would prove nothing.
     let attached = before.added();
     for part in ["program", "link", "tfo_sock_ops"] {
-        ensure!(attached.iter().any(|one| one.contains(part)), "no {part} in {attached:?}");
+        ensure!(
+            attached.iter().any(|one| one.contains(part)),
+            "no {part} in {attached:?}"
+        );
     }
     end(tool)?;
     before.nothing_added(what)
@@ -55,7 +63,11 @@ fn signals_end_it_cleanly() -> Result<()> {
 fn sigkill_leaves_nothing_attached() -> Result<()> {
     needs_kernel!();
     for command in ["trace", "top"] {
-        let args: &[&str] = if command == "top" { &["--once", "--interval", "1h"] } else { &[] };
+        let args: &[&str] = if command == "top" {
+            &["--once", "--interval", "1h"]
+        } else {
+            &[]
+        };
         leaves_nothing(command, args, "SIGKILL", |tool| {
             tool.signal(Signal::SIGKILL)?;
             let ended = tool.ended()?;
@@ -70,12 +82,17 @@ fn sigkill_leaves_nothing_attached() -> Result<()> {
 fn a_duration_ends_it() -> Result<()> {
     needs_kernel!();
     let begun = Instant::now();
-    leaves_nothing("trace", &["--format", "json", "--duration", "300ms"], "--duration", |trace| {
-        let ended = trace.ended()?;
-        ended.complete_records()?;
-        ensure!(begun.elapsed() >= Duration::from_millis(300), "it ended too soon");
-        Ok(())
-    })?;
+    leaves_nothing(
+        "trace",
+        &["--format", "json", "--duration", "300ms"],
+        "--duration",
+        |trace| {
+            let ended = trace.ended()?;
+            ended.complete_records()?;
+            ensure!(begun.elapsed() >= Duration::from_millis(300), "it ended too soon");
+            Ok(())
+        },
+    )?;
     leaves_nothing("top", &["--once", "--interval", "300ms"], "--once", |top| {
         let ended = top.ended()?;
         ensure!(ended.code == Some(0), "{ended:?}");
@@ -99,7 +116,10 @@ fn a_closed_pipe_ends_it_cleanly() -> Result<()> {
         let ended = trace.ended()?;
         ensure!(ended.code == Some(0), "{format}: {ended:?}");
         ensure!(
-            !ended.stderr.iter().any(|line| line.to_lowercase().contains("pipe")),
+            !ended
+                .stderr
+                .iter()
+                .any(|line| line.to_lowercase().contains("pipe")),
             "{format}: {ended:?}"
         );
         before.nothing_added("a closed pipe")?;

@@ -53,7 +53,9 @@ fn cases(port: u16) -> Vec<Case> {
         case("--remote 10.77.0.0/24", |flow| flow.remote_addr.is_ipv4()),
         case("--family 6", |flow| flow.family == 6),
         case(&format!("--port {port}"), move |flow| service(flow) == port),
-        case(&format!("--process {}", process::id()), |flow| flow.role == Role::Client),
+        case(&format!("--process {}", process::id()), |flow| {
+            flow.role == Role::Client
+        }),
         case("--process no-such-program", |_| false),
         case("--role client --family 4 --outcome accepted", |flow| {
             flow.role == Role::Client && flow.family == 4 && flow.outcome == "accepted"
@@ -94,14 +96,24 @@ fn a_filter_prints_what_it_means() -> Result<()> {
         }
         // A filter that lets everything through would not have been tested.
         ensure!(meant.len() < all.len(), "{:?} means everything", case.flags);
-        ensure!(summary.events == all.len() as u64, "{:?}: {summary:?}", case.flags);
+        ensure!(
+            summary.events == all.len() as u64,
+            "{:?}: {summary:?}",
+            case.flags
+        );
     }
     no_problems(&problems)
 }
 
 /// A flow, for comparing and for reading.
 fn name(flow: &Flow) -> String {
-    format!("{:?} {} {} {}", flow.role, flow.local(), flow.remote(), flow.outcome)
+    format!(
+        "{:?} {} {} {}",
+        flow.role,
+        flow.local(),
+        flow.remote(),
+        flow.outcome
+    )
 }
 
 #[test]
@@ -112,7 +124,8 @@ fn a_cgroup_means_only_its_own_connections() -> Result<()> {
     let pair = Pair::start(&lab, 0)?;
     sandbox.within("inner", || Ok(()))?;
     let inner = sandbox.child("inner").to_string_lossy().into_owned();
-    let trace = crate::support::tool::Tool::attached(&["trace", "--all", "--format", "json", "--cgroup", &inner])?;
+    let trace =
+        crate::support::tool::Tool::attached(&["trace", "--all", "--format", "json", "--cgroup", &inner])?;
     round(&lab, &pair)?;
     let made = sandbox.within("inner", || round(&lab, &pair))?;
     round(&lab, &pair)?;
@@ -120,11 +133,17 @@ fn a_cgroup_means_only_its_own_connections() -> Result<()> {
 
     let ports: BTreeSet<_> = made.iter().map(|one| one.local.port()).collect();
     let seen: BTreeSet<_> = flows.iter().map(|flow| flow.local_port).collect();
-    ensure!(seen == ports && flows.len() == made.len(), "{flows:?}, made {made:?}");
+    ensure!(
+        seen == ports && flows.len() == made.len(),
+        "{flows:?}, made {made:?}"
+    );
     let path = format!("{}/inner", sandbox.name()?);
     for flow in &flows {
         ensure!(flow.role == Role::Client, "servers are outside: {flow:?}");
-        ensure!(flow.cgroup.as_deref() == Some(&*path), "expected {path}: {flow:?}");
+        ensure!(
+            flow.cgroup.as_deref() == Some(&*path),
+            "expected {path}: {flow:?}"
+        );
     }
     ensure!(summary.sum(true) == made.len() as u64, "{summary:?}");
     Ok(())

@@ -40,7 +40,11 @@ fn text_csv_and_json_tell_the_same() -> Result<()> {
             "{format}: no summary in {:?}",
             ended.stderr
         );
-        ensure!(ended.stdout.len() == 1 + flows.len(), "{format}: {:?}", ended.stdout);
+        ensure!(
+            ended.stdout.len() == 1 + flows.len(),
+            "{format}: {:?}",
+            ended.stdout
+        );
     }
     let rows = of_csv(&csv.stdout)?;
     ensure!(rows == expected, "csv: {rows:?}, json: {expected:?}");
@@ -93,7 +97,11 @@ fn of_csv(lines: &[String]) -> Result<BTreeSet<Line>> {
         ensure!(cells.len() == names.len(), "{} cells: {line}", cells.len());
         let [role, local, local_port, remote, remote_port, outcome, acked, sent] =
             columns.map(|index| cells[index].to_owned());
-        let syn = if sent == "0" { "-".to_owned() } else { format!("{acked}/{sent}") };
+        let syn = if sent == "0" {
+            "-".to_owned()
+        } else {
+            format!("{acked}/{sent}")
+        };
         Ok((
             role,
             format!("{local}:{local_port}"),
@@ -123,6 +131,9 @@ fn of_text(lines: &[String]) -> Result<BTreeSet<Line>> {
         found.insert((own(role), own(local), own(remote), own(outcome), own(syn)));
     }
     let settled = &places[places.len() / 2..];
-    ensure!(settled.iter().all(|place| *place == settled[0]), "not aligned: {lines:#?}");
+    ensure!(
+        settled.iter().all(|place| *place == settled[0]),
+        "not aligned: {lines:#?}"
+    );
     Ok(found)
 }

@@ -4,12 +4,16 @@
 //! each test prints `skipped: reason`. Run it with `--test-threads=1`: the tests move this process
 //! between cgroups. All traffic stays in namespaces of the lab.
 
+mod apps;
 mod burst;
 mod coexist;
 mod ends;
 mod filters;
 mod formats;
+mod host;
 mod identities;
+mod listeners;
 mod outcomes;
 mod refusals;
 mod support;
+mod top;

@@ -28,17 +28,23 @@ fn refused(command: &mut Command, code: i32, words: &[&str]) -> Result<()> {
     let output = run(command)?;
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     let explain = || format!("{command:?}: exit {:?}, {message}", output.status.code());
-    ensure!(output.status.code() == Some(code), "expected {code}: {}", explain());
+    ensure!(
+        output.status.code() == Some(code),
+        "expected {code}: {}",
+        explain()
+    );
     ensure!(output.stdout.is_empty(), "something on stdout: {}", explain());
     let mut lines = message.lines();
     let first = lines.next().unwrap_or_default();
     ensure!(first.starts_with("tfo-cli: "), "no message: {}", explain());
     let hints: Vec<_> = lines.collect();
     ensure!(
-        !hints.is_empty() && hints.iter().all(|hint| hint.starts_with("  ")),
+        hints.iter().all(|hint| hint.starts_with("  ")),
         "no hint: {}",
         explain()
     );
+    // What is wrong with a value says what would be right.
+    ensure!(!hints.is_empty() || code == USAGE, "no hint: {}", explain());
     for word in words {
         ensure!(message.contains(word), "{word:?} is not named: {}", explain());
     }
@@ -83,7 +89,11 @@ fn without_root_nothing_starts() -> Result<()> {
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(copy.path())
             .args(arguments);
-        refused(&mut nobody, MISSING, &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "sudo"])?;
+        refused(
+            &mut nobody,
+            MISSING,
+            &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "sudo"],
+        )?;
     }
     Ok(())
 }
@@ -108,7 +118,11 @@ fn with_mounts_changed(change: &str) -> Command {
 fn without_btf_the_message_says_so() -> Result<()> {
     needs_kernel!();
     let mut command = with_mounts_changed("mount -t tmpfs none /sys/kernel/btf");
-    refused(&mut command, MISSING, &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"])
+    refused(
+        &mut command,
+        MISSING,
+        &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"],
+    )
 }
 
 #[test]
@@ -131,7 +145,8 @@ fn a_wrong_cgroup_is_wrong_usage() -> Result<()> {
     ] {
         let mut trace = Command::new(BINARY);
         trace.arg("trace").arg("--cgroup").arg(path);
-        refused(&mut trace, USAGE, &[&path.to_string_lossy(), why])?;
+        let hint = "give a directory below the cgroup v2 mount";
+        refused(&mut trace, USAGE, &[&path.to_string_lossy(), why, hint])?;
     }
     Ok(())
 }

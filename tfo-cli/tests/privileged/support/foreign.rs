@@ -73,7 +73,13 @@ impl Calls {
 
     /// Calls since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
-        Self(self.0.iter().zip(&earlier.0).map(|(now, before)| now - before).collect())
+        Self(
+            self.0
+                .iter()
+                .zip(&earlier.0)
+                .map(|(now, before)| now - before)
+                .collect(),
+        )
     }
 
     /// The same without the operations that come by callback flags of others.
@@ -103,26 +109,26 @@ const LOAD_MAP: usize = 13;
 /// ```
 fn code() -> Vec<u8> {
     [
-        instruction(0xbf, 0x16, 0, 0),   //  0: r6 = r1
-        instruction(0x61, 0x62, 0, 0),   //  1: r2 = ctx->op
-        instruction(0x15, 0x02, 1, 3),   //  2: if r2 == TCP_CONNECT goto 4
-        instruction(0x55, 0x02, 4, 5),   //  3: if r2 != PASSIVE_ESTABLISHED goto 8
-        instruction(0x61, 0x62, 84, 0),  //  4: r2 = ctx->bpf_sock_ops_cb_flags
-        instruction(0x47, 0x02, 0, 4),   //  5: r2 |= BPF_SOCK_OPS_STATE_CB_FLAG
-        instruction(0xbf, 0x61, 0, 0),   //  6: r1 = r6
-        instruction(0x85, 0x00, 0, 59),  //  7: call bpf_sock_ops_cb_flags_set
-        instruction(0x61, 0x62, 0, 0),   //  8: r2 = ctx->op
-        instruction(0x63, 0x2a, -4, 0),  //  9: *(u32 *)(r10 - 4) = r2
-        instruction(0xbf, 0xa2, 0, 0),   // 10: r2 = r10
-        instruction(0x07, 0x02, 0, -4),  // 11: r2 -= 4
-        instruction(0xb7, 0x07, 0, 1),   // 12: r7 = 1
-        instruction(0x18, 0x01, 0, 0),   // 13: r1 = CALLS (two slots)
-        instruction(0x00, 0x00, 0, 0),   //
-        instruction(0x85, 0x00, 0, 1),   // 15: call bpf_map_lookup_elem
-        instruction(0x15, 0x00, 1, 0),   // 16: if r0 == 0 goto 18
-        instruction(0xdb, 0x70, 0, 0),   // 17: lock *(u64 *)r0 += r7
-        instruction(0xb7, 0x00, 0, 1),   // 18: r0 = 1
-        instruction(0x95, 0x00, 0, 0),   // 19: exit
+        instruction(0xbf, 0x16, 0, 0),  //  0: r6 = r1
+        instruction(0x61, 0x62, 0, 0),  //  1: r2 = ctx->op
+        instruction(0x15, 0x02, 1, 3),  //  2: if r2 == TCP_CONNECT goto 4
+        instruction(0x55, 0x02, 4, 5),  //  3: if r2 != PASSIVE_ESTABLISHED goto 8
+        instruction(0x61, 0x62, 84, 0), //  4: r2 = ctx->bpf_sock_ops_cb_flags
+        instruction(0x47, 0x02, 0, 4),  //  5: r2 |= BPF_SOCK_OPS_STATE_CB_FLAG
+        instruction(0xbf, 0x61, 0, 0),  //  6: r1 = r6
+        instruction(0x85, 0x00, 0, 59), //  7: call bpf_sock_ops_cb_flags_set
+        instruction(0x61, 0x62, 0, 0),  //  8: r2 = ctx->op
+        instruction(0x63, 0x2a, -4, 0), //  9: *(u32 *)(r10 - 4) = r2
+        instruction(0xbf, 0xa2, 0, 0),  // 10: r2 = r10
+        instruction(0x07, 0x02, 0, -4), // 11: r2 -= 4
+        instruction(0xb7, 0x07, 0, 1),  // 12: r7 = 1
+        instruction(0x18, 0x01, 0, 0),  // 13: r1 = CALLS (two slots)
+        instruction(0x00, 0x00, 0, 0),  //
+        instruction(0x85, 0x00, 0, 1),  // 15: call bpf_map_lookup_elem
+        instruction(0x15, 0x00, 1, 0),  // 16: if r0 == 0 goto 18
+        instruction(0xdb, 0x70, 0, 0),  // 17: lock *(u64 *)r0 += r7
+        instruction(0xb7, 0x00, 0, 1),  // 18: r0 = 1
+        instruction(0x95, 0x00, 0, 0),  // 19: exit
     ]
     .concat()
 }
@@ -145,9 +151,12 @@ fn elf() -> Result<Vec<u8>> {
         offset: 8 * LOAD_MAP as u64,
         symbol: calls,
         addend: 0,
-        flags: RelocationFlags::Elf { r_type: object::elf::R_BPF_64_64 },
+        flags: RelocationFlags::Elf {
+            r_type: object::elf::R_BPF_64_64,
+        },
     };
-    elf.add_relocation(program, relocation).context("foreign program: relocation")?;
+    elf.add_relocation(program, relocation)
+        .context("foreign program: relocation")?;
     elf.write().context("foreign program: making the object")
 }
 

@@ -38,6 +38,11 @@ impl Pair {
     pub fn address(&self) -> SocketAddr {
         self.open.address()
     }
+
+    /// Where the one without is.
+    pub fn closed_address(&self) -> SocketAddr {
+        self.closed.address()
+    }
 }
 
 /// A connection that was made, and the outcomes its two records must have.
