@@ -16,6 +16,7 @@ mod foreign;
 mod host;
 mod iterate;
 mod layout;
+mod log;
 mod maps;
 pub mod netns;
 mod object;

@@ -1,9 +1,10 @@
 //! SIGINT, SIGTERM and SIGHUP end a command cleanly: they raise a flag that its loops look at.
 
 use std::{
+    io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -12,22 +13,57 @@ use std::{
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long a command may take to end after the first signal. Only a blocked terminal or pipe takes longer.
+/// How long a command may stand still after the first signal. Only a blocked terminal or pipe does.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A flag that is raised once and never lowered.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    raised: AtomicBool,
+    progress: AtomicU64,
+}
 
 impl Stop {
     /// Asks everybody to end.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raised.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is time to end.
     pub fn raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.raised.load(Ordering::Relaxed)
+    }
+
+    /// A writer whose writes show that the command is not stuck: one that still writes after the signal is
+    /// let finish.
+    pub fn watched<W: Write>(&self, inner: W) -> Watched<W> {
+        Watched { inner, stop: self.clone() }
+    }
+
+    fn written(&self) -> u64 {
+        self.0.progress.load(Ordering::Relaxed)
+    }
+}
+
+/// See [`Stop::watched`].
+#[derive(Debug)]
+pub struct Watched<W> {
+    inner: W,
+    stop: Stop,
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.stop.0.progress.fetch_add(1, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }
 
@@ -61,8 +97,11 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
             };
             next().await;
             flag.raise();
-            // Either way the command did not end by itself.
-            let _ = tokio::time::timeout(GRACE, next()).await;
+            let mut written = flag.written();
+            // A second signal, or standing still: either way the command did not end by itself.
+            while tokio::time::timeout(GRACE, next()).await.is_err() && flag.written() != written {
+                written = flag.written();
+            }
         });
         abandon();
         std::process::exit(i32::from(crate::exit::FAILED));

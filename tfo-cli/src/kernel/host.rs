@@ -6,19 +6,18 @@ use super::{netns, procfs};
 use crate::model::feed::{Host, Mib};
 
 /// Namespaces whose counters are read at most: each costs a thread that enters it.
-const MAX_NAMESPACES: usize = 64;
+const MAX_NAMESPACES: usize = 1_024;
 
 /// Reads the host again and again.
 #[derive(Debug, Default)]
 pub struct Reader {
     known: netns::Known,
-    started: bool,
 }
 
 impl Reader {
-    /// Reads settings of the tool's own namespace, and the kernel's counters: the first time of every
-    /// namespace there is, so that each has a base to count from; then of our own and those in `wanted`.
-    pub fn read(&mut self, wanted: &[u32]) -> Host {
+    /// Reads settings of the tool's own namespace, and the kernel's counters of our own and the namespaces in
+    /// `wanted`, or of every namespace there is.
+    pub fn read(&mut self, wanted: &[u32], all: bool) -> Host {
         let text = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let number = |path: &str| text(path).and_then(|text| text.parse().ok());
         let netns = netns::own_inode();
@@ -28,20 +27,19 @@ impl Reader {
             netns,
             tcp_fastopen: number("/proc/sys/net/ipv4/tcp_fastopen"),
             blackhole_timeout_sec: number("/proc/sys/net/ipv4/tcp_fastopen_blackhole_timeout_sec"),
-            mib: self.counters(netns, wanted),
+            mib: self.counters(netns, wanted, all),
         }
     }
 
-    fn counters(&mut self, own: u32, wanted: &[u32]) -> Vec<(u32, Mib)> {
+    fn counters(&mut self, own: u32, wanted: &[u32], all: bool) -> Vec<(u32, Mib)> {
         let mut inodes: Vec<u32> = std::iter::once(own).chain(wanted.iter().copied()).collect();
-        if !self.started {
-            self.started = true;
+        if all {
             self.known.scan();
             inodes.extend(self.known.inodes());
         }
         inodes.sort_unstable();
         inodes.dedup();
-        let mut scanned = false;
+        let mut scanned = all;
         inodes.into_iter().take(MAX_NAMESPACES).filter_map(|inode| Some((inode, self.mib(inode, &mut scanned)?))).collect()
     }
 

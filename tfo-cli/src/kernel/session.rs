@@ -20,6 +20,7 @@ use super::{
     counters, foreign, host,
     iterate::{self, Pass},
     layout,
+    log::BpfLog,
     maps::Maps,
     programs, rights, ring, sys,
 };
@@ -51,6 +52,7 @@ pub struct Session {
     foreign_checked: Instant,
     last_netns: Vec<u32>,
     host: host::Reader,
+    log: Option<BpfLog>,
 }
 
 impl Session {
@@ -72,6 +74,7 @@ impl Session {
             wake_bytes: limits::RING_WAKE_BYTES,
         };
         let mut ebpf = programs::load(&layout, config, options.destinations, &btf)?;
+        let log = BpfLog::open(&mut ebpf);
         let mut maps = Maps::take(&mut ebpf)?;
         set_foreign(&mut maps);
         let presence = Presence::announce(&cgroup.mount);
@@ -95,6 +98,7 @@ impl Session {
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
             host: host::Reader::default(),
+            log,
         };
         session.prime(prime);
         Ok(session)
@@ -182,6 +186,9 @@ impl Source for Session {
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let mut count = 0;
         while let Some(item) = self.maps.events.next() {
             count += 1;
@@ -209,8 +216,8 @@ impl Source for Session {
         Ok(reading)
     }
 
-    fn host(&mut self) -> anyhow::Result<Host> {
-        Ok(self.host.read(&self.last_netns))
+    fn host(&mut self, all: bool) -> anyhow::Result<Host> {
+        Ok(self.host.read(&self.last_netns, all))
     }
 
     fn cgroup(&mut self, id: u64) -> Option<CgroupName> {

@@ -36,19 +36,22 @@ pub struct CrossChecker {
 }
 
 impl CrossChecker {
-    /// Compares two readings taken one after the other.
+    /// Compares two readings taken one after the other. The first one must cover every namespace.
     pub fn compare(&mut self, ours: &[(u32, NetnsCounters)], kernel: &[(u32, Mib)]) -> Vec<CrossLine> {
         let ours: HashMap<u32, NetnsCounters> = ours.iter().copied().collect();
         let mut lines = Vec::new();
+        let first = self.base.is_empty();
         for (netns, mib) in kernel {
             let now = ours.get(netns).copied().unwrap_or_default();
-            let (base, base_mib) = self.base.entry(*netns).or_insert((now, *mib));
+            // A namespace that was not there at the first reading began at zero on both sides.
+            let begin = if first { (now, *mib) } else { Default::default() };
+            let (base, base_mib) = self.base.entry(*netns).or_insert(begin);
             lines.extend(COUNTERS.iter().filter_map(|counter| {
                 Some(CrossLine {
                     netns: *netns,
                     counter: counter.name,
                     seen: counter.seen(&now).saturating_sub(counter.seen(base)),
-                    kernel: (counter.kernel)(mib)?.saturating_sub((counter.kernel)(base_mib)?),
+                    kernel: (counter.kernel)(mib)?.saturating_sub((counter.kernel)(base_mib).unwrap_or(0)),
                 })
             }));
         }
@@ -138,6 +141,8 @@ mod tests {
     fn a_namespace_we_saw_nothing_of_still_counts() {
         let mut checker = CrossChecker::default();
         checker.compare(&[], &[(9, mib(1))]);
+        let born = checker.compare(&[(10, ours(4, 0))], &[(9, mib(1)), (10, mib(4))]);
+        assert_eq!((born[1].netns, born[1].seen, born[1].kernel), (10, 4, 4));
         let lines = checker.compare(&[], &[(9, mib(3))]);
         assert_eq!((lines[0].netns, lines[0].seen, lines[0].kernel), (9, 0, 2));
     }

@@ -98,7 +98,8 @@ pub trait Source: Send {
     /// Reads every counter; the destination table only when `dests` is set.
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading>;
     /// Reads the host's settings and counters.
-    fn host(&mut self) -> anyhow::Result<Host>;
+    /// `all`: the counters of every network namespace, not only of those with flows.
+    fn host(&mut self, all: bool) -> anyhow::Result<Host>;
     /// Resolves a cgroup id; `None` when the cgroup is gone or was never known. Cached by the source.
     fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.

@@ -13,7 +13,7 @@ use tfo_lab::{
 use crate::support::{
     flow::{Flow, Key, Role, by_connection},
     needs_kernel, no_problems,
-    sandbox::Sandbox,
+    tool::Tool,
 };
 
 /// The request curl sends is not ours to choose; it fits into a SYN and is never this short.
@@ -29,11 +29,11 @@ fn nginx_and_curl_are_seen_from_both_ends() -> Result<()> {
         println!("skipped: needs `{missing}`");
         return Ok(());
     }
-    let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;
     // One that was there before the tool, one that comes later.
     let v4 = Nginx::start(&lab, SocketAddr::new(lab::server_v4(0), 8080), Some(64))?;
-    let trace = sandbox.trace(&["--all"])?;
+    // On the whole host, as a user starts it.
+    let trace = Tool::attached(&["trace", "--all", "--format", "json"])?;
     let v6 = Nginx::start(&lab, SocketAddr::new(lab::server_v6(0), 8081), Some(64))?;
     let mut made = Vec::new();
     for nginx in [&v4, &v6] {
@@ -43,10 +43,12 @@ fn nginx_and_curl_are_seen_from_both_ends() -> Result<()> {
             made.push((report.local, nginx.address(), outcome));
         }
     }
-    let (flows, _) = trace.stop()?.complete_records()?;
-    ensure!(flows.len() == 2 * made.len(), "{} records", flows.len());
-    let found = by_connection(&flows);
+    let (flows, _) = trace.stop()?.records()?;
     let (client, server) = (lab.client().inode()?, lab.server().inode()?);
+    let here = |flow: &&Flow| [Some(client), Some(server)].contains(&flow.netns);
+    let count = flows.iter().filter(here).count();
+    ensure!(count == 2 * made.len(), "{count} records");
+    let found = by_connection(&flows);
     let mut problems = Vec::new();
     for (local, remote, outcome) in made {
         let client = one(&found, &(Some(client), Role::Client, local, remote))?;

@@ -151,7 +151,6 @@ fn check(ended: &Ended, reports: &[LoadReport], all: bool) -> Result<Summary> {
         u64::try_from(ended.code.unwrap_or(-1))?,
         u64::from(missing > 0),
     );
-    println!("{} flows, {} lost", summary.events, missing);
     no_problems(&problems)?;
     Ok(summary)
 }

@@ -12,6 +12,9 @@ use crate::support::{
     sandbox::Sandbox,
 };
 
+/// Records of two rounds.
+const FLOWS: usize = 2 * 2 * PER_ROUND;
+
 /// One flow as all formats can tell it: role, local, remote, outcome, SYN bytes acked and sent.
 type Line = (String, String, String, String, String);
 
@@ -26,8 +29,12 @@ fn text_csv_and_json_tell_the_same() -> Result<()> {
     let csv = sandbox.tool("trace", &["--all", "--format", "csv"])?;
     round(&lab, &pair)?;
     round(&lab, &pair)?;
+    // Lines come while it runs, not when it ends.
+    json.wait_for_lines(FLOWS)?;
+    text.wait_for_lines(1 + FLOWS)?;
+    csv.wait_for_lines(1 + FLOWS)?;
     let (flows, _) = json.stop()?.complete_records()?;
-    ensure!(flows.len() == 2 * 2 * PER_ROUND, "{} flows", flows.len());
+    ensure!(flows.len() == FLOWS, "{} flows", flows.len());
     let expected: BTreeSet<Line> = flows.iter().map(of_flow).collect();
 
     let text = text.stop()?;

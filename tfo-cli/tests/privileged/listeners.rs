@@ -2,6 +2,7 @@
 //! when the tool has ended no socket makes a callback on its behalf any more.
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use tfo_lab::{
     client::{Api, Connect},
     lab::{self, Lab},
@@ -44,6 +45,28 @@ fn listeners_from_before_are_seen_and_left_as_they_were() -> Result<()> {
             "flags are left: {calls:?}"
         );
     }
+    Ok(())
+}
+
+/// A copy that was killed leaves its flags on listeners, where they do nothing. The next one sees everything all
+/// the same, and cleans up.
+#[test]
+fn a_killed_copy_does_not_spoil_the_next_one() -> Result<()> {
+    needs_kernel!();
+    needs_quiet_host!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let pair = Pair::start(&lab, 0)?;
+    let killed = sandbox.trace(&["--all"])?;
+    killed.signal(Signal::SIGKILL)?;
+    killed.ended()?;
+    let trace = sandbox.trace(&["--all"])?;
+    let made = round(&lab, &pair)?;
+    let (flows, _) = trace.stop()?.complete_records()?;
+    ensure!(flows.len() == 2 * made.len(), "{} records", flows.len());
+    no_problems(&differences(&lab, &made, &flows)?)?;
+    let calls = witness(&sandbox, || round(&lab, &pair).map(drop))?;
+    ensure!(calls == calls.without_header_options(), "flags are left: {calls:?}");
     Ok(())
 }
 

@@ -140,7 +140,10 @@ impl Expected {
                     self.common(flow, connection, &mut differ);
                     wire(flow, view, &mut differ);
                     match key.1 {
-                        Role::Client => client_costs(flow, view, &mut differ),
+                        Role::Client => {
+                            client_costs(flow, view, &mut differ);
+                            witnessed(flow, connection, &mut differ);
+                        }
                         Role::Server => server_costs(flow, view, late, &mut differ),
                     }
                 }
@@ -233,6 +236,22 @@ fn client_costs(flow: &Flow, view: &View, differ: &mut dyn FnMut(&str, String, S
     match view.outcome {
         "accepted" => within("saved_us", flow.saved_us, handshake.max(1), handshake + 1),
         _ => within("saved_us", flow.saved_us, 0, 1),
+    }
+}
+
+/// The application starts its clock before the SYN and stops it when it knows, so the handshake was not longer
+/// than that. The first byte is noted with the segment that acks it, which may leave after the application has read.
+fn witnessed(flow: &Flow, connection: &Connection, differ: &mut dyn FnMut(&str, String, String)) {
+    let report = &connection.report;
+    if report.established() && flow.handshake_us > report.handshake_us {
+        let app = format!("at most the application's {:?}", report.handshake_us);
+        differ("handshake_us", format!("{:?}", flow.handshake_us), app);
+    }
+    if let (Some(read), Some(handshake)) = (report.first_byte_us, flow.handshake_us) {
+        let range = handshake..read + PROMPT_US;
+        if !flow.ttfb_us.is_some_and(|us| range.contains(&us)) {
+            differ("ttfb_us", format!("{:?}", flow.ttfb_us), format!("{range:?}"));
+        }
     }
 }
 

@@ -30,8 +30,25 @@ const SYN_SENT: u32 = 2;
 /// (`bpf_prog_run_array_cg`).
 #[sock_ops]
 pub fn tfo_sock_ops(ctx: SockOpsContext) -> u32 {
+    #[cfg(feature = "log")]
+    log(&ctx);
     dispatch(&Ops { ctx });
     1
+}
+
+/// For who debugs the programs: which callback came, for what.
+#[cfg(feature = "log")]
+#[inline(never)]
+fn log(ctx: &SockOpsContext) {
+    aya_log_ebpf::debug!(
+        ctx,
+        "op {} args {} {} ports {} {}",
+        ctx.op(),
+        ctx.arg(0),
+        ctx.arg(1),
+        ctx.local_port(),
+        u32::from_be(ctx.remote_port())
+    );
 }
 
 #[inline(always)]

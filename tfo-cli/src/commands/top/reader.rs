@@ -179,33 +179,35 @@ impl Reader {
     /// Reads every counter, and names the cgroups met since.
     pub fn tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
-        let read = self.read()?;
-        self.fold(shared, read)
+        let read = self.read(false)?;
+        self.fold(shared, read);
+        Ok(())
     }
 
     /// The same at an instant when the kernel's counters stood still, so that the cross-check compares like
     /// with like: for the base everything is counted from, and for a table that is printed once.
     pub fn settled_tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
-        let mut read = self.read()?;
+        let mut read = self.read(true)?;
         for _ in 0..SETTLE_TRIES {
-            let again = self.read()?;
+            let again = self.read(true)?;
             let settled = again.0.netns == read.0.netns && again.1.mib == read.1.mib;
             read = again;
             if settled {
                 break;
             }
         }
-        self.fold(shared, read)
+        self.fold(shared, read);
+        Ok(())
     }
 
-    fn read(&mut self) -> anyhow::Result<(Reading, Host)> {
+    fn read(&mut self, all: bool) -> anyhow::Result<(Reading, Host)> {
         let reading = self.source.read(true).context("read the counters")?;
-        let host = self.source.host().context("read the host's settings")?;
+        let host = self.source.host(all).context("read the host's settings")?;
         Ok((reading, host))
     }
 
-    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) -> anyhow::Result<()> {
+    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) {
         // A list that could not be read leaves the one before.
         let listeners = shared
             .is_listener_turn()
@@ -247,7 +249,6 @@ impl Reader {
         }
         drop(model);
         shared.advance();
-        Ok(())
     }
 
     /// A full disk ends the recording, not the dashboard.

@@ -19,8 +19,6 @@ const NAME: &str = "foreign";
 const CALLS: &str = "CALLS";
 
 /// Operations (include/uapi/linux/bpf.h).
-pub const TCP_CONNECT: u32 = 3;
-pub const ACTIVE_ESTABLISHED: u32 = 4;
 pub const PASSIVE_ESTABLISHED: u32 = 5;
 pub const STATE: u32 = 10;
 pub const PARSE_HDR_OPT: u32 = 13;
