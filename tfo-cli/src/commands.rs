@@ -1,6 +1,7 @@
 //! One file per subcommand: each wires kernel, model and output together and has no logic of its own.
 
 mod attach;
+mod bench_model;
 mod completions;
 mod man;
 mod record;
@@ -14,6 +15,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Top(config) => top::run(&config),
         Command::Trace(config) => trace::run(&config),
+        Command::BenchModel(config) => bench_model::run(&config),
         Command::Completions(shell) => completions::run(shell),
         Command::Man(command) => man::run(command.as_deref()),
     }

@@ -5,6 +5,7 @@
 pub mod addr;
 mod base;
 pub mod cgroup;
+pub mod cost;
 pub mod crosscheck;
 #[doc(hidden)]
 pub mod fake;
@@ -34,8 +35,9 @@ use tfo_common::{
 
 use self::{
     base::Base,
+    cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    feed::{CgroupName, Degradation, Host, Reading, Totals},
+    feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
@@ -75,6 +77,8 @@ pub struct Model {
     degradations: Arc<[Degradation]>,
     attached: Arc<[String]>,
     listeners: Arc<[ListenerRecord]>,
+    cost: Cost,
+    cost_meter: CostMeter,
 }
 
 impl Default for Model {
@@ -112,6 +116,8 @@ impl Model {
             degradations: Arc::default(),
             attached: Arc::default(),
             listeners: Arc::default(),
+            cost: Cost::default(),
+            cost_meter: CostMeter::default(),
         }
     }
 
@@ -227,6 +233,11 @@ impl Model {
         self.listeners = listeners.into();
     }
 
+    /// Takes what watching has cost so far.
+    pub fn read_cost(&mut self, process: Option<ProcessUse>, programs: Vec<ProgramRuns>) {
+        self.cost = self.cost_meter.measure(self.at_ns, process, programs);
+    }
+
     /// Takes what is attached, what this host cannot do and how to turn kernel times into wall clock.
     pub fn describe(&mut self, attached: Vec<String>, degradations: &[Degradation], wall_offset_ns: i64) {
         self.attached = attached.into();
@@ -276,6 +287,7 @@ impl Model {
             server_prefixes: self.server_prefixes,
             flows: self.flows.iter().copied().collect(),
             listeners: Arc::clone(&self.listeners),
+            cost: self.cost.clone(),
             names: self.names.clone(),
             processes: self.processes.share(),
         }

@@ -11,7 +11,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 
 /// How long a command may stand still after the first signal. Only a blocked terminal or pipe does.
 const GRACE: Duration = Duration::from_secs(3);
@@ -40,7 +44,10 @@ impl Stop {
     /// A writer whose writes show that the command is not stuck: one that still writes after the signal is
     /// let finish.
     pub fn watched<W: Write>(&self, inner: W) -> Watched<W> {
-        Watched { inner, stop: self.clone() }
+        Watched {
+            inner,
+            stop: self.clone(),
+        }
     }
 
     fn written(&self) -> u64 {
@@ -67,15 +74,68 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
+/// Stops and continues of the shell's job control.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    suspended: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
+}
+
+impl Jobs {
+    /// Whether somebody asked the program to stop (SIGTSTP) since the last call.
+    pub fn suspended(&self) -> bool {
+        self.suspended.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether it was continued (SIGCONT) since the last call.
+    pub fn continued(&self) -> bool {
+        self.continued.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Notes SIGTSTP and SIGCONT. Only for commands that own the terminal: the others stop as usual.
+pub fn watch_jobs() -> anyhow::Result<Jobs> {
+    let jobs = Jobs::default();
+    let noted = jobs.clone();
+    let runtime = runtime()?;
+    let inside = runtime.enter();
+    let stops = SignalKind::from_raw(Signal::SIGTSTP as i32);
+    let continues = SignalKind::from_raw(Signal::SIGCONT as i32);
+    let (mut stops, mut continues) = (
+        signal(stops).context("listen for signals")?,
+        signal(continues).context("listen for signals")?,
+    );
+    drop(inside);
+    let run = move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = stops.recv() => noted.suspended.store(true, Ordering::Relaxed),
+                    _ = continues.recv() => noted.continued.store(true, Ordering::Relaxed),
+                }
+            }
+        });
+    };
+    thread::Builder::new()
+        .name("jobs".into())
+        .spawn(run)
+        .context("start the signal thread")?;
+    Ok(jobs)
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the signal handler")
+}
+
 /// Raises the flag at the first signal. Should the command then be stuck in a write to a terminal or pipe
 /// nobody reads, a second signal or the end of the grace period calls `abandon` and ends the process; the
 /// kernel then detaches the programs, because their links were held by it.
 pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
     let stop = Stop::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the signal handler")?;
+    let runtime = runtime()?;
     let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         let listen = |kind| signal(kind).context("listen for signals");

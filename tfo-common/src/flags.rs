@@ -14,6 +14,12 @@ pub struct Config {
     pub pad: u8,
     /// Ring fill in bytes above which the reader is woken.
     pub wake_bytes: u32,
+    /// cgroup v2 id of the cgroup observed: only listeners in it and below get the callback flag. 0: all.
+    pub scope_id: u64,
+    /// Depth of that cgroup below the root of the hierarchy, which has 0 (`cgroup->level`).
+    pub scope_level: u32,
+    /// Zero.
+    pub pad2: u32,
 }
 
 /// Index into [`crate::maps::CONTROL`], an array of `u32`.

@@ -52,11 +52,13 @@ pub enum Feature {
     TimeoutCheck,
     /// Listing of listeners with address and queue.
     Listing,
+    /// Priming only the listeners of `--cgroup`.
+    Scope,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Feature; 10] = [
+    pub const ALL: [Feature; 11] = [
         Feature::Core,
         Feature::Process,
         Feature::Cgroup,
@@ -67,6 +69,7 @@ impl Feature {
         Feature::NoCookie,
         Feature::TimeoutCheck,
         Feature::Listing,
+        Feature::Scope,
     ];
 
     /// Short kebab-case name used in messages.
@@ -82,6 +85,7 @@ impl Feature {
             Feature::NoCookie => "no-cookie",
             Feature::TimeoutCheck => "timeout-check",
             Feature::Listing => "listener-list",
+            Feature::Scope => "priming-scope",
         }
     }
 
@@ -98,6 +102,7 @@ impl Feature {
             Feature::NoCookie => "a zero-byte connect in cookie-less mode is shown as paused",
             Feature::TimeoutCheck => "TCPFastOpenActiveFail may exceed what the tool saw",
             Feature::Listing => "listeners are not listed",
+            Feature::Scope => "with --cgroup listeners outside it get a callback flag too, which does nothing there",
         }
     }
 }
@@ -192,6 +197,10 @@ layout! {
     sk_max_ack_backlog: "sock"."sk_max_ack_backlog", Listing;
     /// cgroup of the task that created the socket.
     sk_cgroup: "sock"."sk_cgrp_data.cgroup", Cgroup;
+    /// Its depth below the root.
+    cgroup_level: "cgroup"."level", Scope;
+    /// Pointers to its ancestors by depth, itself included (6.1 and newer).
+    cgroup_ancestors: "cgroup"."ancestors", Scope;
     /// Its directory.
     cgroup_kn: "cgroup"."kn", Cgroup;
     /// Inode number of that directory.

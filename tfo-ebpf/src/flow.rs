@@ -170,14 +170,13 @@ pub fn of<'a>(sk: u64) -> Option<&'a mut Flow> {
     TFO_FLOWS.get_ptr_mut(sk).map(|flow| unsafe { &mut *flow })
 }
 
-/// Puts a new flow in place of whatever this address had before.
+/// Puts a new flow in place of whatever this address had before. A flow whose verdict is still to come and
+/// that finds no place is lost.
 #[inline(always)]
-pub fn insert<'a>(sk: u64, flow: &Flow) -> Option<&'a mut Flow> {
-    if TFO_FLOWS.insert(sk, flow, 0).is_err() {
+pub fn insert(sk: u64, flow: &Flow) {
+    if TFO_FLOWS.insert(sk, flow, 0).is_err() && flow.stage == stage::HANDSHAKE {
         account::lost(Loss::FlowTable);
-        return None;
     }
-    of(sk)
 }
 
 /// Removes a flow that has nothing more to tell.

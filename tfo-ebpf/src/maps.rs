@@ -74,6 +74,9 @@ pub static TFO_CONFIG: Global<Config> = Global::new(Config {
     server_v6_prefix: limits::SERVER_V6_PREFIX,
     pad: 0,
     wake_bytes: limits::RING_WAKE_BYTES,
+    scope_id: 0,
+    scope_level: 0,
+    pad2: 0,
 });
 
 /// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.

@@ -54,7 +54,12 @@ pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
 /// Whether flows are missing that should have been printed. The tables of `top` are none of our business, and
 /// handshakes that were under way when we attached began before we were asked.
 fn incomplete(summary: &Summary) -> bool {
-    let elsewhere = [Loss::DestInsert, Loss::DestEvicted, Loss::NetnsFull, Loss::SynUnseen];
+    let elsewhere = [
+        Loss::DestInsert,
+        Loss::DestEvicted,
+        Loss::NetnsFull,
+        Loss::SynUnseen,
+    ];
     Loss::ALL
         .into_iter()
         .any(|loss| summary.losses[loss as usize] > 0 && !elsewhere.contains(&loss))

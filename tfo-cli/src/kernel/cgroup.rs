@@ -50,6 +50,19 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// cgroup id of the directory; 0 for the root, which is everything.
+    pub fn scope_id(&self) -> u64 {
+        if self.level() == 0 { 0 } else { self.directory.metadata().map_or(0, |found| found.ino()) }
+    }
+
+    /// Depth below the root of the hierarchy.
+    pub fn level(&self) -> u32 {
+        let below = self.path.strip_prefix(&self.mount).map_or(0, |path| path.components().count());
+        u32::try_from(below).unwrap_or(u32::MAX)
+    }
+}
+
 impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()

@@ -72,6 +72,9 @@ impl Session {
             server_v6_prefix: options.server_v6_prefix,
             pad: 0,
             wake_bytes: limits::RING_WAKE_BYTES,
+            scope_id: cgroup.scope_id(),
+            scope_level: cgroup.level(),
+            pad2: 0,
         };
         let mut ebpf = programs::load(&layout, config, options.destinations, &btf)?;
         let log = BpfLog::open(&mut ebpf);

@@ -87,6 +87,17 @@ pub struct CgroupName {
     pub container: Option<String>,
 }
 
+/// How often a BPF program ran and how long that took, since it was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramRuns {
+    /// Its name.
+    pub name: String,
+    /// Runs.
+    pub runs: u64,
+    /// Time they took, ns.
+    pub run_ns: u64,
+}
+
 /// The kernel side, or something that stands in for it.
 ///
 /// One thread owns a source. `wait` then `drain` in a loop; the others at the refresh interval.
@@ -104,6 +115,10 @@ pub trait Source: Send {
     fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
+    /// Run time of the BPF programs; empty while the kernel does not measure it.
+    fn program_runs(&mut self) -> Vec<ProgramRuns> {
+        Vec::new()
+    }
     /// What this host cannot do.
     fn degradations(&self) -> &[Degradation];
     /// Names of the programs attached and where.

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 
 use super::{
+    cost::Cost,
     crosscheck::CrossLine,
     feed::{Degradation, Host, Totals},
     flow::Flow,
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub flows: Arc<[Flow]>,
     /// Listening sockets.
     pub listeners: Arc<[ListenerRecord]>,
+    /// What watching costs.
+    pub cost: Cost,
     /// What cgroup ids are called.
     pub names: Names,
     /// Processes by cgroup id.

@@ -55,6 +55,9 @@ pub extern "C" fn tfo_list(ctx: *mut IterTcp) -> i32 {
 #[unsafe(link_section = "iter/tcp")]
 pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
     for_listener(ctx, |sk| {
+        if !kern::is_in_scope(sk as u64) {
+            return Primed::No;
+        }
         let flags = cb_flags(sk);
         if flags & WRITE != 0 {
             return Primed::Already;

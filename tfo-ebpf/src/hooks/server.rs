@@ -179,9 +179,8 @@ fn plain_established(ops: &Ops, sk: u64, now: u64, facts: &Handshake) {
     }
     let mut flow = Flow::new(Role::Server, start);
     adopt_inherited(&mut flow);
-    if let Some(flow) = flow::insert(sk, &flow) {
-        finish(ops, sk, flow, facts, &times);
-    }
+    finish(ops, sk, &mut flow, facts, &times);
+    flow::insert(sk, &flow);
 }
 
 /// The SYN had TFO, and its facts were kept.
@@ -205,9 +204,8 @@ fn tfo_established(ops: &Ops, sk: u64, now: u64, request: &Request, mut facts: H
     adopt_inherited(&mut flow);
     let handshake_us = us_between(request.start_ns, now);
     let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    if let Some(flow) = flow::insert(sk, &flow) {
-        finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
-    }
+    finish(ops, sk, &mut flow, &facts, &Times { now, handshake_us, rtt_us });
+    flow::insert(sk, &flow);
 }
 
 #[inline(always)]

@@ -13,8 +13,14 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    model::{Model, Snapshot, feed::{Host, Reading, Source}, history::History, snapshot::Prefixes},
+    model::{
+        Model, Snapshot,
+        feed::{Host, Reading, Source},
+        history::History,
+        snapshot::Prefixes,
+    },
     options::AttachOptions,
+    own_cost,
     recording::{Recorder, RecordingError, Tick},
     signals::Stop,
     tui,
@@ -83,10 +89,6 @@ impl Shared {
 impl tui::Feed for Shared {
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        self.snapshot()
     }
 
     fn history(&self) -> (Snapshot, History) {
@@ -213,6 +215,7 @@ impl Reader {
             .is_listener_turn()
             .then(|| self.source.listeners().ok())
             .flatten();
+        let programs = self.source.program_runs();
         let kept = self.recorder.as_ref().map(|_| Tick {
             reading: reading.clone(),
             host: Some(host.clone()),
@@ -226,6 +229,7 @@ impl Reader {
             if let Some(listeners) = listeners {
                 model.read_listeners(listeners);
             }
+            model.read_cost(own_cost::read(), programs);
             let source = &self.source;
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
             model.wanted()
