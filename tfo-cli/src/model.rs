@@ -68,7 +68,7 @@ pub struct Model {
     netns: Vec<(u32, NetnsCounters)>,
     cross: CrossChecker,
     cross_lines: Arc<[CrossLine]>,
-    rows: Arc<[DestRow]>,
+    rows: Arc<Vec<DestRow>>,
     history: History,
     base: Base,
     dests_capacity: u32,
@@ -168,7 +168,6 @@ impl Model {
         let mut frame = Frame::new(self.at_ns, self.interval_ns, self.totals, self.fresh);
         frame.losses = self.losses;
         frame.events = self.events;
-        frame.cross = Arc::clone(&self.cross_lines);
         self.history.push(frame, changes);
     }
 
@@ -189,7 +188,7 @@ impl Model {
             changes.add(key, Some(gone), None);
         }
         rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
-        self.rows = rows.into();
+        self.rows = Arc::new(rows);
         for row in &*Arc::clone(&self.rows) {
             self.want(row.key.cgroup_id);
         }
@@ -222,6 +221,7 @@ impl Model {
     /// Takes the host's settings and counters, read right after the last [`Model::read`].
     pub fn read_host(&mut self, host: Host) {
         self.cross_lines = self.cross.compare(&self.netns, &host.mib).into();
+        self.history.set_cross(&self.cross_lines);
         self.host = Arc::new(host);
     }
 

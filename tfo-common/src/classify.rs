@@ -77,7 +77,10 @@ pub enum Listener {
 
 /// The facts of one handshake.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each observed on its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each observed on its own"
+)]
 pub struct Handshake {
     /// Which end this host is.
     pub role: Role,
@@ -172,7 +175,11 @@ fn classify_client(facts: &Handshake) -> Outcome {
     let retransmitted = facts.syn_retrans > 0;
     if facts.syn_data_len > 0 {
         if facts.syn_data_acked >= facts.syn_data_len {
-            return if retransmitted { Outcome::AcceptedLate } else { Outcome::Accepted };
+            return if retransmitted {
+                Outcome::AcceptedLate
+            } else {
+                Outcome::Accepted
+            };
         }
         return match (facts.syn_data_acked, facts.cookie_received, retransmitted) {
             (1.., _, _) => Outcome::PartlyAccepted,

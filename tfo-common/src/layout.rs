@@ -20,7 +20,12 @@ impl FieldLoc {
     /// `byte` of a member this kernel does not have.
     pub const ABSENT: u32 = u32::MAX;
     /// A member this kernel does not have.
-    pub const NONE: Self = Self { byte: Self::ABSENT, bit: 0, width: 0, pad: 0 };
+    pub const NONE: Self = Self {
+        byte: Self::ABSENT,
+        bit: 0,
+        width: 0,
+        pad: 0,
+    };
 
     /// Whether this kernel has the member.
     #[inline(always)]
@@ -102,7 +107,9 @@ impl Feature {
             Feature::NoCookie => "a zero-byte connect in cookie-less mode is shown as paused",
             Feature::TimeoutCheck => "TCPFastOpenActiveFail may exceed what the tool saw",
             Feature::Listing => "listeners are not listed",
-            Feature::Scope => "with --cgroup listeners outside it get a callback flag too, which does nothing there",
+            Feature::Scope => {
+                "with --cgroup listeners outside it get a callback flag too, which does nothing there"
+            }
         }
     }
 }

@@ -107,7 +107,10 @@ pub fn is_in_scope(sk: u64) -> bool {
         return false;
     }
     let ancestor = read::<u64>(cgroup + u64::from(ancestors.byte) + u64::from(level) * 8);
-    uint(pointer(ancestor, global!(TFO_LAYOUT, cgroup_kn)), global!(TFO_LAYOUT, kn_id)) == scope
+    uint(
+        pointer(ancestor, global!(TFO_LAYOUT, cgroup_kn)),
+        global!(TFO_LAYOUT, kn_id),
+    ) == scope
 }
 
 /// Network namespace (`struct net *`) of any socket.

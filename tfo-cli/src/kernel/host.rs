@@ -40,7 +40,11 @@ impl Reader {
         inodes.sort_unstable();
         inodes.dedup();
         let mut scanned = all;
-        inodes.into_iter().take(MAX_NAMESPACES).filter_map(|inode| Some((inode, self.mib(inode, &mut scanned)?))).collect()
+        inodes
+            .into_iter()
+            .take(MAX_NAMESPACES)
+            .filter_map(|inode| Some((inode, self.mib(inode, &mut scanned)?)))
+            .collect()
     }
 
     /// Counters of one namespace. One that is not where it was is looked for once per reading.
@@ -53,6 +57,8 @@ impl Reader {
         }
         // /proc/net follows the thread only through thread-self.
         let read = || fs::read_to_string(Path::new("/proc/thread-self/net/netstat"));
-        netns::inside(&namespace?, read).ok().map(|netstat| procfs::tcp_ext(&netstat))
+        netns::inside(&namespace?, read)
+            .ok()
+            .map(|netstat| procfs::tcp_ext(&netstat))
     }
 }

@@ -26,7 +26,10 @@ pub fn all() -> BTreeMap<u32, File> {
     let mut known = Known::default();
     known.scan();
     let inodes: Vec<u32> = known.paths.keys().copied().collect();
-    inodes.into_iter().filter_map(|inode| Some((inode, known.open(inode)?))).collect()
+    inodes
+        .into_iter()
+        .filter_map(|inode| Some((inode, known.open(inode)?)))
+        .collect()
 }
 
 /// Where each namespace can be opened. Paths, not descriptors: an open descriptor would keep a namespace, and

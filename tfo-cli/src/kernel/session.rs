@@ -8,7 +8,7 @@ use std::{
 use aya::{Btf, Ebpf};
 use tfo_common::{
     event::Record,
-    flags::{Config, Control},
+    flags::{Config, Control, mask32, mask128},
     limits,
     listener::{ListenerRecord, Primed},
     maps::{PROG_LIST, PROG_PRIME, PROG_RELEASE},
@@ -68,9 +68,9 @@ impl Session {
         })?;
         let config = Config {
             emit_plain: u8::from(options.emit_plain),
-            server_v4_prefix: options.server_v4_prefix,
-            server_v6_prefix: options.server_v6_prefix,
-            pad: 0,
+            pad: [0; 3],
+            server_v4_mask: mask32(options.server_v4_prefix),
+            server_v6_mask: mask128(options.server_v6_prefix),
             wake_bytes: limits::RING_WAKE_BYTES,
             scope_id: cgroup.scope_id(),
             scope_level: cgroup.level(),
@@ -104,6 +104,8 @@ impl Session {
             log,
         };
         session.prime(prime);
+        drop(btf);
+        sys::trim_memory();
         Ok(session)
     }
 

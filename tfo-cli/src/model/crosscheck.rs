@@ -33,6 +33,7 @@ impl CrossLine {
 #[derive(Clone, Debug, Default)]
 pub struct CrossChecker {
     base: HashMap<u32, (NetnsCounters, Mib)>,
+    last: HashMap<u32, (NetnsCounters, Mib)>,
 }
 
 impl CrossChecker {
@@ -45,6 +46,12 @@ impl CrossChecker {
             let now = ours.get(netns).copied().unwrap_or_default();
             // A namespace that was not there at the first reading began at zero on both sides.
             let begin = if first { (now, *mib) } else { Default::default() };
+            if let Some((seen, before)) = self.last.insert(*netns, (now, *mib))
+                && went_back(&before, mib)
+            {
+                // Counters never fall: this is another namespace that got the number of one that is gone.
+                self.base.insert(*netns, (seen, Mib::default()));
+            }
             let (base, base_mib) = self.base.entry(*netns).or_insert(begin);
             lines.extend(COUNTERS.iter().filter_map(|counter| {
                 Some(CrossLine {
@@ -61,7 +68,14 @@ impl CrossChecker {
     /// Starts again from the next reading.
     pub fn clear(&mut self) {
         self.base.clear();
+        self.last.clear();
     }
+}
+
+fn went_back(before: &Mib, now: &Mib) -> bool {
+    COUNTERS
+        .iter()
+        .any(|counter| (counter.kernel)(now) < (counter.kernel)(before))
 }
 
 struct Counter {
@@ -145,6 +159,15 @@ mod tests {
         assert_eq!((born[1].netns, born[1].seen, born[1].kernel), (10, 4, 4));
         let lines = checker.compare(&[], &[(9, mib(3))]);
         assert_eq!((lines[0].netns, lines[0].seen, lines[0].kernel), (9, 0, 2));
+    }
+
+    #[test]
+    fn a_namespace_with_the_number_of_a_dead_one_begins_anew() {
+        let mut checker = CrossChecker::default();
+        checker.compare(&[(1, ours(0, 0))], &[(1, mib(0))]);
+        checker.compare(&[(1, ours(150, 0))], &[(1, mib(150))]);
+        let lines = checker.compare(&[(1, ours(152, 0))], &[(1, mib(2))]);
+        assert_eq!((lines[0].seen, lines[0].kernel), (2, 2));
     }
 
     #[test]

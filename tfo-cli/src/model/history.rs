@@ -149,6 +149,13 @@ impl History {
         }
     }
 
+    /// The cross-check of the newest frame, which is made right after it.
+    pub fn set_cross(&mut self, cross: &Arc<[CrossLine]>) {
+        if let Some(frame) = self.frames.back_mut() {
+            Arc::make_mut(frame).cross = Arc::clone(cross);
+        }
+    }
+
     fn thin(&mut self) {
         let half = self.frames.len() / 4 * 2;
         let old: Vec<Arc<Frame>> = self.frames.drain(..half).collect();
@@ -250,7 +257,7 @@ impl History {
             losses: frame.losses,
             events: frame.events,
             cross: Arc::clone(&frame.cross),
-            rows: rows.into(),
+            rows: Arc::new(rows),
             flows: present.flows[..after.map_or(0, |last| last + 1)].into(),
             ..present.clone()
         }

@@ -72,7 +72,7 @@ pub struct Snapshot {
     /// Our counters against the kernel's.
     pub cross: Arc<[CrossLine]>,
     /// The destination table, in the default order.
-    pub rows: Arc<[DestRow]>,
+    pub rows: Arc<Vec<DestRow>>,
     /// Rows it can hold.
     pub dests_capacity: u32,
     /// Bits the remote addresses of servers are cut to in it.

@@ -56,6 +56,8 @@ fn cases(port: u16) -> Vec<Case> {
         case(&format!("--process {}", process::id()), |flow| {
             flow.role == Role::Client
         }),
+        // The name of this test program.
+        case("--process PRIVILEGED", |flow| flow.role == Role::Client),
         case("--process no-such-program", |_| false),
         case("--role client --family 4 --outcome accepted", |flow| {
             flow.role == Role::Client && flow.family == 4 && flow.outcome == "accepted"

@@ -66,7 +66,10 @@ fn a_killed_copy_does_not_spoil_the_next_one() -> Result<()> {
     ensure!(flows.len() == 2 * made.len(), "{} records", flows.len());
     no_problems(&differences(&lab, &made, &flows)?)?;
     let calls = witness(&sandbox, || round(&lab, &pair).map(drop))?;
-    ensure!(calls == calls.without_header_options(), "flags are left: {calls:?}");
+    ensure!(
+        calls == calls.without_header_options(),
+        "flags are left: {calls:?}"
+    );
     Ok(())
 }
 

@@ -10,13 +10,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tfo_lab::command;
 
-use crate::support::{BINARY, kernel::Loaded, needs_kernel, sandbox::Sandbox};
+use crate::support::{BINARY, NO_CONFIG, kernel::Loaded, needs_kernel, sandbox::Sandbox};
 
 const USAGE: i32 = 2;
 const MISSING: i32 = 3;
 
 fn run(command: &mut Command) -> Result<Output> {
     command
+        .envs(NO_CONFIG)
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("{command:?}: starting it"))

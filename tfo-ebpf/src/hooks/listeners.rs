@@ -16,10 +16,7 @@ use aya_ebpf::{
 use tfo_common::listener::{ListenerRecord, Primed};
 
 use super::flags;
-use crate::{
-    flow, kern,
-    maps::global,
-};
+use crate::{flow, kern, maps::global};
 
 /// `SOL_TCP` and `TCP_BPF_SOCK_OPS_CB_FLAGS` (include/uapi/linux/bpf.h).
 const SOL_TCP: i32 = 6;

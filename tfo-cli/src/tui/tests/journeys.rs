@@ -105,6 +105,7 @@ fn a_paused_view_steps_through_the_past_and_comes_back() {
             model.fold(record);
         }
         model.read(reading);
+        model.read_host(scenario.host());
         feed(&mut state, &model);
         screens.push(state.snapshot.total(tfo_common::Role::Client, |_| true));
     }

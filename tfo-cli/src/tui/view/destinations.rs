@@ -85,6 +85,11 @@ fn of_row(state: &State, row: &DestRow, column: Column, width: u16) -> Cell {
     let text = match column {
         Column::Trend => trend(state, row, width),
         Column::Remote => state.remote(row),
+        Column::Service => tail(
+            state,
+            &clean(&state.snapshot.names.label(row.key.cgroup_id)),
+            width,
+        ),
         _ => column.cell(row, &state.snapshot),
     };
     (text, style(state, row, column))
@@ -98,6 +103,16 @@ fn style(state: &State, row: &DestRow, column: Column) -> Style {
         _ => false,
     };
     if hurts { state.theme.strong } else { Style::new() }
+}
+
+/// Paths differ at their end: of a long one that is kept. Names are cut at theirs, as everything else.
+fn tail(state: &State, label: &str, width: u16) -> String {
+    let (length, room) = (label.chars().count(), usize::from(width));
+    if length <= room || !label.starts_with('/') {
+        return label.to_owned();
+    }
+    let kept = label.chars().skip(length + 1 - room.max(1));
+    std::iter::once(state.glyphs.cut).chain(kept).collect()
 }
 
 fn trend(state: &State, row: &DestRow, width: u16) -> String {
@@ -115,7 +130,8 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
             } else {
                 folded
             };
-            format!("{sign} {}", clean(&state.snapshot.names.label(service.cgroup_id)))
+            let label = clean(&state.snapshot.names.label(service.cgroup_id));
+            format!("{sign} {}", tail(state, &label, width.saturating_sub(2)))
         }
         Column::Role => match (service.client, service.server) {
             (_, 0) => "client".to_owned(),

@@ -13,6 +13,8 @@ use crate::{
 
 /// Blank columns between two columns.
 const GAP: u16 = 1;
+/// Room for everything: in copies and exports nothing is cut.
+const WHOLE: u16 = 4_096;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +194,7 @@ pub fn heading_at(state: &State, area: Rect, wanted: u16) -> Option<SortKey> {
 pub fn text(state: &State, line: Line) -> String {
     let cells = cols(state)
         .into_iter()
-        .map(|col| format!("{}={}", col.name, cell(state, line, col.id, 16).0.trim()));
+        .map(|col| format!("{}={}", col.name, cell(state, line, col.id, WHOLE).0.trim()));
     cells.collect::<Vec<_>>().join(" ")
 }
 
@@ -201,7 +203,7 @@ pub fn contents(state: &State) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let cols = cols(state);
     let row = |line: &Line| {
         cols.iter()
-            .map(|col| cell(state, *line, col.id, 16).0.trim().to_owned())
+            .map(|col| cell(state, *line, col.id, WHOLE).0.trim().to_owned())
             .collect()
     };
     (

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Both roles fit on one line from here on.
-const WIDE: u16 = 120;
+const WIDE: u16 = 140;
 
 /// Draws them.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {

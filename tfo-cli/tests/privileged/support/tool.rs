@@ -15,7 +15,7 @@ use nix::{
 };
 
 use super::{
-    BINARY, DEADLINE,
+    BINARY, DEADLINE, NO_CONFIG,
     flow::{self, Flow, Summary},
 };
 
@@ -45,6 +45,7 @@ impl Tool {
     fn spawn(args: &[&str]) -> Result<Self> {
         let mut child = Command::new(BINARY)
             .args(args)
+            .envs(NO_CONFIG)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
