@@ -1,5 +1,5 @@
-//! The dashboard: keys -> [`Action`](action::Action) -> [`update`](update::update) -> state and effects;
-//! [`view`] draws the state and nothing else. The only place that knows ratatui.
+//! The dashboard: keys -> `Action` -> `update` -> state and effects;
+//! `view` draws the state and nothing else. The only place that knows ratatui.
 
 mod action;
 mod command;

@@ -19,10 +19,16 @@ pub fn load(named: Option<&Path>) -> Result<Config, Failure> {
         Some(path) => read(path, caller.uid)?
             .ok_or_else(|| Failure::new(exit::USAGE, format!("--config {}: no such file", path.display()))),
         None => match caller.usual_path() {
+            // One we may not even look at, and nobody asked for, is as good as none: HOME may be another's.
+            Some(path) if is_out_of_reach(&path) => Ok(Config::default()),
             Some(path) => Ok(read(&path, caller.uid)?.unwrap_or_default()),
             None => Ok(Config::default()),
         },
     }
+}
+
+fn is_out_of_reach(path: &Path) -> bool {
+    fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Who called: the user behind sudo, if there is one.
