@@ -134,7 +134,7 @@ mod tests {
     /// The problems of a machine in which the scenario made one accepted connection.
     fn problems(stderr: &str, records: &[&str], trace_exit: i32) -> Vec<String> {
         let scenario = format!(
-            r#"{{"scenario":"accepted","family":4,"tfo_requested":true,"client":{VIEW},"server":{VIEW},"report":{{"local":"127.0.0.1:4711"}}}}"#
+            r#"{{"scenario":"accepted","family":4,"tfo_requested":true,"client":{VIEW},"server":{VIEW},"report":{{"local":"127.0.0.1:4711","remote":"127.0.0.1:80"}}}}"#
         );
         let trace = records.join("\r\n");
         let log = format!(
@@ -147,7 +147,7 @@ mod tests {
     fn record(role: &str, outcome: &str) -> String {
         let (local, remote) = if role == "client" { (4711, 80) } else { (80, 4711) };
         format!(
-            r#"{{"type":"flow","role":"{role}","local_port":{local},"remote_port":{remote},"outcome":"{outcome}","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"family":4,"tfo_requested":true,"cookie_received":false}}"#
+            r#"{{"type":"flow","role":"{role}","local_addr":"127.0.0.1","remote_addr":"127.0.0.1","local_port":{local},"remote_port":{remote},"outcome":"{outcome}","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"family":4,"tfo_requested":true,"cookie_received":false}}"#
         )
     }
 

@@ -1,5 +1,7 @@
 //! One connection of the scenario, and what `tfo-cli trace` should have recorded about it.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
@@ -15,8 +17,9 @@ const PREDICTED: [&str; 5] = [
 /// A connection of the scenario: one line of `tfo-lab vm-scenario`.
 pub struct Connection {
     name: String,
-    /// The client's port tells the connections apart.
-    port: u64,
+    /// Both ends: the same client port may serve IPv4 and IPv6 at once.
+    client_end: SocketAddr,
+    server_end: SocketAddr,
     family: Value,
     tfo_requested: Value,
     client: Value,
@@ -28,12 +31,13 @@ impl Connection {
     pub fn parse(line: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: `{line}`"))?;
         let name = value["scenario"].as_str().context("no string `scenario`")?;
-        let local = value["report"]["local"]
-            .as_str()
-            .and_then(|address| address.rsplit_once(':'));
-        let port = local.and_then(|(_, port)| port.parse().ok());
+        let end = |which: &str| {
+            let address = value["report"][which].as_str().and_then(|text| text.parse().ok());
+            address.with_context(|| format!("no {which} address in `{line}`"))
+        };
         Ok(Self {
-            port: port.with_context(|| format!("no client port in `{line}`"))?,
+            client_end: end("local")?,
+            server_end: end("remote")?,
             name: name.to_owned(),
             family: value["family"].clone(),
             tfo_requested: value["tfo_requested"].clone(),
@@ -45,21 +49,22 @@ impl Connection {
     /// What the records of both ends have wrong.
     pub fn problems(&self, records: &[Value]) -> Vec<String> {
         let mut problems = Vec::new();
-        for (role, port_field, view) in [
-            ("client", "local_port", &self.client),
-            ("server", "remote_port", &self.server),
+        for (role, local, remote, view) in [
+            ("client", self.client_end, self.server_end, &self.client),
+            ("server", self.server_end, self.client_end, &self.server),
         ] {
             if view.is_null() {
                 continue;
             }
-            let record = records
-                .iter()
-                .find(|record| record["role"] == role && record[port_field] == self.port);
+            let is_at = |record: &Value, side: &str, end: SocketAddr| {
+                record[format!("{side}_addr")] == end.ip().to_string()
+                    && record[format!("{side}_port")] == end.port()
+            };
+            let record = records.iter().find(|record| {
+                record["role"] == role && is_at(record, "local", local) && is_at(record, "remote", remote)
+            });
             let Some(record) = record else {
-                problems.push(format!(
-                    "{}: no {role} record for client port {}",
-                    self.name, self.port
-                ));
+                problems.push(format!("{}: no {role} record of {local} and {remote}", self.name));
                 continue;
             };
             let mut predicted = PREDICTED.map(|field| (field, &view[field])).to_vec();
