@@ -9,6 +9,7 @@
 
 pub mod btf;
 pub mod cgroup;
+mod cost;
 mod counters;
 mod error;
 mod first_bytes;

@@ -17,7 +17,7 @@ use tfo_common::{
 use super::{
     Error,
     cgroup::{Cgroup, Names, Presence},
-    counters, foreign, host,
+    cost, counters, foreign, host,
     iterate::{self, Pass},
     layout,
     log::BpfLog,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
-        feed::{CgroupName, Degradation, Host, Reading, Source},
+        feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
 };
@@ -53,6 +53,7 @@ pub struct Session {
     last_netns: Vec<u32>,
     host: host::Reader,
     log: Option<BpfLog>,
+    cost: cost::Sampler,
 }
 
 impl Session {
@@ -102,6 +103,7 @@ impl Session {
             last_netns: Vec::new(),
             host: host::Reader::default(),
             log,
+            cost: cost::Sampler::default(),
         };
         session.prime(prime);
         drop(btf);
@@ -234,6 +236,10 @@ impl Source for Session {
             Some(program) => Ok(iterate::everywhere(program.as_fd())?.listeners),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn program_runs(&mut self) -> Vec<ProgramRuns> {
+        self.cost.turn(&self.ebpf)
     }
 
     fn degradations(&self) -> &[Degradation] {

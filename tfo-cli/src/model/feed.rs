@@ -87,7 +87,7 @@ pub struct CgroupName {
     pub container: Option<String>,
 }
 
-/// How often a BPF program ran and how long that took, since it was loaded.
+/// How often a BPF program ran and how long that took, while it was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramRuns {
     /// Its name.
@@ -96,6 +96,8 @@ pub struct ProgramRuns {
     pub runs: u64,
     /// Time they took, ns.
     pub run_ns: u64,
+    /// How long was measured so far, ns: a sample of the time, because measuring costs something as well.
+    pub measured_ns: u64,
 }
 
 /// The kernel side, or something that stands in for it.
@@ -115,7 +117,7 @@ pub trait Source: Send {
     fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
-    /// Run time of the BPF programs; empty while the kernel does not measure it.
+    /// Run time of the BPF programs, sampled; empty before the first sample.
     fn program_runs(&mut self) -> Vec<ProgramRuns> {
         Vec::new()
     }

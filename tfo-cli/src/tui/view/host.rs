@@ -163,7 +163,7 @@ fn cost(state: &State) -> Vec<Line<'static>> {
     }
     if snapshot.cost.programs.is_empty() {
         lines.push(
-            "  BPF programs: not measured (kernel.bpf_stats_enabled is 0, and this program leaves it so)"
+            "  BPF programs: not measured yet (sampled, one interval in eight: measuring costs something too)"
                 .into(),
         );
     }
