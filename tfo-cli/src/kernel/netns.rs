@@ -78,10 +78,12 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     std::iter::once(PathBuf::from(OWN)).chain(named).chain(processes)
 }
 
+/// Inode of the namespace behind a path. A name whose namespace is not mounted (yet, or any more) is an
+/// ordinary file, on another file system than namespaces are.
 fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path)
-        .ok()
-        .and_then(|found| u32::try_from(found.ino()).ok())
+    let found = fs::metadata(path).ok()?;
+    let nsfs = fs::metadata(OWN).ok()?.dev();
+    u32::try_from(found.ino()).ok().filter(|_| found.dev() == nsfs)
 }
 
 /// Runs something inside a namespace, on a thread of its own that ends with it: the caller's namespace
