@@ -1,6 +1,9 @@
 //! The command line: what the user typed ([`Cli`]) and what it means ([`Command`]). Resolving is pure.
 
 mod attach;
+mod guard;
+mod policy;
+mod scope;
 mod top;
 mod trace;
 mod value;
@@ -11,6 +14,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use self::{
     attach::AttachArgs,
+    guard::{GuardArgs, GuardCommand, GuardWhat},
+    policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat},
     top::{TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };
@@ -44,6 +49,17 @@ enum RawCommand {
     /// on stderr, and for json as the last line.
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
+    /// Switches Fast Open off for destinations and services, and on again.
+    ///
+    /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
+    /// in force when the command has ended. Of several cgroups with a matching prefix the nearest to the socket
+    /// decides, and within it the longest prefix. Needs root.
+    Policy(PolicyArgs),
+    /// Switches Fast Open off by itself where it fails, and on again when it works.
+    ///
+    /// A circuit breaker per destination, inside the kernel: it acts before the next connection, and needs no
+    /// process running. A rule for the same connection beats it. Needs root.
+    Guard(GuardArgs),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -63,6 +79,10 @@ pub enum Command {
     Top(TopConfig),
     /// `trace`
     Trace(TraceConfig),
+    /// `policy`
+    Policy(PolicyConfig),
+    /// `guard`
+    Guard(GuardCommand),
     /// `completions`
     Completions(clap_complete::Shell),
     /// `man`
@@ -117,6 +137,8 @@ impl RawCommand {
         match self {
             RawCommand::Top(args) => args.resolve().map(Command::Top),
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
+            RawCommand::Policy(args) => args.resolve().map(Command::Policy),
+            RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
             RawCommand::Man { command } => Ok(Command::Man(command)),
         }

@@ -2,7 +2,9 @@
 
 mod attach;
 mod completions;
+mod guard;
 mod man;
+mod policy;
 mod record;
 mod top;
 mod trace;
@@ -14,6 +16,8 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Top(config) => top::run(&config),
         Command::Trace(config) => trace::run(&config),
+        Command::Policy(config) => policy::run(&config),
+        Command::Guard(command) => guard::run(&command),
         Command::Completions(shell) => completions::run(shell),
         Command::Man(command) => man::run(command.as_deref()),
     }

@@ -4,7 +4,7 @@
 //! args ─> commands ─> (kernel | recording) ─> model ─> snapshot ─> output, tui
 //! ```
 //!
-//! Invariants: `model` never does I/O and gets the time passed in; only `kernel` knows aya; only `tui` knows
+//! Invariants: `model` and `policy` never do I/O; `model` gets the time passed in; only `kernel` knows aya; only `tui` knows
 //! ratatui; nothing depends on `tui` but the `top` command.
 
 pub mod args;
@@ -14,6 +14,7 @@ pub mod kernel;
 pub mod model;
 pub mod options;
 pub mod output;
+pub mod policy;
 pub mod recording;
 pub mod signals;
 pub mod tui;
