@@ -1,7 +1,10 @@
 //! The difference between what is wanted and what is installed, as changes in the order they are made: what is
 //! new or different first, what goes last, so that nothing is without its rule in between.
 
-use std::fmt;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use super::{GuardSpec, Installed, InstalledGuard, RuleSpec};
 
@@ -72,8 +75,10 @@ impl Plan {
         installed: (&[Installed], &[InstalledGuard]),
     ) -> Self {
         let mut plan = Self::default();
+        let there: HashMap<_, _> = installed.0.iter().map(|old| (old.spec.key(), old)).collect();
+        let listed: HashSet<_> = wanted.0.iter().map(RuleSpec::key).collect();
         for spec in wanted.0 {
-            match installed.0.iter().find(|old| old.spec.key() == spec.key()) {
+            match there.get(&spec.key()).copied() {
                 None => plan.changes.push(Change::Add(spec.clone())),
                 Some(old) if says_the_same(&old.spec, spec) => plan.unchanged += 1,
                 Some(old) => plan.changes.push(Change::Replace(old.clone(), spec.clone())),
@@ -88,7 +93,7 @@ impl Plan {
             }
         }
         for old in installed.0 {
-            if !wanted.0.iter().any(|spec| spec.key() == old.spec.key()) {
+            if !listed.contains(&old.spec.key()) {
                 plan.changes.push(Change::Remove(old.clone()));
             }
         }

@@ -46,7 +46,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
         match result.and(cleared) {
             Ok(()) => println!("test {name} ... ok ({:.1} s)", begun.elapsed().as_secs_f64()),
             Err(error) => {
-                println!("test {name} ... FAILED\n{error:?}");
+                println!("test {name} ... FAILED\n  {error:#}");
                 failed.push(name);
             }
         }

@@ -8,7 +8,7 @@
 //! 3. Ports select nothing: a rule that decides and does not cover the port leaves the connection alone.
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_skb_ancestor_cgroup_id, programs::SkBuffContext};
-use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, RuleKey};
+use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey};
 
 use crate::{
     maps::{TFO_POL_GUARDS, TFO_POL_RULES},
@@ -29,9 +29,13 @@ pub struct Found {
 }
 
 /// Looks through the cgroups of a packet's socket. `rules`, `guards`: what to look for.
+///
+/// Ports are compared after the loop, with the one rule that decides: within it the verifier would follow every
+/// port range of every level (560,000 instructions instead of a tenth of that).
 #[inline(always)]
 pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64) -> Found {
     let mut found = Found { rule: 0, action: 0, decided: false, guard: 0 };
+    let mut nearest: Option<&Rule> = None;
     let mut key = Key::new(0, RuleKey::new(0, syn.family, syn.addr()));
     let mut depth = 0;
     while depth < MAX_DEPTH {
@@ -43,33 +47,37 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         if guards && TFO_POL_GUARDS.get_ptr(cgroup).is_some() {
             found.guard = cgroup;
         }
-        if rules {
-            rule_of(&mut key, cgroup, syn, now, &mut found);
+        if rules && let Some(rule) = rule_of(&mut key, cgroup, syn.family, now) {
+            nearest = Some(rule);
         }
         depth += 1;
+    }
+    if let Some(rule) = nearest {
+        found.decided = true;
+        if rule.covers(syn.port) {
+            found.rule = rule.id;
+            found.action = rule.action;
+        }
     }
     found
 }
 
 /// The rule of one cgroup.
 #[inline(always)]
-fn rule_of(key: &mut Key<RuleKey>, cgroup: u64, syn: &Syn, now: u64, found: &mut Found) {
+fn rule_of<'a>(key: &mut Key<RuleKey>, cgroup: u64, family: u8, now: u64) -> Option<&'a Rule> {
     key.data.cgroup = cgroup.to_be_bytes();
-    key.prefix_len = KEY_BITS + if syn.family == 4 { 32 } else { 128 };
+    key.prefix_len = KEY_BITS + if family == 4 { 32 } else { 128 };
     let mut tries = 0;
     while tries < MAX_EXPIRED {
         tries += 1;
-        let Some(rule) = TFO_POL_RULES.get(&*key) else { return };
+        let rule = TFO_POL_RULES.get(&*key)?;
         if !rule.is_expired(now) {
-            found.decided = true;
-            let covers = rule.covers(syn.port);
-            found.rule = if covers { rule.id } else { 0 };
-            found.action = if covers { rule.action } else { 0 };
-            return;
+            return Some(rule);
         }
         if rule.bits == 0 {
-            return;
+            return None;
         }
         key.prefix_len = KEY_BITS + u32::from(rule.bits) - 1;
     }
+    None
 }

@@ -1,6 +1,9 @@
 //! Rules and their hits in the kernel's maps.
 
-use std::{collections::HashMap as Map, time::Duration};
+use std::{
+    collections::{HashMap as Map, HashSet},
+    time::Duration,
+};
 
 use aya::maps::{
     HashMap, LpmTrie, MapData,
@@ -120,11 +123,10 @@ impl Rules {
 
     /// Removes hits without a rule: what a killed command may leave.
     pub fn tidy(&mut self, rules: &[Installed]) {
+        let live: HashSet<u32> = rules.iter().map(|rule| rule.id).collect();
         let ids: Vec<u32> = self.hits.keys().flatten().collect();
-        for id in ids {
-            if !rules.iter().any(|rule| rule.id == id) {
-                self.forget(id);
-            }
+        for id in ids.into_iter().filter(|id| !live.contains(id)) {
+            self.forget(id);
         }
     }
 

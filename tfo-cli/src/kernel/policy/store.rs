@@ -12,7 +12,7 @@ use aya::{
 };
 use tfo_common::{
     event::PolicyAction,
-    policy::{self, ABI, Stat, Switch, push},
+    policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, push},
 };
 
 use super::{
@@ -173,11 +173,28 @@ impl Store {
         if changes.is_empty() {
             return Ok(StripReport::default());
         }
+        self.check_room(changes)?;
         let result = self.change_all(changes, interfaces, by, &mut done);
         let settled = self.settle();
         let report = result?;
         settled?;
         Ok(report)
+    }
+
+    /// Whether everything fits, so that nothing is changed when it does not. Removals come last and make no room.
+    fn check_room(&self, changes: &[Change]) -> Result<(), Error> {
+        let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+        for (there, added, most, what) in [
+            (self.rules()?.len(), count(|change| matches!(change, Change::Add(_))), MAX_RULES, "rules"),
+            (self.guards()?.len(), count(|change| matches!(change, Change::Guard(_))), MAX_GUARDS, "guards"),
+        ] {
+            if added > 0 && there + added > most as usize {
+                return Err(Error::Full {
+                    what: format!("{added} {what} to the {there} that are there (room for {most})"),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn change_all(
