@@ -78,6 +78,39 @@ pub struct GuardKey {
     pub pad: [u8; 5],
 }
 
+/// Successes of a destination, also of one without a failure.
+///
+/// A failure shows a second after its SYN, a success at once. In the order in which they show, random loss comes
+/// in bursts: of fifty busy clients all sooner or later wait for a lost SYN, and their failures arrive together.
+/// So a failure takes the place its SYN had: it goes behind the successes that were counted since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seen {
+    /// SYNs with data that were answered at once.
+    pub tfo: u32,
+    /// Bare SYNs with the option that were.
+    pub bare: u32,
+}
+
+/// How many successes were counted between two readings. An entry that was dropped in between began again.
+#[inline(always)]
+pub const fn later(before: u32, now: u32) -> u32 {
+    if now >= before { now - before } else { now }
+}
+
+/// What is known of one ended handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// What it shows.
+    pub evidence: Evidence,
+    /// It was the trial.
+    pub trial: bool,
+    /// Successes of its kind counted since its SYN left.
+    pub later: u32,
+    /// What a failure cost, us; 0 where it is not known.
+    pub lost_us: u32,
+}
+
 /// Where a destination stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -258,42 +291,32 @@ impl GuardState {
         }
     }
 
-    /// Takes in what one handshake showed. `trial`: it was the trial. `lost_us`: what a failure cost, 0 where
-    /// it is not known.
+    /// Takes in what one handshake showed.
     #[inline(always)]
-    pub fn on_evidence(
-        &mut self,
-        config: &GuardConfig,
-        evidence: Evidence,
-        trial: bool,
-        lost_us: u32,
-        now_ns: u64,
-    ) -> Change {
-        match evidence {
+    pub fn on_evidence(&mut self, config: &GuardConfig, ended: &Ended, now_ns: u64) -> Change {
+        let failed = matches!(ended.evidence, Evidence::TfoFailed | Evidence::BareFailed);
+        if failed && ended.lost_us > 0 {
+            self.lost_us += u64::from(ended.lost_us);
+            self.timed += 1;
+        }
+        match ended.evidence {
             Evidence::PlainOk => self.baseline(true),
             Evidence::PlainFailed => self.baseline(false),
             Evidence::TfoOk | Evidence::TfoFailed => {
-                let failed = matches!(evidence, Evidence::TfoFailed);
                 self.attempts += 1;
                 self.failures += u64::from(failed);
-                if failed && lost_us > 0 {
-                    self.lost_us += u64::from(lost_us);
-                    self.timed += 1;
-                }
-                return self.on_tfo(config, failed, trial, now_ns);
+                return self.on_tfo(config, failed, ended, now_ns);
             }
-            Evidence::BareOk | Evidence::BareFailed => {
-                return self.on_bare(config, matches!(evidence, Evidence::BareFailed), trial, lost_us, now_ns);
-            }
+            Evidence::BareOk | Evidence::BareFailed => return self.on_bare(config, failed, ended, now_ns),
         }
         Change::None
     }
 
     #[inline(always)]
-    fn on_tfo(&mut self, config: &GuardConfig, failed: bool, trial: bool, now_ns: u64) -> Change {
+    fn on_tfo(&mut self, config: &GuardConfig, failed: bool, ended: &Ended, now_ns: u64) -> Change {
         match Phase::from_code(self.phase) {
             Phase::Closed => {
-                self.window = push(self.window, config.of, failed);
+                self.window = push(self.window, config.of, failed, ended.later);
                 if failed && self.window.count_ones() >= u32::from(config.failures) && self.plain_does_better(config) {
                     self.open(config, level::NO_DATA, now_ns);
                     return Change::Opened;
@@ -301,21 +324,17 @@ impl GuardState {
                 Change::None
             }
             // Begun before it opened: old news.
-            _ if !trial => Change::None,
+            _ if !ended.trial => Change::None,
             _ if failed => self.relapse(config, now_ns),
             _ => self.close(now_ns),
         }
     }
 
     #[inline(always)]
-    fn on_bare(&mut self, config: &GuardConfig, failed: bool, trial: bool, lost_us: u32, now_ns: u64) -> Change {
+    fn on_bare(&mut self, config: &GuardConfig, failed: bool, ended: &Ended, now_ns: u64) -> Change {
         let down = self.bare.count_ones() >= u32::from(config.failures);
-        self.bare = push(self.bare, config.of, failed);
+        self.bare = push(self.bare, config.of, failed, ended.later);
         let failing = self.bare.count_ones() >= u32::from(config.failures) && self.plain_does_better(config);
-        if failed && lost_us > 0 {
-            self.lost_us += u64::from(lost_us);
-            self.timed += 1;
-        }
         if Phase::from_code(self.phase) as u8 == Phase::Closed as u8 {
             if failed && failing && config.escalate == 1 {
                 self.open(config, level::STRIP, now_ns);
@@ -323,7 +342,7 @@ impl GuardState {
             }
             return Change::None;
         }
-        if trial {
+        if ended.trial {
             // The option passes: from here on data may be tried.
             return if failed {
                 self.relapse(config, now_ns)
@@ -406,11 +425,21 @@ impl GuardState {
     }
 }
 
-/// The newest result comes in at bit 0; those older than `of` fall out.
+/// A success comes in at bit 0; a failure behind the `later` successes that overtook it. What is older than the
+/// last `of` falls out.
 #[inline(always)]
-const fn push(window: u32, of: u8, failed: bool) -> u32 {
+const fn push(window: u32, of: u8, failed: bool, later: u32) -> u32 {
     let mask = if of >= MAX_WINDOW { u32::MAX } else { (1 << of) - 1 };
-    (window << 1 | failed as u32) & mask
+    if !failed {
+        return window << 1 & mask;
+    }
+    if later >= of as u32 {
+        return window;
+    }
+    let at = later & 31;
+    let newer = (1u32 << at) - 1;
+    let older = window & !newer;
+    (window & newer | 1 << at | older << 1) & mask
 }
 
 /// The back-off after so many relapses: doubled each time, bounded.
@@ -426,6 +455,7 @@ pub const fn backoff(config: &GuardConfig, relapses: u8) -> u64 {
 const _: () = assert!(size_of::<GuardConfig>() == 288);
 const _: () = assert!(size_of::<GuardKey>() == 32);
 const _: () = assert!(size_of::<GuardState>() == 80);
+const _: () = assert!(size_of::<Seen>() == 8);
 
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,10 @@ pub const GUARDS: &str = "TFO_POL_GUARDS";
 pub const STATES: &str = "TFO_POL_STATES";
 /// LRU hash of [`crate::guard::GuardKey`] -> deadline of the trial under way.
 pub const TRIALS: &str = "TFO_POL_TRIALS";
+/// LRU hash of [`crate::guard::GuardKey`] -> [`crate::guard::Seen`].
+pub const SEEN: &str = "TFO_POL_SEEN";
 /// Every map of the object.
-pub const MAPS: [&str; 8] = [RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS];
+pub const MAPS: [&str; 9] = [RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SEEN];
 
 /// `cgroup_skb/egress`: denies SYN data.
 pub const PROG_EGRESS: &str = "tfo_pol_egress";
@@ -180,6 +182,15 @@ pub struct Mark {
     pub guard: u64,
     /// `CLOCK_MONOTONIC` ns of the first SYN.
     pub syn_ns: u64,
+    /// Successes the guard had counted for this destination when the SYN left.
+    pub seen: u32,
+    /// Zero.
+    pub pad2: u32,
+}
+
+impl Mark {
+    /// A socket nobody has looked at.
+    pub const NONE: Self = Self { rule: 0, action: 0, flags: 0, added: 0, pad: 0, guard: 0, syn_ns: 0, seen: 0, pad2: 0 };
 }
 
 /// Bits of [`Mark::flags`].
@@ -280,7 +291,7 @@ impl Stat {
 
 const _: () = assert!(size_of::<RuleKey>() == 32);
 const _: () = assert!(size_of::<Rule>() == 480);
-const _: () = assert!(size_of::<Mark>() == 24);
+const _: () = assert!(size_of::<Mark>() == 32);
 const _: () = assert!(size_of::<Hits>() == 16);
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const NAME_LEN: usize = 16;
 /// The mark on a socket; all zero when there is none.
 #[inline(always)]
 pub fn of(sk: u64) -> Mark {
-    let none = Mark { rule: 0, action: 0, flags: 0, added: 0, pad: 0, guard: 0, syn_ns: 0 };
+    let none = Mark::NONE;
     let storage = kern::pointer(sk, global!(TFO_LAYOUT, sk_storage));
     if storage == 0 || !global!(TFO_LAYOUT, selem_data).is_present() || !global!(TFO_LAYOUT, smap_name).is_present() {
         return none;

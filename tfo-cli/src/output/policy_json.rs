@@ -21,15 +21,15 @@ struct Document<T> {
 }
 
 #[derive(Serialize)]
-struct Rules<'a> {
+struct RuleList<'a> {
     rules: Vec<Rule<'a>>,
     counters: Counters<'a>,
 }
 
 #[derive(Serialize)]
-struct Guards<'a> {
+struct GuardList<'a> {
     guards: Vec<Guard<'a>>,
-    destinations: Vec<State>,
+    destinations: Vec<Known>,
     counters: Counters<'a>,
 }
 
@@ -126,7 +126,7 @@ impl<'a> Guard<'a> {
 }
 
 #[derive(Serialize)]
-struct State {
+struct Known {
     cgroup_id: u64,
     remote_addr: String,
     remote_port: u16,
@@ -175,7 +175,7 @@ pub fn rules(
         by: &rule.by,
         left_us: (rule.expires_ns > 0).then(|| now.until_us(rule.expires_ns)),
     });
-    document("policy", Rules { rules: list.collect(), counters: Counters(stats) })
+    document("policy", RuleList { rules: list.collect(), counters: Counters(stats) })
 }
 
 /// Guards in force and what they know.
@@ -185,9 +185,9 @@ pub fn guards(
     stats: &[u64; Stat::COUNT as usize],
     now: Now,
 ) -> anyhow::Result<String> {
-    let state = |dest: &Destination| {
+    let one = |dest: &Destination| {
         let (recent_failures, recent_bare_failures) = dest.recent();
-        State {
+        Known {
             cgroup_id: dest.cgroup_id,
             remote_addr: dest.addr.to_string(),
             remote_port: dest.port,
@@ -209,9 +209,9 @@ pub fn guards(
     };
     document(
         "guard",
-        Guards {
+        GuardList {
             guards: guards.iter().map(Guard::installed).collect(),
-            destinations: destinations.iter().map(state).collect(),
+            destinations: destinations.iter().map(one).collect(),
             counters: Counters(stats),
         },
     )

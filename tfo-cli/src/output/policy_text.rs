@@ -65,9 +65,9 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
     let mut text = table(&header, &rows.collect::<Vec<_>>(), &[0, 5]);
     let passed = stats[Stat::PassedAtRisk as usize];
     if passed > 0 {
-        text.push_str(&format!(
+        text += &format!(
             "\n{passed} SYNs with data passed: this kernel cannot push their sockets, which would stall (Linux 6.1 can)\n"
-        ));
+        );
     }
     text
 }
@@ -131,7 +131,7 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     for change in &plan.changes {
-        text.push_str(&format!("{} {}\n", change.sign(), clean(&change.to_string())));
+        text += &format!("{} {}\n", change.sign(), clean(&change.to_string()));
     }
     text.push_str(&plan.summary());
     text.push('\n');
@@ -155,9 +155,9 @@ fn table<const N: usize>(header: &[&str; N], rows: &[[String; N]], right: &[usiz
             let gap = " ".repeat(widths[column] - cell.chars().count());
             let last = column + 1 == N;
             match (right.contains(&column), last) {
-                (true, _) => text.push_str(&format!("{gap}{cell}")),
+                (true, _) => text.extend([&*gap, cell]),
                 (false, true) => text.push_str(cell),
-                (false, false) => text.push_str(&format!("{cell}{gap}")),
+                (false, false) => text.extend([cell, &*gap]),
             }
             if !last {
                 text.push_str("  ");

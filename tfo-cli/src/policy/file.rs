@@ -172,7 +172,7 @@ impl Lines<'_> {
     /// Number of the line an offset is in, from 1.
     fn number(&self, at: usize) -> usize {
         let before = self.0.as_bytes().get(..at).unwrap_or(self.0.as_bytes());
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
+        before.split(|byte| *byte == b'\n').count()
     }
 
     fn error(&self, at: usize, why: impl Into<String>) -> FileError {

@@ -90,7 +90,7 @@ pub fn no_option_leaves() -> Result<()> {
         ensure!(foreign()? == before, "the foreign filter changed: {}", foreign()?);
 
         // An interface that comes up later is stripped on from the next command on; one that goes is let go.
-        lab.client().command("ip", &["link", "add", "late0", "type", "dummy"])?;
+        lab.client().command("ip", &["link", "add", "late0", "type", "veth", "peer", "name", "late1"])?;
         lab.client().command("ip", &["link", "set", "late0", "up"])?;
         let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
         ensure!(stderr.contains("stripping on late0"), "{stderr}");

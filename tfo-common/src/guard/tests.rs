@@ -17,9 +17,14 @@ const CONFIG: GuardConfig = GuardConfig {
 };
 const CALM: GuardConfig = GuardConfig { escalate: 0, ..CONFIG };
 
+/// A handshake that ended as they do one after the other.
+fn ended(evidence: Evidence, trial: bool) -> Ended {
+    Ended { evidence, trial, later: 0, lost_us: 1_000 }
+}
+
 /// Feeds evidence at instant `now`; returns what the last one did.
 fn feed(state: &mut GuardState, config: &GuardConfig, evidence: &[Evidence], now: u64) -> Change {
-    evidence.iter().fold(Change::None, |_, one| state.on_evidence(config, *one, false, 1_000, now))
+    evidence.iter().fold(Change::None, |_, one| state.on_evidence(config, &ended(*one, false), now))
 }
 
 fn opened() -> GuardState {
@@ -70,11 +75,11 @@ fn a_trial_decides() {
     assert_eq!((state.phase, state.decide(101)), (Phase::HalfOpen as u8, Decision::Deny));
     assert_eq!(state.decide(100 + TRIAL_NS), Decision::Trial, "a lost trial is not waited for for ever");
     let mut good = state;
-    assert_eq!(good.on_evidence(&CONFIG, Evidence::TfoOk, true, 0, 200), Change::Closed);
+    assert_eq!(good.on_evidence(&CONFIG, &ended(Evidence::TfoOk, true), 200), Change::Closed);
     assert_eq!(good.decide(200), Decision::Pass);
     let mut bad = state;
     for (relapse, factor) in [(1, 2), (2, 4), (3, 8), (4, 8)] {
-        assert_eq!(bad.on_evidence(&CONFIG, Evidence::TfoFailed, true, 0, 200), Change::Relapsed);
+        assert_eq!(bad.on_evidence(&CONFIG, &ended(Evidence::TfoFailed, true), 200), Change::Relapsed);
         assert_eq!((bad.relapses, bad.until_ns), (relapse, 200 + factor * CONFIG.backoff_ns));
         bad.begin_trial(300);
     }
@@ -112,10 +117,10 @@ fn a_stripped_destination_comes_back_in_two_steps() {
     let mut state = opened();
     feed(&mut state, &CONFIG, &[Evidence::BareFailed; 3], 6);
     state.begin_trial(100);
-    state.on_evidence(&CONFIG, Evidence::BareOk, true, 0, 101);
+    state.on_evidence(&CONFIG, &ended(Evidence::BareOk, true), 101);
     assert_eq!((state.level, state.decide(101)), (level::NO_DATA, Decision::Trial));
     state.begin_trial(102);
-    assert_eq!(state.on_evidence(&CONFIG, Evidence::TfoOk, true, 0, 103), Change::Closed);
+    assert_eq!(state.on_evidence(&CONFIG, &ended(Evidence::TfoOk, true), 103), Change::Closed);
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn a_destination_that_was_down_gets_tfo_back() {
     let mut state = opened();
     feed(&mut state, &CALM, &[Evidence::BareFailed; 4], 6);
     state.begin_trial(50);
-    state.on_evidence(&CALM, Evidence::TfoFailed, true, 0, 60);
+    state.on_evidence(&CALM, &ended(Evidence::TfoFailed, true), 60);
     assert_eq!(state.relapses, 0, "no blame while nothing gets through");
     assert_eq!(feed(&mut state, &CALM, &[Evidence::BareOk], 70), Change::Closed);
 }
@@ -135,23 +140,73 @@ fn one_lost_bare_syn_changes_nothing() {
     assert_eq!(state.decide(7), Decision::Deny);
 }
 
-/// 5 % loss, the default K of N: a generator with a fixed seed stands in for the path.
+/// A generator with a fixed seed stands in for the path.
+struct Path(u64);
+
+impl Path {
+    /// Loses one of twenty.
+    fn loses(&mut self) -> bool {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % 20 == 0
+    }
+}
+
+const DEFAULT: GuardConfig = GuardConfig { failures: FAILURES, of: OF, ..CONFIG };
+
+/// 5 % loss, the default K of N, one connection after the other.
 #[test]
 fn random_loss_does_not_open_it() {
-    let config = GuardConfig { failures: FAILURES, of: OF, ..CONFIG };
-    let mut state = GuardState::NEW;
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let (mut state, mut path) = (GuardState::NEW, Path(0x2545_f491_4f6c_dd1d));
     for connection in 0..20_000 {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        let lost = (seed >> 11) % 100 < 5;
-        let evidence = if lost { Evidence::TfoFailed } else { Evidence::TfoOk };
-        assert_eq!(state.on_evidence(&config, evidence, false, 0, connection), Change::None, "{connection}");
+        let evidence = if path.loses() { Evidence::TfoFailed } else { Evidence::TfoOk };
+        assert_eq!(feed(&mut state, &DEFAULT, &[evidence], connection), Change::None, "{connection}");
     }
     // And one that eats SYN data, with the same random loss on everything else.
-    let opened_after = (1..).find(|_| feed(&mut state, &config, &[Evidence::TfoFailed], 9) == Change::Opened);
+    let opened_after = (1..).find(|_| feed(&mut state, &DEFAULT, &[Evidence::TfoFailed], 9) == Change::Opened);
     assert!(opened_after <= Some(u32::from(FAILURES)), "{opened_after:?}");
+}
+
+/// The same with fifty clients: a success shows at once, a failure when 1,000 more successes could have been.
+/// Nearly all clients wait most of the time, and failures show one after the other.
+#[test]
+fn random_loss_in_bursts_does_not_open_it() {
+    let (mut state, mut path, mut seen) = (GuardState::NEW, Path(0x9e37_79b9_7f4a_7c15), 0u32);
+    // When each client goes on, and what its lost SYN had seen.
+    let mut clients = [(0u64, None); 50];
+    for now in 0..400_000u64 {
+        let client = &mut clients[(now % 50) as usize];
+        if client.0 > now {
+            continue;
+        }
+        if let Some(before) = client.1.take() {
+            let failure = Ended { later: later(before, seen), ..ended(Evidence::TfoFailed, false) };
+            assert_eq!(state.on_evidence(&DEFAULT, &failure, now), Change::None, "at {now}");
+        }
+        if path.loses() {
+            *client = (now + 1_000, Some(seen));
+        } else {
+            state.on_evidence(&DEFAULT, &ended(Evidence::TfoOk, false), now);
+            seen += 1;
+        }
+    }
+    assert!(state.failures > 1_000 && state.attempts > 20_000, "{state:?}");
+    // A burst in which nothing gets through opens it all the same.
+    let burst = Ended { later: later(seen, seen), ..ended(Evidence::TfoFailed, false) };
+    assert!((0..FAILURES).any(|_| state.on_evidence(&DEFAULT, &burst, 1) == Change::Opened));
+}
+
+#[test]
+fn failures_take_the_place_of_their_syn() {
+    // Newest on the right: three successes overtook the failure.
+    assert_eq!(push(0b1000, 6, true, 3), 0b01_1000);
+    assert_eq!(push(0b0011, 6, true, 0), 0b111);
+    assert_eq!(push(0b0011, 6, true, 1), 0b111);
+    assert_eq!(push(0b10_0000, 6, true, 5), 0b10_0000, "the oldest falls out");
+    assert_eq!(push(0b01, 6, true, 6), 0b01, "too old to count");
+    assert_eq!(push(u32::MAX, 32, true, 31), u32::MAX);
+    assert_eq!((later(5, 9), later(9, 5)), (4, 5));
 }
 
 proptest! {
@@ -171,7 +226,8 @@ proptest! {
                 0..6 => {
                     let all = [Evidence::TfoOk, Evidence::TfoFailed, Evidence::BareOk, Evidence::BareFailed,
                         Evidence::PlainOk, Evidence::PlainFailed];
-                    state.on_evidence(&config, all[what as usize], trial, lost, now);
+                    let ended = Ended { evidence: all[what as usize], trial, later: lost % 40, lost_us: lost };
+                    state.on_evidence(&config, &ended, now);
                 }
                 6 if state.decide(now) == Decision::Trial => state.begin_trial(now),
                 _ => state.end_trial(&config, now),

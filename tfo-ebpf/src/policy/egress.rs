@@ -112,6 +112,7 @@ fn by_guard(ctx: &SkBuffContext, syn: &Syn, found: &Found, has_data: bool, has_o
         }
         if let Some(mark) = marks::of_packet(ctx.skb.skb) {
             mark.guard = found.guard;
+            mark.seen = guard::seen(&key).bare;
         }
         return verdict;
     }
@@ -124,6 +125,8 @@ fn by_guard(ctx: &SkBuffContext, syn: &Syn, found: &Found, has_data: bool, has_o
     }
     if mark.syn_ns == 0 {
         mark.syn_ns = now;
+        let seen = guard::seen(&key);
+        mark.seen = if has_data { seen.tfo } else { seen.bare };
         mark.flags |= if has_data {
             mark::DATA
         } else if has_option {
@@ -165,6 +168,8 @@ fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8, now: u64) -> i32 
         pad: 0,
         guard: 0,
         syn_ns: now,
+        seen: 0,
+        pad2: 0,
     };
     count::stat(Stat::Denied);
     if at_risk {

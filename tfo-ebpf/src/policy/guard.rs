@@ -5,13 +5,13 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tfo_common::{
-    guard::{Change, Decision, Evidence, GuardKey, GuardState, TRIAL_NS},
+    guard::{Change, Decision, Ended, Evidence, GuardKey, GuardState, Seen, TRIAL_NS, later},
     policy::Stat,
 };
 
 use crate::{
     atomic, count,
-    maps::{TFO_POL_GUARDS, TFO_POL_STATES, TFO_POL_TRIALS},
+    maps::{TFO_POL_GUARDS, TFO_POL_SEEN, TFO_POL_STATES, TFO_POL_TRIALS},
     syn::Syn,
 };
 
@@ -69,12 +69,42 @@ pub fn denied(key: &GuardKey) {
     }
 }
 
-/// Takes in how a handshake ended; `None` for a trial that ended without showing anything.
+/// Successes counted for a destination so far.
 #[inline(always)]
-pub fn take_in(key: &GuardKey, evidence: Option<Evidence>, trial: bool, lost_us: u32, now: u64) {
+pub fn seen(key: &GuardKey) -> Seen {
+    match TFO_POL_SEEN.get_ptr(key) {
+        // SAFETY: points into a preallocated map; two aligned loads.
+        Some(seen) => unsafe { *seen },
+        None => Seen { tfo: 0, bare: 0 },
+    }
+}
+
+/// Counts a success.
+#[inline(always)]
+fn succeeded(key: &GuardKey, tfo: bool) {
+    let mut seen = TFO_POL_SEEN.get_ptr_mut(key);
+    if seen.is_none() {
+        let _ = TFO_POL_SEEN.insert(key, &Seen { tfo: 0, bare: 0 }, u64::from(BPF_NOEXIST));
+        seen = TFO_POL_SEEN.get_ptr_mut(key);
+    }
+    if let Some(seen) = seen {
+        // SAFETY: points into a preallocated map; an atomic add.
+        unsafe { atomic::add_one32(if tfo { &raw mut (*seen).tfo } else { &raw mut (*seen).bare }) };
+    }
+}
+
+/// Takes in how a handshake ended; `None` for a trial that ended without showing anything. `before`: successes
+/// seen when its SYN left.
+#[inline(always)]
+pub fn take_in(key: &GuardKey, evidence: Option<Evidence>, trial: bool, before: u32, lost_us: u32, now: u64) {
     let Some(config) = TFO_POL_GUARDS.get_ptr(key.cgroup) else { return };
     // SAFETY: points into a preallocated map; user space replaces entries, which are never written in place.
     let config = unsafe { &*config };
+    match evidence {
+        Some(Evidence::TfoOk) => succeeded(key, true),
+        Some(Evidence::BareOk) => succeeded(key, false),
+        _ => {}
+    }
     let mut state = TFO_POL_STATES.get_ptr_mut(key);
     let failed = matches!(evidence, Some(Evidence::TfoFailed | Evidence::BareFailed));
     if state.is_none() && failed {
@@ -86,7 +116,11 @@ pub fn take_in(key: &GuardKey, evidence: Option<Evidence>, trial: bool, lost_us:
     let state = unsafe { &mut *state };
     count::stat(Stat::GuardEvidence);
     let change = match evidence {
-        Some(evidence) => state.on_evidence(config, evidence, trial, lost_us, now),
+        Some(evidence) => {
+            let seen = seen(key);
+            let after = if matches!(evidence, Evidence::TfoFailed) { seen.tfo } else { seen.bare };
+            state.on_evidence(config, &Ended { evidence, trial, later: later(before, after), lost_us }, now)
+        }
         None => Change::None,
     };
     if trial {

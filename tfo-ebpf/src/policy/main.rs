@@ -23,7 +23,6 @@
 
 #[cfg(target_arch = "bpf")]
 #[path = "../atomic.rs"]
-#[expect(dead_code, reason = "the observer uses the rest of it")]
 mod atomic;
 #[cfg(target_arch = "bpf")]
 mod count;

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tfo_common::{
-    guard::{GuardConfig, GuardKey, GuardState},
+    guard::{GuardConfig, GuardKey, GuardState, Seen},
     layout::Layout,
     policy::{self, Hits, Mark, Rule, RuleKey, Stat, Switch},
 };
@@ -39,6 +39,10 @@ pub static TFO_POL_GUARDS: HashMap<u64, GuardConfig, { policy::MAX_GUARDS as usi
 #[btf_map]
 pub static TFO_POL_STATES: LruHashMap<GuardKey, GuardState, { policy::MAX_STATES as usize }> =
     LruHashMap::new();
+
+/// Successes of destinations.
+#[btf_map]
+pub static TFO_POL_SEEN: LruHashMap<GuardKey, Seen, { policy::MAX_STATES as usize }> = LruHashMap::new();
 
 /// Trials under way: inserting is how one connection among many gets to be the trial.
 #[btf_map]

@@ -54,7 +54,7 @@ fn connect(ops: &Ops) {
     }
     // A socket that was disconnected and connects again: its old mark says nothing any more.
     if let Some(mark) = marks::of(ops.sk()) {
-        *mark = Mark { rule: 0, action: 0, flags: 0, added: mark.added, pad: 0, guard: 0, syn_ns: 0 };
+        *mark = Mark { added: mark.added, ..Mark::NONE };
     }
     if count::switch(Switch::Guards) == 0 {
         return;
@@ -195,7 +195,7 @@ fn report(ops: &Ops, mark: &mut Mark, evidence: Option<Evidence>, lost_us: u32, 
     let trial = mark.flags & mark::TRIAL != 0;
     mark.guard = 0;
     if evidence.is_some() || trial {
-        guard::take_in(&key, evidence, trial, lost_us, now);
+        guard::take_in(&key, evidence, trial, mark.seen, lost_us, now);
     }
 }
 

@@ -25,25 +25,26 @@ type RawConfig = [u8; size_of::<GuardConfig>()];
 
 /// The maps.
 pub struct Guards {
-    guards: HashMap<MapData, u64, RawConfig>,
+    configs: HashMap<MapData, u64, RawConfig>,
     states: MapData,
-    trials: MapData,
+    /// Everything else that is kept by destination.
+    others: Vec<MapData>,
 }
 
 impl Guards {
     /// Takes the maps.
-    pub fn new(guards: HashMap<MapData, u64, RawConfig>, states: MapData, trials: MapData) -> Self {
+    pub fn new(configs: HashMap<MapData, u64, RawConfig>, states: MapData, others: Vec<MapData>) -> Self {
         Self {
-            guards,
+            configs,
             states,
-            trials,
+            others,
         }
     }
 
     /// Every guard, by path.
     pub fn list(&self, mut path: impl FnMut(u64) -> Option<String>) -> Result<Vec<InstalledGuard>, Error> {
         let mut list = Vec::new();
-        for entry in self.guards.iter() {
+        for entry in &self.configs {
             let (id, raw) = entry.map_err(|error| Error::map("read", "guards".into(), &error))?;
             let config: GuardConfig = codec::value(&raw);
             list.push(InstalledGuard {
@@ -82,7 +83,7 @@ impl Guards {
             by: codec::text(stamp.by),
             cgroup: codec::tail(&spec.cgroup.path),
         };
-        self.guards
+        self.configs
             .insert(spec.cgroup.id, codec::bytes(&config), 0)
             .map_err(|error| Error::map("set", spec.to_string(), &error))
     }
@@ -91,8 +92,8 @@ impl Guards {
     pub fn remove(&mut self, guard: &InstalledGuard) -> Result<(), Error> {
         let id = guard.spec.cgroup.id;
         // It may be gone already.
-        let _ = self.guards.remove(&id);
-        for map in [&self.states, &self.trials] {
+        let _ = self.configs.remove(&id);
+        for map in std::iter::once(&self.states).chain(&self.others) {
             let value_len = map
                 .info()
                 .map_err(|error| Error::map("read", "guard states".into(), &error))?

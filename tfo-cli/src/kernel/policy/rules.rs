@@ -58,12 +58,12 @@ impl Rules {
     /// Every rule, by number. `path` gives a cgroup's present path.
     pub fn list(&self, mut path: impl FnMut(u64) -> Option<String>) -> Result<Vec<Installed>, Error> {
         let mut hits = Map::new();
-        for entry in self.hits.iter() {
+        for entry in &self.hits {
             let (id, raw) = entry.map_err(|error| Error::map("read", "hits".into(), &error))?;
             hits.insert(id, codec::value::<_, Hits>(&raw));
         }
         let mut list = Vec::new();
-        for entry in self.rules.iter() {
+        for entry in &self.rules {
             let (key, raw) = entry.map_err(|error| Error::map("read", "rules".into(), &error))?;
             let (prefix_len, data) = (key.prefix_len(), key.data());
             let rule: Rule = codec::value(&raw);

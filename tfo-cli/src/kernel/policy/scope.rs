@@ -78,7 +78,7 @@ impl Cgroups {
                 let wanted = if name.contains('.') { name.clone() } else { format!("{name}.service") };
                 self.only(scope, |path| {
                     path.rsplit('/').next() == Some(&*wanted)
-                        && (names::parse(path).unit.as_deref() == Some(&*wanted) || wanted.ends_with(".slice"))
+                        && (names::parse(path).unit.as_deref() == Some(&*wanted) || is_slice(&wanted))
                 })
             }
             Scope::Container(id) => {
@@ -146,6 +146,11 @@ impl Cgroups {
             why,
         })
     }
+}
+
+/// Whether a unit is a slice; unit names are case-sensitive.
+fn is_slice(unit: &str) -> bool {
+    unit.rsplit_once('.').is_some_and(|(_, kind)| kind == "slice")
 }
 
 #[cfg(test)]

@@ -352,7 +352,7 @@ impl Set {
         let data = |name| MapData::from_pin(directory.pin(name)).map_err(|error| version(format!("{name}: {error}")));
         Ok(Self {
             rules: Rules::new(rules, hits),
-            guards: Guards::new(guards, data(policy::STATES)?, data(policy::TRIALS)?),
+            guards: Guards::new(guards, data(policy::STATES)?, vec![data(policy::TRIALS)?, data(policy::SEEN)?]),
             switches,
             stats: open_map(directory, policy::STATS).map_err(version)?,
             unattached: None,
