@@ -2,6 +2,9 @@
 
 mod attach;
 mod bench;
+mod guard;
+mod policy;
+mod scope;
 mod top;
 mod trace;
 mod value;
@@ -13,6 +16,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 pub use self::{
     attach::AttachArgs,
     bench::BenchArgs,
+    guard::{GuardArgs, GuardCommand, GuardWhat},
+    policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat},
     top::{Look, ThemeChoice, TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };
@@ -52,6 +57,17 @@ enum RawCommand {
     /// Measures the user side.
     #[command(hide = true)]
     BenchModel(BenchArgs),
+    /// Switches Fast Open off for destinations and services, and on again.
+    ///
+    /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
+    /// in force when the command has ended. Of several cgroups with a matching prefix the nearest to the socket
+    /// decides, and within it the longest prefix. Needs root.
+    Policy(PolicyArgs),
+    /// Switches Fast Open off by itself where it fails, and on again when it works.
+    ///
+    /// A circuit breaker per destination, inside the kernel: it acts before the next connection, and needs no
+    /// process running. A rule for the same connection beats it. Needs root.
+    Guard(GuardArgs),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -73,6 +89,10 @@ pub enum Command {
     Trace(TraceConfig),
     /// `bench-model`
     BenchModel(BenchArgs),
+    /// `policy`
+    Policy(PolicyConfig),
+    /// `guard`
+    Guard(GuardCommand),
     /// `completions`
     Completions(clap_complete::Shell),
     /// `man`
@@ -138,6 +158,8 @@ impl RawCommand {
             }
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
+            RawCommand::Policy(args) => args.resolve().map(Command::Policy),
+            RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
             RawCommand::Man { command } => Ok(Command::Man(command)),
         }

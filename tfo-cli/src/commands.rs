@@ -3,7 +3,9 @@
 mod attach;
 mod bench_model;
 mod completions;
+mod guard;
 mod man;
+mod policy;
 mod record;
 mod top;
 mod trace;
@@ -16,6 +18,8 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Top(config) => top::run(&config),
         Command::Trace(config) => trace::run(&config),
         Command::BenchModel(config) => bench_model::run(&config),
+        Command::Policy(config) => policy::run(&config),
+        Command::Guard(command) => guard::run(&command),
         Command::Completions(shell) => completions::run(shell),
         Command::Man(command) => man::run(command.as_deref()),
     }

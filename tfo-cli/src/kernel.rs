@@ -21,6 +21,7 @@ mod log;
 mod maps;
 pub mod netns;
 mod object;
+pub mod policy;
 pub mod procfs;
 mod programs;
 mod rights;
@@ -30,3 +31,10 @@ mod sys;
 
 pub use error::Error;
 pub use session::Session;
+
+/// Now, on the clock of BPF programs (`CLOCK_MONOTONIC`) and on the wall, ns.
+pub fn clocks() -> (u64, u64) {
+    let monotonic = sys::monotonic_ns();
+    let wall = sys::wall_offset_ns().saturating_add_unsigned(monotonic);
+    (monotonic, u64::try_from(wall).unwrap_or(0))
+}

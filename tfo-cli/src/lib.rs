@@ -4,7 +4,7 @@
 //! args ─> commands ─> (kernel | recording) ─> model ─> snapshot ─> output, tui
 //! ```
 //!
-//! Invariants: `model` never does I/O and gets the time passed in; only `kernel` knows aya; only `tui` knows
+//! Invariants: `model` and `policy` never do I/O; `model` gets the time passed in; only `kernel` knows aya; only `tui` knows
 //! ratatui; nothing depends on `tui` but the `top` command.
 
 pub mod args;
@@ -16,6 +16,7 @@ pub mod model;
 pub mod options;
 pub mod output;
 mod own_cost;
+pub mod policy;
 pub mod recording;
 mod reverse_dns;
 pub mod signals;

@@ -8,6 +8,8 @@ pub mod flow_text;
 pub mod names;
 pub mod ndjson;
 pub mod number;
+pub mod policy_json;
+pub mod policy_text;
 pub mod snapshot_json;
 pub mod table;
 pub mod text;

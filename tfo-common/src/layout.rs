@@ -59,11 +59,15 @@ pub enum Feature {
     Listing,
     /// Priming only the listeners of `--cgroup`.
     Scope,
+    /// Connections denied by a policy told from those dropped by others.
+    Policy,
+    /// Stall risk of a denied socket, and resets as evidence for a guard.
+    Enforcement,
 }
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Feature; 11] = [
+    pub const ALL: [Feature; 13] = [
         Feature::Core,
         Feature::Process,
         Feature::Cgroup,
@@ -75,6 +79,8 @@ impl Feature {
         Feature::TimeoutCheck,
         Feature::Listing,
         Feature::Scope,
+        Feature::Policy,
+        Feature::Enforcement,
     ];
 
     /// Short kebab-case name used in messages.
@@ -91,6 +97,8 @@ impl Feature {
             Feature::TimeoutCheck => "timeout-check",
             Feature::Listing => "listener-list",
             Feature::Scope => "priming-scope",
+            Feature::Policy => "policy",
+            Feature::Enforcement => "enforcement",
         }
     }
 
@@ -110,6 +118,8 @@ impl Feature {
             Feature::Scope => {
                 "with --cgroup listeners outside it get a callback flag too, which does nothing there"
             }
+            Feature::Policy => "connections denied by a policy are shown as local-drop",
+            Feature::Enforcement => "a policy takes every denied socket for one that may stall",
         }
     }
 }
@@ -226,6 +236,26 @@ layout! {
     task_leader: "task_struct"."group_leader", Process;
     /// Its name.
     task_comm: "task_struct"."comm", Process;
+    /// Socket storage: where a policy leaves its mark.
+    sk_storage: "sock"."sk_bpf_storage", Policy;
+    /// First entry of a socket's storage, one per map.
+    storage_list: "bpf_local_storage"."list", Policy;
+    /// Its place in that list.
+    selem_node: "bpf_local_storage_elem"."snode", Policy;
+    /// The map it belongs to.
+    selem_map: "bpf_local_storage_elem"."sdata.smap", Policy;
+    /// Its value.
+    selem_data: "bpf_local_storage_elem"."sdata.data", Policy;
+    /// That map's name.
+    smap_name: "bpf_local_storage_map"."map.name", Policy;
+    /// Socket of a packet.
+    skb_sk: "sk_buff"."sk", Enforcement;
+    /// Error that ended a handshake.
+    sk_err: "sock"."sk_err", Enforcement;
+    /// Set by `TCP_QUICKACK` 0.
+    icsk_pingpong: "inet_connection_sock"."icsk_ack.pingpong", Enforcement;
+    /// Set by `TCP_DEFER_ACCEPT`.
+    icsk_defer_accept: "inet_connection_sock"."icsk_accept_queue.rskq_defer_accept", Enforcement;
 }
 
 const _: () = assert!(size_of::<FieldLoc>() == 8);

@@ -16,11 +16,13 @@ pub mod counters;
 pub mod dest;
 pub mod event;
 pub mod flags;
+pub mod guard;
 pub mod layout;
 pub mod limits;
 pub mod listener;
 pub mod maps;
 pub mod outcome;
+pub mod policy;
 pub mod slots;
 pub mod time;
 

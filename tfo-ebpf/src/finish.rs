@@ -213,7 +213,7 @@ fn emit(
         (*record).option = facts.option as u8;
         (*record).option_kind = flow.option_kind;
         (*record).flags = flags;
-        (*record).policy = 0;
+        (*record).policy = flow.policy;
         (*record).id = flow.id;
         (*record).start_ns = flow.start_ns;
         (*record).end_ns = times.now;

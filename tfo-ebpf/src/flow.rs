@@ -85,8 +85,10 @@ pub struct Flow {
     pub option_kind: u8,
     /// Callback flags we added and still have to take back.
     pub added: u8,
+    /// `PolicyAction` code of the policy that had a hand in it, known from the verdict on.
+    pub policy: u8,
     /// Zero.
-    pub pad2: [u8; 6],
+    pub pad2: [u8; 5],
 }
 
 impl Flow {
@@ -111,7 +113,8 @@ impl Flow {
         option: 0,
         option_kind: 0,
         added: 0,
-        pad2: [0; 6],
+        policy: 0,
+        pad2: [0; 5],
     };
 
     /// Whether this bit of [`bit`] is set.

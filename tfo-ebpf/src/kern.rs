@@ -92,27 +92,6 @@ pub fn cgroup_id(sk: u64) -> u64 {
     )
 }
 
-/// Whether a full socket belongs to the cgroup observed (`cgroup_is_descendant`); true where that cannot be
-/// told.
-#[inline(always)]
-pub fn is_in_scope(sk: u64) -> bool {
-    let scope = global!(TFO_CONFIG, scope_id);
-    let level = global!(TFO_CONFIG, scope_level);
-    let ancestors = global!(TFO_LAYOUT, cgroup_ancestors);
-    if scope == 0 || !ancestors.is_present() {
-        return true;
-    }
-    let cgroup = pointer(sk, global!(TFO_LAYOUT, sk_cgroup));
-    if uint(cgroup, global!(TFO_LAYOUT, cgroup_level)) < u64::from(level) {
-        return false;
-    }
-    let ancestor = read::<u64>(cgroup + u64::from(ancestors.byte) + u64::from(level) * 8);
-    uint(
-        pointer(ancestor, global!(TFO_LAYOUT, cgroup_kn)),
-        global!(TFO_LAYOUT, kn_id),
-    ) == scope
-}
-
 /// Network namespace (`struct net *`) of any socket.
 #[inline(always)]
 pub fn net_of(sk: u64) -> u64 {

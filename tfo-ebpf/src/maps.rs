@@ -85,20 +85,7 @@ pub static ZERO_DEST: DestStats = DestStats::ZERO;
 /// A new flow, copied from here for the same reason.
 pub static ZERO_FLOW: Flow = Flow::ZERO;
 
-/// Reads one field of a load-time global without copying the rest: the verifier sees a constant and
-/// removes the branches it rules out.
-macro_rules! global {
-    ($name:ident, $field:ident) => {{
-        // SAFETY: the global is a live, initialised static of this type; `Global` is
-        // `repr(transparent)`. Volatile keeps LLVM from folding in the value it was compiled with.
-        unsafe {
-            core::ptr::read_volatile(
-                &raw const (*(&raw const $crate::maps::$name).cast::<$crate::maps::ty::$name>()).$field,
-            )
-        }
-    }};
-}
-pub(crate) use global;
+pub(crate) use crate::global::global;
 
 /// Types of the globals under the globals' names, for [`global!`].
 pub mod ty {

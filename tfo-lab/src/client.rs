@@ -65,6 +65,10 @@ pub enum ClientOption {
     DeferAccept,
     /// `TCP_NODELAY`.
     NoDelay,
+    /// `TCP_CORK`: partial segments wait. Only for payloads that fit a SYN.
+    Cork,
+    /// `MSG_MORE` on the call that sends the SYN. Likewise.
+    More,
     /// `TCP_SYNCNT`: give up after this many SYN retransmissions.
     SynCount(u32),
 }

@@ -24,6 +24,9 @@ sockopt_impl!(
     /// 0: delayed ACKs from the start.
     QuickAck, SetOnly, libc::IPPROTO_TCP, libc::TCP_QUICKACK, u32);
 sockopt_impl!(
+    /// 1: partial segments wait.
+    Cork, SetOnly, libc::IPPROTO_TCP, libc::TCP_CORK, u32);
+sockopt_impl!(
     /// Number of SYN retransmissions before `connect` fails.
     SynCount, SetOnly, libc::IPPROTO_TCP, libc::TCP_SYNCNT, u32);
 sockopt_impl!(

@@ -1,4 +1,4 @@
-//! Compiles `tfo-ebpf` for the BPF target and puts the object where tfo-cli's build script embeds it.
+//! Compiles `tfo-ebpf` for the BPF target and puts its objects where tfo-cli's build script embeds them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,10 @@ const TARGET: &str = if cfg!(target_endian = "big") {
     "bpfel-unknown-none"
 };
 
+/// The crate's objects: the observer, which `build` names, and the enforcement programs.
+const OBSERVER: &str = "tfo-ebpf";
+const OBJECTS: [&str; 2] = [OBSERVER, "tfo-policy"];
+
 /// What a compiler warning does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Warnings {
@@ -22,7 +26,7 @@ pub enum Warnings {
     Deny,
 }
 
-/// Builds the object and returns its place.
+/// Builds the objects and returns the place of the observer's.
 pub fn build(toolchain: &Toolchain, warnings: Warnings) -> Result<PathBuf> {
     println!(
         "==> tfo-ebpf with {} and {}",
@@ -52,11 +56,12 @@ pub fn build(toolchain: &Toolchain, warnings: Warnings) -> Result<PathBuf> {
     }
     process::run(&mut command).context("cannot build tfo-ebpf")?;
 
-    let built = target_dir.join(TARGET).join("release/tfo-ebpf");
-    let object = workspace::target("bpf/tfo-ebpf");
-    ensure_bpf(&built)?;
-    workspace::copy_if_changed(&built, &object)?;
-    Ok(object)
+    for name in OBJECTS {
+        let built = target_dir.join(TARGET).join("release").join(name);
+        ensure_bpf(&built)?;
+        workspace::copy_if_changed(&built, &workspace::target("bpf").join(name))?;
+    }
+    Ok(workspace::target("bpf").join(OBSERVER))
 }
 
 /// Debug info is what `--btf` makes the object's BTF from. Separated as cargo wants it, so that a path

@@ -1,7 +1,7 @@
 //! Is a `sock_ops` program of somebody else loaded? Then callback flags may be theirs.
 
 use aya::programs::loaded_programs;
-use tfo_common::maps::PROG_SOCK_OPS;
+use tfo_common::{maps::PROG_SOCK_OPS, policy};
 
 /// `BPF_PROG_TYPE_SOCK_OPS` (include/uapi/linux/bpf.h).
 const SOCK_OPS: u32 = 13;
@@ -11,9 +11,14 @@ const SOCK_OPS: u32 = 13;
 pub fn sock_ops_loaded() -> bool {
     for program in loaded_programs() {
         let Ok(program) = program else { return true };
-        if program.program_type() as u32 == SOCK_OPS && program.name() != PROG_SOCK_OPS.as_bytes() {
+        if program.program_type() as u32 == SOCK_OPS && !is_ours(program.name()) {
             return true;
         }
     }
     false
+}
+
+/// The observer, or the policy: that one sets flags on clients only, and never on a listener.
+fn is_ours(name: &[u8]) -> bool {
+    name == PROG_SOCK_OPS.as_bytes() || name == policy::PROG_SOCK_OPS.as_bytes()
 }

@@ -45,8 +45,8 @@ pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Re
 }
 
 /// The memory of a plain structure without padding.
-fn bytes_of<T: Copy>(value: &T) -> &[u8] {
-    // SAFETY: `Layout` and `Config` are `repr(C)` with explicit padding: every byte is initialised.
+pub(super) fn bytes_of<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: every structure of `tfo_common` is `repr(C)` with explicit padding: all bytes are initialised.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
@@ -126,7 +126,7 @@ pub fn detach(ebpf: &mut Ebpf) {
     }
 }
 
-fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
+pub(super) fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
 where
     &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -139,7 +139,7 @@ where
 }
 
 /// The kernel's own words are in the sources of aya's error; the verifier's verdict is its last line.
-fn refused(operation: &'static str, program: &'static str, error: &ProgramError) -> Error {
+pub(super) fn refused(operation: &'static str, program: &'static str, error: &ProgramError) -> Error {
     let why = match error {
         ProgramError::LoadError {
             io_error,
@@ -167,7 +167,7 @@ fn refused(operation: &'static str, program: &'static str, error: &ProgramError)
 }
 
 /// An error and everything that caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,15 +1,23 @@
 //! System calls that neither `std` nor aya offers. Each wrapper turns a failure into `io::Error`.
 
 use std::{
+    ffi::{CStr, CString},
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     time::Duration,
 };
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
+const BPF_LINK_DETACH: libc::c_long = 34;
 /// `BPF_TRACE_ITER`.
 const TRACE_ITER: u32 = 28;
 
@@ -87,6 +95,65 @@ pub fn iter_create(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         flags: 0,
     };
     bpf(BPF_ITER_CREATE, &mut attr).map(own)
+}
+
+/// Attributes of `BPF_MAP_DELETE_ELEM`.
+#[repr(C)]
+#[derive(Default)]
+struct Element {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Removes an entry of a map. The key must be as long as the map's keys.
+pub fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
+    let mut attr = Element {
+        map_fd: fd_number(map),
+        key: key.as_ptr() as u64,
+        ..Element::default()
+    };
+    bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
+/// Attributes of `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Default)]
+struct ObjectGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Opens a pinned object.
+pub fn object_get(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjectGet {
+        pathname: path.as_ptr() as u64,
+        ..ObjectGet::default()
+    };
+    bpf(BPF_OBJ_GET, &mut attr).map(own)
+}
+
+/// Detaches a link at once, whoever else holds it.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = fd_number(link);
+    bpf(BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// Type of the file system a path lies on (`statfs.f_type`).
+pub fn file_system(path: &Path) -> io::Result<i64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `statfs` is plain numbers; all zero is a valid value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a live, zero-terminated path and a live structure to fill.
+    if unsafe { libc::statfs(path.as_ptr(), &raw mut stat) } == 0 {
+        Ok(stat.f_type)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Entries of a hash map, fetched many at a time: keys and values as they lie in memory.
@@ -172,6 +239,34 @@ pub fn enter_netns(namespace: BorrowedFd<'_>) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Calls `each` with name and flags of every interface of the calling thread's network namespace; more than
+/// once for those with several addresses.
+pub fn each_interface(mut each: impl FnMut(&CStr, u32)) -> io::Result<()> {
+    let mut first = std::ptr::null_mut();
+    // SAFETY: a live pointer to fill.
+    if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut entry = first;
+    // SAFETY: a list as getifaddrs(3) makes it: NULL or a valid entry, with a zero-terminated name.
+    while let Some(found) = unsafe { entry.as_ref() } {
+        if !found.ifa_name.is_null() {
+            // SAFETY: as above; it lives until `freeifaddrs`.
+            each(unsafe { CStr::from_ptr(found.ifa_name) }, found.ifa_flags);
+        }
+        entry = found.ifa_next;
+    }
+    // SAFETY: the list of above, once.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(())
+}
+
+/// Index of an interface of the calling thread's network namespace; 0 when there is none.
+pub fn interface_index(name: &CStr) -> u32 {
+    // SAFETY: a live, zero-terminated name.
+    unsafe { libc::if_nametoindex(name.as_ptr()) }
 }
 
 /// Waits until a descriptor is readable, at most for `timeout`. A signal ends the wait early.

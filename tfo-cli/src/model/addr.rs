@@ -28,13 +28,43 @@ pub fn bytes(ip: IpAddr) -> ([u8; 16], u8) {
 }
 
 /// A block of addresses: `10.0.0.0/8`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix {
     ip: IpAddr,
     bits: u8,
 }
 
 impl Prefix {
+    /// The address it was written with.
+    pub fn address(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// Its length.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// A prefix; a length beyond the family's is cut.
+    pub fn new(ip: IpAddr, bits: u8) -> Self {
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        Self {
+            ip,
+            bits: bits.min(longest),
+        }
+    }
+
+    /// The same with every bit behind its length cleared.
+    #[must_use]
+    pub fn network(&self) -> Self {
+        let (mut raw, family) = bytes(self.ip);
+        tfo_common::dest::cut_prefix(&mut raw, family, self.bits);
+        Self {
+            ip: ip(&raw, family),
+            bits: self.bits,
+        }
+    }
+
     /// Whether the address lies in the block; never across families.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {

@@ -10,6 +10,7 @@ use aya_ebpf::{
 use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
     classify::{End, Withheld},
+    policy::{Mark, mark as marked},
     slots,
     time::{UNSEEN_US, us_between},
 };
@@ -21,6 +22,7 @@ use crate::{
     flow::{self, Flow, bit, stage},
     kern,
     maps::global,
+    mark,
     ops::Ops,
 };
 
@@ -135,7 +137,7 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
     if flow.has(bit::REQUESTED) {
-        tfo_facts(ops, flow, &mut facts);
+        tfo_facts(ops, sk, flow, &mut facts);
         if facts.syn_data_len > 0 {
             let all = facts.syn_data_acked >= facts.syn_data_len;
             flow.netns = account::cross_check(
@@ -226,14 +228,19 @@ fn plain_established(ops: &Ops, sk: u64, now: u64) {
 
 /// Facts of a handshake that asked for TFO.
 #[inline(always)]
-fn tfo_facts(ops: &Ops, flow: &Flow, facts: &mut Handshake) {
+fn tfo_facts(ops: &Ops, sk: u64, flow: &mut Flow, facts: &mut Handshake) {
     let acked = ops.bytes_acked().saturating_sub(1) as u32;
+    let mark = mark::of(sk);
+    flow.policy = mark.action;
     facts.requested = true;
     facts.paused = flow.has(bit::PAUSED);
-    facts.withheld = withheld(flow);
+    facts.withheld = withheld(flow, &mark);
     facts.option = TfoOption::from_code(flow.option).unwrap_or(TfoOption::None);
-    facts.syn_data_len = acked.wrapping_add(ops.unacked());
-    facts.syn_data_acked = acked;
+    // A denied socket's data may have been pushed out in this very callback, by the policy's program.
+    if mark.flags & marked::DENIED == 0 {
+        facts.syn_data_len = acked.wrapping_add(ops.unacked());
+        facts.syn_data_acked = acked;
+    }
     // The server answers in kind (`tcp_synack_options`); a cookie nobody asked for is ignored.
     if flow.option_kind != 0 {
         let found = ops.tfo_option_of_kind(flow.option_kind);
@@ -241,9 +248,12 @@ fn tfo_facts(ops: &Ops, flow: &Flow, facts: &mut Handshake) {
     }
 }
 
+/// Whose doing it was that the SYN left without its data, or without the option it was built with.
 #[inline(always)]
-fn withheld(flow: &Flow) -> Withheld {
-    if flow.has(bit::WITHHELD) && flow.syn_len > 0 {
+fn withheld(flow: &Flow, mark: &Mark) -> Withheld {
+    if mark.flags & (marked::DENIED | marked::STRIP) != 0 {
+        Withheld::Policy
+    } else if flow.has(bit::WITHHELD) && flow.syn_len > 0 {
         Withheld::Other
     } else {
         Withheld::No
@@ -256,7 +266,9 @@ pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> 
     if ops.arg::<0>() != SYN_SENT || ops.arg::<1>() != CLOSE || flow.stage != stage::HANDSHAKE {
         return None;
     }
-    let withheld = withheld(flow);
+    let mark = mark::of(sk);
+    flow.policy = mark.action;
+    let withheld = withheld(flow, &mark);
     let facts = Handshake {
         end: if flow.has(bit::RESET) {
             End::Reset

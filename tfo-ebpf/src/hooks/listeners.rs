@@ -52,7 +52,7 @@ pub extern "C" fn tfo_list(ctx: *mut IterTcp) -> i32 {
 #[unsafe(link_section = "iter/tcp")]
 pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
     for_listener(ctx, |sk| {
-        if !kern::is_in_scope(sk as u64) {
+        if !is_in_scope(sk as u64) {
             return Primed::No;
         }
         let flags = cb_flags(sk);
@@ -116,6 +116,27 @@ fn for_listener(ctx: *mut IterTcp, act: impl FnOnce(*mut tcp_sock) -> Primed) ->
         );
     }
     0
+}
+
+/// Whether a full socket belongs to the cgroup observed (`cgroup_is_descendant`); true where that cannot be
+/// told.
+#[inline(always)]
+fn is_in_scope(sk: u64) -> bool {
+    let scope = global!(TFO_CONFIG, scope_id);
+    let level = global!(TFO_CONFIG, scope_level);
+    let ancestors = global!(TFO_LAYOUT, cgroup_ancestors);
+    if scope == 0 || !ancestors.is_present() {
+        return true;
+    }
+    let cgroup = kern::pointer(sk, global!(TFO_LAYOUT, sk_cgroup));
+    if kern::uint(cgroup, global!(TFO_LAYOUT, cgroup_level)) < u64::from(level) {
+        return false;
+    }
+    let ancestor = kern::read::<u64>(cgroup + u64::from(ancestors.byte) + u64::from(level) * 8);
+    kern::uint(
+        kern::pointer(ancestor, global!(TFO_LAYOUT, cgroup_kn)),
+        global!(TFO_LAYOUT, kn_id),
+    ) == scope
 }
 
 /// The socket at hand as a full TCP socket; `None` for requests and TIME-WAIT.

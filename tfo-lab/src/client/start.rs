@@ -21,7 +21,7 @@ use nix::{
 use super::{Api, ClientOption, Connect, Family, Report, Source};
 use crate::{
     pattern,
-    sockopt::{DeferAccept, FastOpenConnect, FastOpenNoCookie, QuickAck, SynCount},
+    sockopt::{Cork, DeferAccept, FastOpenConnect, FastOpenNoCookie, QuickAck, SynCount},
 };
 
 /// Makes the socket and starts connecting. Returns how many bytes the kernel took meanwhile.
@@ -60,7 +60,7 @@ fn msg_fastopen(
     want: &Connect,
     report: &mut Report,
 ) -> usize {
-    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | MsgFlags::MSG_NOSIGNAL;
+    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | send_flags(want);
     match sendto(socket.as_raw_fd(), data, target, flags) {
         Ok(sent) => {
             report.note("sendto", Ok(sent));
@@ -100,7 +100,7 @@ fn fastopen_connect(
         }
     }
     // With a cached cookie nothing has left yet: this write is what sends the SYN.
-    match send(socket.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL) {
+    match send(socket.as_raw_fd(), data, send_flags(want)) {
         Ok(sent) => {
             report.note("send", Ok(sent));
             sent
@@ -114,6 +114,17 @@ fn fastopen_connect(
             0
         }
     }
+}
+
+/// Flags of the call that sends the SYN.
+fn send_flags(want: &Connect) -> MsgFlags {
+    let more = want.options.contains(&ClientOption::More);
+    MsgFlags::MSG_NOSIGNAL
+        | if more {
+            MsgFlags::from_bits_retain(libc::MSG_MORE)
+        } else {
+            MsgFlags::empty()
+        }
 }
 
 fn prepare(want: &Connect) -> Result<OwnedFd> {
@@ -148,6 +159,9 @@ fn set(socket: &OwnedFd, option: ClientOption) -> nix::Result<()> {
         ClientOption::QuickAckOff => setsockopt(socket, QuickAck, &0),
         ClientOption::DeferAccept => setsockopt(socket, DeferAccept, &1),
         ClientOption::NoDelay => setsockopt(socket, sockopt::TcpNoDelay, &true),
+        ClientOption::Cork => setsockopt(socket, Cork, &1),
+        // No setting of the socket.
+        ClientOption::More => Ok(()),
         ClientOption::SynCount(count) => setsockopt(socket, SynCount, &count),
     }
 }

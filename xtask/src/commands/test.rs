@@ -38,10 +38,11 @@ enum Group {
 
 /// Test programs that make namespaces or attach to the live kernel. One thread: they share the host's
 /// cgroup root, and timings are part of what they check.
-const PRIVILEGED: [(&str, &str); 3] = [
+const PRIVILEGED: [(&str, &str); 4] = [
     ("tfo-lab", "lab"),
     ("tfo-lab", "scenarios"),
     ("tfo-cli", "privileged"),
+    ("tfo-cli", "policy"),
 ];
 
 pub fn run(args: &Args) -> Result<()> {

@@ -1,0 +1,136 @@
+//! `tfo-cli guard`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use tfo_common::guard::{FAILURES, OF};
+
+use super::{
+    EXIT_CODES,
+    policy::ListFormat,
+    scope::{InterfaceArgs, PinArgs, ScopeArgs},
+};
+use crate::{
+    exit::Failure,
+    kernel::policy::Interfaces,
+    policy::{Scope, guard::Settings, rule},
+};
+
+/// What the user typed.
+#[derive(Args, Clone, Debug)]
+pub struct GuardArgs {
+    /// What to do.
+    #[command(subcommand)]
+    command: RawGuard,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum RawGuard {
+    /// Sets a guard on a cgroup, or changes the one that is there.
+    #[command(after_help = EXIT_CODES)]
+    On {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Switch TFO off for a destination after this many failures ...
+        #[arg(long, value_name = "K", default_value_t = FAILURES)]
+        failures: u8,
+        /// ... of the last so many attempts.
+        #[arg(long, value_name = "N", default_value_t = OF)]
+        of: u8,
+        /// How long until a trial; doubled each time it fails.
+        #[arg(long, value_name = "TIME", default_value = "10m")]
+        backoff: String,
+        /// How long at most.
+        #[arg(long, value_name = "TIME", default_value = "24h")]
+        max_backoff: String,
+        /// Strip the TFO option where SYNs with it are lost even without data.
+        #[arg(long)]
+        escalate: bool,
+        #[command(flatten)]
+        interfaces: InterfaceArgs,
+        #[command(flatten)]
+        pins: PinArgs,
+    },
+    /// Removes the guard of a cgroup and what it knows.
+    #[command(after_help = EXIT_CODES)]
+    Off {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        #[command(flatten)]
+        pins: PinArgs,
+    },
+    /// Shows guards, and destinations with failures: state, evidence, next trial, time saved.
+    #[command(after_help = EXIT_CODES)]
+    Status {
+        /// Format of the output.
+        #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+        format: ListFormat,
+        #[command(flatten)]
+        pins: PinArgs,
+    },
+}
+
+/// What it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardCommand {
+    /// Pin directory.
+    pub bpffs: PathBuf,
+    /// What to do.
+    pub what: GuardWhat,
+}
+
+/// What to do with guards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuardWhat {
+    /// `on`
+    On(Scope, Settings, Interfaces),
+    /// `off`
+    Off(Scope),
+    /// `status`
+    Status(ListFormat),
+}
+
+impl GuardArgs {
+    /// Checks every value.
+    pub fn resolve(self) -> Result<GuardCommand, Failure> {
+        // clap has made sure of exactly one.
+        let named = |args: &ScopeArgs| {
+            args.scope()
+                .ok_or_else(|| Failure::usage("--cgroup", "", "where?"))
+        };
+        let time = |flag, text: &str| rule::duration(text).map_err(|why| Failure::usage(flag, text, why));
+        let (pins, what) = match self.command {
+            RawGuard::On {
+                scope,
+                failures,
+                of,
+                backoff,
+                max_backoff,
+                escalate,
+                interfaces,
+                pins,
+            } => {
+                let settings = Settings {
+                    failures,
+                    of,
+                    backoff: time("--backoff", &backoff)?,
+                    max_backoff: time("--max-backoff", &max_backoff)?,
+                    escalate,
+                };
+                let settings = settings
+                    .check()
+                    .map_err(|(name, why)| Failure::new(crate::exit::USAGE, format!("--{name}: {why}")))?;
+                (
+                    pins,
+                    GuardWhat::On(named(&scope)?, settings, interfaces.interfaces()),
+                )
+            }
+            RawGuard::Off { scope, pins } => (pins, GuardWhat::Off(named(&scope)?)),
+            RawGuard::Status { format, pins } => (pins, GuardWhat::Status(format)),
+        };
+        Ok(GuardCommand {
+            bpffs: pins.bpffs,
+            what,
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! `tfo-cli policy`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use tfo_common::{event::PolicyAction, policy::PortRange};
+
+use super::{
+    EXIT_CODES,
+    scope::{InterfaceArgs, PinArgs, ScopeArgs},
+};
+use crate::{
+    exit::Failure,
+    kernel::policy::Interfaces,
+    model::addr::Prefix,
+    policy::{Scope, rule},
+};
+
+/// What the user typed.
+#[derive(Args, Clone, Debug)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    command: RawPolicy,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum RawPolicy {
+    /// Adds one rule; it holds until it is removed, its time is over or the host restarts.
+    #[command(after_help = EXIT_CODES)]
+    Add(AddArgs),
+    /// Shows rules: how often they applied, since when, how long still, who made them and why.
+    #[command(after_help = EXIT_CODES)]
+    List {
+        /// Format of the output.
+        #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+        format: ListFormat,
+        #[command(flatten)]
+        pins: PinArgs,
+    },
+    /// Removes rules by their numbers.
+    #[command(after_help = EXIT_CODES)]
+    Remove {
+        /// Numbers, as `list` shows them.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<u32>,
+        #[command(flatten)]
+        pins: PinArgs,
+    },
+    /// Removes everything: rules, guards, programs, maps and pins.
+    #[command(after_help = EXIT_CODES)]
+    Flush {
+        #[command(flatten)]
+        pins: PinArgs,
+    },
+    /// Shows what `apply` would change, and changes nothing.
+    #[command(after_help = EXIT_CODES)]
+    Plan(FileArgs),
+    /// Makes rules and guards exactly those of a file: what it does not list is removed.
+    #[command(after_help = EXIT_CODES)]
+    Apply {
+        #[command(flatten)]
+        file: FileArgs,
+        #[command(flatten)]
+        interfaces: InterfaceArgs,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+struct AddArgs {
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Destinations: `203.0.113.0/24`, `2001:db8::/32`, `192.0.2.1`.
+    #[arg(long, value_name = "PREFIX", help_heading = "Where")]
+    dst: String,
+    /// Destination ports: `443`, `8000-8999`. Default: all.
+    #[arg(
+        long,
+        value_name = "PORT[-PORT],...",
+        value_delimiter = ',',
+        help_heading = "Where"
+    )]
+    port: Vec<String>,
+    /// `no-data`: no SYN carries data; `strip`: nor the TFO option; `observe`: only count.
+    #[arg(long, value_name = "ACTION", default_value = "no-data")]
+    action: String,
+    /// Remove the rule by itself after this time; the kernel keeps it.
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+    /// Why, for those who find it later.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+    #[command(flatten)]
+    interfaces: InterfaceArgs,
+    #[command(flatten)]
+    pins: PinArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct FileArgs {
+    /// The file (TOML).
+    file: PathBuf,
+    /// Leave out rules whose cgroup does not exist (a service that is not running) instead of failing.
+    #[arg(long)]
+    skip_missing: bool,
+    /// Format of the plan.
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+    format: ListFormat,
+    #[command(flatten)]
+    pins: PinArgs,
+}
+
+/// Formats of lists and plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A table for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Pin directory.
+    pub bpffs: PathBuf,
+    /// What to do.
+    pub what: PolicyWhat,
+}
+
+/// What to do with the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyWhat {
+    /// `add`
+    Add(AddConfig),
+    /// `list`
+    List(ListFormat),
+    /// `remove`
+    Remove(Vec<u32>),
+    /// `flush`
+    Flush,
+    /// `plan`
+    Plan(FileConfig),
+    /// `apply`
+    Apply(FileConfig, Interfaces),
+}
+
+/// A rule to add; its cgroup is not looked up yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddConfig {
+    /// Where it applies.
+    pub scope: Scope,
+    /// Destinations.
+    pub dst: Prefix,
+    /// Ports.
+    pub ports: Vec<PortRange>,
+    /// What happens.
+    pub action: PolicyAction,
+    /// How long it lives.
+    pub ttl: Option<Duration>,
+    /// Why.
+    pub note: String,
+    /// Where the option is stripped, if it is.
+    pub interfaces: Interfaces,
+}
+
+/// A file to plan or apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileConfig {
+    /// Its path.
+    pub path: PathBuf,
+    /// Rules of cgroups that do not exist are left out.
+    pub skip_missing: bool,
+    /// Format of the plan.
+    pub format: ListFormat,
+}
+
+impl PolicyArgs {
+    /// Checks every value.
+    pub fn resolve(self) -> Result<PolicyConfig, Failure> {
+        let (pins, what) = match self.command {
+            RawPolicy::Add(args) => {
+                let pins = args.pins.clone();
+                (pins, PolicyWhat::Add(args.resolve()?))
+            }
+            RawPolicy::List { format, pins } => (pins, PolicyWhat::List(format)),
+            RawPolicy::Remove { ids, pins } => (pins, PolicyWhat::Remove(ids)),
+            RawPolicy::Flush { pins } => (pins, PolicyWhat::Flush),
+            RawPolicy::Plan(file) => (file.pins.clone(), PolicyWhat::Plan(file.resolve())),
+            RawPolicy::Apply { file, interfaces } => (
+                file.pins.clone(),
+                PolicyWhat::Apply(file.resolve(), interfaces.interfaces()),
+            ),
+        };
+        Ok(PolicyConfig {
+            bpffs: pins.bpffs,
+            what,
+        })
+    }
+}
+
+impl AddArgs {
+    fn resolve(self) -> Result<AddConfig, Failure> {
+        let bad = |flag: &'static str, text: &str| {
+            let text = text.to_owned();
+            move |why: String| Failure::usage(flag, text, why)
+        };
+        let mut ports = Vec::new();
+        for text in &self.port {
+            ports.push(rule::port_range(text).map_err(bad("--port", text))?);
+        }
+        // clap has made sure of exactly one.
+        let scope = self
+            .scope
+            .scope()
+            .ok_or_else(|| Failure::usage("--cgroup", "", "where?"))?;
+        let ttl = self.ttl.as_deref();
+        Ok(AddConfig {
+            scope,
+            dst: rule::destination(&self.dst).map_err(bad("--dst", &self.dst))?,
+            ports: rule::ports(ports).map_err(bad("--port", &self.port.join(",")))?,
+            action: rule::action(&self.action).map_err(bad("--action", &self.action))?,
+            ttl: ttl
+                .map(|text| rule::ttl(text).map_err(bad("--ttl", text)))
+                .transpose()?,
+            note: rule::note(&self.note).map_err(bad("--note", &self.note))?,
+            interfaces: self.interfaces.interfaces(),
+        })
+    }
+}
+
+impl FileArgs {
+    fn resolve(self) -> FileConfig {
+        FileConfig {
+            path: self.file,
+            skip_missing: self.skip_missing,
+            format: self.format,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Flags that name a cgroup, the pin directory and interfaces.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    kernel::policy::{DIRECTORY, Interfaces},
+    policy::Scope,
+};
+
+/// One cgroup, named in one of three ways.
+#[derive(Args, Clone, Debug)]
+#[group(id = "scope", required = true, multiple = false)]
+pub struct ScopeArgs {
+    /// Sockets of this cgroup and those below it: a path in the cgroup2 file system; / is the whole host.
+    #[arg(long, value_name = "PATH", help_heading = "Where")]
+    pub cgroup: Option<PathBuf>,
+    /// The same for a systemd unit: nginx, nginx.service, system.slice.
+    #[arg(long, value_name = "NAME", help_heading = "Where")]
+    pub unit: Option<String>,
+    /// The same for a container: its id, or the beginning of it.
+    #[arg(long, value_name = "ID", help_heading = "Where")]
+    pub container: Option<String>,
+}
+
+impl ScopeArgs {
+    /// What was named, if anything.
+    pub fn scope(&self) -> Option<Scope> {
+        match (&self.cgroup, &self.unit, &self.container) {
+            (Some(path), _, _) => Some(Scope::Cgroup(path.clone())),
+            (_, Some(name), _) => Some(Scope::Unit(name.clone())),
+            (_, _, Some(id)) => Some(Scope::Container(id.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// Where the policy is kept.
+#[derive(Args, Clone, Debug)]
+pub struct PinArgs {
+    /// Directory on a bpffs that holds the policy.
+    #[arg(long, value_name = "DIR", default_value = DIRECTORY)]
+    pub bpffs: PathBuf,
+}
+
+/// Where the TFO option is stripped.
+#[derive(Args, Clone, Debug)]
+pub struct InterfaceArgs {
+    /// Strip on this interface; may be repeated. Default: all that are up, and at every later command those
+    /// that are up by then.
+    #[arg(long, value_name = "NAME", help_heading = "Stripping")]
+    pub dev: Vec<String>,
+    /// Strip in this network namespace: its name, a path, or the id of a process in it. Default: the caller's.
+    #[arg(long, value_name = "NETNS", help_heading = "Stripping")]
+    pub netns: Option<String>,
+}
+
+impl InterfaceArgs {
+    /// What was asked for.
+    pub fn interfaces(self) -> Interfaces {
+        Interfaces {
+            netns: self.netns,
+            devices: self.dev,
+        }
+    }
+}

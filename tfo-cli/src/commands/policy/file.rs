@@ -1,0 +1,110 @@
+//! From a policy file to a plan.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use super::{failure, log, open};
+use crate::kernel::policy::Store;
+use crate::{
+    args::FileConfig,
+    exit::{self, Failure},
+    kernel::policy::{Access, Cgroups},
+    policy::{
+        GuardSpec, Plan, RuleSpec, Scope, Where,
+        file::{self, File},
+    },
+};
+
+/// Longest file that is read: 10,000 rules are 2 MB.
+const LONGEST: u64 = 16 << 20;
+
+/// Reads the file, looks its cgroups up and compares it with what is in force.
+pub fn plan(bpffs: &Path, config: &FileConfig) -> Result<(Store, Plan), Failure> {
+    let wanted = read(&config.path)?;
+    let store = open(bpffs, Access::Look)?;
+    let (rules, guards) = resolve(config, &wanted, store.cgroups())?;
+    let installed = store.rules().map_err(|error| failure(&error))?;
+    let watching = store.guards().map_err(|error| failure(&error))?;
+    let plan = Plan::exactly((&rules, &guards), (&installed, &watching));
+    Ok((store, plan))
+}
+
+fn read(path: &Path) -> Result<File, Failure> {
+    let fail = |why: &dyn std::fmt::Display| Failure::new(exit::FAILED, format!("{}: {why}", path.display()));
+    let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
+    if size > LONGEST {
+        return Err(fail(&format_args!("{size} bytes is too long for a policy file")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
+    file::parse(&text).map_err(|error| {
+        Failure::new(exit::USAGE, format!("{}: {error}", path.display()))
+            .hint("the format is described in `tfo-cli man policy` and the README")
+    })
+}
+
+/// Rules and guards with their cgroups; two for the same place are refused with the lines of both.
+fn resolve(
+    config: &FileConfig,
+    file: &File,
+    cgroups: &Cgroups,
+) -> Result<(Vec<RuleSpec>, Vec<GuardSpec>), Failure> {
+    let find = |line: usize, scope: &Scope| -> Result<Option<Where>, Failure> {
+        match cgroups.find(scope) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if config.skip_missing => {
+                log::skipped(&config.path, line, &error)?;
+                Ok(None)
+            }
+            Err(error) => {
+                let mut failed = failure(&error);
+                failed.message = format!("{}: line {line}: {}", config.path.display(), failed.message);
+                Err(failed.hint("start the service, or leave such rules out with --skip-missing"))
+            }
+        }
+    };
+    let twice = |line: usize, other: usize, what: &dyn std::fmt::Display| {
+        let message = format!(
+            "{}: line {line}: {what} is in line {other} already",
+            config.path.display()
+        );
+        Failure::new(exit::USAGE, message).hint("give one rule all the ports it is for")
+    };
+    let mut rules = Vec::new();
+    let mut lines = HashMap::new();
+    for rule in &file.rules {
+        let Some(cgroup) = find(rule.line, &rule.scope)? else {
+            continue;
+        };
+        let spec = RuleSpec {
+            cgroup,
+            dst: rule.dst,
+            ports: rule.ports.clone(),
+            action: rule.action,
+            ttl: rule.ttl,
+            note: rule.note.clone(),
+        };
+        if let Some(other) = lines.insert(spec.key(), rule.line) {
+            let what = format!("a rule for {} to {}", spec.cgroup.path, spec.dst);
+            return Err(twice(rule.line, other, &what));
+        }
+        rules.push(spec);
+    }
+    let mut guards = Vec::new();
+    let mut lines = HashMap::new();
+    for guard in &file.guards {
+        let Some(cgroup) = find(guard.line, &guard.scope)? else {
+            continue;
+        };
+        if let Some(other) = lines.insert(cgroup.id, guard.line) {
+            return Err(twice(
+                guard.line,
+                other,
+                &format_args!("a guard on {}", cgroup.path),
+            ));
+        }
+        guards.push(GuardSpec {
+            cgroup,
+            settings: guard.settings,
+        });
+    }
+    Ok((rules, guards))
+}

@@ -1,0 +1,98 @@
+//! What was changed, where and why: one line each on stderr, which is the journal when run as a unit. Long lists
+//! are cut.
+
+use std::{env, fmt, io, path::Path};
+
+use crate::{
+    kernel::policy::{Removed, StripReport},
+    output,
+    policy::{Change, Plan},
+};
+
+/// Lines of one kind before the rest is summed up.
+const MOST: usize = 20;
+
+/// Who runs this, as rules remember it.
+pub fn who() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
+    output::clean(&named.unwrap_or_else(|| "root".to_owned()))
+}
+
+/// One line. systemd reads the level off its beginning (sd-daemon(3)).
+fn line(what: &dyn fmt::Display) -> io::Result<()> {
+    let level = if env::var_os("JOURNAL_STREAM").is_some() {
+        "<5>"
+    } else {
+        ""
+    };
+    output::complain(&format_args!("{level}tfo-cli: policy: {what}"))
+}
+
+fn lines<T>(all: &[T], show: impl Fn(&T) -> String) -> io::Result<()> {
+    for one in all.iter().take(MOST) {
+        line(&output::clean(&show(one)))?;
+    }
+    if all.len() > MOST {
+        line(&format_args!("... and {} more", all.len() - MOST))?;
+    }
+    Ok(())
+}
+
+/// Changes that were made.
+pub fn changed(changes: &[Change]) -> io::Result<()> {
+    lines(changes, |change| {
+        let verb = match change {
+            Change::Add(_) => "added",
+            Change::Replace(..) => "changed",
+            Change::Remove(_) | Change::Unguard(_) => "removed",
+            Change::Guard(_) => "set",
+        };
+        format!("{verb} {change}")
+    })
+}
+
+/// What opening the policy removed.
+pub fn removed(removed: &Removed) -> io::Result<()> {
+    if removed.half_made {
+        line(&"removed what an interrupted command had left")?;
+    }
+    lines(&removed.expired, |rule| {
+        format!("expired rule {}: {}", rule.id, rule.spec)
+    })?;
+    lines(&removed.orphans, |rule| {
+        format!("removed rule {}, its cgroup is gone: {}", rule.id, rule.spec)
+    })?;
+    lines(&removed.orphan_guards, |guard| {
+        format!("removed, its cgroup is gone: {}", guard.spec)
+    })?;
+    interfaces(&removed.interfaces)
+}
+
+/// Interfaces on which the option is stripped from now on, or no more.
+pub fn interfaces(report: &StripReport) -> io::Result<()> {
+    lines(&report.attached, |name| format!("stripping on {name}"))?;
+    if report.gone > 0 {
+        line(&format_args!(
+            "{} interfaces that were stripped on are gone",
+            report.gone
+        ))?;
+    }
+    Ok(())
+}
+
+/// A rule or guard of a file that was left out.
+pub fn skipped(path: &Path, at: usize, why: &dyn fmt::Display) -> io::Result<()> {
+    line(&format_args!("{}: line {at}: left out: {why}", path.display()))
+}
+
+/// A file that was applied.
+pub fn applied(path: &Path, plan: &Plan) -> io::Result<()> {
+    line(&format_args!("applied {}: {}", path.display(), plan.summary()))
+}
+
+/// Nothing is left.
+pub fn flushed(path: &Path) -> io::Result<()> {
+    line(&format_args!("removed everything in {}", path.display()))
+}

@@ -1,0 +1,32 @@
+//! Enforcement, the part that touches the kernel: programs, pinned maps and links, cgroups, interfaces.
+//!
+//! Everything lies in one directory of a bpffs (0700, `/sys/fs/bpf/tfo-cli` unless told otherwise):
+//! ```text
+//! TFO_POL_*                    maps
+//! link-sockops, link-egress    the two programs on the root of the cgroup2 hierarchy
+//! prog-strip                   the classifier, to be attached to more interfaces later
+//! tcx-<all|dev>-<netns>-<if>   where it is attached
+//! ```
+//! `link-egress` is pinned last and removed first: the set is in force exactly while it exists. A set without it
+//! was left by a command that was killed, and the next command removes it.
+
+mod bpffs;
+mod codec;
+mod error;
+mod guards;
+mod pins;
+mod programs;
+mod rules;
+mod scope;
+mod store;
+mod strip;
+
+pub use self::{
+    error::Error,
+    scope::Cgroups,
+    store::{Access, Removed, Store},
+    strip::{Interfaces, StripReport},
+};
+
+/// Where everything is pinned unless told otherwise.
+pub const DIRECTORY: &str = "/sys/fs/bpf/tfo-cli";

@@ -1,0 +1,91 @@
+//! Loading the enforcement programs with pinned maps, and attaching them for good.
+
+use std::path::Path;
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SchedClassifier, SockOps, links::FdLink},
+};
+use tfo_common::{maps::GLOBAL_LAYOUT, policy};
+
+use super::{
+    super::{Error as KernelError, cgroup::Cgroup, layout, object, programs},
+    Error,
+    bpffs::Directory,
+    pins,
+};
+
+/// Creates and pins the maps, and loads the programs.
+pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
+    let (layout, _) = layout::resolve()?;
+    let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
+        why: error.to_string(),
+    })?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&btf))
+        .override_global(GLOBAL_LAYOUT, programs::bytes_of(&layout), true);
+    for name in policy::MAPS {
+        loader.map_pin_path(name, directory.pin(name));
+    }
+    let mut ebpf = loader
+        .load(object::policy_bytes()?)
+        .map_err(|error| KernelError::Load {
+            why: programs::chain(&error),
+        })?;
+    load_programs(&mut ebpf, directory)?;
+    Ok(ebpf)
+}
+
+/// Hands the programs to the kernel, so that what it refuses is known before anything is attached, and pins the
+/// classifier.
+fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
+    let refused = |program| move |error| programs::refused("load", program, &error);
+    let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
+    sock_ops.load().map_err(refused(policy::PROG_SOCK_OPS))?;
+    let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
+    egress.load().map_err(refused(policy::PROG_EGRESS))?;
+    let strip: &mut SchedClassifier = programs::find(ebpf, policy::PROG_STRIP)?;
+    strip.load().map_err(refused(policy::PROG_STRIP))?;
+    strip
+        .pin(directory.pin(pins::PROG_STRIP))
+        .map_err(|error| pin_failed(pins::PROG_STRIP, &error))
+}
+
+/// Attaches `sock_ops` first (without it a denied socket may stall) and egress last. Cgroup links are always
+/// "multi"; aya's other modes are refused by the kernel (EINVAL).
+pub fn attach(ebpf: &mut Ebpf, directory: &Directory, cgroup: &Cgroup) -> Result<(), Error> {
+    let refused = |program| move |error| programs::refused("attach", program, &error);
+    let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
+    let id = sock_ops
+        .attach(cgroup, CgroupAttachMode::Single)
+        .map_err(refused(policy::PROG_SOCK_OPS))?;
+    let link = sock_ops.take_link(id).map_err(refused(policy::PROG_SOCK_OPS))?;
+    pin(FdLink::try_from(link), &directory.pin(pins::LINK_SOCK_OPS))?;
+
+    let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
+    let id = egress
+        .attach(cgroup, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)
+        .map_err(refused(policy::PROG_EGRESS))?;
+    let link = egress.take_link(id).map_err(refused(policy::PROG_EGRESS))?;
+    pin(FdLink::try_from(link), &directory.pin(pins::LINK_EGRESS))
+}
+
+/// Pins a link.
+pub fn pin(link: Result<FdLink, aya::programs::links::LinkError>, path: &Path) -> Result<(), Error> {
+    let name = path.display().to_string();
+    let link = link.map_err(|error| pin_failed(&name, &error))?;
+    // The kernel's link lives on with the pin; our descriptor closes.
+    link.pin(path)
+        .map(drop)
+        .map_err(|error| pin_failed(&name, &error))
+}
+
+/// Pinning failed.
+pub fn pin_failed(name: &str, error: &dyn std::error::Error) -> Error {
+    Error::Io {
+        operation: "pin",
+        object: name.to_owned(),
+        source: std::io::Error::other(programs::chain(error)),
+    }
+}

@@ -1,0 +1,198 @@
+//! Rules and their hits in the kernel's maps.
+
+use std::{
+    collections::{HashMap as Map, HashSet},
+    time::Duration,
+};
+
+use aya::maps::{HashMap, LpmTrie, MapData, lpm_trie::Key};
+use tfo_common::{
+    event::PolicyAction,
+    policy::{Hits, KEY_BITS, MAX_PORTS, PortRange, Rule, RuleKey},
+};
+
+use super::{Error, codec};
+use crate::{
+    model::addr::{self, Prefix},
+    policy::{Installed, RuleSpec, Where},
+};
+
+type RawKey = [u8; size_of::<RuleKey>()];
+type RawRule = [u8; size_of::<Rule>()];
+type RawHits = [u8; size_of::<Hits>()];
+
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const NO_EXIST: u64 = 1;
+/// `BPF_EXIST`.
+const EXIST: u64 = 2;
+
+/// The two maps.
+pub struct Rules {
+    rules: LpmTrie<MapData, RawKey, RawRule>,
+    hits: HashMap<MapData, u32, RawHits>,
+}
+
+/// What a new rule is written with.
+#[derive(Clone, Copy)]
+pub struct Stamp<'a> {
+    /// `CLOCK_MONOTONIC` ns.
+    pub now_ns: u64,
+    /// `CLOCK_REALTIME` ns.
+    pub wall_ns: u64,
+    /// Who.
+    pub by: &'a str,
+}
+
+impl Rules {
+    /// Takes the maps.
+    pub fn new(rules: LpmTrie<MapData, RawKey, RawRule>, hits: HashMap<MapData, u32, RawHits>) -> Self {
+        Self { rules, hits }
+    }
+
+    /// Every rule, by number. `path` gives a cgroup's present path.
+    pub fn list(&self, mut path: impl FnMut(u64) -> Option<String>) -> Result<Vec<Installed>, Error> {
+        let mut hits = Map::new();
+        for entry in &self.hits {
+            let (id, raw) = entry.map_err(|error| Error::map("read", "hits".into(), &error))?;
+            hits.insert(id, codec::value::<_, Hits>(&raw));
+        }
+        let mut list = Vec::new();
+        for entry in &self.rules {
+            let (key, raw) = entry.map_err(|error| Error::map("read", "rules".into(), &error))?;
+            let (prefix_len, data) = (key.prefix_len(), key.data());
+            let rule: Rule = codec::value(&raw);
+            let Some(spec) = spec(prefix_len, &codec::value(&data), &rule, &mut path) else {
+                continue;
+            };
+            list.push(Installed {
+                spec,
+                id: rule.id,
+                created_ns: rule.created_ns,
+                expires_ns: rule.expires_ns,
+                by: codec::read(&rule.by).into_owned(),
+                hits: hits.get(&rule.id).copied().unwrap_or_default(),
+            });
+        }
+        list.sort_by_key(|rule| rule.id);
+        Ok(list)
+    }
+
+    /// A number no rule has, nor had since the policy was set up and left hits behind.
+    pub fn next_id(&self) -> Result<u32, Error> {
+        let mut highest = 0;
+        for entry in self.hits.keys() {
+            highest = highest.max(entry.map_err(|error| Error::map("read", "hits".into(), &error))?);
+        }
+        Ok(highest + 1)
+    }
+
+    /// Writes a new rule: its hits first, for the rule itself makes it count.
+    pub fn add(&mut self, spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Result<(), Error> {
+        self.hits
+            .insert(id, [0; size_of::<Hits>()], NO_EXIST)
+            .map_err(|error| Error::map("add", spec.to_string(), &error))?;
+        let written = self
+            .rules
+            .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), NO_EXIST);
+        written.map_err(|error| {
+            // Without its rule it is only clutter; should this fail too, the next command removes it.
+            let _ = self.hits.remove(&id);
+            Error::map("add", spec.to_string(), &error)
+        })
+    }
+
+    /// Writes a rule in place of the one with the same cgroup and prefix.
+    pub fn replace(&mut self, spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Result<(), Error> {
+        self.rules
+            .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), EXIST)
+            .map_err(|error| Error::map("change", spec.to_string(), &error))
+    }
+
+    /// Removes a rule; one that is gone is fine.
+    pub fn remove(&mut self, rule: &Installed) -> Result<(), Error> {
+        match self.rules.remove(&key(&rule.spec)) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound | aya::maps::MapError::ElementNotFound) => {}
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(Error::map("remove", rule.spec.to_string(), &error)),
+        }
+        self.forget(rule.id);
+        Ok(())
+    }
+
+    /// Removes hits without a rule: what a killed command may leave.
+    pub fn tidy(&mut self, rules: &[Installed]) {
+        let live: HashSet<u32> = rules.iter().map(|rule| rule.id).collect();
+        let ids: Vec<u32> = self.hits.keys().flatten().collect();
+        for id in ids.into_iter().filter(|id| !live.contains(id)) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: u32) {
+        // Gone already, or clutter for the next command.
+        let _ = self.hits.remove(&id);
+    }
+}
+
+/// `ENOENT`.
+fn is_absent(error: &aya::maps::MapError) -> bool {
+    matches!(error, aya::maps::MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::ENOENT))
+}
+
+fn key(spec: &RuleSpec) -> Key<RawKey> {
+    let (bytes, family) = addr::bytes(spec.dst.address());
+    let key = RuleKey::new(spec.cgroup.id, family, bytes);
+    Key::new(KEY_BITS + u32::from(spec.dst.bits()), codec::bytes(&key))
+}
+
+fn rule(spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Rule {
+    let mut ports = [PortRange::default(); MAX_PORTS];
+    for (slot, range) in ports.iter_mut().zip(&spec.ports) {
+        *slot = *range;
+    }
+    let ttl_ns = nanos(spec.ttl.unwrap_or_default());
+    Rule {
+        expires_ns: if ttl_ns == 0 {
+            0
+        } else {
+            stamp.now_ns.saturating_add(ttl_ns)
+        },
+        ttl_ns,
+        created_ns: stamp.wall_ns,
+        id,
+        action: spec.action as u8,
+        ports_len: u8::try_from(spec.ports.len().min(MAX_PORTS)).unwrap_or(0),
+        bits: spec.dst.bits(),
+        pad: 0,
+        ports,
+        by: codec::text(stamp.by),
+        note: codec::text(&spec.note),
+        cgroup: codec::tail(&spec.cgroup.path),
+    }
+}
+
+fn spec(
+    prefix_len: u32,
+    key: &RuleKey,
+    rule: &Rule,
+    path: &mut impl FnMut(u64) -> Option<String>,
+) -> Option<RuleSpec> {
+    let id = u64::from_be_bytes(key.cgroup);
+    let bits = u8::try_from(prefix_len.checked_sub(KEY_BITS)?).ok()?;
+    Some(RuleSpec {
+        cgroup: Where {
+            path: path(id).unwrap_or_else(|| codec::read(&rule.cgroup).into_owned()),
+            id,
+        },
+        dst: Prefix::new(addr::ip(&key.addr, key.family), bits),
+        ports: rule.ports[..usize::from(rule.ports_len).min(MAX_PORTS)].to_vec(),
+        action: PolicyAction::from_code(rule.action)?,
+        ttl: (rule.ttl_ns > 0).then(|| Duration::from_nanos(rule.ttl_ns)),
+        note: codec::read(&rule.note).into_owned(),
+    })
+}
+
+/// Saturates: a limit of 100 years is checked where times are typed.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

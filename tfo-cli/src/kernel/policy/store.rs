@@ -1,0 +1,419 @@
+//! The policy in the kernel: found or set up, changed, removed, and repaired where a command was killed.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, LpmTrie, Map, MapData},
+};
+use tfo_common::{
+    event::PolicyAction,
+    policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, push},
+};
+
+use super::{
+    super::{cgroup::Cgroup, rights, sys},
+    Cgroups, Error, Interfaces, StripReport,
+    bpffs::Directory,
+    guards::Guards,
+    pins, programs,
+    rules::{Rules, Stamp},
+    strip,
+};
+use crate::policy::{Change, Installed, InstalledGuard, guard::Destination};
+
+/// How long handshakes of denied sockets that would stall are waited for before the push goes away.
+const LAST_PUSHES: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// Whether a command may set the policy up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// What is there is read, repaired and tidied.
+    Look,
+    /// Everything goes, also what this version cannot read.
+    Flush,
+}
+
+/// What was removed on the way, for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// A half-made set that a killed command had left.
+    pub half_made: bool,
+    /// Rules whose time was over.
+    pub expired: Vec<Installed>,
+    /// Rules whose cgroup is gone.
+    pub orphans: Vec<Installed>,
+    /// Guards whose cgroup is gone.
+    pub orphan_guards: Vec<InstalledGuard>,
+    /// What changed on interfaces by itself.
+    pub interfaces: StripReport,
+}
+
+/// The policy, locked against other instances while it lives.
+pub struct Store {
+    directory: Directory,
+    cgroups: Cgroups,
+    set: Option<Set>,
+    removed: Removed,
+}
+
+/// Maps of a policy, and its programs until they are attached.
+struct Set {
+    rules: Rules,
+    guards: Guards,
+    switches: Array<MapData, u32>,
+    stats: Array<MapData, u64>,
+    /// `Some` until the set is in force.
+    unattached: Option<Ebpf>,
+}
+
+impl Store {
+    /// Locks the pin directory, opens what is there and tidies it.
+    pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
+        rights::check()?;
+        let directory = Directory::lock(path)?;
+        let mut store = Self {
+            cgroups: Cgroups::read()?,
+            directory,
+            set: None,
+            removed: Removed::default(),
+        };
+        let Some(names) = store.directory.names()? else {
+            return Ok(store);
+        };
+        let has = |name: &str| names.iter().any(|found| found == name);
+        let complete = has(pins::LINK_EGRESS)
+            && has(pins::LINK_SOCK_OPS)
+            && has(pins::PROG_STRIP)
+            && policy::MAPS.iter().all(|name| has(name));
+        if complete {
+            if access == Access::Look {
+                store.set = Some(Set::open(&store.directory)?);
+                store.tidy()?;
+            }
+        } else if names.iter().any(|name| pins::is_ours(name)) {
+            store.removed.half_made = true;
+            store.take_down()?;
+        } else if names.is_empty() {
+            store.directory.remove()?;
+        }
+        Ok(store)
+    }
+
+    /// What opening it removed.
+    pub fn removed(&self) -> &Removed {
+        &self.removed
+    }
+
+    /// The cgroups of this host, as they were when it was opened.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// Whether anything is in force.
+    pub fn is_in_force(&self) -> bool {
+        self.set.is_some()
+    }
+
+    /// Rules in force, by number.
+    pub fn rules(&self) -> Result<Vec<Installed>, Error> {
+        match &self.set {
+            Some(set) => set.rules.list(|id| self.cgroups.path(id)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Guards in force.
+    pub fn guards(&self) -> Result<Vec<InstalledGuard>, Error> {
+        match &self.set {
+            Some(set) => set.guards.list(|id| self.cgroups.path(id)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What guards know of destinations.
+    pub fn destinations(&self) -> Result<Vec<Destination>, Error> {
+        match &self.set {
+            Some(set) => set.guards.destinations(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Counters, all zero when nothing is in force.
+    pub fn stats(&self) -> [u64; Stat::COUNT as usize] {
+        let mut values = [0; Stat::COUNT as usize];
+        if let Some(set) = &self.set {
+            for (stat, _) in Stat::ALL {
+                values[stat as usize] = set.stat(stat);
+            }
+        }
+        values
+    }
+
+    /// Whether this kernel lacks the push, so that sockets that would stall pass; `None` before the first
+    /// connection showed it.
+    pub fn pushes(&self) -> Option<bool> {
+        let switch = self.set.as_ref()?.switches.get(&(Switch::Push as u32), 0).ok()?;
+        (switch != push::UNKNOWN).then_some(switch == push::WORKS)
+    }
+
+    /// Makes changes, in order, and sets the policy up before the first or takes it down after the last. When
+    /// one fails the rest is not made; those before it stay, and `done` has been told of each.
+    pub fn change(
+        &mut self,
+        changes: &[Change],
+        interfaces: &Interfaces,
+        by: &str,
+        mut done: impl FnMut(&Change),
+    ) -> Result<StripReport, Error> {
+        if changes.is_empty() {
+            return Ok(StripReport::default());
+        }
+        self.check_room(changes)?;
+        let result = self.change_all(changes, interfaces, by, &mut done);
+        let settled = self.settle();
+        let report = result?;
+        settled?;
+        Ok(report)
+    }
+
+    /// Whether everything fits, so that nothing is changed when it does not. Removals come last and make no room.
+    fn check_room(&self, changes: &[Change]) -> Result<(), Error> {
+        let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+        for (there, added, most, what) in [
+            (
+                self.rules()?.len(),
+                count(|change| matches!(change, Change::Add(_))),
+                MAX_RULES,
+                "rules",
+            ),
+            (
+                self.guards()?.len(),
+                count(|change| matches!(change, Change::Guard(_))),
+                MAX_GUARDS,
+                "guards",
+            ),
+        ] {
+            if added > 0 && there + added > most as usize {
+                return Err(Error::Full {
+                    what: format!("{added} {what} to the {there} that are there (room for {most})"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn change_all(
+        &mut self,
+        changes: &[Change],
+        interfaces: &Interfaces,
+        by: &str,
+        done: &mut dyn FnMut(&Change),
+    ) -> Result<StripReport, Error> {
+        if self.set.is_none() {
+            self.directory.create()?;
+            self.set = Some(Set::create(&self.directory)?);
+        }
+        // Before the rules: an interface that cannot be used stops everything.
+        let report = if changes.iter().any(strips) {
+            strip::attach(&self.directory, interfaces)?
+        } else {
+            StripReport::default()
+        };
+        let Some(set) = &mut self.set else {
+            return Ok(report);
+        };
+        let (now_ns, wall_ns) = super::super::clocks();
+        let stamp = Stamp { now_ns, wall_ns, by };
+        let mut next_id = set.rules.next_id()?;
+        for change in changes {
+            match change {
+                Change::Add(spec) => {
+                    set.rules.add(spec, next_id, stamp)?;
+                    next_id += 1;
+                }
+                Change::Replace(old, spec) => set.rules.replace(spec, old.id, stamp)?,
+                Change::Remove(old) => set.rules.remove(old)?,
+                Change::Guard(spec) => {
+                    set.switch(Switch::Guards, 1)?;
+                    set.guards.set(spec, stamp)?;
+                }
+                Change::Unguard(old) => set.guards.remove(old)?,
+            }
+            // What is written before the programs are attached is not in force yet; `settle` attaches them.
+            done(change);
+        }
+        Ok(report)
+    }
+
+    /// Brings programs and interfaces in line with rules and guards: attached while there are any, and gone
+    /// after the last.
+    fn settle(&mut self) -> Result<(), Error> {
+        let (rules, guards) = (self.rules()?, self.guards()?);
+        let Some(set) = &mut self.set else { return Ok(()) };
+        if rules.is_empty() && guards.is_empty() {
+            return self.take_down();
+        }
+        set.switch(Switch::Guards, u32::from(!guards.is_empty()))?;
+        let stripping = rules.iter().any(|rule| rule.spec.action == PolicyAction::Strip)
+            || guards.iter().any(|guard| guard.spec.settings.escalate);
+        if !stripping {
+            strip::detach_all(&self.directory)?;
+        }
+        if let Some(mut ebpf) = set.unattached.take() {
+            let attached = Cgroup::open(None)
+                .map_err(Error::from)
+                .and_then(|root| programs::attach(&mut ebpf, &self.directory, &root));
+            if let Err(error) = attached {
+                self.take_down()?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything: links, maps, directory. Whatever this stops at, the next command goes on.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.take_down()
+    }
+
+    /// Order: no more SYNs are denied; those denied are pushed; then the rest.
+    fn take_down(&mut self) -> Result<(), Error> {
+        let set = self.set.take();
+        let names = self.directory.names()?.unwrap_or_default();
+        pins::detach(&self.directory, pins::LINK_EGRESS)?;
+        if let Some(stats) = set
+            .map(|set| set.stats)
+            .or_else(|| open_map(&self.directory, policy::STATS).ok())
+        {
+            await_last_pushes(&stats);
+        }
+        strip::detach_all(&self.directory)?;
+        pins::detach(&self.directory, pins::LINK_SOCK_OPS)?;
+        for name in names.iter().filter(|name| pins::is_ours(name)) {
+            self.directory.unpin(name)?;
+        }
+        self.directory.remove()
+    }
+
+    /// Removes what is over: expired rules, rules and guards of cgroups that are gone, hits without a rule.
+    fn tidy(&mut self) -> Result<(), Error> {
+        let (rules, guards) = (self.rules()?, self.guards()?);
+        let now = sys::monotonic_ns();
+        let Some(set) = &mut self.set else { return Ok(()) };
+        for rule in &rules {
+            let gone = self.cgroups.is_gone(rule.spec.cgroup.id);
+            if gone {
+                self.removed.orphans.push(rule.clone());
+            } else if rule.expires_ns != 0 && now >= rule.expires_ns {
+                self.removed.expired.push(rule.clone());
+            } else {
+                continue;
+            }
+            set.rules.remove(rule)?;
+        }
+        for guard in guards {
+            if self.cgroups.is_gone(guard.spec.cgroup.id) {
+                set.guards.remove(&guard)?;
+                self.removed.orphan_guards.push(guard);
+            }
+        }
+        set.rules.tidy(&rules);
+        self.removed.interfaces = strip::refresh(&self.directory)?;
+        self.settle()
+    }
+}
+
+/// Whether a change needs the classifier.
+fn strips(change: &Change) -> bool {
+    match change {
+        Change::Add(spec) | Change::Replace(_, spec) => spec.action == PolicyAction::Strip,
+        Change::Guard(spec) => spec.settings.escalate,
+        Change::Remove(_) | Change::Unguard(_) => false,
+    }
+}
+
+/// Denied sockets that would stall are pushed when their handshake ends: a moment, unless the peer is silent.
+fn await_last_pushes(stats: &Array<MapData, u64>) {
+    let deadline = Instant::now() + LAST_PUSHES;
+    let get = |stat: Stat| stats.get(&(stat as u32), 0).unwrap_or(0);
+    while get(Stat::AtRisk) > get(Stat::AtRiskEnded) && Instant::now() < deadline {
+        thread::sleep(GLANCE);
+    }
+}
+
+impl Set {
+    /// Opens pinned maps.
+    fn open(directory: &Directory) -> Result<Self, Error> {
+        let version = |why: String| Error::Version {
+            directory: directory.path().to_path_buf(),
+            why,
+        };
+        let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES).map_err(version)?;
+        match switches.get(&(Switch::Abi as u32), 0) {
+            Ok(ABI) => {}
+            found => return Err(version(format!("format {}, not {ABI}", found.unwrap_or(0)))),
+        }
+        let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES).map_err(version)?;
+        let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS).map_err(version)?;
+        let guards: HashMap<MapData, _, _> = open_map(directory, policy::GUARDS).map_err(version)?;
+        let data = |name| {
+            MapData::from_pin(directory.pin(name)).map_err(|error| version(format!("{name}: {error}")))
+        };
+        Ok(Self {
+            rules: Rules::new(rules, hits),
+            guards: Guards::new(
+                guards,
+                data(policy::STATES)?,
+                vec![data(policy::TRIALS)?, data(policy::SEEN)?],
+            ),
+            switches,
+            stats: open_map(directory, policy::STATS).map_err(version)?,
+            unattached: None,
+        })
+    }
+
+    /// Makes and pins maps, loads the programs.
+    fn create(directory: &Directory) -> Result<Self, Error> {
+        let ebpf = programs::load(directory)?;
+        let mut switches: Array<MapData, u32> =
+            open_map(directory, policy::SWITCHES).map_err(|why| Error::Version {
+                directory: directory.path().to_path_buf(),
+                why,
+            })?;
+        switches
+            .set(Switch::Abi as u32, ABI, 0)
+            .map_err(|error| Error::map("set", "switches".into(), &error))?;
+        drop(switches);
+        let mut set = Self::open(directory)?;
+        set.unattached = Some(ebpf);
+        Ok(set)
+    }
+
+    fn switch(&mut self, which: Switch, value: u32) -> Result<(), Error> {
+        self.switches
+            .set(which as u32, value, 0)
+            .map_err(|error| Error::map("set", "switches".into(), &error))
+    }
+
+    fn stat(&self, stat: Stat) -> u64 {
+        self.stats.get(&(stat as u32), 0).unwrap_or(0)
+    }
+}
+
+/// Opens a pinned map as what it should be; sizes of key and value are checked by aya.
+fn open_map<T>(directory: &Directory, name: &str) -> Result<T, String>
+where
+    T: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    MapData::from_pin(directory.pin(name))
+        .and_then(Map::from_map_data)
+        .and_then(T::try_from)
+        .map_err(|error| format!("{name}: {error}"))
+}

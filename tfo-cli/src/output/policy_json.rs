@@ -1,0 +1,268 @@
+//! Rules, guards and plans as JSON, schema 1: fields may be added, none renamed. Times are RFC 3339 or microseconds.
+
+use serde::Serialize;
+use tfo_common::policy::{PortRange, Stat};
+
+use super::{policy_text::Now, time};
+use crate::policy::{Change, GuardSpec, Installed, InstalledGuard, Plan, RuleSpec, guard::Destination};
+
+/// Version of every document here.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<T> {
+    schema: u32,
+    r#type: &'static str,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Serialize)]
+struct RuleList<'a> {
+    rules: Vec<Rule<'a>>,
+    counters: Counters<'a>,
+}
+
+#[derive(Serialize)]
+struct GuardList<'a> {
+    guards: Vec<Guard<'a>>,
+    destinations: Vec<Known>,
+    counters: Counters<'a>,
+}
+
+#[derive(Serialize)]
+struct Changes<'a> {
+    changes: Vec<PlannedChange<'a>>,
+    unchanged: usize,
+}
+
+/// Counters by name.
+struct Counters<'a>(&'a [u64; Stat::COUNT as usize]);
+
+impl Serialize for Counters<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Stat::ALL.map(|(stat, name)| (name, self.0[stat as usize])))
+    }
+}
+
+#[derive(Serialize)]
+struct Spec<'a> {
+    cgroup: &'a str,
+    cgroup_id: u64,
+    dst: String,
+    ports: Vec<[u16; 2]>,
+    action: &'static str,
+    ttl_us: Option<u64>,
+    note: &'a str,
+}
+
+impl<'a> Spec<'a> {
+    fn new(spec: &'a RuleSpec) -> Self {
+        Self {
+            cgroup: &spec.cgroup.path,
+            cgroup_id: spec.cgroup.id,
+            dst: spec.dst.to_string(),
+            ports: spec
+                .ports
+                .iter()
+                .map(|PortRange { first, last }| [*first, *last])
+                .collect(),
+            action: spec.action.name(),
+            ttl_us: spec.ttl.map(micros),
+            note: &spec.note,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Rule<'a> {
+    id: u32,
+    #[serde(flatten)]
+    spec: Spec<'a>,
+    hits: u64,
+    last_hit_us_ago: Option<u64>,
+    created: String,
+    by: &'a str,
+    left_us: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Guard<'a> {
+    cgroup: &'a str,
+    cgroup_id: u64,
+    failures: u8,
+    of: u8,
+    backoff_us: u64,
+    max_backoff_us: u64,
+    escalate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+}
+
+impl<'a> Guard<'a> {
+    fn new(spec: &'a GuardSpec) -> Self {
+        let settings = spec.settings;
+        Self {
+            cgroup: &spec.cgroup.path,
+            cgroup_id: spec.cgroup.id,
+            failures: settings.failures,
+            of: settings.of,
+            backoff_us: micros(settings.backoff),
+            max_backoff_us: micros(settings.max_backoff),
+            escalate: settings.escalate,
+            created: None,
+            by: None,
+        }
+    }
+
+    fn installed(guard: &'a InstalledGuard) -> Self {
+        Self {
+            created: Some(time::rfc3339(guard.created_ns.into())),
+            by: Some(&guard.by),
+            ..Self::new(&guard.spec)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Known {
+    cgroup_id: u64,
+    remote_addr: String,
+    remote_port: u16,
+    state: &'static str,
+    action: Option<&'static str>,
+    attempts: u64,
+    failures: u64,
+    recent_failures: u32,
+    recent_bare_failures: u32,
+    plain_ok: u16,
+    plain_failed: u16,
+    opened: u64,
+    relapses: u8,
+    denied: u64,
+    cost_us: Option<u64>,
+    saved_us: u64,
+    next_trial_us: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct PlannedChange<'a> {
+    change: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<Spec<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was: Option<Spec<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<Guard<'a>>,
+}
+
+/// Rules in force.
+pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now) -> anyhow::Result<String> {
+    let list = rules.iter().map(|rule| Rule {
+        id: rule.id,
+        spec: Spec::new(&rule.spec),
+        hits: rule.hits.count,
+        last_hit_us_ago: (rule.hits.last_ns > 0)
+            .then(|| now.monotonic_ns.saturating_sub(rule.hits.last_ns) / 1_000),
+        created: time::rfc3339(rule.created_ns.into()),
+        by: &rule.by,
+        left_us: (rule.expires_ns > 0).then(|| now.until_us(rule.expires_ns)),
+    });
+    document(
+        "policy",
+        RuleList {
+            rules: list.collect(),
+            counters: Counters(stats),
+        },
+    )
+}
+
+/// Guards in force and what they know.
+pub fn guards(
+    guards: &[InstalledGuard],
+    destinations: &[Destination],
+    stats: &[u64; Stat::COUNT as usize],
+    now: Now,
+) -> anyhow::Result<String> {
+    let one = |dest: &Destination| {
+        let (recent_failures, recent_bare_failures) = dest.recent();
+        Known {
+            cgroup_id: dest.cgroup_id,
+            remote_addr: dest.addr.to_string(),
+            remote_port: dest.port,
+            state: dest.phase().name(),
+            action: dest.action(),
+            attempts: dest.state.attempts,
+            failures: dest.state.failures,
+            recent_failures,
+            recent_bare_failures,
+            plain_ok: dest.state.plain_ok,
+            plain_failed: dest.state.plain_failed,
+            opened: dest.state.opened,
+            relapses: dest.state.relapses,
+            denied: dest.state.denied,
+            cost_us: dest.cost_us(),
+            saved_us: dest.saved_us(),
+            next_trial_us: dest.action().map(|_| now.until_us(dest.state.until_ns)),
+        }
+    };
+    document(
+        "guard",
+        GuardList {
+            guards: guards.iter().map(Guard::installed).collect(),
+            destinations: destinations.iter().map(one).collect(),
+            counters: Counters(stats),
+        },
+    )
+}
+
+/// A plan.
+pub fn plan(plan: &Plan) -> anyhow::Result<String> {
+    document(
+        "plan",
+        Changes {
+            changes: plan.changes.iter().map(planned).collect(),
+            unchanged: plan.unchanged,
+        },
+    )
+}
+
+fn planned(change: &Change) -> PlannedChange<'_> {
+    let (id, rule, was, guard) = match change {
+        Change::Add(spec) => (None, Some(Spec::new(spec)), None, None),
+        Change::Replace(old, spec) => (
+            Some(old.id),
+            Some(Spec::new(spec)),
+            Some(Spec::new(&old.spec)),
+            None,
+        ),
+        Change::Remove(old) => (Some(old.id), None, Some(Spec::new(&old.spec)), None),
+        Change::Guard(spec) => (None, None, None, Some(Guard::new(spec))),
+        Change::Unguard(old) => (None, None, None, Some(Guard::installed(old))),
+    };
+    PlannedChange {
+        change: change.name(),
+        id,
+        rule,
+        was,
+        guard,
+    }
+}
+
+fn document<T: Serialize>(r#type: &'static str, body: T) -> anyhow::Result<String> {
+    let mut text = serde_json::to_string(&Document {
+        schema: SCHEMA,
+        r#type,
+        body,
+    })?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,220 @@
+//! Rules, guards and plans as tables for people.
+
+use tfo_common::policy::Stat;
+
+use super::{clean, number};
+use crate::policy::{
+    Installed, InstalledGuard, Plan,
+    guard::Destination,
+    rule::{duration_text, ports_text},
+};
+
+/// The present, on both clocks a rule knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// `CLOCK_MONOTONIC` ns: the clock of expiry.
+    pub monotonic_ns: u64,
+    /// `CLOCK_REALTIME` ns: the clock of creation.
+    pub wall_ns: u64,
+}
+
+impl Now {
+    /// Reads both.
+    pub fn read() -> Self {
+        let (monotonic_ns, wall_ns) = crate::kernel::clocks();
+        Self {
+            monotonic_ns,
+            wall_ns,
+        }
+    }
+
+    /// Time from now to an instant of the monotonic clock, us.
+    pub fn until_us(self, ns: u64) -> u64 {
+        ns.saturating_sub(self.monotonic_ns) / 1_000
+    }
+
+    /// Time since an instant of the wall clock, us.
+    pub fn age_us(self, created_ns: u64) -> u64 {
+        self.wall_ns.saturating_sub(created_ns) / 1_000
+    }
+}
+
+/// Rules, by number.
+pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now) -> String {
+    if rules.is_empty() {
+        return "no rules\n".to_owned();
+    }
+    let header = [
+        "ID",
+        "CGROUP",
+        "DESTINATION",
+        "PORTS",
+        "ACTION",
+        "HITS",
+        "LAST",
+        "AGE",
+        "LEFT",
+        "BY",
+        "NOTE",
+    ];
+    let rows = rules.iter().map(|rule| {
+        let last = rule.hits.last_ns;
+        let ago = now.monotonic_ns.saturating_sub(last) / 1_000;
+        [
+            rule.id.to_string(),
+            clean(&rule.spec.cgroup.path),
+            rule.spec.dst.to_string(),
+            or(ports_text(&rule.spec.ports), "all"),
+            rule.spec.action.name().to_owned(),
+            number::count(rule.hits.count),
+            if last == 0 {
+                "-".into()
+            } else {
+                number::duration(ago)
+            },
+            number::duration(now.age_us(rule.created_ns)),
+            if rule.expires_ns == 0 {
+                "-".into()
+            } else {
+                number::duration(now.until_us(rule.expires_ns))
+            },
+            clean(&rule.by),
+            clean(&rule.spec.note),
+        ]
+    });
+    let mut text = table(&header, &rows.collect::<Vec<_>>(), &[0, 5]);
+    let passed = stats[Stat::PassedAtRisk as usize];
+    if passed > 0 {
+        text += &format!(
+            "\n{passed} SYNs with data passed: this kernel cannot push their sockets, which would stall (Linux 6.1 can)\n"
+        );
+    }
+    text
+}
+
+/// Guards and the destinations they know, the latest change first.
+pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now) -> String {
+    if guards.is_empty() {
+        return "no guards\n".to_owned();
+    }
+    let path = |id: u64| {
+        let guard = guards.iter().find(|guard| guard.spec.cgroup.id == id);
+        guard.map_or_else(|| id.to_string(), |guard| clean(&guard.spec.cgroup.path))
+    };
+    let mut text = table(
+        &["CGROUP", "OPENS AT", "BACK-OFF", "ESCALATES", "AGE", "BY"],
+        &guards
+            .iter()
+            .map(|guard| {
+                let settings = guard.spec.settings;
+                [
+                    clean(&guard.spec.cgroup.path),
+                    format!("{} of {}", settings.failures, settings.of),
+                    format!(
+                        "{} to {}",
+                        duration_text(settings.backoff),
+                        duration_text(settings.max_backoff)
+                    ),
+                    if settings.escalate {
+                        "yes".into()
+                    } else {
+                        "no".into()
+                    },
+                    number::duration(now.age_us(guard.created_ns)),
+                    clean(&guard.by),
+                ]
+            })
+            .collect::<Vec<_>>(),
+        &[],
+    );
+    if destinations.is_empty() {
+        text.push_str("\nno destination has failed\n");
+        return text;
+    }
+    text.push('\n');
+    let header = [
+        "DESTINATION",
+        "STATE",
+        "ACTION",
+        "FAILED",
+        "RECENT",
+        "BARE",
+        "PLAIN",
+        "DENIED",
+        "SAVED",
+        "NEXT TRIAL",
+        "CGROUP",
+    ];
+    let rows = destinations.iter().map(|dest| {
+        let state = &dest.state;
+        let (recent, bare) = dest.recent();
+        [
+            std::net::SocketAddr::new(dest.addr, dest.port).to_string(),
+            dest.phase().name().to_owned(),
+            dest.action().unwrap_or("-").to_owned(),
+            format!("{}/{}", state.failures, state.attempts),
+            recent.to_string(),
+            bare.to_string(),
+            format!(
+                "{}/{}",
+                state.plain_failed,
+                u32::from(state.plain_ok) + u32::from(state.plain_failed)
+            ),
+            number::count(state.denied),
+            number::duration(dest.saved_us()),
+            if state.until_ns == 0 {
+                "-".into()
+            } else {
+                number::duration(now.until_us(state.until_ns))
+            },
+            path(dest.cgroup_id),
+        ]
+    });
+    text.push_str(&table(&header, &rows.collect::<Vec<_>>(), &[3, 4, 5, 6, 7]));
+    text
+}
+
+/// A plan: what would change, and the sum.
+pub fn plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    for change in &plan.changes {
+        text += &format!("{} {}\n", change.sign(), clean(&change.to_string()));
+    }
+    text.push_str(&plan.summary());
+    text.push('\n');
+    text
+}
+
+fn or(text: String, empty: &str) -> String {
+    if text.is_empty() { empty.to_owned() } else { text }
+}
+
+/// Columns two spaces apart; those in `right` are numbers.
+fn table<const N: usize>(header: &[&str; N], rows: &[[String; N]], right: &[usize]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |cells: &[&str]| {
+        let mut text = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            let gap = " ".repeat(widths[column] - cell.chars().count());
+            let last = column + 1 == N;
+            match (right.contains(&column), last) {
+                (true, _) => text.extend([&*gap, cell]),
+                (false, true) => text.push_str(cell),
+                (false, false) => text.extend([cell, &*gap]),
+            }
+            if !last {
+                text.push_str("  ");
+            }
+        }
+        format!("{}\n", text.trim_end())
+    };
+    let mut text = line(header);
+    for row in rows {
+        text.push_str(&line(&row.each_ref().map(String::as_str)));
+    }
+    text
+}

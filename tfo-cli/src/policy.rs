@@ -1,0 +1,19 @@
+//! Enforcement, the pure part: what rules and guards are, the file that lists them, and the difference between
+//! what is wanted and what is installed.
+//!
+//! ```text
+//! args, file ─> wanted ─┐
+//!                       ├─> plan ─> changes ─> kernel::policy
+//! kernel::policy ─> installed ┘        └─> output
+//! ```
+
+pub mod file;
+pub mod guard;
+pub mod plan;
+pub mod rule;
+
+pub use self::{
+    guard::{GuardSpec, InstalledGuard},
+    plan::{Change, Plan},
+    rule::{Installed, RuleSpec, Scope, Where},
+};

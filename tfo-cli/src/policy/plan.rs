@@ -1,0 +1,251 @@
+//! The difference between what is wanted and what is installed, as changes in the order they are made: what is
+//! new or different first, what goes last, so that nothing is without its rule in between.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use super::{GuardSpec, Installed, InstalledGuard, RuleSpec};
+
+/// One change. Each is one system call in the kernel: it happens or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new rule.
+    Add(RuleSpec),
+    /// A rule that says something else from now on.
+    Replace(Installed, RuleSpec),
+    /// A rule that goes.
+    Remove(Installed),
+    /// A guard that is new or acts differently.
+    Guard(GuardSpec),
+    /// A guard that goes.
+    Unguard(InstalledGuard),
+}
+
+impl Change {
+    /// `+`, `~` or `-`.
+    pub fn sign(&self) -> char {
+        match self {
+            Self::Add(_) | Self::Guard(_) => '+',
+            Self::Replace(..) => '~',
+            Self::Remove(_) | Self::Unguard(_) => '-',
+        }
+    }
+
+    /// The word JSON uses.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Add(_) => "add",
+            Self::Replace(..) => "replace",
+            Self::Remove(_) => "remove",
+            Self::Guard(_) => "guard",
+            Self::Unguard(_) => "unguard",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(spec) => write!(f, "{spec}"),
+            Self::Replace(old, new) => write!(f, "rule {}: {new}; was {}", old.id, old.spec),
+            Self::Remove(old) => write!(f, "rule {}: {}", old.id, old.spec),
+            Self::Guard(spec) => write!(f, "{spec}"),
+            Self::Unguard(old) => write!(f, "{}", old.spec),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order.
+    pub changes: Vec<Change>,
+    /// Rules and guards that stay as they are.
+    pub unchanged: usize,
+}
+
+impl Plan {
+    /// From what is installed to exactly what is wanted.
+    ///
+    /// A rule that is wanted as it is keeps the time it has left: applying a file twice changes nothing.
+    pub fn exactly(
+        wanted: (&[RuleSpec], &[GuardSpec]),
+        installed: (&[Installed], &[InstalledGuard]),
+    ) -> Self {
+        let mut plan = Self::default();
+        let there: HashMap<_, _> = installed.0.iter().map(|old| (old.spec.key(), old)).collect();
+        let listed: HashSet<_> = wanted.0.iter().map(RuleSpec::key).collect();
+        for spec in wanted.0 {
+            match there.get(&spec.key()).copied() {
+                None => plan.changes.push(Change::Add(spec.clone())),
+                Some(old) if says_the_same(&old.spec, spec) => plan.unchanged += 1,
+                Some(old) => plan.changes.push(Change::Replace(old.clone(), spec.clone())),
+            }
+        }
+        for spec in wanted.1 {
+            let same = |old: &&InstalledGuard| old.spec.cgroup.id == spec.cgroup.id;
+            if installed
+                .1
+                .iter()
+                .find(same)
+                .is_some_and(|old| old.spec.settings == spec.settings)
+            {
+                plan.unchanged += 1;
+            } else {
+                plan.changes.push(Change::Guard(spec.clone()));
+            }
+        }
+        for old in installed.0 {
+            if !listed.contains(&old.spec.key()) {
+                plan.changes.push(Change::Remove(old.clone()));
+            }
+        }
+        for old in installed.1 {
+            if !wanted.1.iter().any(|spec| spec.cgroup.id == old.spec.cgroup.id) {
+                plan.changes.push(Change::Unguard(old.clone()));
+            }
+        }
+        plan
+    }
+
+    /// One more rule; the error is the rule that is in its place.
+    pub fn add(spec: RuleSpec, installed: &[Installed]) -> Result<Self, Box<Installed>> {
+        match installed.iter().find(|old| old.spec.key() == spec.key()) {
+            Some(old) => Err(Box::new(old.clone())),
+            None => Ok(Self {
+                changes: vec![Change::Add(spec)],
+                unchanged: installed.len(),
+            }),
+        }
+    }
+
+    /// Whether it does nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// One line: what it adds up to.
+    pub fn summary(&self) -> String {
+        let count = |sign| self.changes.iter().filter(|change| change.sign() == sign).count();
+        format!(
+            "{} to add, {} to change, {} to remove, {} unchanged",
+            count('+'),
+            count('~'),
+            count('-'),
+            self.unchanged
+        )
+    }
+}
+
+/// Paths are left out: a cgroup is the same by its id, whatever it was called when the rule was made.
+fn says_the_same(old: &RuleSpec, new: &RuleSpec) -> bool {
+    (&old.ports, old.action, old.ttl, &old.note) == (&new.ports, new.action, new.ttl, &new.note)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tfo_common::{event::PolicyAction, policy::Hits};
+
+    use super::*;
+    use crate::policy::{
+        guard::Settings,
+        rule::{self, Where},
+    };
+
+    fn spec(cgroup: u64, dst: &str, action: PolicyAction) -> RuleSpec {
+        RuleSpec {
+            cgroup: Where {
+                path: format!("/{cgroup}"),
+                id: cgroup,
+            },
+            dst: rule::destination(dst).expect("a network"),
+            ports: Vec::new(),
+            action,
+            ttl: None,
+            note: String::new(),
+        }
+    }
+
+    fn installed(id: u32, spec: RuleSpec) -> Installed {
+        Installed {
+            spec,
+            id,
+            created_ns: 0,
+            expires_ns: 0,
+            by: String::new(),
+            hits: Hits::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_new_comes_before_what_goes() {
+        let old = installed(7, spec(1, "10.0.0.0/8", PolicyAction::NoData));
+        let changed = installed(8, spec(1, "192.0.2.0/24", PolicyAction::NoData));
+        let kept = installed(9, spec(2, "10.0.0.0/8", PolicyAction::Observe));
+        let wanted = [
+            spec(1, "192.0.2.0/24", PolicyAction::Strip),
+            kept.spec.clone(),
+            spec(3, "::/0", PolicyAction::NoData),
+        ];
+        let guard = GuardSpec {
+            cgroup: wanted[0].cgroup.clone(),
+            settings: Settings::default(),
+        };
+        let plan = Plan::exactly((&wanted, &[guard]), (&[old, changed, kept], &[]));
+        let signs: String = plan.changes.iter().map(Change::sign).collect();
+        assert_eq!(signs, "~++-");
+        assert_eq!(plan.summary(), "2 to add, 1 to change, 1 to remove, 1 unchanged");
+        assert!(
+            plan.changes[0]
+                .to_string()
+                .starts_with("rule 8: strip for /1 to 192.0.2.0/24; was no-data")
+        );
+    }
+
+    #[test]
+    fn a_second_rule_for_the_same_place_is_refused() {
+        let old = installed(7, spec(1, "10.0.0.0/8", PolicyAction::NoData));
+        let again = spec(1, "10.0.0.0/8", PolicyAction::Observe);
+        assert_eq!(
+            Plan::add(again, std::slice::from_ref(&old))
+                .expect_err("a duplicate")
+                .id,
+            7
+        );
+        assert!(Plan::add(spec(2, "10.0.0.0/8", PolicyAction::Observe), &[old]).is_ok());
+    }
+
+    proptest! {
+        /// Whatever is wanted: applying it once leaves nothing to do.
+        #[test]
+        fn applied_once_is_applied(
+            wanted in proptest::collection::btree_map((0u64..4, 0u8..4), 0usize..3, 0..8),
+            before in proptest::collection::btree_map((0u64..4, 0u8..4), 0usize..3, 0..8),
+        ) {
+            let actions = [PolicyAction::NoData, PolicyAction::Strip, PolicyAction::Observe];
+            let specs = |map: &std::collections::BTreeMap<(u64, u8), usize>| -> Vec<RuleSpec> {
+                map.iter()
+                    .map(|((cgroup, net), action)| spec(*cgroup, &format!("10.{net}.0.0/16"), actions[*action]))
+                    .collect()
+            };
+            let wanted = specs(&wanted);
+            let mut rules: Vec<Installed> =
+                (1..).zip(specs(&before)).map(|(id, spec)| installed(id, spec)).collect();
+            for change in Plan::exactly((&wanted, &[]), (&rules, &[])).changes {
+                match change {
+                    Change::Add(spec) => rules.push(installed(100 + rules.len() as u32, spec)),
+                    Change::Replace(old, spec) => {
+                        rules.iter_mut().find(|rule| rule.id == old.id).expect("it is there").spec = spec;
+                    }
+                    Change::Remove(old) => rules.retain(|rule| rule.id != old.id),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+            let again = Plan::exactly((&wanted, &[]), (&rules, &[]));
+            prop_assert!(again.is_empty() && again.unchanged == wanted.len());
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! A rule: where it applies, to which destinations, and what it does.
+
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+
+use jiff::SignedDuration;
+use tfo_common::{
+    event::PolicyAction,
+    policy::{Hits, MAX_PORTS, NOTE_LEN, PortRange},
+};
+
+use crate::model::addr::Prefix;
+
+/// Shortest time to live: less has passed before a person has read the answer.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
+/// Longest: 100 years of nanoseconds fit 64 bits, and nobody means more.
+const LONGEST_TTL: Duration = Duration::from_hours(876_000);
+
+/// How a person names a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Its path, absolute or below the cgroup2 mount.
+    Cgroup(PathBuf),
+    /// A systemd unit.
+    Unit(String),
+    /// A container, by the beginning of its id or by name.
+    Container(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
+            Self::Unit(name) => write!(f, "unit {name}"),
+            Self::Container(id) => write!(f, "container {id}"),
+        }
+    }
+}
+
+/// A cgroup that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Where {
+    /// Path below the cgroup2 mount, beginning with `/`.
+    pub path: String,
+    /// cgroup v2 id.
+    pub id: u64,
+}
+
+/// What a rule says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSpec {
+    /// Sockets of this cgroup and those below it.
+    pub cgroup: Where,
+    /// Destinations; without host bits.
+    pub dst: Prefix,
+    /// Destination ports, sorted; none means all.
+    pub ports: Vec<PortRange>,
+    /// What happens.
+    pub action: PolicyAction,
+    /// How long it lives.
+    pub ttl: Option<Duration>,
+    /// Why.
+    pub note: String,
+}
+
+impl RuleSpec {
+    /// What tells rules apart: one per cgroup and prefix.
+    pub fn key(&self) -> (u64, Prefix) {
+        (self.cgroup.id, self.dst)
+    }
+}
+
+impl fmt::Display for RuleSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} for {} to {}",
+            self.action.name(),
+            self.cgroup.path,
+            self.dst
+        )?;
+        if !self.ports.is_empty() {
+            write!(f, " port {}", ports_text(&self.ports))?;
+        }
+        if let Some(ttl) = self.ttl {
+            write!(f, " for {}", duration_text(ttl))?;
+        }
+        if self.note.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.note)
+        }
+    }
+}
+
+/// A rule that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// What it says.
+    pub spec: RuleSpec,
+    /// Its number.
+    pub id: u32,
+    /// `CLOCK_REALTIME` ns of its making.
+    pub created_ns: u64,
+    /// `CLOCK_MONOTONIC` ns of its end; 0 for none.
+    pub expires_ns: u64,
+    /// Who made it.
+    pub by: String,
+    /// How often it applied.
+    pub hits: Hits,
+}
+
+/// An action by its name.
+pub fn action(text: &str) -> Result<PolicyAction, String> {
+    [PolicyAction::NoData, PolicyAction::Strip, PolicyAction::Observe]
+        .into_iter()
+        .find(|action| action.name() == text)
+        .ok_or_else(|| format!("'{text}' is not an action: use no-data, strip or observe"))
+}
+
+/// A block of destinations. Host bits are refused, not cut: somebody meant something else. So are v4-mapped
+/// blocks: on the wire these connections are IPv4.
+pub fn destination(text: &str) -> Result<Prefix, String> {
+    let prefix: Prefix = text.parse()?;
+    if prefix.network() != prefix {
+        return Err(format!(
+            "{prefix} has bits set behind its length: did you mean {} or {}?",
+            prefix.network(),
+            prefix.address()
+        ));
+    }
+    if let IpAddr::V6(v6) = prefix.address()
+        && prefix.bits() >= 96
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        let plain = Prefix::new(v4.into(), prefix.bits() - 96);
+        return Err(format!("{prefix} is IPv4 on the wire: write {plain}"));
+    }
+    Ok(prefix)
+}
+
+/// A port, or a range: `443`, `8000-8999`.
+pub fn port_range(text: &str) -> Result<PortRange, String> {
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| format!("'{text}' is not a port of 1 to 65535"))
+    };
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
+    };
+    if first > last {
+        return Err(format!("'{text}' ends before it begins"));
+    }
+    Ok(PortRange { first, last })
+}
+
+/// Ports in order, touching ranges joined; too many are refused.
+pub fn ports(mut ranges: Vec<PortRange>) -> Result<Vec<PortRange>, String> {
+    ranges.sort_unstable();
+    let mut joined: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if u32::from(range.first) <= u32::from(last.last) + 1 => {
+                last.last = last.last.max(range.last);
+            }
+            _ => joined.push(range),
+        }
+    }
+    if joined.len() > MAX_PORTS {
+        return Err(format!(
+            "{} separate port ranges; a rule has room for {MAX_PORTS}",
+            joined.len()
+        ));
+    }
+    Ok(joined)
+}
+
+/// A duration such as `90s`, `10m`, `1h30m`, `2d`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("'{text}' is not a duration: use for example 90s, 10m, 1h30m or 2d");
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| bad());
+    }
+    // jiff's durations end at hours: a day may have 23 or 25 of them. Here it has 24.
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) => (days.parse::<u32>().map_err(|_| bad())?, rest),
+        None => (0, text),
+    };
+    let rest = if rest.is_empty() && text.contains('d') {
+        Duration::ZERO
+    } else {
+        let signed: SignedDuration = rest.parse().map_err(|_| bad())?;
+        Duration::try_from(signed).map_err(|_| bad())?
+    };
+    Duration::from_hours(24)
+        .checked_mul(days)
+        .and_then(|days| days.checked_add(rest))
+        .ok_or_else(bad)
+}
+
+/// A time to live.
+pub fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration(text)?;
+    if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err(format!("'{text}' is not a time to live of 1s to 100 years"))
+    }
+}
+
+/// A note: one line, and not longer than there is room for.
+pub fn note(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("a note is one line of text".to_owned());
+    }
+    if text.len() > NOTE_LEN {
+        return Err(format!(
+            "{} bytes long; a rule has room for {NOTE_LEN}",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Ports as they are typed.
+pub fn ports_text(ports: &[PortRange]) -> String {
+    let one = |range: &PortRange| {
+        if range.first == range.last {
+            range.first.to_string()
+        } else {
+            format!("{}-{}", range.first, range.last)
+        }
+    };
+    ports.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// A duration in whole seconds, largest units first: `2d`, `1h30m`, `45s`.
+pub fn duration_text(duration: Duration) -> String {
+    let mut left = duration.as_secs();
+    if left == 0 {
+        return format!("{}ms", duration.as_millis());
+    }
+    let mut text = String::new();
+    for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        if left >= seconds {
+            text += &format!("{}{unit}", left / seconds);
+            left %= seconds;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn destinations_are_networks() {
+        assert_eq!(
+            destination("10.0.0.0/8").map(|prefix| prefix.bits()),
+            Ok(8),
+            "a network"
+        );
+        assert_eq!(destination("192.0.2.1").map(|prefix| prefix.bits()), Ok(32));
+        for (text, part) in [
+            ("10.1.0.0/8", "did you mean 10.0.0.0/8 or 10.1.0.0"),
+            ("2001:db8::1/32", "did you mean 2001:db8::/32"),
+            ("::ffff:10.0.0.0/104", "write 10.0.0.0/8"),
+            ("::ffff:192.0.2.1", "write 192.0.2.1/32"),
+            ("example.org", "not an IP address"),
+            ("10.0.0.0/40", "0 to 32"),
+        ] {
+            let why = destination(text).expect_err(text);
+            assert!(why.contains(part), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn ports_are_joined_and_bounded() {
+        let range = |first, last| PortRange { first, last };
+        let joined = ports(vec![range(80, 90), range(443, 443), range(91, 95), range(85, 86)]);
+        assert_eq!(joined.as_deref(), Ok(&[range(80, 95), range(443, 443)][..]));
+        assert_eq!(ports_text(&joined.unwrap_or_default()), "80-95,443");
+        let many = (0..9)
+            .map(|index| range(index * 10 + 1, index * 10 + 2))
+            .collect();
+        assert!(ports(many).is_err());
+        for text in ["", "0", "x", "9-8", "70000", "1-", "-1"] {
+            assert!(port_range(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_days() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("10m", 600),
+            ("2d", 172_800),
+            ("1d12h", 129_600),
+            ("30", 30),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "d", "xd", "-5s", "1d-5s", "soon", "99999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(ttl("10ms").is_err() && ttl("200000d").is_err());
+        assert_eq!(duration_text(Duration::from_secs(129_661)), "1d12h1m1s");
+    }
+
+    #[test]
+    fn notes_are_one_short_line() {
+        assert_eq!(note("ticket 4711"), Ok("ticket 4711".to_owned()));
+        assert!(note("a\nb").is_err() && note(&"x".repeat(NOTE_LEN + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "\\PC{0,40}") {
+            let _ = (destination(&text), port_range(&text), duration(&text), ttl(&text), note(&text), action(&text));
+        }
+
+        #[test]
+        fn joined_ports_cover_the_same(
+            ranges in proptest::collection::vec((1u16.., 0u16..500), 1..8), port: u16,
+        ) {
+            let ranges: Vec<PortRange> = ranges
+                .into_iter()
+                .map(|(first, more)| PortRange { first, last: first.saturating_add(more) })
+                .collect();
+            let covers = |ranges: &[PortRange]| ranges.iter().any(|r| (r.first..=r.last).contains(&port));
+            let joined = ports(ranges.clone()).expect("at most eight");
+            prop_assert_eq!(covers(&ranges), covers(&joined));
+        }
+
+        #[test]
+        fn durations_round_trip(seconds in 1u64..10_000_000) {
+            let value = Duration::from_secs(seconds);
+            prop_assert_eq!(duration(&duration_text(value)), Ok(value));
+        }
+    }
+}

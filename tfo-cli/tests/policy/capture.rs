@@ -1,0 +1,181 @@
+//! What really leaves: SYNs as tcpdump sees them on the client's device.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::{Context, Result, ensure};
+use tfo_lab::{
+    client::{Api, Connect, Family},
+    command,
+    lab::{self, DEVICE, Lab},
+};
+
+use crate::{
+    enforce::{is_fast, primed, service},
+    policy::add,
+    support::{sandbox::Sandbox, wait_until},
+};
+
+/// A running tcpdump.
+pub struct Capture {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+/// One SYN of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syn {
+    /// Destination port.
+    pub port: u16,
+    /// Bytes of payload.
+    pub payload: usize,
+    /// Whether it has the TFO option, of either kind.
+    pub option: bool,
+    /// Whether its checksum is right; only looked at with the device's offload off.
+    pub checksum: bool,
+}
+
+impl Capture {
+    /// Starts it in the client's namespace; `None` where there is no tcpdump.
+    pub fn start(lab: &Lab) -> Result<Option<Self>> {
+        if !command::is_installed("tcpdump") {
+            println!("skipped: needs tcpdump");
+            return Ok(None);
+        }
+        let mut child = lab.in_client(|| {
+            Command::new("tcpdump")
+                .args([
+                    "-i",
+                    DEVICE,
+                    "-n",
+                    "-l",
+                    "-vv",
+                    "--immediate-mode",
+                    "-Q",
+                    "out",
+                    "tcp or udp or ip6",
+                ])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .context("tcpdump: starting it")
+        })?;
+        let mut stderr = BufReader::new(child.stderr.take().context("no stderr")?);
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            ensure!(stderr.read_line(&mut line)? > 0, "tcpdump ended");
+        }
+        // Read on, or it stops writing.
+        thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
+        let theirs = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                theirs.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Ok(Some(Self { child, lines }))
+    }
+
+    /// Waits until a connection to `port` has been closed, then gives every SYN seen.
+    pub fn syns_until_fin_to(&self, port: u16) -> Result<Vec<Syn>> {
+        let all = || {
+            self.lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .join("\n")
+        };
+        wait_until("tcpdump to see the last FIN", || {
+            Ok(all().lines().any(|line| {
+                line.contains(&format!(".{port}: Flags [F")) || line.contains(&format!(".{port}: Flags [R"))
+            }))
+        })?;
+        Ok(all().lines().filter_map(syn).collect())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `10.77.0.1.40000 > 10.77.0.2.8080: Flags [S], cksum 0x1639 (correct), ..., options [...,tfo  cookie ..], length 300`
+fn syn(line: &str) -> Option<Syn> {
+    let (addresses, rest) = line.split_once(": Flags [S], ")?;
+    let port = addresses.rsplit('.').next()?.parse().ok()?;
+    let payload = rest
+        .rsplit("length ")
+        .next()?
+        .trim()
+        .split(' ')
+        .next()?
+        .trim_end_matches(':')
+        .parse()
+        .ok()?;
+    Some(Syn {
+        port,
+        payload,
+        option: rest.contains("tfo ") || rest.contains("exp-tfo") || rest.contains("f989"),
+        checksum: !rest.contains("(incorrect"),
+    })
+}
+
+pub fn no_data_leaves() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let lab = Lab::up_unique()?;
+        let sandbox = Sandbox::enter()?;
+        let (_ruled, ruled) = primed(&lab, family, 0)?;
+        let (_other, other) = primed(&lab, family, 1)?;
+        add(sandbox.path(), &service(family, 0).to_string(), &[])?;
+        let Some(capture) = Capture::start(&lab)? else {
+            return Ok(());
+        };
+        for connect in [&ruled, &other] {
+            for api in [Api::MsgFastopen, Api::FastopenConnect, Api::Plain] {
+                for payload in [1, 300, 5_000] {
+                    let report = Connect {
+                        api,
+                        payload,
+                        reply: payload,
+                        ..connect.clone()
+                    }
+                    .run_in(lab.client())?;
+                    ensure!(report.reply_matched, "{report:?}");
+                }
+            }
+        }
+        // UDP passes by as if nothing were there.
+        lab.in_client(|| {
+            let socket = std::net::UdpSocket::bind((lab::client_v4(0), 0))?;
+            socket.send_to(&[7; 300], (lab::server_v4(0), 9)).context("UDP")
+        })?;
+        let last = ruled.clone();
+        last.run_in(lab.client())?;
+        ensure!(
+            is_fast(&other.run_in(lab.client())?),
+            "the other destination lost TFO"
+        );
+        let syns = capture.syns_until_fin_to(other.target.port())?;
+        let to = |port: u16| syns.iter().filter(move |syn| syn.port == port);
+        ensure!(to(ruled.target.port()).count() == 10, "{syns:?}");
+        ensure!(
+            to(ruled.target.port()).all(|syn| syn.payload == 0),
+            "SYN data left: {syns:?}"
+        );
+        ensure!(
+            to(other.target.port()).filter(|syn| syn.payload > 0).count() == 7,
+            "{syns:?}"
+        );
+        crate::policy::clear()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! `no-data`: a path that eats SYN data costs nothing, the application notices nothing, and nobody else does.
+
+use std::{net::IpAddr, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use tfo_lab::{
+    apps::{self, Nginx},
+    client::{Api, ClientOption, Connect, Family, Report},
+    command,
+    lab::{self, Lab},
+    middlebox::{Effect, Middlebox, Rule},
+    server::{Listen, Server},
+};
+
+use crate::{
+    policy::{self, add, counter, hits},
+    support::{no_problems, sandbox::Sandbox},
+};
+
+/// What a lost SYN costs (`TCP_TIMEOUT_INIT`).
+const SYN_TIMEOUT_US: u64 = 1_000_000;
+/// What nothing may take: far below a lost SYN, far above a busy machine's hiccups.
+const HICCUP_US: u64 = 500_000;
+/// What it takes as a rule.
+const USUAL_US: u64 = 5_000;
+
+/// Both families' addresses of service number `index`.
+pub fn service(family: Family, index: u8) -> IpAddr {
+    if family == Family::V6 {
+        lab::server_v6(index)
+    } else {
+        lab::server_v4(index)
+    }
+}
+
+/// A server with TFO, and a client that has its cookie.
+pub fn primed(lab: &Lab, family: Family, index: u8) -> Result<(Server, Connect)> {
+    let server = Server::start(lab.server(), &Listen::on(service(family, index), family))?;
+    let connect = Connect {
+        family,
+        ..Connect::new(server.address(), 300)
+    };
+    connect.run_in(lab.client())?;
+    Ok((server, connect))
+}
+
+/// Connects and expects an answer that is complete, at once.
+pub fn at_once(lab: &Lab, connect: &Connect) -> Result<Report> {
+    let report = run(lab, connect)?;
+    ensure!(
+        time(&report) < HICCUP_US,
+        "{connect:?} took {} us: {report:?}",
+        time(&report)
+    );
+    Ok(report)
+}
+
+/// Connects and expects an answer that is complete, a SYN timeout late.
+pub fn late(lab: &Lab, connect: &Connect) -> Result<Report> {
+    let report = run(lab, connect)?;
+    ensure!(
+        time(&report) >= SYN_TIMEOUT_US,
+        "{connect:?} took only {} us",
+        time(&report)
+    );
+    Ok(report)
+}
+
+fn run(lab: &Lab, connect: &Connect) -> Result<Report> {
+    let report = connect.run_in(lab.client())?;
+    ensure!(report.reply_matched, "{connect:?}: {report:?}");
+    Ok(report)
+}
+
+fn time(report: &Report) -> u64 {
+    report.first_byte_us.unwrap_or(u64::MAX)
+}
+
+/// Whether the SYN's data was taken: TFO in full.
+pub fn is_fast(report: &Report) -> bool {
+    report.tcp_info.is_some_and(|info| info.syn_data_acked())
+}
+
+/// Every interface, blocking and not, and payloads below and above what a SYN holds.
+fn variants(connect: &Connect) -> Vec<Connect> {
+    let mut all = Vec::new();
+    for api in [Api::MsgFastopen, Api::FastopenConnect] {
+        for blocking in [true, false] {
+            for payload in [1, 300, 5_000, 100_000] {
+                all.push(Connect {
+                    api,
+                    blocking,
+                    payload,
+                    reply: payload,
+                    ..connect.clone()
+                });
+            }
+        }
+    }
+    all
+}
+
+pub fn costs_nothing_with_a_rule() -> Result<()> {
+    let mut problems = Vec::new();
+    let mut times = Vec::new();
+    for (family, no_cookie) in [
+        (Family::V4, false),
+        (Family::V6, false),
+        (Family::Mapped, false),
+        (Family::V4, true),
+        (Family::V6, true),
+    ] {
+        let lab = Lab::up_unique()?;
+        let listen = Listen {
+            no_cookie,
+            ..Listen::on(service(family, 0), family)
+        };
+        let server = Server::start(lab.server(), &listen)?;
+        let mut connect = Connect {
+            family,
+            ..Connect::new(server.address(), 300)
+        };
+        if no_cookie {
+            connect.options.push(ClientOption::NoCookie);
+        }
+        connect.run_in(lab.client())?;
+        let healthy = variants(&connect)
+            .iter()
+            .map(|variant| {
+                let report = at_once(&lab, variant)?;
+                ensure!(
+                    is_fast(&report) || variant.payload > 1_400,
+                    "no TFO on a healthy path: {report:?}"
+                );
+                Ok(report)
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        let address = service(family, 0);
+        let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, address))?;
+        late(&lab, &connect)?;
+        add(Path::new("/"), &address.to_string(), &[])?;
+        let dropped = path.hits()?;
+        for (variant, healthy) in variants(&connect).iter().zip(&healthy) {
+            let report = run(&lab, variant)?;
+            times.push(time(&report));
+            if time(&report) >= HICCUP_US {
+                problems.push(format!("{variant:?}: {} us", time(&report)));
+            }
+            // What is sent after the handshake comes in pieces of any size.
+            let whole = variant.payload <= 300;
+            let calls = |report: &Report| report.calls[..if whole { report.calls.len() } else { 1 }].to_vec();
+            if calls(&report) != calls(healthy) {
+                problems.push(format!(
+                    "{variant:?}: {:?}, healthy {:?}",
+                    report.calls, healthy.calls
+                ));
+            }
+            if let Some(info) = report.tcp_info
+                && (info.total_retrans > 0 || info.syn_data_acked())
+            {
+                problems.push(format!("{variant:?}: {info:?}"));
+            }
+        }
+        let count = variants(&connect).len() as u64;
+        ensure!(
+            hits(&prefix(address))? == count,
+            "{} hits, not {count}",
+            hits(&prefix(address))?
+        );
+        ensure!(
+            counter("denied")? == count && counter("pushed")? == count,
+            "{}",
+            policy::list()?
+        );
+        ensure!(path.hits()? == dropped, "SYNs with data left");
+        policy::clear()?;
+        late(&lab, &connect)?;
+    }
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+    println!(
+        "  {} connections, first byte after {} us (median), {:?} us (most)",
+        times.len(),
+        median,
+        times.last()
+    );
+    ensure!(median < USUAL_US, "median {median} us: {times:?}");
+    no_problems(&problems)
+}
+
+/// As rules are listed.
+pub fn prefix(address: IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
+}
+
+pub fn would_stall() -> Result<()> {
+    let mut problems = Vec::new();
+    for family in [Family::V4, Family::V6, Family::Mapped] {
+        let lab = Lab::up_unique()?;
+        let (_server, connect) = primed(&lab, family, 0)?;
+        add(Path::new("/"), &service(family, 0).to_string(), &[])?;
+        for option in [
+            ClientOption::QuickAckOff,
+            ClientOption::DeferAccept,
+            ClientOption::Cork,
+            ClientOption::More,
+            ClientOption::NoDelay,
+        ] {
+            for api in [Api::MsgFastopen, Api::FastopenConnect] {
+                for blocking in [true, false] {
+                    let variant = Connect {
+                        api,
+                        blocking,
+                        options: vec![option],
+                        ..connect.clone()
+                    };
+                    let report = variant.run_in(lab.client())?;
+                    if !report.reply_matched || time(&report) >= HICCUP_US || is_fast(&report) {
+                        problems.push(format!("{variant:?}: {report:?}"));
+                    }
+                }
+            }
+        }
+        ensure!(
+            counter("pushed")? == 20 && counter("push_failed")? == 0,
+            "{}",
+            policy::list()?
+        );
+        // QUICKACK 0 and DEFER_ACCEPT, twice two of each.
+        ensure!(
+            counter("at_risk")? == 8 && counter("at_risk_ended")? == 8,
+            "{}",
+            policy::list()?
+        );
+        policy::clear()?;
+    }
+    no_problems(&problems)
+}
+
+pub fn scopes() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let inside = |connect: &Connect| sandbox.within("inside", || connect.run_in(lab.client()));
+    let outside = |connect: &Connect| sandbox.within("outside", || connect.run_in(lab.client()));
+    for family in [Family::V4, Family::V6] {
+        let (_ruled, ruled) = primed(&lab, family, 0)?;
+        let (_other, other) = primed(&lab, family, 1)?;
+        let same_host = Server::start(lab.server(), &Listen::on(service(family, 0), family))?;
+        let port = Connect {
+            target: same_host.address(),
+            ..ruled.clone()
+        };
+        outside(&ruled)?;
+        inside(&ruled)?;
+        let ports = format!("{},1-2", ruled.target.port());
+        add(
+            &sandbox.child("inside"),
+            &service(family, 0).to_string(),
+            &["--port", &ports],
+        )?;
+        for (what, report, fast) in [
+            ("ruled", inside(&ruled)?, false),
+            ("other destination", inside(&other)?, true),
+            ("other port", inside(&port)?, true),
+            ("other cgroup", outside(&ruled)?, true),
+        ] {
+            ensure!(
+                report.reply_matched && is_fast(&report) == fast,
+                "{what}: {report:?}"
+            );
+        }
+        let plain = inside(&Connect {
+            api: Api::Plain,
+            ..ruled.clone()
+        })?;
+        ensure!(plain.reply_matched, "plain: {plain:?}");
+        ensure!(hits(&prefix(service(family, 0)))? == 1, "{}", policy::list()?);
+        policy::clear()?;
+        ensure!(is_fast(&inside(&ruled)?), "TFO is back");
+    }
+    Ok(())
+}
+
+pub fn nearest_cgroup() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let fast = || -> Result<bool> { Ok(is_fast(&sandbox.within("leaf", || connect.run_in(lab.client()))?)) };
+    ensure!(fast()?, "no rule");
+    add(Path::new("/"), "10.77.0.2", &[])?;
+    ensure!(!fast()?, "root");
+    // A shorter prefix in a nearer cgroup beats a longer one farther away.
+    add(sandbox.path(), "10.0.0.0/8", &["--action", "observe"])?;
+    ensure!(fast()?, "the sandbox observes");
+    ensure!(
+        hits("10.0.0.0/8")? == 1 && counter("observed")? == 1,
+        "{}",
+        policy::list()?
+    );
+    add(&sandbox.child("leaf"), "0.0.0.0/0", &[])?;
+    ensure!(!fast()?, "the leaf denies");
+    // A prefix that does not match leaves the decision to the next cgroup.
+    let leaf = policy::list()?["rules"][2]["id"].to_string();
+    policy::ok(&["policy", "remove", &leaf])?;
+    add(&sandbox.child("leaf"), "192.0.2.0/24", &[])?;
+    ensure!(fast()?, "the sandbox decides again");
+    // Ports select nothing: the nearest matching prefix decides, and leaves other ports alone.
+    policy::ok(&["policy", "remove", "2"])?;
+    add(sandbox.path(), "10.0.0.0/8", &["--port", "1"])?;
+    ensure!(fast()?, "the sandbox's rule is for another port");
+    Ok(())
+}
+
+pub fn prefixes_expiry_observe() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let (_server, connect) = primed(&lab, Family::V6, 0)?;
+    let fast = || -> Result<bool> { Ok(is_fast(&connect.run_in(lab.client())?)) };
+    add(Path::new("/"), "::/0", &[])?;
+    ensure!(!fast()?, "shortest");
+    add(Path::new("/"), "fd77::/64", &["--action", "observe"])?;
+    ensure!(fast()?, "longer");
+    add(
+        Path::new("/"),
+        "fd77::2",
+        &["--ttl", "2s", "--note", "short-lived"],
+    )?;
+    ensure!(!fast()?, "longest");
+    let left = policy::list()?["rules"][2]["left_us"]
+        .as_u64()
+        .context("time left")?;
+    ensure!(left <= 2_000_000, "{left} us left");
+    // The kernel ends it by itself; then the next shorter prefix decides.
+    let waited = std::time::Instant::now();
+    crate::support::wait_until("the rule to expire", fast)?;
+    ensure!(
+        waited.elapsed().as_micros() <= u128::from(left) + 1_000_000,
+        "late: {:?}",
+        waited.elapsed()
+    );
+    ensure!(hits("::/0")? == 1, "{}", policy::list()?);
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(2),
+        "the expired rule is removed"
+    );
+    Ok(())
+}
+
+/// Programs nobody here wrote.
+pub fn real_programs() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    if !command::is_installed("nginx") || !command::is_installed("curl") {
+        println!("skipped: needs nginx and curl");
+        return Ok(());
+    }
+    let target = std::net::SocketAddr::new(lab::server_v4(0), 8080);
+    let _nginx = Nginx::start(&lab, target, Some(16))?;
+    apps::curl(&lab, target, true)?;
+    let _path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, target.ip()))?;
+    let timed = |name: &str, args: &[&str]| -> Result<u128> {
+        let begun = std::time::Instant::now();
+        let output = lab.client().command(name, args)?;
+        ensure!(output.contains("ok"), "{name}: {output:?}");
+        Ok(begun.elapsed().as_micros())
+    };
+    let url = format!("http://{target}/");
+    let curl = [
+        "--silent",
+        "--noproxy",
+        "*",
+        "--tcp-fastopen",
+        "--max-time",
+        "20",
+        &url,
+    ];
+    let wget = ["-q", "--no-proxy", "-O", "-", &url];
+    let mut programs = vec![("curl", &curl[..])];
+    if command::is_installed("wget2") {
+        programs.push(("wget2", &wget[..]));
+    }
+    for (name, args) in programs {
+        policy::clear()?;
+        let without = timed(name, args)?;
+        add(Path::new("/"), "10.77.0.0/24", &[])?;
+        let with = timed(name, args)?;
+        println!(
+            "  {name}: {without} us without a rule, {with} us with one, {} hits",
+            hits("10.77.0.0/24")?
+        );
+        ensure!(without >= u128::from(SYN_TIMEOUT_US), "{name} does not use TFO");
+        ensure!(
+            with < u128::from(HICCUP_US) && hits("10.77.0.0/24")? == 1,
+            "{name}: {with} us"
+        );
+    }
+    Ok(())
+}

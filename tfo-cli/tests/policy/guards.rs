@@ -1,0 +1,198 @@
+//! The guard: the first K connections pay, the next one does not, and TFO comes back when the path does.
+
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tfo_lab::{
+    client::{Api, Connect, Family},
+    lab::Lab,
+    middlebox::{Effect, Middlebox, Rule},
+};
+
+use crate::{
+    enforce::{at_once, is_fast, late, primed, service},
+    policy::{self, ok},
+    support::{sandbox::Sandbox, wait_until},
+};
+
+/// Switches a guard on, in the sandbox.
+pub fn on(sandbox: &Sandbox, more: &[&str]) -> Result<()> {
+    let path = sandbox.path().to_string_lossy().into_owned();
+    let mut args = vec!["guard", "on", "--cgroup", &path];
+    args.extend(more);
+    ok(&args).map(drop)
+}
+
+/// What the guard says of the only destination it knows.
+pub fn state() -> Result<Value> {
+    let status = policy::guards()?;
+    let destinations = status["destinations"].as_array().context("destinations")?;
+    ensure!(destinations.len() == 1, "{status}");
+    Ok(destinations[0].clone())
+}
+
+fn until_trial_is_due() -> Result<()> {
+    wait_until("a trial to be due", || Ok(state()?["next_trial_us"] == 0))
+}
+
+pub fn opens_and_comes_back() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let lab = Lab::up_unique()?;
+        let sandbox = Sandbox::enter()?;
+        let (_server, connect) = primed(&lab, family, 0)?;
+        on(&sandbox, &["--failures", "3", "--of", "4", "--backoff", "2s"])?;
+        ensure!(is_fast(&at_once(&lab, &connect)?), "closed: TFO goes through");
+        ensure!(
+            policy::guards()?["destinations"] == Value::Array(Vec::new()),
+            "no failure, no state"
+        );
+
+        let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(family, 0)))?;
+        for _ in 0..3 {
+            late(&lab, &connect)?;
+        }
+        let opened = state()?;
+        ensure!(
+            opened["state"] == "open" && opened["action"] == "no-data",
+            "{opened}"
+        );
+        ensure!(
+            opened["failures"] == 3 && opened["cost_us"].as_u64() >= Some(900_000),
+            "{opened}"
+        );
+        let report = at_once(&lab, &connect)?;
+        ensure!(!is_fast(&report), "{report:?}");
+        let plain = Connect {
+            api: Api::Plain,
+            ..connect.clone()
+        };
+        at_once(&lab, &plain)?;
+        let counted = state()?;
+        ensure!(
+            counted["denied"] == 1 && counted["saved_us"].as_u64() >= Some(900_000),
+            "{counted}"
+        );
+
+        // Half-open: of two at once one is the trial and pays, the other does not.
+        until_trial_is_due()?;
+        let before = path.hits()?;
+        let times: Vec<u64> = thread::scope(|scope| {
+            let two = [0, 1].map(|_| scope.spawn(|| connect.run_in(lab.client())));
+            two.into_iter()
+                .map(|one| {
+                    Ok(one
+                        .join()
+                        .expect("it does not panic")?
+                        .first_byte_us
+                        .unwrap_or(u64::MAX))
+                })
+                .collect::<Result<_>>()
+        })?;
+        ensure!(
+            times.iter().filter(|time| **time >= 1_000_000).count() == 1,
+            "{times:?}"
+        );
+        ensure!(path.hits()? == before + 1, "more than one trial");
+        let relapsed = state()?;
+        ensure!(
+            relapsed["state"] == "open" && relapsed["relapses"] == 1,
+            "{relapsed}"
+        );
+        let next = relapsed["next_trial_us"].as_u64().context("next trial")?;
+        ensure!(
+            (2_000_000..=4_000_000).contains(&next),
+            "the back-off doubled: {relapsed}"
+        );
+        at_once(&lab, &connect)?;
+
+        drop(path);
+        ensure!(
+            !is_fast(&at_once(&lab, &connect)?),
+            "nobody knows yet that the path has healed"
+        );
+        until_trial_is_due()?;
+        ensure!(is_fast(&at_once(&lab, &connect)?), "the trial goes through");
+        let closed = state()?;
+        ensure!(
+            closed["state"] == "closed" && closed["action"].is_null(),
+            "{closed}"
+        );
+        ensure!(is_fast(&at_once(&lab, &connect)?), "TFO is back");
+        policy::clear()?;
+    }
+    Ok(())
+}
+
+/// Loses 5 % of all SYNs on arrival, whatever they carry.
+fn lose_syns(lab: &Lab) -> Result<()> {
+    let rules = "table inet loss {\nchain c {\ntype filter hook prerouting priority raw;\n\
+                 tcp flags & (syn|ack) == syn numgen random mod 1000 < 50 counter drop\n}\n}\n";
+    lab.in_server(|| tfo_lab::command::run_with_input("nft", &["-f", "-"], rules).map(drop))
+}
+
+pub fn random_loss() -> Result<()> {
+    const CONNECTIONS: usize = 3_000;
+    const CLIENTS: usize = 50;
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    on(&sandbox, &[])?;
+    lose_syns(&lab)?;
+    let slow: usize = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    lab.in_client(|| {
+                        let mut slow = 0;
+                        for _ in 0..CONNECTIONS / CLIENTS {
+                            let report = connect.run()?;
+                            ensure!(report.reply_matched, "{report:?}");
+                            slow += usize::from(report.first_byte_us >= Some(900_000));
+                        }
+                        Ok(slow)
+                    })
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .map(|one| one.join().expect("it does not panic"))
+            .sum::<Result<usize>>()
+    })?;
+    let state = state()?;
+    println!("  {CONNECTIONS} connections, {slow} lost a SYN: {state}");
+    ensure!(slow > CONNECTIONS / 50, "hardly any loss: {slow}");
+    ensure!(state["state"] == "closed" && state["opened"] == 0, "{state}");
+
+    // The same loss on a path that eats SYN data: that is told apart.
+    let _path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(Family::V4, 0)))?;
+    let mut paid = 0;
+    while crate::guards::state()?["state"] == "closed" {
+        connect.run_in(lab.client())?;
+        paid += 1;
+        ensure!(paid <= 8, "{}", crate::guards::state()?);
+    }
+    println!("  then {paid} connections paid until it opened");
+    Ok(())
+}
+
+/// The kernel does not fall back from a RST: the connection is lost, not late.
+pub fn resets() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let lab = Lab::up_unique()?;
+        let sandbox = Sandbox::enter()?;
+        let (_server, connect) = primed(&lab, family, 0)?;
+        on(&sandbox, &["--failures", "2", "--of", "3"])?;
+        let _path = Middlebox::on_path(&lab, &Rule::new(Effect::ResetSynData, service(family, 0)))?;
+        for _ in 0..2 {
+            let report = connect.run_in(lab.client())?;
+            ensure!(report.error.as_deref() == Some("ECONNREFUSED"), "{report:?}");
+        }
+        at_once(&lab, &connect)?;
+        let state = state()?;
+        ensure!(state["state"] == "open" && state["cost_us"].is_null(), "{state}");
+        policy::clear()?;
+    }
+    Ok(())
+}

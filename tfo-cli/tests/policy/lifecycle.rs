@@ -1,0 +1,421 @@
+//! Set-up and removal: whole or not at all, whoever is killed, and nothing is left behind.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tfo_lab::{client::Family, command, lab::Lab};
+
+use crate::{
+    enforce::{is_fast, primed},
+    policy::{self, PINS, add, fails, ok},
+    support::{BINARY, no_problems, sandbox::Sandbox},
+};
+
+/// Names of our programs and maps that the kernel holds at present.
+fn in_kernel() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for program in aya::programs::loaded_programs() {
+        names.push(program?.name_as_str().unwrap_or_default().to_owned());
+    }
+    for map in aya::maps::loaded_maps() {
+        names.push(map?.name_as_str().unwrap_or_default().to_owned());
+    }
+    names.retain(|name| name.starts_with("tfo_pol") || name.starts_with("TFO_POL"));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Waits until the kernel has let go of everything: maps and programs are freed after a grace period.
+fn wait_until_gone() -> Result<()> {
+    crate::support::wait_until("the kernel to free programs and maps", || {
+        Ok(in_kernel()?.is_empty())
+    })
+    .with_context(|| format!("{:?}", in_kernel()))
+}
+
+pub fn nothing_is_left() -> Result<()> {
+    wait_until_gone()?;
+    let lab = Lab::up_unique()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let sandbox = Sandbox::enter()?;
+    for removal in ["remove", "flush", "guard off", "empty file"] {
+        let path = sandbox.path().to_string_lossy().into_owned();
+        match removal {
+            "guard off" => drop(ok(&["guard", "on", "--cgroup", &path])?),
+            _ => add(sandbox.path(), "10.77.0.2", &[])?,
+        }
+        ensure!(in_kernel()?.len() >= 11, "{removal}: {:?}", in_kernel()?);
+        let mode = fs::metadata(PINS)?.permissions();
+        ensure!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777 == 0o700,
+            "{mode:?}"
+        );
+        connect.run_in(lab.client())?;
+        match removal {
+            "remove" => ok(&["policy", "remove", "1"])?,
+            "flush" => ok(&["policy", "flush"])?,
+            "guard off" => ok(&["guard", "off", "--cgroup", &path])?,
+            _ => ok(&["policy", "apply", "/dev/null"])?,
+        };
+        ensure!(!Path::new(PINS).exists(), "{removal}: {PINS} is left");
+        // Detached at once, not some time later.
+        ensure!(
+            is_fast(&connect.run_in(lab.client())?),
+            "{removal}: still in force"
+        );
+        wait_until_gone().context(removal)?;
+    }
+    Ok(())
+}
+
+pub fn bad_input() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    let path = sandbox.path().to_string_lossy().into_owned();
+    add(sandbox.path(), "10.0.0.0/8", &["--note", "the one that is there"])?;
+    let before = policy::list()?["rules"].clone();
+    let file = temporary("bad.toml", "[[rule]]\ncgroup = \"/\"\ndst = \"10.1.0.0/8\"\n")?;
+    let twice = "[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\n".repeat(2);
+    let twice = temporary("twice.toml", &twice)?;
+    let missing = temporary("missing.toml", "[[rule]]\nunit = \"no-such\"\ndst = \"::/0\"\n")?;
+    let add = ["policy", "add", "--cgroup"];
+    let table: Vec<(Vec<&str>, i32, &str)> = vec![
+        (
+            [&add[..], &["/no/such", "--dst", "::/0"]].concat(),
+            2,
+            "cgroup /no/such: No such file",
+        ),
+        (
+            [&add[..], &["/../..", "--dst", "::/0"]].concat(),
+            2,
+            "not a cgroup v2 directory",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "10.1.0.0/8"]].concat(),
+            2,
+            "did you mean 10.0.0.0/8",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "10.0.0.0/8"]].concat(),
+            2,
+            "rule 1 is there already",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "::/0", "--port", "9-8"]].concat(),
+            2,
+            "--port 9-8",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "::/0", "--ttl", "x"]].concat(),
+            2,
+            "--ttl x",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "::/0", "--action", "x"]].concat(),
+            2,
+            "--action x",
+        ),
+        (
+            [
+                &add[..],
+                &[&path, "--dst", "::/0", "--action", "strip", "--dev", "nope0"],
+            ]
+            .concat(),
+            2,
+            "interface nope0",
+        ),
+        (
+            [
+                &add[..],
+                &[&path, "--dst", "::/0", "--action", "strip", "--netns", "nope"],
+            ]
+            .concat(),
+            2,
+            "network namespace nope",
+        ),
+        (vec!["policy", "add", "--dst", "::/0"], 2, "--cgroup"),
+        (
+            vec!["policy", "add", "--unit", "no-such", "--dst", "::/0"],
+            2,
+            "unit no-such: there is no such",
+        ),
+        (
+            vec!["policy", "add", "--container", "abc", "--dst", "::/0"],
+            2,
+            "at least 6",
+        ),
+        (vec!["policy", "remove", "1", "77"], 1, "rule 77: there is none"),
+        (
+            vec!["policy", "apply", "/no/such/file"],
+            1,
+            "/no/such/file: No such file",
+        ),
+        (vec!["policy", "apply", &file], 2, "line 3: dst: 10.1.0.0/8"),
+        (
+            vec!["policy", "plan", &twice],
+            2,
+            "line 4: a rule for / to ::/0 is in line 1",
+        ),
+        (vec!["policy", "apply", &missing], 2, "line 1: unit no-such"),
+        (
+            vec!["policy", "list", "--bpffs", "/tmp/tfo-cli"],
+            3,
+            "mount -t bpf bpf /tmp",
+        ),
+        (vec!["guard", "off", "--cgroup", &path], 1, "there is none"),
+        (
+            vec!["guard", "on", "--cgroup", "/", "--failures", "9"],
+            2,
+            "--failures: 9 is not",
+        ),
+    ];
+    let mut problems = Vec::new();
+    for (args, code, part) in &table {
+        match fails(args, *code) {
+            Ok(stderr) if stderr.contains(part) => {}
+            Ok(stderr) => problems.push(format!("{args:?}: {stderr}, not {part}")),
+            Err(error) => problems.push(format!("{error:#}")),
+        }
+        if policy::list()?["rules"] != before_now(&before, &policy::list()?["rules"]) {
+            problems.push(format!("{args:?} changed something: {}", policy::list()?));
+        }
+    }
+    if command::is_installed("setpriv") {
+        let output = Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--",
+                BINARY,
+                "policy",
+                "list",
+            ])
+            .output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() != Some(3) || !stderr.contains("run it as root") {
+            problems.push(format!("without rights: {}: {stderr}", output.status));
+        }
+    }
+    no_problems(&problems)
+}
+
+/// The list as it was, if only times have passed.
+fn before_now(before: &Value, now: &Value) -> Value {
+    let same = |rule: &Value| (rule["id"].clone(), rule["dst"].clone(), rule["note"].clone());
+    let list = |value: &Value| {
+        value
+            .as_array()
+            .map(|rules| rules.iter().map(same).collect::<Vec<_>>())
+    };
+    if list(before) == list(now) {
+        now.clone()
+    } else {
+        before.clone()
+    }
+}
+
+/// A file that goes with the mount namespace's /tmp... which is the host's: small, and overwritten next time.
+fn temporary(name: &str, text: &str) -> Result<String> {
+    let path = std::env::temp_dir().join(format!("tfo-cli-test-{name}"));
+    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+pub fn file() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    sandbox.within("app", || Ok(()))?;
+    let name = sandbox.name()?;
+    let text = format!(
+        "[[rule]]\ncgroup = \"{name}\"\ndst = \"10.0.0.0/8\"\nports = [443, \"8000-8999\"]\nttl = \"1h\"\nnote = \"one\"\n\
+         [[rule]]\ncgroup = \"{name}/app\"\ndst = \"2001:db8::/32\"\naction = \"observe\"\n\
+         [[guard]]\ncgroup = \"{name}\"\nfailures = 3\nof = 4\nbackoff = \"5m\"\n"
+    );
+    let path = temporary("policy.toml", &text)?;
+    let plan = ok(&["policy", "plan", &path])?;
+    ensure!(plan.contains("3 to add, 0 to change, 0 to remove"), "{plan}");
+    ensure!(!Path::new(PINS).exists(), "a plan changes nothing");
+    ok(&["policy", "apply", &path])?;
+    let rules = policy::list()?["rules"].clone();
+    ensure!(
+        rules[0]["ports"] == serde_json::json!([[443, 443], [8000, 8999]]),
+        "{rules}"
+    );
+    ensure!(
+        rules[0]["note"] == "one" && rules[0]["cgroup"] == name && !rules[0]["left_us"].is_null(),
+        "{rules}"
+    );
+    ensure!(
+        policy::guards()?["guards"][0]["failures"] == 3,
+        "{}",
+        policy::guards()?
+    );
+    let plan = ok(&["policy", "plan", &path])?;
+    ensure!(
+        plan == "0 to add, 0 to change, 0 to remove, 3 unchanged\n",
+        "{plan}"
+    );
+
+    let changed = text
+        .replace("action = \"observe\"", "action = \"no-data\"")
+        .replace("failures = 3", "failures = 4");
+    let changed = temporary(
+        "changed.toml",
+        &changed[changed.find("[[rule]]\ncgroup = \"").unwrap_or(0)..],
+    )?;
+    let plan: Value = serde_json::from_str(&ok(&["policy", "plan", &changed, "--format", "json"])?)?;
+    let names: Vec<&str> = plan["changes"]
+        .as_array()
+        .context("changes")?
+        .iter()
+        .filter_map(|change| change["change"].as_str())
+        .collect();
+    ensure!(
+        names == ["replace", "guard"] && plan["changes"][0]["id"] == 2,
+        "{plan}"
+    );
+    ok(&["policy", "apply", &changed])?;
+    ensure!(
+        policy::list()?["rules"][1]["action"] == "no-data",
+        "{}",
+        policy::list()?
+    );
+
+    // What another file does not list goes, with everything else.
+    ok(&["policy", "apply", "/dev/null"])?;
+    ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+    let missing = temporary(
+        "skip.toml",
+        &format!("{text}\n[[rule]]\nunit = \"no-such\"\ndst = \"::/0\"\n"),
+    )?;
+    ok(&["policy", "apply", "--skip-missing", &missing])?;
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(2),
+        "{}",
+        policy::list()?
+    );
+    Ok(())
+}
+
+pub fn deleted_cgroup() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    sandbox.within("gone", || Ok(()))?;
+    add(&sandbox.child("gone"), "10.0.0.0/8", &[])?;
+    add(sandbox.path(), "10.0.0.0/8", &[])?;
+    let gone = sandbox.child("gone").to_string_lossy().into_owned();
+    ok(&["guard", "on", "--cgroup", &gone])?;
+    fs::remove_dir(&gone)?;
+    let output = policy::run(&["policy", "list", "--format", "json"])?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        stderr.contains("removed rule 1, its cgroup is gone: no-data for /")
+            && stderr.contains("/gone to 10.0.0.0/8"),
+        "{stderr}"
+    );
+    ensure!(
+        stderr.contains("removed, its cgroup is gone: guard on"),
+        "{stderr}"
+    );
+    let rules = policy::list()?["rules"].clone();
+    ensure!(
+        rules.as_array().map(Vec::len) == Some(1) && rules[0]["id"] == 2,
+        "{rules}"
+    );
+    Ok(())
+}
+
+/// Commands are killed at instants spread over their run time. Whatever they leave: the next command works, and
+/// every rule is there or not, and in force if it is.
+pub fn killed() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    let path = sandbox.path().to_string_lossy().into_owned();
+    let rules: String = (0..20)
+        .map(|net| format!("[[rule]]\ncgroup = \"{path}\"\ndst = \"10.{net}.0.0/16\"\n"))
+        .collect();
+    let many = temporary("many.toml", &rules)?;
+    let commands: [&[&str]; 4] = [
+        &["policy", "add", "--cgroup", &path, "--dst", "192.0.2.0/24"],
+        &["policy", "apply", &many],
+        &["policy", "apply", "/dev/null"],
+        &["policy", "flush"],
+    ];
+    let begun = std::time::Instant::now();
+    ok(commands[0])?;
+    let whole = begun.elapsed();
+    policy::clear()?;
+    let (mut half_made, mut ended, mut states) = (0, 0, std::collections::BTreeSet::new());
+    let rounds = 120u32;
+    for round in 0..rounds {
+        let command = commands[(round / 2 % 4) as usize];
+        let mut child = Command::new(BINARY)
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        thread::sleep(
+            whole * (round * 37 % rounds) / rounds + Duration::from_micros(u64::from(round % 7) * 100),
+        );
+        // Fails when it has ended already.
+        let _ = child.kill();
+        ended += u32::from(child.wait()?.code().is_some());
+        let output = policy::run(&["policy", "list", "--format", "json"])?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.success(),
+            "round {round}, after {command:?}: {stderr}"
+        );
+        half_made += u32::from(stderr.contains("interrupted"));
+        let list: Value = serde_json::from_slice(&output.stdout)?;
+        let count = list["rules"].as_array().map_or(0, Vec::len);
+        states.insert(count);
+        // In force exactly while there are rules.
+        let linked = Path::new(PINS).join("link-egress").exists();
+        ensure!(
+            linked == (count > 0),
+            "round {round}, after {command:?}: {count} rules, linked: {linked}"
+        );
+        ensure!(
+            linked || !Path::new(PINS).exists(),
+            "round {round}: leftovers in {PINS}"
+        );
+    }
+    println!(
+        "  {rounds} commands of {whole:?}: {ended} ended by themselves, {half_made} left half a set, rules then: {states:?}"
+    );
+    ensure!(ended < rounds && half_made > 0, "nobody was killed in the middle");
+    policy::clear()?;
+    wait_until_gone()
+}
+
+pub fn serialised() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    let path: PathBuf = sandbox.path().to_path_buf();
+    let results: Vec<Result<()>> = thread::scope(|scope| {
+        let adds: Vec<_> = (0..8)
+            .map(|net| {
+                let path = &path;
+                scope.spawn(move || add(path, &format!("10.{net}.0.0/16"), &[]))
+            })
+            .collect();
+        adds.into_iter()
+            .map(|add| add.join().expect("it does not panic"))
+            .collect()
+    });
+    results.into_iter().collect::<Result<()>>()?;
+    let rules = policy::list()?["rules"].clone();
+    let ids: Vec<u64> = rules
+        .as_array()
+        .context("rules")?
+        .iter()
+        .filter_map(|rule| rule["id"].as_u64())
+        .collect();
+    ensure!(ids == [1, 2, 3, 4, 5, 6, 7, 8], "{rules}");
+    Ok(())
+}

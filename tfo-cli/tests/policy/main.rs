@@ -1,0 +1,58 @@
+//! Enforcement on the live kernel: real connections, real bad paths. Needs root; run with `cargo xtask test`.
+//!
+//! The target has its own harness because the process enters a mount namespace of its own first, and only a
+//! process without threads can: the bpffs mounted there goes with it, and with the bpffs every pinned program,
+//! however the tests end. Tests run one after the other: they share the root of the cgroup hierarchy.
+
+mod capture;
+mod enforce;
+mod guards;
+mod lifecycle;
+mod observer;
+mod policy;
+mod runner;
+mod scale;
+mod strip;
+mod support;
+
+use runner::Test;
+
+const TESTS: &[Test] = &[
+    (
+        "enforce::a_path_that_drops_syn_data_costs_nothing_with_a_rule",
+        enforce::costs_nothing_with_a_rule,
+    ),
+    ("enforce::sockets_that_would_stall_do_not", enforce::would_stall),
+    (
+        "enforce::cgroups_prefixes_and_ports_are_told_apart",
+        enforce::scopes,
+    ),
+    ("enforce::the_nearest_cgroup_decides", enforce::nearest_cgroup),
+    (
+        "enforce::longest_prefix_expiry_and_observe",
+        enforce::prefixes_expiry_observe,
+    ),
+    ("enforce::real_programs", enforce::real_programs),
+    ("capture::no_syn_with_data_leaves", capture::no_data_leaves),
+    ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
+    ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),
+    ("lifecycle::a_file_is_planned_and_applied", lifecycle::file),
+    (
+        "lifecycle::a_deleted_cgroup_takes_its_rules_along",
+        lifecycle::deleted_cgroup,
+    ),
+    ("lifecycle::killed_commands_leave_old_or_new", lifecycle::killed),
+    ("lifecycle::two_at_once_are_serialised", lifecycle::serialised),
+    ("observer::denied_whoever_came_first", observer::denied),
+    ("guards::opens_and_comes_back", guards::opens_and_comes_back),
+    ("guards::random_loss_does_not_open_it", guards::random_loss),
+    ("guards::resets_are_evidence", guards::resets),
+    ("strip::no_option_leaves", strip::no_option_leaves),
+    ("strip::a_guard_escalates", strip::escalates),
+    ("scale::ten_thousand_rules", scale::ten_thousand_rules),
+    ("scale::cost_per_packet", scale::cost_per_packet),
+];
+
+fn main() -> std::process::ExitCode {
+    runner::run(TESTS)
+}

@@ -1,0 +1,93 @@
+//! The commands under test as function calls, and what they print as values.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::support::BINARY;
+
+/// Where everything is pinned.
+pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
+
+/// Runs `tfo-cli` and returns what it did, whatever that was.
+pub fn run(args: &[&str]) -> Result<Output> {
+    Command::new(BINARY)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{BINARY}: starting it"))
+}
+
+/// Runs it, expects success and returns stdout.
+pub fn ok(args: &[&str]) -> Result<String> {
+    let output = run(args)?;
+    ensure!(
+        output.status.success(),
+        "{args:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs it, expects this exit code and returns stderr.
+pub fn fails(args: &[&str], code: i32) -> Result<String> {
+    let output = run(args)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.code() == Some(code),
+        "{args:?}: {}, not {code}: {stderr}",
+        output.status
+    );
+    Ok(stderr)
+}
+
+/// Adds a rule for a cgroup.
+pub fn add(cgroup: &Path, dst: &str, more: &[&str]) -> Result<()> {
+    let path = cgroup.to_string_lossy();
+    let mut args = vec!["policy", "add", "--cgroup", &path, "--dst", dst];
+    args.extend(more);
+    ok(&args).map(drop)
+}
+
+/// `policy list --format json`.
+pub fn list() -> Result<Value> {
+    Ok(serde_json::from_str(&ok(&[
+        "policy", "list", "--format", "json",
+    ])?)?)
+}
+
+/// `guard status --format json`.
+pub fn guards() -> Result<Value> {
+    Ok(serde_json::from_str(&ok(&[
+        "guard", "status", "--format", "json",
+    ])?)?)
+}
+
+/// A counter of `policy list`.
+pub fn counter(name: &str) -> Result<u64> {
+    list()?["counters"][name]
+        .as_u64()
+        .with_context(|| format!("counter {name}"))
+}
+
+/// Hits of the rule for a destination.
+pub fn hits(dst: &str) -> Result<u64> {
+    let list = list()?;
+    let rules = list["rules"].as_array().context("no rules")?;
+    match rules.iter().find(|rule| rule["dst"] == dst) {
+        Some(rule) => rule["hits"].as_u64().context("hits"),
+        None => bail!("no rule for {dst}: {list}"),
+    }
+}
+
+/// Removes everything and checks that it is gone.
+pub fn clear() -> Result<()> {
+    ok(&["policy", "flush"])?;
+    ensure!(!Path::new(PINS).exists(), "{PINS} is left behind");
+    Ok(())
+}

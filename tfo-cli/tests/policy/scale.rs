@@ -1,0 +1,116 @@
+//! Ten thousand rules, a full table, and what a packet pays. Numbers are printed, not asserted, but for sizes.
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+use tfo_lab::{client::Family, lab::Lab};
+
+use crate::{
+    enforce::{is_fast, primed},
+    policy::{self, add, fails, hits, ok},
+    support::sandbox::Sandbox,
+};
+
+/// A policy file with so many rules, and one that matters.
+fn write_rules(count: u32, name: &str) -> Result<String> {
+    let mut text = format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"10.77.0.2\"\n");
+    for index in 1..count {
+        let net = index + (172 << 16);
+        let [_, a, b, c] = net.to_be_bytes();
+        text.push_str(&format!(
+            "[[rule]]\ncgroup = \"{name}\"\ndst = \"{a}.{b}.{c}.0/24\"\n"
+        ));
+    }
+    let path = std::env::temp_dir().join("tfo-cli-test-rules.toml");
+    fs::write(&path, text)?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+pub fn ten_thousand_rules() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let (_other, other) = primed(&lab, Family::V4, 1)?;
+    let name = sandbox.name()?;
+    let path = write_rules(10_000, &name)?;
+    let begun = Instant::now();
+    ok(&["policy", "apply", &path])?;
+    let applied = begun.elapsed();
+    let begun = Instant::now();
+    let rules = policy::list()?["rules"].as_array().map_or(0, Vec::len);
+    println!(
+        "  {rules} rules: applied in {applied:?}, listed in {:?}",
+        begun.elapsed()
+    );
+    ensure!(rules == 10_000, "{rules} rules");
+    ensure!(
+        !is_fast(&connect.run_in(lab.client())?) && is_fast(&other.run_in(lab.client())?),
+        "rules apply"
+    );
+    ensure!(hits("10.77.0.2/32")? == 1, "hits");
+    let begun = Instant::now();
+    ok(&["policy", "apply", &path])?;
+    println!("  applied again, nothing to do, in {:?}", begun.elapsed());
+
+    // One too many: nothing is changed.
+    let path = write_rules(16_385, &name)?;
+    let stderr = fails(&["policy", "apply", &path], 1)?;
+    ensure!(
+        stderr.contains("table is full") && stderr.contains("16384"),
+        "{stderr}"
+    );
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(10_000),
+        "changed all the same"
+    );
+    let begun = Instant::now();
+    policy::clear()?;
+    println!("  flushed in {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// Run time of one program per run, by the kernel's own clock.
+fn run_time(name: &str) -> Result<(u64, u64)> {
+    for program in aya::programs::loaded_programs() {
+        let program = program?;
+        if program.name() == name.as_bytes() {
+            return Ok((nanos(program.run_time()), program.run_count()));
+        }
+    }
+    anyhow::bail!("{name} is not loaded")
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// ns per packet of the egress program under bulk TCP: all but a handful of packets are not SYNs.
+pub fn cost_per_packet() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let bulk = tfo_lab::client::Connect {
+        payload: 4 << 20,
+        reply: 0,
+        ..connect.clone()
+    };
+    for rules in [1, 10_000] {
+        if rules == 1 {
+            add(sandbox.path(), "10.77.0.9", &[])?;
+        } else {
+            ok(&["policy", "apply", &write_rules(rules, &sandbox.name()?)?])?;
+        }
+        let _stats = aya::sys::enable_stats(aya::sys::Stats::RunTime).context("BPF statistics")?;
+        let before = run_time("tfo_pol_egress")?;
+        for _ in 0..20 {
+            bulk.run_in(lab.client())?;
+        }
+        let after = run_time("tfo_pol_egress")?;
+        let (ns, runs) = (after.0 - before.0, after.1 - before.1);
+        ensure!(runs > 1_000, "only {runs} packets");
+        println!("  {rules} rules: {} ns per packet over {runs} packets", ns / runs);
+        policy::clear()?;
+    }
+    ensure!(!Path::new(policy::PINS).exists(), "left behind");
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! Enforcement: the contract of the policy programs (`tfo-policy` object) with user space.
+//!
+//! A rule names a cgroup, a block of destinations and ports. Everything the tool knows about a rule lies in
+//! one map value, so that adding or changing it is one system call: it is there whole or not at all.
+
+use crate::event::PolicyAction;
+
+/// Changes whenever a structure here or in [`crate::guard`] changes: pinned maps of another version are
+/// refused, not misread.
+pub const ABI: u32 = 1;
+
+/// LPM trie [`RuleKey`] -> [`Rule`].
+pub const RULES: &str = "TFO_POL_RULES";
+/// Hash of rule id -> [`Hits`].
+pub const HITS: &str = "TFO_POL_HITS";
+/// Socket storage of sockets a rule or a guard looked at: [`Mark`]. The observer finds it by this name.
+pub const MARKS: &str = "TFO_POL_MARKS";
+/// Array of `u32`, indexed by [`Switch`].
+pub const SWITCHES: &str = "TFO_POL_SWITCH";
+/// Array of `u64`, indexed by [`Stat`].
+pub const STATS: &str = "TFO_POL_STATS";
+/// Hash of cgroup id -> [`crate::guard::GuardConfig`].
+pub const GUARDS: &str = "TFO_POL_GUARDS";
+/// LRU hash of [`crate::guard::GuardKey`] -> [`crate::guard::GuardState`].
+pub const STATES: &str = "TFO_POL_STATES";
+/// LRU hash of [`crate::guard::GuardKey`] -> deadline of the trial under way.
+pub const TRIALS: &str = "TFO_POL_TRIALS";
+/// LRU hash of [`crate::guard::GuardKey`] -> [`crate::guard::Seen`].
+pub const SEEN: &str = "TFO_POL_SEEN";
+/// Every map of the object.
+pub const MAPS: [&str; 9] = [RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SEEN];
+
+/// `cgroup_skb/egress`: denies SYN data.
+pub const PROG_EGRESS: &str = "tfo_pol_egress";
+/// `sock_ops`: sends what a denied SYN left behind, and gathers evidence.
+pub const PROG_SOCK_OPS: &str = "tfo_pol_sockops";
+/// TCX egress: takes the TFO option out of SYNs.
+pub const PROG_STRIP: &str = "tfo_pol_strip";
+
+/// Rules at most.
+pub const MAX_RULES: u32 = 16_384;
+/// Guards at most.
+pub const MAX_GUARDS: u32 = 1_024;
+/// Failing destinations a guard remembers; the least recently used give way. Destinations without a failure
+/// take no room.
+pub const MAX_STATES: u32 = 65_536;
+/// Port ranges of one rule.
+pub const MAX_PORTS: usize = 8;
+/// Depth of the cgroup tree that is looked at; the kernel's own `cgroup.max.depth` knows no bound, but
+/// nobody comes near this.
+pub const MAX_DEPTH: i32 = 32;
+/// How often one look-up steps over an expired rule to the next shorter prefix.
+pub const MAX_EXPIRED: u32 = 4;
+/// Bytes of [`Rule::by`].
+pub const BY_LEN: usize = 32;
+/// Bytes of [`Rule::note`].
+pub const NOTE_LEN: usize = 160;
+/// Bytes of [`Rule::cgroup`].
+pub const PATH_LEN: usize = 224;
+
+/// Bits of [`RuleKey`] before the address: cgroup id and family.
+pub const KEY_BITS: u32 = 72;
+
+/// What a rule is found by, everything in network order so that a prefix is a prefix. Preceded by the prefix
+/// length (`struct bpf_lpm_trie_key`), which counts [`KEY_BITS`] too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RuleKey {
+    /// cgroup v2 id.
+    pub cgroup: [u8; 8],
+    /// 4 or 6: the family on the wire.
+    pub family: u8,
+    /// IPv4 in the first four bytes, the rest zero.
+    pub addr: [u8; 16],
+    /// Zero: values are aligned to 8.
+    pub pad: [u8; 7],
+}
+
+impl RuleKey {
+    /// The key of an address in a cgroup.
+    #[inline(always)]
+    pub const fn new(cgroup_id: u64, family: u8, addr: [u8; 16]) -> Self {
+        Self {
+            cgroup: cgroup_id.to_be_bytes(),
+            family,
+            addr,
+            pad: [0; 7],
+        }
+    }
+}
+
+/// Ports from one to another, both included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct PortRange {
+    /// Lowest port.
+    pub first: u16,
+    /// Highest port.
+    pub last: u16,
+}
+
+/// A rule. Text is UTF-8 and zero-padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Rule {
+    /// `CLOCK_MONOTONIC` ns from which on it is no more; 0 for never.
+    pub expires_ns: u64,
+    /// The time to live it was given, ns; 0 for none.
+    pub ttl_ns: u64,
+    /// `CLOCK_REALTIME` ns of its making.
+    pub created_ns: u64,
+    /// Number of the rule, from 1.
+    pub id: u32,
+    /// [`PolicyAction`] code.
+    pub action: u8,
+    /// How many of `ports` count; 0 means every port.
+    pub ports_len: u8,
+    /// Length of its prefix, without [`KEY_BITS`].
+    pub bits: u8,
+    /// Zero.
+    pub pad: u8,
+    /// Destination ports it applies to.
+    pub ports: [PortRange; MAX_PORTS],
+    /// Who made it.
+    pub by: [u8; BY_LEN],
+    /// Why.
+    pub note: [u8; NOTE_LEN],
+    /// Path of the cgroup when it was made: an id says nothing once the cgroup is gone.
+    pub cgroup: [u8; PATH_LEN],
+}
+
+impl Rule {
+    /// Whether it applies to a destination port.
+    #[inline(always)]
+    pub fn covers(&self, port: u16) -> bool {
+        if self.ports_len == 0 {
+            return true;
+        }
+        let mut index = 0;
+        while index < MAX_PORTS {
+            let range = self.ports[index];
+            if index < self.ports_len as usize && range.first <= port && port <= range.last {
+                return true;
+            }
+            index += 1;
+        }
+        false
+    }
+
+    /// Whether its time is over.
+    #[inline(always)]
+    pub const fn is_expired(&self, now_ns: u64) -> bool {
+        self.expires_ns != 0 && now_ns >= self.expires_ns
+    }
+
+    /// What it does.
+    pub const fn action(&self) -> Option<PolicyAction> {
+        PolicyAction::from_code(self.action)
+    }
+}
+
+/// How often a rule applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hits {
+    /// Connections.
+    pub count: u64,
+    /// `CLOCK_MONOTONIC` ns of the latest.
+    pub last_ns: u64,
+}
+
+/// What the programs know about a socket whose SYN a rule or a guard looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mark {
+    /// Rule that applied; 0 for a guard's own decision.
+    pub rule: u32,
+    /// [`PolicyAction`] code; 0 when nothing was done.
+    pub action: u8,
+    /// Bits of [`mark`].
+    pub flags: u8,
+    /// `sock_ops` callback flags we added and have to take back.
+    pub added: u8,
+    /// Zero.
+    pub pad: u8,
+    /// cgroup id of the guard that wants to know how it ends; 0 for none.
+    pub guard: u64,
+    /// `CLOCK_MONOTONIC` ns of the first SYN.
+    pub syn_ns: u64,
+    /// Successes the guard had counted for this destination when the SYN left.
+    pub seen: u32,
+    /// Zero.
+    pub pad2: u32,
+}
+
+impl Mark {
+    /// A socket nobody has looked at.
+    pub const NONE: Self = Self {
+        rule: 0,
+        action: 0,
+        flags: 0,
+        added: 0,
+        pad: 0,
+        guard: 0,
+        syn_ns: 0,
+        seen: 0,
+        pad2: 0,
+    };
+}
+
+/// Bits of [`Mark::flags`].
+pub mod mark {
+    /// The SYN with data was kept from leaving.
+    pub const DENIED: u8 = 1;
+    /// The SYN that left carries data.
+    pub const DATA: u8 = 2;
+    /// The first SYN that left carries the TFO option.
+    pub const OPTION: u8 = 4;
+    /// The guard's trial connection.
+    pub const TRIAL: u8 = 8;
+    /// Would stall without the push.
+    pub const AT_RISK: u8 = 16;
+    /// The option is to be taken out on its way.
+    pub const STRIP: u8 = 32;
+}
+
+/// Index into [`SWITCHES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Switch {
+    /// User space: [`ABI`].
+    Abi = 0,
+    /// Kernel side: whether `bpf_setsockopt(TCP_NODELAY)` works here, one of [`push`].
+    Push = 1,
+    /// User space: 1 while there is a guard.
+    Guards = 2,
+}
+
+impl Switch {
+    /// Number of entries.
+    pub const COUNT: u32 = 3;
+}
+
+/// Values of [`Switch::Push`].
+pub mod push {
+    /// No connection was made yet.
+    pub const UNKNOWN: u32 = 0;
+    /// It works (Linux 6.1 and newer).
+    pub const WORKS: u32 = 1;
+    /// It does not: sockets that would stall pass.
+    pub const REFUSED: u32 = 2;
+}
+
+/// Index into [`STATS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stat {
+    /// SYNs with data kept from leaving, by rules and guards.
+    Denied = 0,
+    /// SYNs a rule with `observe` would have denied.
+    Observed = 1,
+    /// Denied sockets that were pushed when they were established.
+    Pushed = 2,
+    /// Pushes the kernel refused.
+    PushFailed = 3,
+    /// SYNs that passed although denied, because their socket would stall and cannot be pushed.
+    PassedAtRisk = 4,
+    /// SYNs that passed although denied, because no mark could be made.
+    PassedNoMark = 5,
+    /// Denied sockets that would stall without the push.
+    AtRisk = 6,
+    /// Those of them whose handshake has ended.
+    AtRiskEnded = 7,
+    /// TFO options taken out.
+    Stripped = 8,
+    /// TFO options that could not be taken out.
+    StripFailed = 9,
+    /// SYNs a guard denied.
+    GuardDenied = 10,
+    /// Trials a guard let through.
+    GuardTrials = 11,
+    /// Evidence for guards.
+    GuardEvidence = 12,
+}
+
+impl Stat {
+    /// Number of entries.
+    pub const COUNT: u32 = 13;
+    /// All of them with their names in JSON.
+    pub const ALL: [(Stat, &'static str); Self::COUNT as usize] = [
+        (Stat::Denied, "denied"),
+        (Stat::Observed, "observed"),
+        (Stat::Pushed, "pushed"),
+        (Stat::PushFailed, "push_failed"),
+        (Stat::PassedAtRisk, "passed_at_risk"),
+        (Stat::PassedNoMark, "passed_no_mark"),
+        (Stat::AtRisk, "at_risk"),
+        (Stat::AtRiskEnded, "at_risk_ended"),
+        (Stat::Stripped, "stripped"),
+        (Stat::StripFailed, "strip_failed"),
+        (Stat::GuardDenied, "guard_denied"),
+        (Stat::GuardTrials, "guard_trials"),
+        (Stat::GuardEvidence, "guard_evidence"),
+    ];
+}
+
+const _: () = assert!(size_of::<RuleKey>() == 32);
+const _: () = assert!(size_of::<Rule>() == 480);
+const _: () = assert!(size_of::<Mark>() == 32);
+const _: () = assert!(size_of::<Hits>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule(ports: &[(u16, u16)], expires_ns: u64) -> Rule {
+        let mut rule = Rule {
+            expires_ns,
+            ttl_ns: 0,
+            created_ns: 0,
+            id: 1,
+            action: PolicyAction::NoData as u8,
+            ports_len: ports.len() as u8,
+            bits: 32,
+            pad: 0,
+            ports: [PortRange::default(); MAX_PORTS],
+            by: [0; BY_LEN],
+            note: [0; NOTE_LEN],
+            cgroup: [0; PATH_LEN],
+        };
+        for (slot, (first, last)) in rule.ports.iter_mut().zip(ports) {
+            *slot = PortRange {
+                first: *first,
+                last: *last,
+            };
+        }
+        rule
+    }
+
+    #[test]
+    fn ports_are_ranges_and_none_means_all() {
+        assert!(rule(&[], 0).covers(0) && rule(&[], 0).covers(65_535));
+        let some = rule(&[(443, 443), (8_000, 8_999)], 0);
+        for (port, want) in [
+            (442, false),
+            (443, true),
+            (444, false),
+            (8_000, true),
+            (8_999, true),
+            (9_000, false),
+        ] {
+            assert_eq!(some.covers(port), want, "{port}");
+        }
+        // Port 0 in the unused ranges matches nothing.
+        assert!(!some.covers(0));
+    }
+
+    #[test]
+    fn rules_end_on_time() {
+        assert!(!rule(&[], 0).is_expired(u64::MAX));
+        assert!(!rule(&[], 100).is_expired(99));
+        assert!(rule(&[], 100).is_expired(100));
+    }
+
+    #[test]
+    fn stats_are_dense() {
+        for (index, (stat, _)) in Stat::ALL.into_iter().enumerate() {
+            assert_eq!(stat as usize, index);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn covers_is_what_the_ranges_say(
+            ranges in proptest::collection::vec((any::<u16>(), any::<u16>()), 1..=MAX_PORTS), port: u16,
+        ) {
+            let want = ranges.iter().any(|(first, last)| (*first..=*last).contains(&port));
+            prop_assert_eq!(rule(&ranges, 0).covers(port), want);
+        }
+    }
+}

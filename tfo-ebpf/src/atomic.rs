@@ -1,0 +1,20 @@
+//! Counters that several CPUs share; used by both objects.
+
+use core::arch::asm;
+
+/// Adds to a counter that several CPUs share.
+///
+/// Assembly, because the target has no compare-and-swap and `core` therefore hides every atomic
+/// read-modify-write; the plain atomic add (`BPF_XADD`) has been there since 3.18.
+#[inline(always)]
+pub fn add(counter: *mut u64, by: u64) {
+    // SAFETY: points into a live map value, aligned to 8.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by, options(nostack)) };
+}
+
+/// Adds one to a shared 32-bit counter.
+#[inline(always)]
+pub fn add_one32(counter: *mut u32) {
+    // SAFETY: points into a live map value, aligned to 4.
+    unsafe { asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
+}

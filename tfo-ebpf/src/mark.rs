@@ -1,0 +1,61 @@
+//! The mark a policy left on a socket, read by the observer.
+//!
+//! Both objects must work in whatever order they are loaded, and neither may need the other: so the observer
+//! shares no map with the policy. It looks through the socket's own storage list
+//! (`struct bpf_local_storage`, include/linux/bpf_local_storage.h) for an entry of a map with the policy's
+//! name. Lists are short: one entry per program family that keeps something on this socket.
+
+use tfo_common::policy::{self, Mark};
+
+use crate::{kern, maps::global};
+
+/// Entries looked at: more than any host keeps on one socket.
+const MOST: u32 = 8;
+/// Length of a map's name as the kernel keeps it (`BPF_OBJ_NAME_LEN`).
+const NAME_LEN: usize = 16;
+
+/// The mark on a socket; all zero when there is none.
+#[inline(always)]
+pub fn of(sk: u64) -> Mark {
+    let none = Mark::NONE;
+    let storage = kern::pointer(sk, global!(TFO_LAYOUT, sk_storage));
+    if storage == 0
+        || !global!(TFO_LAYOUT, selem_data).is_present()
+        || !global!(TFO_LAYOUT, smap_name).is_present()
+    {
+        return none;
+    }
+    let node_at = u64::from(global!(TFO_LAYOUT, selem_node).byte);
+    let mut node = kern::pointer(storage, global!(TFO_LAYOUT, storage_list));
+    let mut seen = 0;
+    while node != 0 && seen < MOST {
+        let entry = node - node_at;
+        let map = kern::pointer(entry, global!(TFO_LAYOUT, selem_map));
+        let name: [u64; 2] = kern::read(map + u64::from(global!(TFO_LAYOUT, smap_name).byte));
+        if map != 0 && name == NAME {
+            return kern::read(entry + u64::from(global!(TFO_LAYOUT, selem_data).byte));
+        }
+        // `hlist_node.next` is its first member.
+        node = kern::read(node);
+        seen += 1;
+    }
+    none
+}
+
+/// The map's name as two words, to be compared without a loop.
+const NAME: [u64; 2] = {
+    let name = policy::MARKS.as_bytes();
+    let mut padded = [0u8; NAME_LEN];
+    let mut index = 0;
+    while index < name.len() {
+        padded[index] = name[index];
+        index += 1;
+    }
+    let mut words = [[0u8; 8]; 2];
+    let mut index = 0;
+    while index < NAME_LEN {
+        words[index / 8][index % 8] = padded[index];
+        index += 1;
+    }
+    [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]
+};
