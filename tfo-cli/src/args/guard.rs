@@ -94,7 +94,10 @@ impl GuardArgs {
     /// Checks every value.
     pub fn resolve(self) -> Result<GuardCommand, Failure> {
         // clap has made sure of exactly one.
-        let named = |args: &ScopeArgs| args.scope().ok_or_else(|| Failure::usage("--cgroup", "", "where?"));
+        let named = |args: &ScopeArgs| {
+            args.scope()
+                .ok_or_else(|| Failure::usage("--cgroup", "", "where?"))
+        };
         let time = |flag, text: &str| rule::duration(text).map_err(|why| Failure::usage(flag, text, why));
         let (pins, what) = match self.command {
             RawGuard::On {
@@ -117,7 +120,10 @@ impl GuardArgs {
                 let settings = settings
                     .check()
                     .map_err(|(name, why)| Failure::new(crate::exit::USAGE, format!("--{name}: {why}")))?;
-                (pins, GuardWhat::On(named(&scope)?, settings, interfaces.interfaces()))
+                (
+                    pins,
+                    GuardWhat::On(named(&scope)?, settings, interfaces.interfaces()),
+                )
             }
             RawGuard::Off { scope, pins } => (pins, GuardWhat::Off(named(&scope)?)),
             RawGuard::Status { format, pins } => (pins, GuardWhat::Status(format)),

@@ -74,7 +74,12 @@ struct AddArgs {
     #[arg(long, value_name = "PREFIX", help_heading = "Where")]
     dst: String,
     /// Destination ports: `443`, `8000-8999`. Default: all.
-    #[arg(long, value_name = "PORT[-PORT],...", value_delimiter = ',', help_heading = "Where")]
+    #[arg(
+        long,
+        value_name = "PORT[-PORT],...",
+        value_delimiter = ',',
+        help_heading = "Where"
+    )]
     port: Vec<String>,
     /// `no-data`: no SYN carries data; `strip`: nor the TFO option; `observe`: only count.
     #[arg(long, value_name = "ACTION", default_value = "no-data")]

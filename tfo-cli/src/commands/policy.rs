@@ -44,7 +44,9 @@ pub fn failure(error: &Error) -> Failure {
 /// Makes changes and says which were made.
 pub fn change(store: &mut Store, changes: &[Change], interfaces: &Interfaces) -> Result<(), Failure> {
     let mut made = Vec::new();
-    let result = store.change(changes, interfaces, &log::who(), |change| made.push(change.clone()));
+    let result = store.change(changes, interfaces, &log::who(), |change| {
+        made.push(change.clone())
+    });
     // After a failure to attach nothing is in force, whatever was written.
     if store.is_in_force() || result.is_ok() {
         log::changed(&made)?;
@@ -56,7 +58,10 @@ pub fn change(store: &mut Store, changes: &[Change], interfaces: &Interfaces) ->
 
 fn add_rule(bpffs: &Path, add: &AddConfig) -> Result<u8, Failure> {
     let mut store = open(bpffs, Access::Look)?;
-    let cgroup = store.cgroups().find(&add.scope).map_err(|error| failure(&error))?;
+    let cgroup = store
+        .cgroups()
+        .find(&add.scope)
+        .map_err(|error| failure(&error))?;
     let spec = RuleSpec {
         cgroup,
         dst: add.dst,

@@ -4,10 +4,7 @@ use serde::Serialize;
 use tfo_common::policy::{PortRange, Stat};
 
 use super::{policy_text::Now, time};
-use crate::policy::{
-    Change, GuardSpec, Installed, InstalledGuard, Plan, RuleSpec,
-    guard::Destination,
-};
+use crate::policy::{Change, GuardSpec, Installed, InstalledGuard, Plan, RuleSpec, guard::Destination};
 
 /// Version of every document here.
 const SCHEMA: u32 = 1;
@@ -65,7 +62,11 @@ impl<'a> Spec<'a> {
             cgroup: &spec.cgroup.path,
             cgroup_id: spec.cgroup.id,
             dst: spec.dst.to_string(),
-            ports: spec.ports.iter().map(|PortRange { first, last }| [*first, *last]).collect(),
+            ports: spec
+                .ports
+                .iter()
+                .map(|PortRange { first, last }| [*first, *last])
+                .collect(),
             action: spec.action.name(),
             ttl_us: spec.ttl.map(micros),
             note: &spec.note,
@@ -160,11 +161,7 @@ struct PlannedChange<'a> {
 }
 
 /// Rules in force.
-pub fn rules(
-    rules: &[Installed],
-    stats: &[u64; Stat::COUNT as usize],
-    now: Now,
-) -> anyhow::Result<String> {
+pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now) -> anyhow::Result<String> {
     let list = rules.iter().map(|rule| Rule {
         id: rule.id,
         spec: Spec::new(&rule.spec),
@@ -175,7 +172,13 @@ pub fn rules(
         by: &rule.by,
         left_us: (rule.expires_ns > 0).then(|| now.until_us(rule.expires_ns)),
     });
-    document("policy", RuleList { rules: list.collect(), counters: Counters(stats) })
+    document(
+        "policy",
+        RuleList {
+            rules: list.collect(),
+            counters: Counters(stats),
+        },
+    )
 }
 
 /// Guards in force and what they know.
@@ -231,16 +234,31 @@ pub fn plan(plan: &Plan) -> anyhow::Result<String> {
 fn planned(change: &Change) -> PlannedChange<'_> {
     let (id, rule, was, guard) = match change {
         Change::Add(spec) => (None, Some(Spec::new(spec)), None, None),
-        Change::Replace(old, spec) => (Some(old.id), Some(Spec::new(spec)), Some(Spec::new(&old.spec)), None),
+        Change::Replace(old, spec) => (
+            Some(old.id),
+            Some(Spec::new(spec)),
+            Some(Spec::new(&old.spec)),
+            None,
+        ),
         Change::Remove(old) => (Some(old.id), None, Some(Spec::new(&old.spec)), None),
         Change::Guard(spec) => (None, None, None, Some(Guard::new(spec))),
         Change::Unguard(old) => (None, None, None, Some(Guard::installed(old))),
     };
-    PlannedChange { change: change.name(), id, rule, was, guard }
+    PlannedChange {
+        change: change.name(),
+        id,
+        rule,
+        was,
+        guard,
+    }
 }
 
 fn document<T: Serialize>(r#type: &'static str, body: T) -> anyhow::Result<String> {
-    let mut text = serde_json::to_string(&Document { schema: SCHEMA, r#type, body })?;
+    let mut text = serde_json::to_string(&Document {
+        schema: SCHEMA,
+        r#type,
+        body,
+    })?;
     text.push('\n');
     Ok(text)
 }

@@ -44,7 +44,19 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
     if rules.is_empty() {
         return "no rules\n".to_owned();
     }
-    let header = ["ID", "CGROUP", "DESTINATION", "PORTS", "ACTION", "HITS", "LAST", "AGE", "LEFT", "BY", "NOTE"];
+    let header = [
+        "ID",
+        "CGROUP",
+        "DESTINATION",
+        "PORTS",
+        "ACTION",
+        "HITS",
+        "LAST",
+        "AGE",
+        "LEFT",
+        "BY",
+        "NOTE",
+    ];
     let rows = rules.iter().map(|rule| {
         let last = rule.hits.last_ns;
         let ago = now.monotonic_ns.saturating_sub(last) / 1_000;
@@ -55,9 +67,17 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
             or(ports_text(&rule.spec.ports), "all"),
             rule.spec.action.name().to_owned(),
             number::count(rule.hits.count),
-            if last == 0 { "-".into() } else { number::duration(ago) },
+            if last == 0 {
+                "-".into()
+            } else {
+                number::duration(ago)
+            },
             number::duration(now.age_us(rule.created_ns)),
-            if rule.expires_ns == 0 { "-".into() } else { number::duration(now.until_us(rule.expires_ns)) },
+            if rule.expires_ns == 0 {
+                "-".into()
+            } else {
+                number::duration(now.until_us(rule.expires_ns))
+            },
             clean(&rule.by),
             clean(&rule.spec.note),
         ]
@@ -65,9 +85,8 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
     let mut text = table(&header, &rows.collect::<Vec<_>>(), &[0, 5]);
     let passed = stats[Stat::PassedAtRisk as usize];
     if passed > 0 {
-        text += &format!(
-            "\n{passed} SYNs with data passed: this kernel cannot push their sockets, which would stall (Linux 6.1 can)\n"
-        );
+        let why = "this kernel cannot push their sockets, which would stall (Linux 6.1 can)";
+        text.extend(["\n", &passed.to_string(), " SYNs with data passed: ", why, "\n"]);
     }
     text
 }
@@ -90,8 +109,16 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
                 [
                     clean(&guard.spec.cgroup.path),
                     format!("{} of {}", settings.failures, settings.of),
-                    format!("{} to {}", duration_text(settings.backoff), duration_text(settings.max_backoff)),
-                    if settings.escalate { "yes".into() } else { "no".into() },
+                    format!(
+                        "{} to {}",
+                        duration_text(settings.backoff),
+                        duration_text(settings.max_backoff)
+                    ),
+                    if settings.escalate {
+                        "yes".into()
+                    } else {
+                        "no".into()
+                    },
                     number::duration(now.age_us(guard.created_ns)),
                     clean(&guard.by),
                 ]
@@ -104,8 +131,19 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
         return text;
     }
     text.push('\n');
-    let header =
-        ["DESTINATION", "STATE", "ACTION", "FAILED", "RECENT", "BARE", "PLAIN", "DENIED", "SAVED", "NEXT TRIAL", "CGROUP"];
+    let header = [
+        "DESTINATION",
+        "STATE",
+        "ACTION",
+        "FAILED",
+        "RECENT",
+        "BARE",
+        "PLAIN",
+        "DENIED",
+        "SAVED",
+        "NEXT TRIAL",
+        "CGROUP",
+    ];
     let rows = destinations.iter().map(|dest| {
         let state = &dest.state;
         let (recent, bare) = dest.recent();
@@ -116,10 +154,18 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
             format!("{}/{}", state.failures, state.attempts),
             recent.to_string(),
             bare.to_string(),
-            format!("{}/{}", state.plain_failed, u32::from(state.plain_ok) + u32::from(state.plain_failed)),
+            format!(
+                "{}/{}",
+                state.plain_failed,
+                u32::from(state.plain_ok) + u32::from(state.plain_failed)
+            ),
             number::count(state.denied),
             number::duration(dest.saved_us()),
-            if state.until_ns == 0 { "-".into() } else { number::duration(now.until_us(state.until_ns)) },
+            if state.until_ns == 0 {
+                "-".into()
+            } else {
+                number::duration(now.until_us(state.until_ns))
+            },
             path(dest.cgroup_id),
         ]
     });
@@ -131,7 +177,8 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     for change in &plan.changes {
-        text += &format!("{} {}\n", change.sign(), clean(&change.to_string()));
+        text.push(change.sign());
+        text.extend([" ", &clean(&change.to_string()), "\n"]);
     }
     text.push_str(&plan.summary());
     text.push('\n');

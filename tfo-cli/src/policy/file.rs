@@ -296,26 +296,63 @@ escalate = true
         assert_eq!((file.rules.len(), file.guards.len()), (2, 1));
         let rule = &file.rules[0];
         assert_eq!(rule.scope, Scope::Unit("app.service".into()));
-        assert_eq!((rule.line, rule.ports.len(), rule.action), (2, 2, PolicyAction::NoData));
+        assert_eq!(
+            (rule.line, rule.ports.len(), rule.action),
+            (2, 2, PolicyAction::NoData)
+        );
         assert_eq!(rule.ttl, Some(Duration::from_hours(7 * 24)));
         assert_eq!(file.rules[1].action, PolicyAction::Observe);
         let settings = file.guards[0].settings;
         assert_eq!((settings.failures, settings.of, settings.escalate), (3, 4, true));
-        assert_eq!(parse(""), Ok(File { rules: Vec::new(), guards: Vec::new() }));
+        assert_eq!(
+            parse(""),
+            Ok(File {
+                rules: Vec::new(),
+                guards: Vec::new()
+            })
+        );
     }
 
     #[test]
     fn errors_name_line_and_field() {
         for (text, line, part) in [
-            ("[[rule]]\ncgroup = \"/\"\ndst = \"10.1.0.0/8\"", 3, "dst: 10.1.0.0/8 has bits"),
+            (
+                "[[rule]]\ncgroup = \"/\"\ndst = \"10.1.0.0/8\"",
+                3,
+                "dst: 10.1.0.0/8 has bits",
+            ),
             ("[[rule]]\ncgroup = \"/\"", 1, "missing field `dst`"),
             ("\n\n[[rule]]\ndst = \"::/0\"", 3, "exactly one of"),
-            ("[[rule]]\ncgroup = \"/\"\nunit = \"x\"\ndst = \"::/0\"", 1, "exactly one of"),
-            ("[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nport = 4", 4, "unknown field `port`"),
-            ("[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nports = [0]", 4, "ports: '0'"),
-            ("[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nports = [true]", 4, "a port"),
-            ("[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\naction = \"deny\"", 4, "action: 'deny'"),
-            ("[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nttl = \"soon\"", 4, "ttl: 'soon'"),
+            (
+                "[[rule]]\ncgroup = \"/\"\nunit = \"x\"\ndst = \"::/0\"",
+                1,
+                "exactly one of",
+            ),
+            (
+                "[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nport = 4",
+                4,
+                "unknown field `port`",
+            ),
+            (
+                "[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nports = [0]",
+                4,
+                "ports: '0'",
+            ),
+            (
+                "[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nports = [true]",
+                4,
+                "a port",
+            ),
+            (
+                "[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\naction = \"deny\"",
+                4,
+                "action: 'deny'",
+            ),
+            (
+                "[[rule]]\ncgroup = \"/\"\ndst = \"::/0\"\nttl = \"soon\"",
+                4,
+                "ttl: 'soon'",
+            ),
             ("[[guard]]\ncgroup = \"/\"\nfailures = 9", 1, "failures: 9 is not"),
             ("[[guard]]\ncgroup = \"/\"\nbackoff = \"x\"", 3, "backoff: 'x'"),
             ("[rule]\n", 1, "invalid type"),

@@ -50,7 +50,10 @@ impl Settings {
             return Err(("of", format!("{} is not 1 to {MAX_WINDOW}", self.of)));
         }
         if self.failures == 0 || self.failures > self.of {
-            return Err(("failures", format!("{} is not 1 to {} (of)", self.failures, self.of)));
+            return Err((
+                "failures",
+                format!("{} is not 1 to {} (of)", self.failures, self.of),
+            ));
         }
         if self.backoff < Duration::from_secs(1) || self.backoff > longest {
             return Err((

@@ -86,7 +86,12 @@ impl Plan {
         }
         for spec in wanted.1 {
             let same = |old: &&InstalledGuard| old.spec.cgroup.id == spec.cgroup.id;
-            if installed.1.iter().find(same).is_some_and(|old| old.spec.settings == spec.settings) {
+            if installed
+                .1
+                .iter()
+                .find(same)
+                .is_some_and(|old| old.spec.settings == spec.settings)
+            {
                 plan.unchanged += 1;
             } else {
                 plan.changes.push(Change::Guard(spec.clone()));
@@ -205,7 +210,9 @@ mod tests {
         let old = installed(7, spec(1, "10.0.0.0/8", PolicyAction::NoData));
         let again = spec(1, "10.0.0.0/8", PolicyAction::Observe);
         assert_eq!(
-            Plan::add(again, std::slice::from_ref(&old)).expect_err("a duplicate").id,
+            Plan::add(again, std::slice::from_ref(&old))
+                .expect_err("a duplicate")
+                .id,
             7
         );
         assert!(Plan::add(spec(2, "10.0.0.0/8", PolicyAction::Observe), &[old]).is_ok());
@@ -229,7 +236,10 @@ mod tests {
                 (1..).zip(specs(&before)).map(|(id, spec)| installed(id, spec)).collect();
             for change in Plan::exactly((&wanted, &[]), (&rules, &[])).changes {
                 match change {
-                    Change::Add(spec) => rules.push(installed(100 + rules.len() as u32, spec)),
+                    Change::Add(spec) => {
+                        let id = rules.iter().map(|rule| rule.id).max().unwrap_or(0) + 1;
+                        rules.push(installed(id, spec));
+                    }
                     Change::Replace(old, spec) => {
                         rules.iter_mut().find(|rule| rule.id == old.id).expect("it is there").spec = spec;
                     }

@@ -71,7 +71,13 @@ impl RuleSpec {
 
 impl fmt::Display for RuleSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {} to {}", self.action.name(), self.cgroup.path, self.dst)?;
+        write!(
+            f,
+            "{} for {} to {}",
+            self.action.name(),
+            self.cgroup.path,
+            self.dst
+        )?;
         if !self.ports.is_empty() {
             write!(f, " port {}", ports_text(&self.ports))?;
         }
@@ -210,7 +216,10 @@ pub fn note(text: &str) -> Result<String, String> {
         return Err("a note is one line of text".to_owned());
     }
     if text.len() > NOTE_LEN {
-        return Err(format!("{} bytes long; a rule has room for {NOTE_LEN}", text.len()));
+        return Err(format!(
+            "{} bytes long; a rule has room for {NOTE_LEN}",
+            text.len()
+        ));
     }
     Ok(text.to_owned())
 }
@@ -236,7 +245,7 @@ pub fn duration_text(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
         if left >= seconds {
-            text += &format!("{}{unit}", left / seconds);
+            text.extend([&(left / seconds).to_string(), unit]);
             left %= seconds;
         }
     }
@@ -276,7 +285,9 @@ mod tests {
         let joined = ports(vec![range(80, 90), range(443, 443), range(91, 95), range(85, 86)]);
         assert_eq!(joined.as_deref(), Ok(&[range(80, 95), range(443, 443)][..]));
         assert_eq!(ports_text(&joined.unwrap_or_default()), "80-95,443");
-        let many = (0..9).map(|index| range(index * 10 + 1, index * 10 + 2)).collect();
+        let many = (0..9)
+            .map(|index| range(index * 10 + 1, index * 10 + 2))
+            .collect();
         assert!(ports(many).is_err());
         for text in ["", "0", "x", "9-8", "70000", "1-", "-1"] {
             assert!(port_range(text).is_err(), "{text}");
@@ -285,7 +296,13 @@ mod tests {
 
     #[test]
     fn durations_have_days() {
-        for (text, seconds) in [("90s", 90), ("10m", 600), ("2d", 172_800), ("1d12h", 129_600), ("30", 30)] {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("10m", 600),
+            ("2d", 172_800),
+            ("1d12h", 129_600),
+            ("30", 30),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "d", "xd", "-5s", "1d-5s", "soon", "99999999999d"] {

@@ -48,7 +48,17 @@ impl Capture {
         }
         let mut child = lab.in_client(|| {
             Command::new("tcpdump")
-                .args(["-i", DEVICE, "-n", "-l", "-vv", "--immediate-mode", "-Q", "out", "tcp or udp or ip6"])
+                .args([
+                    "-i",
+                    DEVICE,
+                    "-n",
+                    "-l",
+                    "-vv",
+                    "--immediate-mode",
+                    "-Q",
+                    "out",
+                    "tcp or udp or ip6",
+                ])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
@@ -76,9 +86,16 @@ impl Capture {
 
     /// Waits until a connection to `port` has been closed, then gives every SYN seen.
     pub fn syns_until_fin_to(&self, port: u16) -> Result<Vec<Syn>> {
-        let all = || self.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n");
+        let all = || {
+            self.lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .join("\n")
+        };
         wait_until("tcpdump to see the last FIN", || {
-            Ok(all().lines().any(|line| line.contains(&format!(".{port}: Flags [F")) || line.contains(&format!(".{port}: Flags [R"))))
+            Ok(all().lines().any(|line| {
+                line.contains(&format!(".{port}: Flags [F")) || line.contains(&format!(".{port}: Flags [R"))
+            }))
         })?;
         Ok(all().lines().filter_map(syn).collect())
     }
@@ -95,7 +112,15 @@ impl Drop for Capture {
 fn syn(line: &str) -> Option<Syn> {
     let (addresses, rest) = line.split_once(": Flags [S], ")?;
     let port = addresses.rsplit('.').next()?.parse().ok()?;
-    let payload = rest.rsplit("length ").next()?.trim().split(' ').next()?.trim_end_matches(':').parse().ok()?;
+    let payload = rest
+        .rsplit("length ")
+        .next()?
+        .trim()
+        .split(' ')
+        .next()?
+        .trim_end_matches(':')
+        .parse()
+        .ok()?;
     Some(Syn {
         port,
         payload,
@@ -111,11 +136,19 @@ pub fn no_data_leaves() -> Result<()> {
         let (_ruled, ruled) = primed(&lab, family, 0)?;
         let (_other, other) = primed(&lab, family, 1)?;
         add(sandbox.path(), &service(family, 0).to_string(), &[])?;
-        let Some(capture) = Capture::start(&lab)? else { return Ok(()) };
+        let Some(capture) = Capture::start(&lab)? else {
+            return Ok(());
+        };
         for connect in [&ruled, &other] {
             for api in [Api::MsgFastopen, Api::FastopenConnect, Api::Plain] {
                 for payload in [1, 300, 5_000] {
-                    let report = Connect { api, payload, reply: payload, ..connect.clone() }.run_in(lab.client())?;
+                    let report = Connect {
+                        api,
+                        payload,
+                        reply: payload,
+                        ..connect.clone()
+                    }
+                    .run_in(lab.client())?;
                     ensure!(report.reply_matched, "{report:?}");
                 }
             }
@@ -127,12 +160,21 @@ pub fn no_data_leaves() -> Result<()> {
         })?;
         let last = ruled.clone();
         last.run_in(lab.client())?;
-        ensure!(is_fast(&other.run_in(lab.client())?), "the other destination lost TFO");
+        ensure!(
+            is_fast(&other.run_in(lab.client())?),
+            "the other destination lost TFO"
+        );
         let syns = capture.syns_until_fin_to(other.target.port())?;
         let to = |port: u16| syns.iter().filter(move |syn| syn.port == port);
         ensure!(to(ruled.target.port()).count() == 10, "{syns:?}");
-        ensure!(to(ruled.target.port()).all(|syn| syn.payload == 0), "SYN data left: {syns:?}");
-        ensure!(to(other.target.port()).filter(|syn| syn.payload > 0).count() == 7, "{syns:?}");
+        ensure!(
+            to(ruled.target.port()).all(|syn| syn.payload == 0),
+            "SYN data left: {syns:?}"
+        );
+        ensure!(
+            to(other.target.port()).filter(|syn| syn.payload > 0).count() == 7,
+            "{syns:?}"
+        );
         crate::policy::clear()?;
     }
     Ok(())

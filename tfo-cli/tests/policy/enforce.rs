@@ -26,13 +26,20 @@ const USUAL_US: u64 = 5_000;
 
 /// Both families' addresses of service number `index`.
 pub fn service(family: Family, index: u8) -> IpAddr {
-    if family == Family::V6 { lab::server_v6(index) } else { lab::server_v4(index) }
+    if family == Family::V6 {
+        lab::server_v6(index)
+    } else {
+        lab::server_v4(index)
+    }
 }
 
 /// A server with TFO, and a client that has its cookie.
 pub fn primed(lab: &Lab, family: Family, index: u8) -> Result<(Server, Connect)> {
     let server = Server::start(lab.server(), &Listen::on(service(family, index), family))?;
-    let connect = Connect { family, ..Connect::new(server.address(), 300) };
+    let connect = Connect {
+        family,
+        ..Connect::new(server.address(), 300)
+    };
     connect.run_in(lab.client())?;
     Ok((server, connect))
 }
@@ -40,14 +47,22 @@ pub fn primed(lab: &Lab, family: Family, index: u8) -> Result<(Server, Connect)>
 /// Connects and expects an answer that is complete, at once.
 pub fn at_once(lab: &Lab, connect: &Connect) -> Result<Report> {
     let report = run(lab, connect)?;
-    ensure!(time(&report) < HICCUP_US, "{connect:?} took {} us: {report:?}", time(&report));
+    ensure!(
+        time(&report) < HICCUP_US,
+        "{connect:?} took {} us: {report:?}",
+        time(&report)
+    );
     Ok(report)
 }
 
 /// Connects and expects an answer that is complete, a SYN timeout late.
 pub fn late(lab: &Lab, connect: &Connect) -> Result<Report> {
     let report = run(lab, connect)?;
-    ensure!(time(&report) >= SYN_TIMEOUT_US, "{connect:?} took only {} us", time(&report));
+    ensure!(
+        time(&report) >= SYN_TIMEOUT_US,
+        "{connect:?} took only {} us",
+        time(&report)
+    );
     Ok(report)
 }
 
@@ -72,7 +87,13 @@ fn variants(connect: &Connect) -> Vec<Connect> {
     for api in [Api::MsgFastopen, Api::FastopenConnect] {
         for blocking in [true, false] {
             for payload in [1, 300, 5_000, 100_000] {
-                all.push(Connect { api, blocking, payload, reply: payload, ..connect.clone() });
+                all.push(Connect {
+                    api,
+                    blocking,
+                    payload,
+                    reply: payload,
+                    ..connect.clone()
+                });
             }
         }
     }
@@ -82,13 +103,23 @@ fn variants(connect: &Connect) -> Vec<Connect> {
 pub fn costs_nothing_with_a_rule() -> Result<()> {
     let mut problems = Vec::new();
     let mut times = Vec::new();
-    for (family, no_cookie) in
-        [(Family::V4, false), (Family::V6, false), (Family::Mapped, false), (Family::V4, true), (Family::V6, true)]
-    {
+    for (family, no_cookie) in [
+        (Family::V4, false),
+        (Family::V6, false),
+        (Family::Mapped, false),
+        (Family::V4, true),
+        (Family::V6, true),
+    ] {
         let lab = Lab::up_unique()?;
-        let listen = Listen { no_cookie, ..Listen::on(service(family, 0), family) };
+        let listen = Listen {
+            no_cookie,
+            ..Listen::on(service(family, 0), family)
+        };
         let server = Server::start(lab.server(), &listen)?;
-        let mut connect = Connect { family, ..Connect::new(server.address(), 300) };
+        let mut connect = Connect {
+            family,
+            ..Connect::new(server.address(), 300)
+        };
         if no_cookie {
             connect.options.push(ClientOption::NoCookie);
         }
@@ -97,7 +128,10 @@ pub fn costs_nothing_with_a_rule() -> Result<()> {
             .iter()
             .map(|variant| {
                 let report = at_once(&lab, variant)?;
-                ensure!(is_fast(&report) || variant.payload > 1_400, "no TFO on a healthy path: {report:?}");
+                ensure!(
+                    is_fast(&report) || variant.payload > 1_400,
+                    "no TFO on a healthy path: {report:?}"
+                );
                 Ok(report)
             })
             .collect::<Result<Vec<_>>>()?;
@@ -117,7 +151,10 @@ pub fn costs_nothing_with_a_rule() -> Result<()> {
             let whole = variant.payload <= 300;
             let calls = |report: &Report| report.calls[..if whole { report.calls.len() } else { 1 }].to_vec();
             if calls(&report) != calls(healthy) {
-                problems.push(format!("{variant:?}: {:?}, healthy {:?}", report.calls, healthy.calls));
+                problems.push(format!(
+                    "{variant:?}: {:?}, healthy {:?}",
+                    report.calls, healthy.calls
+                ));
             }
             if let Some(info) = report.tcp_info
                 && (info.total_retrans > 0 || info.syn_data_acked())
@@ -126,15 +163,28 @@ pub fn costs_nothing_with_a_rule() -> Result<()> {
             }
         }
         let count = variants(&connect).len() as u64;
-        ensure!(hits(&prefix(address))? == count, "{} hits, not {count}", hits(&prefix(address))?);
-        ensure!(counter("denied")? == count && counter("pushed")? == count, "{}", policy::list()?);
+        ensure!(
+            hits(&prefix(address))? == count,
+            "{} hits, not {count}",
+            hits(&prefix(address))?
+        );
+        ensure!(
+            counter("denied")? == count && counter("pushed")? == count,
+            "{}",
+            policy::list()?
+        );
         ensure!(path.hits()? == dropped, "SYNs with data left");
         policy::clear()?;
         late(&lab, &connect)?;
     }
     times.sort_unstable();
     let median = times[times.len() / 2];
-    println!("  {} connections, first byte after {} us (median), {:?} us (most)", times.len(), median, times.last());
+    println!(
+        "  {} connections, first byte after {} us (median), {:?} us (most)",
+        times.len(),
+        median,
+        times.last()
+    );
     ensure!(median < USUAL_US, "median {median} us: {times:?}");
     no_problems(&problems)
 }
@@ -159,7 +209,12 @@ pub fn would_stall() -> Result<()> {
         ] {
             for api in [Api::MsgFastopen, Api::FastopenConnect] {
                 for blocking in [true, false] {
-                    let variant = Connect { api, blocking, options: vec![option], ..connect.clone() };
+                    let variant = Connect {
+                        api,
+                        blocking,
+                        options: vec![option],
+                        ..connect.clone()
+                    };
                     let report = variant.run_in(lab.client())?;
                     if !report.reply_matched || time(&report) >= HICCUP_US || is_fast(&report) {
                         problems.push(format!("{variant:?}: {report:?}"));
@@ -167,9 +222,17 @@ pub fn would_stall() -> Result<()> {
                 }
             }
         }
-        ensure!(counter("pushed")? == 20 && counter("push_failed")? == 0, "{}", policy::list()?);
+        ensure!(
+            counter("pushed")? == 20 && counter("push_failed")? == 0,
+            "{}",
+            policy::list()?
+        );
         // QUICKACK 0 and DEFER_ACCEPT, twice two of each.
-        ensure!(counter("at_risk")? == 8 && counter("at_risk_ended")? == 8, "{}", policy::list()?);
+        ensure!(
+            counter("at_risk")? == 8 && counter("at_risk_ended")? == 8,
+            "{}",
+            policy::list()?
+        );
         policy::clear()?;
     }
     no_problems(&problems)
@@ -184,20 +247,33 @@ pub fn scopes() -> Result<()> {
         let (_ruled, ruled) = primed(&lab, family, 0)?;
         let (_other, other) = primed(&lab, family, 1)?;
         let same_host = Server::start(lab.server(), &Listen::on(service(family, 0), family))?;
-        let port = Connect { target: same_host.address(), ..ruled.clone() };
+        let port = Connect {
+            target: same_host.address(),
+            ..ruled.clone()
+        };
         outside(&ruled)?;
         inside(&ruled)?;
         let ports = format!("{},1-2", ruled.target.port());
-        add(&sandbox.child("inside"), &service(family, 0).to_string(), &["--port", &ports])?;
+        add(
+            &sandbox.child("inside"),
+            &service(family, 0).to_string(),
+            &["--port", &ports],
+        )?;
         for (what, report, fast) in [
             ("ruled", inside(&ruled)?, false),
             ("other destination", inside(&other)?, true),
             ("other port", inside(&port)?, true),
             ("other cgroup", outside(&ruled)?, true),
         ] {
-            ensure!(report.reply_matched && is_fast(&report) == fast, "{what}: {report:?}");
+            ensure!(
+                report.reply_matched && is_fast(&report) == fast,
+                "{what}: {report:?}"
+            );
         }
-        let plain = inside(&Connect { api: Api::Plain, ..ruled.clone() })?;
+        let plain = inside(&Connect {
+            api: Api::Plain,
+            ..ruled.clone()
+        })?;
         ensure!(plain.reply_matched, "plain: {plain:?}");
         ensure!(hits(&prefix(service(family, 0)))? == 1, "{}", policy::list()?);
         policy::clear()?;
@@ -217,7 +293,11 @@ pub fn nearest_cgroup() -> Result<()> {
     // A shorter prefix in a nearer cgroup beats a longer one farther away.
     add(sandbox.path(), "10.0.0.0/8", &["--action", "observe"])?;
     ensure!(fast()?, "the sandbox observes");
-    ensure!(hits("10.0.0.0/8")? == 1 && counter("observed")? == 1, "{}", policy::list()?);
+    ensure!(
+        hits("10.0.0.0/8")? == 1 && counter("observed")? == 1,
+        "{}",
+        policy::list()?
+    );
     add(&sandbox.child("leaf"), "0.0.0.0/0", &[])?;
     ensure!(!fast()?, "the leaf denies");
     // A prefix that does not match leaves the decision to the next cgroup.
@@ -240,16 +320,29 @@ pub fn prefixes_expiry_observe() -> Result<()> {
     ensure!(!fast()?, "shortest");
     add(Path::new("/"), "fd77::/64", &["--action", "observe"])?;
     ensure!(fast()?, "longer");
-    add(Path::new("/"), "fd77::2", &["--ttl", "2s", "--note", "short-lived"])?;
+    add(
+        Path::new("/"),
+        "fd77::2",
+        &["--ttl", "2s", "--note", "short-lived"],
+    )?;
     ensure!(!fast()?, "longest");
-    let left = policy::list()?["rules"][2]["left_us"].as_u64().context("time left")?;
+    let left = policy::list()?["rules"][2]["left_us"]
+        .as_u64()
+        .context("time left")?;
     ensure!(left <= 2_000_000, "{left} us left");
     // The kernel ends it by itself; then the next shorter prefix decides.
     let waited = std::time::Instant::now();
     crate::support::wait_until("the rule to expire", fast)?;
-    ensure!(waited.elapsed().as_micros() <= u128::from(left) + 1_000_000, "late: {:?}", waited.elapsed());
+    ensure!(
+        waited.elapsed().as_micros() <= u128::from(left) + 1_000_000,
+        "late: {:?}",
+        waited.elapsed()
+    );
     ensure!(hits("::/0")? == 1, "{}", policy::list()?);
-    ensure!(policy::list()?["rules"].as_array().map(Vec::len) == Some(2), "the expired rule is removed");
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(2),
+        "the expired rule is removed"
+    );
     Ok(())
 }
 
@@ -271,7 +364,15 @@ pub fn real_programs() -> Result<()> {
         Ok(begun.elapsed().as_micros())
     };
     let url = format!("http://{target}/");
-    let curl = ["--silent", "--noproxy", "*", "--tcp-fastopen", "--max-time", "20", &url];
+    let curl = [
+        "--silent",
+        "--noproxy",
+        "*",
+        "--tcp-fastopen",
+        "--max-time",
+        "20",
+        &url,
+    ];
     let wget = ["-q", "--no-proxy", "-O", "-", &url];
     let mut programs = vec![("curl", &curl[..])];
     if command::is_installed("wget2") {
@@ -282,9 +383,15 @@ pub fn real_programs() -> Result<()> {
         let without = timed(name, args)?;
         add(Path::new("/"), "10.77.0.0/24", &[])?;
         let with = timed(name, args)?;
-        println!("  {name}: {without} us without a rule, {with} us with one, {} hits", hits("10.77.0.0/24")?);
+        println!(
+            "  {name}: {without} us without a rule, {with} us with one, {} hits",
+            hits("10.77.0.0/24")?
+        );
         ensure!(without >= u128::from(SYN_TIMEOUT_US), "{name} does not use TFO");
-        ensure!(with < u128::from(HICCUP_US) && hits("10.77.0.0/24")? == 1, "{name}: {with} us");
+        ensure!(
+            with < u128::from(HICCUP_US) && hits("10.77.0.0/24")? == 1,
+            "{name}: {with} us"
+        );
     }
     Ok(())
 }

@@ -43,21 +43,36 @@ pub fn opens_and_comes_back() -> Result<()> {
         let (_server, connect) = primed(&lab, family, 0)?;
         on(&sandbox, &["--failures", "3", "--of", "4", "--backoff", "2s"])?;
         ensure!(is_fast(&at_once(&lab, &connect)?), "closed: TFO goes through");
-        ensure!(policy::guards()?["destinations"] == Value::Array(Vec::new()), "no failure, no state");
+        ensure!(
+            policy::guards()?["destinations"] == Value::Array(Vec::new()),
+            "no failure, no state"
+        );
 
         let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(family, 0)))?;
         for _ in 0..3 {
             late(&lab, &connect)?;
         }
         let opened = state()?;
-        ensure!(opened["state"] == "open" && opened["action"] == "no-data", "{opened}");
-        ensure!(opened["failures"] == 3 && opened["cost_us"].as_u64() >= Some(900_000), "{opened}");
+        ensure!(
+            opened["state"] == "open" && opened["action"] == "no-data",
+            "{opened}"
+        );
+        ensure!(
+            opened["failures"] == 3 && opened["cost_us"].as_u64() >= Some(900_000),
+            "{opened}"
+        );
         let report = at_once(&lab, &connect)?;
         ensure!(!is_fast(&report), "{report:?}");
-        let plain = Connect { api: Api::Plain, ..connect.clone() };
+        let plain = Connect {
+            api: Api::Plain,
+            ..connect.clone()
+        };
         at_once(&lab, &plain)?;
         let counted = state()?;
-        ensure!(counted["denied"] == 1 && counted["saved_us"].as_u64() >= Some(900_000), "{counted}");
+        ensure!(
+            counted["denied"] == 1 && counted["saved_us"].as_u64() >= Some(900_000),
+            "{counted}"
+        );
 
         // Half-open: of two at once one is the trial and pays, the other does not.
         until_trial_is_due()?;
@@ -65,23 +80,44 @@ pub fn opens_and_comes_back() -> Result<()> {
         let times: Vec<u64> = thread::scope(|scope| {
             let two = [0, 1].map(|_| scope.spawn(|| connect.run_in(lab.client())));
             two.into_iter()
-                .map(|one| Ok(one.join().expect("it does not panic")?.first_byte_us.unwrap_or(u64::MAX)))
+                .map(|one| {
+                    Ok(one
+                        .join()
+                        .expect("it does not panic")?
+                        .first_byte_us
+                        .unwrap_or(u64::MAX))
+                })
                 .collect::<Result<_>>()
         })?;
-        ensure!(times.iter().filter(|time| **time >= 1_000_000).count() == 1, "{times:?}");
+        ensure!(
+            times.iter().filter(|time| **time >= 1_000_000).count() == 1,
+            "{times:?}"
+        );
         ensure!(path.hits()? == before + 1, "more than one trial");
         let relapsed = state()?;
-        ensure!(relapsed["state"] == "open" && relapsed["relapses"] == 1, "{relapsed}");
+        ensure!(
+            relapsed["state"] == "open" && relapsed["relapses"] == 1,
+            "{relapsed}"
+        );
         let next = relapsed["next_trial_us"].as_u64().context("next trial")?;
-        ensure!((2_000_000..=4_000_000).contains(&next), "the back-off doubled: {relapsed}");
+        ensure!(
+            (2_000_000..=4_000_000).contains(&next),
+            "the back-off doubled: {relapsed}"
+        );
         at_once(&lab, &connect)?;
 
         drop(path);
-        ensure!(!is_fast(&at_once(&lab, &connect)?), "nobody knows yet that the path has healed");
+        ensure!(
+            !is_fast(&at_once(&lab, &connect)?),
+            "nobody knows yet that the path has healed"
+        );
         until_trial_is_due()?;
         ensure!(is_fast(&at_once(&lab, &connect)?), "the trial goes through");
         let closed = state()?;
-        ensure!(closed["state"] == "closed" && closed["action"].is_null(), "{closed}");
+        ensure!(
+            closed["state"] == "closed" && closed["action"].is_null(),
+            "{closed}"
+        );
         ensure!(is_fast(&at_once(&lab, &connect)?), "TFO is back");
         policy::clear()?;
     }
@@ -119,7 +155,10 @@ pub fn random_loss() -> Result<()> {
                 })
             })
             .collect();
-        clients.into_iter().map(|one| one.join().expect("it does not panic")).sum::<Result<usize>>()
+        clients
+            .into_iter()
+            .map(|one| one.join().expect("it does not panic"))
+            .sum::<Result<usize>>()
     })?;
     let state = state()?;
     println!("  {CONNECTIONS} connections, {slow} lost a SYN: {state}");

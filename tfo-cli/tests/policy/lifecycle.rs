@@ -34,8 +34,10 @@ fn in_kernel() -> Result<Vec<String>> {
 
 /// Waits until the kernel has let go of everything: maps and programs are freed after a grace period.
 fn wait_until_gone() -> Result<()> {
-    crate::support::wait_until("the kernel to free programs and maps", || Ok(in_kernel()?.is_empty()))
-        .with_context(|| format!("{:?}", in_kernel()))
+    crate::support::wait_until("the kernel to free programs and maps", || {
+        Ok(in_kernel()?.is_empty())
+    })
+    .with_context(|| format!("{:?}", in_kernel()))
 }
 
 pub fn nothing_is_left() -> Result<()> {
@@ -51,7 +53,10 @@ pub fn nothing_is_left() -> Result<()> {
         }
         ensure!(in_kernel()?.len() >= 11, "{removal}: {:?}", in_kernel()?);
         let mode = fs::metadata(PINS)?.permissions();
-        ensure!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777 == 0o700, "{mode:?}");
+        ensure!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777 == 0o700,
+            "{mode:?}"
+        );
         connect.run_in(lab.client())?;
         match removal {
             "remove" => ok(&["policy", "remove", "1"])?,
@@ -61,7 +66,10 @@ pub fn nothing_is_left() -> Result<()> {
         };
         ensure!(!Path::new(PINS).exists(), "{removal}: {PINS} is left");
         // Detached at once, not some time later.
-        ensure!(is_fast(&connect.run_in(lab.client())?), "{removal}: still in force");
+        ensure!(
+            is_fast(&connect.run_in(lab.client())?),
+            "{removal}: still in force"
+        );
         wait_until_gone().context(removal)?;
     }
     Ok(())
@@ -78,26 +86,94 @@ pub fn bad_input() -> Result<()> {
     let missing = temporary("missing.toml", "[[rule]]\nunit = \"no-such\"\ndst = \"::/0\"\n")?;
     let add = ["policy", "add", "--cgroup"];
     let table: Vec<(Vec<&str>, i32, &str)> = vec![
-        ([&add[..], &["/no/such", "--dst", "::/0"]].concat(), 2, "cgroup /no/such: No such file"),
-        ([&add[..], &["/../..", "--dst", "::/0"]].concat(), 2, "not a cgroup v2 directory"),
-        ([&add[..], &[&path, "--dst", "10.1.0.0/8"]].concat(), 2, "did you mean 10.0.0.0/8"),
-        ([&add[..], &[&path, "--dst", "10.0.0.0/8"]].concat(), 2, "rule 1 is there already"),
-        ([&add[..], &[&path, "--dst", "::/0", "--port", "9-8"]].concat(), 2, "--port 9-8"),
-        ([&add[..], &[&path, "--dst", "::/0", "--ttl", "x"]].concat(), 2, "--ttl x"),
-        ([&add[..], &[&path, "--dst", "::/0", "--action", "x"]].concat(), 2, "--action x"),
-        ([&add[..], &[&path, "--dst", "::/0", "--action", "strip", "--dev", "nope0"]].concat(), 2, "interface nope0"),
-        ([&add[..], &[&path, "--dst", "::/0", "--action", "strip", "--netns", "nope"]].concat(), 2, "network namespace nope"),
+        (
+            [&add[..], &["/no/such", "--dst", "::/0"]].concat(),
+            2,
+            "cgroup /no/such: No such file",
+        ),
+        (
+            [&add[..], &["/../..", "--dst", "::/0"]].concat(),
+            2,
+            "not a cgroup v2 directory",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "10.1.0.0/8"]].concat(),
+            2,
+            "did you mean 10.0.0.0/8",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "10.0.0.0/8"]].concat(),
+            2,
+            "rule 1 is there already",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "::/0", "--port", "9-8"]].concat(),
+            2,
+            "--port 9-8",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "::/0", "--ttl", "x"]].concat(),
+            2,
+            "--ttl x",
+        ),
+        (
+            [&add[..], &[&path, "--dst", "::/0", "--action", "x"]].concat(),
+            2,
+            "--action x",
+        ),
+        (
+            [
+                &add[..],
+                &[&path, "--dst", "::/0", "--action", "strip", "--dev", "nope0"],
+            ]
+            .concat(),
+            2,
+            "interface nope0",
+        ),
+        (
+            [
+                &add[..],
+                &[&path, "--dst", "::/0", "--action", "strip", "--netns", "nope"],
+            ]
+            .concat(),
+            2,
+            "network namespace nope",
+        ),
         (vec!["policy", "add", "--dst", "::/0"], 2, "--cgroup"),
-        (vec!["policy", "add", "--unit", "no-such", "--dst", "::/0"], 2, "unit no-such: there is no such"),
-        (vec!["policy", "add", "--container", "abc", "--dst", "::/0"], 2, "at least 6"),
+        (
+            vec!["policy", "add", "--unit", "no-such", "--dst", "::/0"],
+            2,
+            "unit no-such: there is no such",
+        ),
+        (
+            vec!["policy", "add", "--container", "abc", "--dst", "::/0"],
+            2,
+            "at least 6",
+        ),
         (vec!["policy", "remove", "1", "77"], 1, "rule 77: there is none"),
-        (vec!["policy", "apply", "/no/such/file"], 1, "/no/such/file: No such file"),
+        (
+            vec!["policy", "apply", "/no/such/file"],
+            1,
+            "/no/such/file: No such file",
+        ),
         (vec!["policy", "apply", &file], 2, "line 3: dst: 10.1.0.0/8"),
-        (vec!["policy", "plan", &twice], 2, "line 4: a rule for / to ::/0 is in line 1"),
+        (
+            vec!["policy", "plan", &twice],
+            2,
+            "line 4: a rule for / to ::/0 is in line 1",
+        ),
         (vec!["policy", "apply", &missing], 2, "line 1: unit no-such"),
-        (vec!["policy", "list", "--bpffs", "/tmp/tfo-cli"], 3, "mount -t bpf bpf /tmp"),
+        (
+            vec!["policy", "list", "--bpffs", "/tmp/tfo-cli"],
+            3,
+            "mount -t bpf bpf /tmp",
+        ),
         (vec!["guard", "off", "--cgroup", &path], 1, "there is none"),
-        (vec!["guard", "on", "--cgroup", "/", "--failures", "9"], 2, "--failures: 9 is not"),
+        (
+            vec!["guard", "on", "--cgroup", "/", "--failures", "9"],
+            2,
+            "--failures: 9 is not",
+        ),
     ];
     let mut problems = Vec::new();
     for (args, code, part) in &table {
@@ -112,7 +188,15 @@ pub fn bad_input() -> Result<()> {
     }
     if command::is_installed("setpriv") {
         let output = Command::new("setpriv")
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", BINARY, "policy", "list"])
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--",
+                BINARY,
+                "policy",
+                "list",
+            ])
             .output()?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() != Some(3) || !stderr.contains("run it as root") {
@@ -125,8 +209,16 @@ pub fn bad_input() -> Result<()> {
 /// The list as it was, if only times have passed.
 fn before_now(before: &Value, now: &Value) -> Value {
     let same = |rule: &Value| (rule["id"].clone(), rule["dst"].clone(), rule["note"].clone());
-    let list = |value: &Value| value.as_array().map(|rules| rules.iter().map(same).collect::<Vec<_>>());
-    if list(before) == list(now) { now.clone() } else { before.clone() }
+    let list = |value: &Value| {
+        value
+            .as_array()
+            .map(|rules| rules.iter().map(same).collect::<Vec<_>>())
+    };
+    if list(before) == list(now) {
+        now.clone()
+    } else {
+        before.clone()
+    }
 }
 
 /// A file that goes with the mount namespace's /tmp... which is the host's: small, and overwritten next time.
@@ -151,14 +243,32 @@ pub fn file() -> Result<()> {
     ensure!(!Path::new(PINS).exists(), "a plan changes nothing");
     ok(&["policy", "apply", &path])?;
     let rules = policy::list()?["rules"].clone();
-    ensure!(rules[0]["ports"] == serde_json::json!([[443, 443], [8000, 8999]]), "{rules}");
-    ensure!(rules[0]["note"] == "one" && rules[0]["cgroup"] == name && !rules[0]["left_us"].is_null(), "{rules}");
-    ensure!(policy::guards()?["guards"][0]["failures"] == 3, "{}", policy::guards()?);
+    ensure!(
+        rules[0]["ports"] == serde_json::json!([[443, 443], [8000, 8999]]),
+        "{rules}"
+    );
+    ensure!(
+        rules[0]["note"] == "one" && rules[0]["cgroup"] == name && !rules[0]["left_us"].is_null(),
+        "{rules}"
+    );
+    ensure!(
+        policy::guards()?["guards"][0]["failures"] == 3,
+        "{}",
+        policy::guards()?
+    );
     let plan = ok(&["policy", "plan", &path])?;
-    ensure!(plan == "0 to add, 0 to change, 0 to remove, 3 unchanged\n", "{plan}");
+    ensure!(
+        plan == "0 to add, 0 to change, 0 to remove, 3 unchanged\n",
+        "{plan}"
+    );
 
-    let changed = text.replace("action = \"observe\"", "action = \"no-data\"").replace("failures = 3", "failures = 4");
-    let changed = temporary("changed.toml", &changed[changed.find("[[rule]]\ncgroup = \"").unwrap_or(0)..])?;
+    let changed = text
+        .replace("action = \"observe\"", "action = \"no-data\"")
+        .replace("failures = 3", "failures = 4");
+    let changed = temporary(
+        "changed.toml",
+        &changed[changed.find("[[rule]]\ncgroup = \"").unwrap_or(0)..],
+    )?;
     let plan: Value = serde_json::from_str(&ok(&["policy", "plan", &changed, "--format", "json"])?)?;
     let names: Vec<&str> = plan["changes"]
         .as_array()
@@ -166,16 +276,30 @@ pub fn file() -> Result<()> {
         .iter()
         .filter_map(|change| change["change"].as_str())
         .collect();
-    ensure!(names == ["replace", "guard"] && plan["changes"][0]["id"] == 2, "{plan}");
+    ensure!(
+        names == ["replace", "guard"] && plan["changes"][0]["id"] == 2,
+        "{plan}"
+    );
     ok(&["policy", "apply", &changed])?;
-    ensure!(policy::list()?["rules"][1]["action"] == "no-data", "{}", policy::list()?);
+    ensure!(
+        policy::list()?["rules"][1]["action"] == "no-data",
+        "{}",
+        policy::list()?
+    );
 
     // What another file does not list goes, with everything else.
     ok(&["policy", "apply", "/dev/null"])?;
     ensure!(!Path::new(PINS).exists(), "{PINS} is left");
-    let missing = temporary("skip.toml", &format!("{text}\n[[rule]]\nunit = \"no-such\"\ndst = \"::/0\"\n"))?;
+    let missing = temporary(
+        "skip.toml",
+        &format!("{text}\n[[rule]]\nunit = \"no-such\"\ndst = \"::/0\"\n"),
+    )?;
     ok(&["policy", "apply", "--skip-missing", &missing])?;
-    ensure!(policy::list()?["rules"].as_array().map(Vec::len) == Some(2), "{}", policy::list()?);
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(2),
+        "{}",
+        policy::list()?
+    );
     Ok(())
 }
 
@@ -190,12 +314,19 @@ pub fn deleted_cgroup() -> Result<()> {
     let output = policy::run(&["policy", "list", "--format", "json"])?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        stderr.contains("removed rule 1, its cgroup is gone: no-data for /") && stderr.contains("/gone to 10.0.0.0/8"),
+        stderr.contains("removed rule 1, its cgroup is gone: no-data for /")
+            && stderr.contains("/gone to 10.0.0.0/8"),
         "{stderr}"
     );
-    ensure!(stderr.contains("removed, its cgroup is gone: guard on"), "{stderr}");
+    ensure!(
+        stderr.contains("removed, its cgroup is gone: guard on"),
+        "{stderr}"
+    );
     let rules = policy::list()?["rules"].clone();
-    ensure!(rules.as_array().map(Vec::len) == Some(1) && rules[0]["id"] == 2, "{rules}");
+    ensure!(
+        rules.as_array().map(Vec::len) == Some(1) && rules[0]["id"] == 2,
+        "{rules}"
+    );
     Ok(())
 }
 
@@ -204,9 +335,10 @@ pub fn deleted_cgroup() -> Result<()> {
 pub fn killed() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let path = sandbox.path().to_string_lossy().into_owned();
-    let rules: String = (0..20)
+    let rules: Vec<String> = (0..20)
         .map(|net| format!("[[rule]]\ncgroup = \"{path}\"\ndst = \"10.{net}.0.0/16\"\n"))
         .collect();
+    let rules = rules.concat();
     let many = temporary("many.toml", &rules)?;
     let commands: [&[&str]; 4] = [
         &["policy", "add", "--cgroup", &path, "--dst", "192.0.2.0/24"],
@@ -228,23 +360,36 @@ pub fn killed() -> Result<()> {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        thread::sleep(whole * (round * 37 % rounds) / rounds + Duration::from_micros(u64::from(round % 7) * 100));
+        thread::sleep(
+            whole * (round * 37 % rounds) / rounds + Duration::from_micros(u64::from(round % 7) * 100),
+        );
         // Fails when it has ended already.
         let _ = child.kill();
         ended += u32::from(child.wait()?.code().is_some());
         let output = policy::run(&["policy", "list", "--format", "json"])?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "round {round}, after {command:?}: {stderr}");
+        ensure!(
+            output.status.success(),
+            "round {round}, after {command:?}: {stderr}"
+        );
         half_made += u32::from(stderr.contains("interrupted"));
         let list: Value = serde_json::from_slice(&output.stdout)?;
         let count = list["rules"].as_array().map_or(0, Vec::len);
         states.insert(count);
         // In force exactly while there are rules.
         let linked = Path::new(PINS).join("link-egress").exists();
-        ensure!(linked == (count > 0), "round {round}, after {command:?}: {count} rules, linked: {linked}");
-        ensure!(linked || !Path::new(PINS).exists(), "round {round}: leftovers in {PINS}");
+        ensure!(
+            linked == (count > 0),
+            "round {round}, after {command:?}: {count} rules, linked: {linked}"
+        );
+        ensure!(
+            linked || !Path::new(PINS).exists(),
+            "round {round}: leftovers in {PINS}"
+        );
     }
-    println!("  {rounds} commands of {whole:?}: {ended} ended by themselves, {half_made} left half a set, rules then: {states:?}");
+    println!(
+        "  {rounds} commands of {whole:?}: {ended} ended by themselves, {half_made} left half a set, rules then: {states:?}"
+    );
     ensure!(ended < rounds && half_made > 0, "nobody was killed in the middle");
     policy::clear()?;
     wait_until_gone()
@@ -260,11 +405,18 @@ pub fn serialised() -> Result<()> {
                 scope.spawn(move || add(path, &format!("10.{net}.0.0/16"), &[]))
             })
             .collect();
-        adds.into_iter().map(|add| add.join().expect("it does not panic")).collect()
+        adds.into_iter()
+            .map(|add| add.join().expect("it does not panic"))
+            .collect()
     });
     results.into_iter().collect::<Result<()>>()?;
     let rules = policy::list()?["rules"].clone();
-    let ids: Vec<u64> = rules.as_array().context("rules")?.iter().filter_map(|rule| rule["id"].as_u64()).collect();
+    let ids: Vec<u64> = rules
+        .as_array()
+        .context("rules")?
+        .iter()
+        .filter_map(|rule| rule["id"].as_u64())
+        .collect();
     ensure!(ids == [1, 2, 3, 4, 5, 6, 7, 8], "{rules}");
     Ok(())
 }

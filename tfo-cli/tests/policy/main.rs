@@ -4,6 +4,8 @@
 //! process without threads can: the bpffs mounted there goes with it, and with the bpffs every pinned program,
 //! however the tests end. Tests run one after the other: they share the root of the cgroup hierarchy.
 
+#![expect(clippy::print_stdout, reason = "a test program says what it found")]
+
 mod capture;
 mod enforce;
 mod guards;
@@ -18,17 +20,29 @@ mod support;
 use runner::Test;
 
 const TESTS: &[Test] = &[
-    ("enforce::a_path_that_drops_syn_data_costs_nothing_with_a_rule", enforce::costs_nothing_with_a_rule),
+    (
+        "enforce::a_path_that_drops_syn_data_costs_nothing_with_a_rule",
+        enforce::costs_nothing_with_a_rule,
+    ),
     ("enforce::sockets_that_would_stall_do_not", enforce::would_stall),
-    ("enforce::cgroups_prefixes_and_ports_are_told_apart", enforce::scopes),
+    (
+        "enforce::cgroups_prefixes_and_ports_are_told_apart",
+        enforce::scopes,
+    ),
     ("enforce::the_nearest_cgroup_decides", enforce::nearest_cgroup),
-    ("enforce::longest_prefix_expiry_and_observe", enforce::prefixes_expiry_observe),
+    (
+        "enforce::longest_prefix_expiry_and_observe",
+        enforce::prefixes_expiry_observe,
+    ),
     ("enforce::real_programs", enforce::real_programs),
     ("capture::no_syn_with_data_leaves", capture::no_data_leaves),
     ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
     ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),
     ("lifecycle::a_file_is_planned_and_applied", lifecycle::file),
-    ("lifecycle::a_deleted_cgroup_takes_its_rules_along", lifecycle::deleted_cgroup),
+    (
+        "lifecycle::a_deleted_cgroup_takes_its_rules_along",
+        lifecycle::deleted_cgroup,
+    ),
     ("lifecycle::killed_commands_leave_old_or_new", lifecycle::killed),
     ("lifecycle::two_at_once_are_serialised", lifecycle::serialised),
     ("observer::denied_whoever_came_first", observer::denied),

@@ -23,7 +23,11 @@ pub fn denied() -> Result<()> {
             let (_plain, free) = primed(&lab, family, 2)?;
             let rule = || -> Result<()> {
                 add(sandbox.path(), &service(family, 0).to_string(), &[])?;
-                add(sandbox.path(), &service(family, 1).to_string(), &["--action", "observe"])
+                add(
+                    sandbox.path(),
+                    &service(family, 1).to_string(),
+                    &["--action", "observe"],
+                )
             };
             if policy_first {
                 rule()?;
@@ -32,7 +36,11 @@ pub fn denied() -> Result<()> {
             if !policy_first {
                 rule()?;
             }
-            let deferred = Connect { api: Api::FastopenConnect, blocking: false, ..connect.clone() };
+            let deferred = Connect {
+                api: Api::FastopenConnect,
+                blocking: false,
+                ..connect.clone()
+            };
             for connect in [&connect, &deferred, &watched, &free] {
                 let report = connect.run_in(lab.client())?;
                 ensure!(report.reply_matched, "{report:?}");
@@ -52,13 +60,24 @@ pub fn denied() -> Result<()> {
                     .map(|flow| {
                         let number = |name: &str| flow[name].as_u64().unwrap_or(u64::MAX);
                         let outcome = flow["outcome"].as_str().unwrap_or_default();
-                        (outcome, flow["policy"].as_str(), number("syn_data_len"), number("syn_retrans"))
+                        (
+                            outcome,
+                            flow["policy"].as_str(),
+                            number("syn_data_len"),
+                            number("syn_retrans"),
+                        )
                     })
                     .collect()
             };
             let what = format!("{family:?}, policy first: {policy_first}");
-            ensure!(of(&connect) == [("denied", Some("no-data"), 0, 0); 2], "{what}: {flows:?}");
-            ensure!(of(&watched) == [("accepted", Some("observe"), 300, 0)], "{what}: {flows:?}");
+            ensure!(
+                of(&connect) == [("denied", Some("no-data"), 0, 0); 2],
+                "{what}: {flows:?}"
+            );
+            ensure!(
+                of(&watched) == [("accepted", Some("observe"), 300, 0)],
+                "{what}: {flows:?}"
+            );
             ensure!(of(&free) == [("accepted", None, 300, 0)], "{what}: {flows:?}");
             ensure!(summary.total("client", "denied") == 2, "{what}: {summary:?}");
             policy::clear().context(what)?;

@@ -56,17 +56,23 @@ pub fn add(cgroup: &Path, dst: &str, more: &[&str]) -> Result<()> {
 
 /// `policy list --format json`.
 pub fn list() -> Result<Value> {
-    Ok(serde_json::from_str(&ok(&["policy", "list", "--format", "json"])?)?)
+    Ok(serde_json::from_str(&ok(&[
+        "policy", "list", "--format", "json",
+    ])?)?)
 }
 
 /// `guard status --format json`.
 pub fn guards() -> Result<Value> {
-    Ok(serde_json::from_str(&ok(&["guard", "status", "--format", "json"])?)?)
+    Ok(serde_json::from_str(&ok(&[
+        "guard", "status", "--format", "json",
+    ])?)?)
 }
 
 /// A counter of `policy list`.
 pub fn counter(name: &str) -> Result<u64> {
-    list()?["counters"][name].as_u64().with_context(|| format!("counter {name}"))
+    list()?["counters"][name]
+        .as_u64()
+        .with_context(|| format!("counter {name}"))
 }
 
 /// Hits of the rule for a destination.

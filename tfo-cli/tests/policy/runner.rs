@@ -21,7 +21,13 @@ pub fn run(tests: &[Test]) -> ExitCode {
     let selected: Vec<&Test> = tests
         .iter()
         .filter(|(name, _)| {
-            let fits = |filter: &&String| if exact { name == filter } else { name.contains(filter.as_str()) };
+            let fits = |filter: &&String| {
+                if exact {
+                    name == filter
+                } else {
+                    name.contains(filter.as_str())
+                }
+            };
             filters.is_empty() || filters.iter().any(fits)
         })
         .collect();
@@ -34,7 +40,10 @@ pub fn run(tests: &[Test]) -> ExitCode {
     println!("\nrunning {} tests", selected.len());
     if let Some(reason) = why_not() {
         println!("skipped: {reason}");
-        println!("\ntest result: ok. 0 passed; 0 failed; {} ignored", selected.len());
+        println!(
+            "\ntest result: ok. 0 passed; 0 failed; {} ignored",
+            selected.len()
+        );
         return ExitCode::SUCCESS;
     }
     let mut failed = Vec::new();
@@ -52,8 +61,16 @@ pub fn run(tests: &[Test]) -> ExitCode {
         }
     }
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
-    println!("\ntest result: {verdict}. {} passed; {} failed", selected.len() - failed.len(), failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!(
+        "\ntest result: {verdict}. {} passed; {} failed",
+        selected.len() - failed.len(),
+        failed.len()
+    );
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Why nothing can be enforced here, or `None`. Enters the mount namespace when it can.

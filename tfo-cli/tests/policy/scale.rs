@@ -17,7 +17,9 @@ fn write_rules(count: u32, name: &str) -> Result<String> {
     for index in 1..count {
         let net = index + (172 << 16);
         let [_, a, b, c] = net.to_be_bytes();
-        text.push_str(&format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"{a}.{b}.{c}.0/24\"\n"));
+        text.push_str(&format!(
+            "[[rule]]\ncgroup = \"{name}\"\ndst = \"{a}.{b}.{c}.0/24\"\n"
+        ));
     }
     let path = std::env::temp_dir().join("tfo-cli-test-rules.toml");
     fs::write(&path, text)?;
@@ -36,9 +38,15 @@ pub fn ten_thousand_rules() -> Result<()> {
     let applied = begun.elapsed();
     let begun = Instant::now();
     let rules = policy::list()?["rules"].as_array().map_or(0, Vec::len);
-    println!("  {rules} rules: applied in {applied:?}, listed in {:?}", begun.elapsed());
+    println!(
+        "  {rules} rules: applied in {applied:?}, listed in {:?}",
+        begun.elapsed()
+    );
     ensure!(rules == 10_000, "{rules} rules");
-    ensure!(!is_fast(&connect.run_in(lab.client())?) && is_fast(&other.run_in(lab.client())?), "rules apply");
+    ensure!(
+        !is_fast(&connect.run_in(lab.client())?) && is_fast(&other.run_in(lab.client())?),
+        "rules apply"
+    );
     ensure!(hits("10.77.0.2/32")? == 1, "hits");
     let begun = Instant::now();
     ok(&["policy", "apply", &path])?;
@@ -47,8 +55,14 @@ pub fn ten_thousand_rules() -> Result<()> {
     // One too many: nothing is changed.
     let path = write_rules(16_385, &name)?;
     let stderr = fails(&["policy", "apply", &path], 1)?;
-    ensure!(stderr.contains("table is full") && stderr.contains("16384"), "{stderr}");
-    ensure!(policy::list()?["rules"].as_array().map(Vec::len) == Some(10_000), "changed all the same");
+    ensure!(
+        stderr.contains("table is full") && stderr.contains("16384"),
+        "{stderr}"
+    );
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(10_000),
+        "changed all the same"
+    );
     let begun = Instant::now();
     policy::clear()?;
     println!("  flushed in {:?}", begun.elapsed());
@@ -75,7 +89,11 @@ pub fn cost_per_packet() -> Result<()> {
     let lab = Lab::up_unique()?;
     let sandbox = Sandbox::enter()?;
     let (_server, connect) = primed(&lab, Family::V4, 0)?;
-    let bulk = tfo_lab::client::Connect { payload: 4 << 20, reply: 0, ..connect.clone() };
+    let bulk = tfo_lab::client::Connect {
+        payload: 4 << 20,
+        reply: 0,
+        ..connect.clone()
+    };
     for rules in [1, 10_000] {
         if rules == 1 {
             add(sandbox.path(), "10.77.0.9", &[])?;

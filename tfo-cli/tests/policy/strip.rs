@@ -23,7 +23,11 @@ fn checksum_errors(lab: &Lab) -> Result<String> {
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next().context("names")?, lines.next().context("values")?);
     let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-    Ok(pairs.find(|(name, _)| *name == "InCsumErrors").context("InCsumErrors")?.1.to_owned())
+    Ok(pairs
+        .find(|(name, _)| *name == "InCsumErrors")
+        .context("InCsumErrors")?
+        .1
+        .to_owned())
 }
 
 pub fn no_option_leaves() -> Result<()> {
@@ -33,13 +37,18 @@ pub fn no_option_leaves() -> Result<()> {
         let (_server, connect) = primed(&lab, family, 0)?;
         let (_other, other) = primed(&lab, family, 1)?;
         let fresh_server = Server::start(lab.server(), &Listen::on(service(family, 2), family))?;
-        let fresh = Connect { family, ..Connect::new(fresh_server.address(), 300) };
+        let fresh = Connect {
+            family,
+            ..Connect::new(fresh_server.address(), 300)
+        };
         let tc = |args: &[&str]| lab.client().command("tc", args);
         let has_tc = command::is_installed("tc");
         if has_tc {
             tc(&["qdisc", "add", "dev", DEVICE, "clsact"])?;
             // A kernel without this classifier still has the queueing discipline to look at.
-            let _ = tc(&["filter", "add", "dev", DEVICE, "egress", "matchall", "action", "ok"]);
+            let _ = tc(&[
+                "filter", "add", "dev", DEVICE, "egress", "matchall", "action", "ok",
+            ]);
         }
         let foreign = || match has_tc {
             true => Ok::<_, anyhow::Error>(
@@ -68,7 +77,13 @@ pub fn no_option_leaves() -> Result<()> {
             for api in [Api::MsgFastopen, Api::FastopenConnect] {
                 for (blocking, payload) in [(true, 300), (false, 300), (true, 5_000)] {
                     for to in [&connect, &fresh] {
-                        let variant = Connect { api, blocking, payload, reply: payload, ..to.clone() };
+                        let variant = Connect {
+                            api,
+                            blocking,
+                            payload,
+                            reply: payload,
+                            ..to.clone()
+                        };
                         let report = at_once(&lab, &variant)?;
                         ensure!(!is_fast(&report), "offload {offload}: {report:?}");
                     }
@@ -76,9 +91,20 @@ pub fn no_option_leaves() -> Result<()> {
             }
         }
         ensure!(path.hits()? == 0 && fresh_path.hits()? == 0, "an option left");
-        ensure!(counter("strip_failed")? == 0 && counter("stripped")? >= 12, "{}", policy::list()?);
-        ensure!(checksum_errors(&lab)? == "0", "{} wrong checksums", checksum_errors(&lab)?);
-        ensure!(is_fast(&at_once(&lab, &other)?), "the other destination keeps TFO");
+        ensure!(
+            counter("strip_failed")? == 0 && counter("stripped")? >= 12,
+            "{}",
+            policy::list()?
+        );
+        ensure!(
+            checksum_errors(&lab)? == "0",
+            "{} wrong checksums",
+            checksum_errors(&lab)?
+        );
+        ensure!(
+            is_fast(&at_once(&lab, &other)?),
+            "the other destination keeps TFO"
+        );
         if let Some(capture) = capture {
             let syns = capture.syns_until_fin_to(other.target.port())?;
             for syn in &syns {
@@ -90,13 +116,19 @@ pub fn no_option_leaves() -> Result<()> {
         ensure!(foreign()? == before, "the foreign filter changed: {}", foreign()?);
 
         // An interface that comes up later is stripped on from the next command on; one that goes is let go.
-        lab.client().command("ip", &["link", "add", "late0", "type", "veth", "peer", "name", "late1"])?;
+        lab.client().command(
+            "ip",
+            &["link", "add", "late0", "type", "veth", "peer", "name", "late1"],
+        )?;
         lab.client().command("ip", &["link", "set", "late0", "up"])?;
         let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
         ensure!(stderr.contains("stripping on late0"), "{stderr}");
         lab.client().command("ip", &["link", "del", "late0"])?;
         let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
-        ensure!(stderr.contains("1 interfaces that were stripped on are gone"), "{stderr}");
+        ensure!(
+            stderr.contains("1 interfaces that were stripped on are gone"),
+            "{stderr}"
+        );
         policy::clear()?;
         ensure!(foreign()? == before, "the foreign filter went with ours");
     }
@@ -105,7 +137,11 @@ pub fn no_option_leaves() -> Result<()> {
 
 /// Lets the kernel calculate checksums itself; false where that cannot be done.
 fn switch_offload_off(lab: &Lab) -> bool {
-    command::is_installed("ethtool") && lab.client().command("ethtool", &["-K", DEVICE, "tx", "off"]).is_ok()
+    command::is_installed("ethtool")
+        && lab
+            .client()
+            .command("ethtool", &["-K", DEVICE, "tx", "off"])
+            .is_ok()
 }
 
 pub fn escalates() -> Result<()> {
@@ -113,7 +149,20 @@ pub fn escalates() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let (_server, connect) = primed(&lab, Family::V4, 0)?;
     let netns = lab.client().label().to_owned();
-    on(&sandbox, &["--failures", "2", "--of", "3", "--backoff", "5s", "--escalate", "--netns", &netns])?;
+    on(
+        &sandbox,
+        &[
+            "--failures",
+            "2",
+            "--of",
+            "3",
+            "--backoff",
+            "5s",
+            "--escalate",
+            "--netns",
+            &netns,
+        ],
+    )?;
     let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropTfoSyn, service(Family::V4, 0)))?;
     // Two with data, then two without that still carry the option.
     for paid in 0..4 {
@@ -121,7 +170,10 @@ pub fn escalates() -> Result<()> {
     }
     at_once(&lab, &connect)?;
     let stripped = state()?;
-    ensure!(stripped["state"] == "open" && stripped["action"] == "strip", "{stripped}");
+    ensure!(
+        stripped["state"] == "open" && stripped["action"] == "strip",
+        "{stripped}"
+    );
     drop(path);
     // Back in two steps: the option first, then data.
     crate::support::wait_until("TFO to come back", || Ok(is_fast(&at_once(&lab, &connect)?)))?;

@@ -119,7 +119,12 @@ fn fastopen_connect(
 /// Flags of the call that sends the SYN.
 fn send_flags(want: &Connect) -> MsgFlags {
     let more = want.options.contains(&ClientOption::More);
-    MsgFlags::MSG_NOSIGNAL | if more { MsgFlags::from_bits_retain(libc::MSG_MORE) } else { MsgFlags::empty() }
+    MsgFlags::MSG_NOSIGNAL
+        | if more {
+            MsgFlags::from_bits_retain(libc::MSG_MORE)
+        } else {
+            MsgFlags::empty()
+        }
 }
 
 fn prepare(want: &Connect) -> Result<OwnedFd> {

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use super::{failure, log, open};
+use crate::kernel::policy::Store;
 use crate::{
     args::FileConfig,
     exit::{self, Failure},
@@ -12,7 +13,6 @@ use crate::{
         file::{self, File},
     },
 };
-use crate::kernel::policy::Store;
 
 /// Longest file that is read: 10,000 rules are 2 MB.
 const LONGEST: u64 = 16 << 20;
@@ -62,13 +62,18 @@ fn resolve(
         }
     };
     let twice = |line: usize, other: usize, what: &dyn std::fmt::Display| {
-        let message = format!("{}: line {line}: {what} is in line {other} already", config.path.display());
+        let message = format!(
+            "{}: line {line}: {what} is in line {other} already",
+            config.path.display()
+        );
         Failure::new(exit::USAGE, message).hint("give one rule all the ports it is for")
     };
     let mut rules = Vec::new();
     let mut lines = HashMap::new();
     for rule in &file.rules {
-        let Some(cgroup) = find(rule.line, &rule.scope)? else { continue };
+        let Some(cgroup) = find(rule.line, &rule.scope)? else {
+            continue;
+        };
         let spec = RuleSpec {
             cgroup,
             dst: rule.dst,
@@ -86,9 +91,15 @@ fn resolve(
     let mut guards = Vec::new();
     let mut lines = HashMap::new();
     for guard in &file.guards {
-        let Some(cgroup) = find(guard.line, &guard.scope)? else { continue };
+        let Some(cgroup) = find(guard.line, &guard.scope)? else {
+            continue;
+        };
         if let Some(other) = lines.insert(cgroup.id, guard.line) {
-            return Err(twice(guard.line, other, &format_args!("a guard on {}", cgroup.path)));
+            return Err(twice(
+                guard.line,
+                other,
+                &format_args!("a guard on {}", cgroup.path),
+            ));
         }
         guards.push(GuardSpec {
             cgroup,

@@ -22,7 +22,11 @@ pub fn who() -> String {
 
 /// One line. systemd reads the level off its beginning (sd-daemon(3)).
 fn line(what: &dyn fmt::Display) -> io::Result<()> {
-    let level = if env::var_os("JOURNAL_STREAM").is_some() { "<5>" } else { "" };
+    let level = if env::var_os("JOURNAL_STREAM").is_some() {
+        "<5>"
+    } else {
+        ""
+    };
     output::complain(&format_args!("{level}tfo-cli: policy: {what}"))
 }
 
@@ -54,7 +58,9 @@ pub fn removed(removed: &Removed) -> io::Result<()> {
     if removed.half_made {
         line(&"removed what an interrupted command had left")?;
     }
-    lines(&removed.expired, |rule| format!("expired rule {}: {}", rule.id, rule.spec))?;
+    lines(&removed.expired, |rule| {
+        format!("expired rule {}: {}", rule.id, rule.spec)
+    })?;
     lines(&removed.orphans, |rule| {
         format!("removed rule {}, its cgroup is gone: {}", rule.id, rule.spec)
     })?;
@@ -68,7 +74,10 @@ pub fn removed(removed: &Removed) -> io::Result<()> {
 pub fn interfaces(report: &StripReport) -> io::Result<()> {
     lines(&report.attached, |name| format!("stripping on {name}"))?;
     if report.gone > 0 {
-        line(&format_args!("{} interfaces that were stripped on are gone", report.gone))?;
+        line(&format_args!(
+            "{} interfaces that were stripped on are gone",
+            report.gone
+        ))?;
     }
     Ok(())
 }

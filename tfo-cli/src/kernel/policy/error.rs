@@ -120,10 +120,12 @@ impl Error {
                 parent.display()
             )),
             Self::Busy { .. } => Some("try again when it is done".into()),
-            Self::Version { .. } => Some(
-                "remove it with `tfo-cli policy flush` and apply the policy again".into(),
-            ),
-            Self::Scope { .. } => Some("see `systemd-cgls`, or /proc/PID/cgroup of one of its processes".into()),
+            Self::Version { .. } => {
+                Some("remove it with `tfo-cli policy flush` and apply the policy again".into())
+            }
+            Self::Scope { .. } => {
+                Some("see `systemd-cgls`, or /proc/PID/cgroup of one of its processes".into())
+            }
             Self::Interface { .. } => Some("see `ip link` and `ip netns`".into()),
             Self::Full { .. } => Some(format!(
                 "there is room for {MAX_RULES} rules; join prefixes, or remove what is not needed"

@@ -116,7 +116,8 @@ impl Guards {
             .zip(entries.values.chunks_exact(size_of::<GuardState>()))
             .filter_map(|(key, state)| {
                 // SAFETY: structures of integers take every bit pattern.
-                let (key, state) = unsafe { (sys::value::<GuardKey>(key)?, sys::value::<GuardState>(state)?) };
+                let (key, state) =
+                    unsafe { (sys::value::<GuardKey>(key)?, sys::value::<GuardState>(state)?) };
                 Some(Destination {
                     cgroup_id: key.cgroup,
                     addr: addr::ip(&key.addr, key.family),

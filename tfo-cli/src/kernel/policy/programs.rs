@@ -72,14 +72,13 @@ pub fn attach(ebpf: &mut Ebpf, directory: &Directory, cgroup: &Cgroup) -> Result
 }
 
 /// Pins a link.
-pub fn pin(
-    link: Result<FdLink, aya::programs::links::LinkError>,
-    path: &Path,
-) -> Result<(), Error> {
+pub fn pin(link: Result<FdLink, aya::programs::links::LinkError>, path: &Path) -> Result<(), Error> {
     let name = path.display().to_string();
     let link = link.map_err(|error| pin_failed(&name, &error))?;
     // The kernel's link lives on with the pin; our descriptor closes.
-    link.pin(path).map(drop).map_err(|error| pin_failed(&name, &error))
+    link.pin(path)
+        .map(drop)
+        .map_err(|error| pin_failed(&name, &error))
 }
 
 /// Pinning failed.

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{
-    HashMap, LpmTrie, MapData,
-    lpm_trie::Key,
-};
+use aya::maps::{HashMap, LpmTrie, MapData, lpm_trie::Key};
 use tfo_common::{
     event::PolicyAction,
     policy::{Hits, KEY_BITS, MAX_PORTS, PortRange, Rule, RuleKey},
@@ -48,10 +45,7 @@ pub struct Stamp<'a> {
 
 impl Rules {
     /// Takes the maps.
-    pub fn new(
-        rules: LpmTrie<MapData, RawKey, RawRule>,
-        hits: HashMap<MapData, u32, RawHits>,
-    ) -> Self {
+    pub fn new(rules: LpmTrie<MapData, RawKey, RawRule>, hits: HashMap<MapData, u32, RawHits>) -> Self {
         Self { rules, hits }
     }
 
@@ -67,7 +61,9 @@ impl Rules {
             let (key, raw) = entry.map_err(|error| Error::map("read", "rules".into(), &error))?;
             let (prefix_len, data) = (key.prefix_len(), key.data());
             let rule: Rule = codec::value(&raw);
-            let Some(spec) = spec(prefix_len, &codec::value(&data), &rule, &mut path) else { continue };
+            let Some(spec) = spec(prefix_len, &codec::value(&data), &rule, &mut path) else {
+                continue;
+            };
             list.push(Installed {
                 spec,
                 id: rule.id,
@@ -95,7 +91,9 @@ impl Rules {
         self.hits
             .insert(id, [0; size_of::<Hits>()], NO_EXIST)
             .map_err(|error| Error::map("add", spec.to_string(), &error))?;
-        let written = self.rules.insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), NO_EXIST);
+        let written = self
+            .rules
+            .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), NO_EXIST);
         written.map_err(|error| {
             // Without its rule it is only clutter; should this fail too, the next command removes it.
             let _ = self.hits.remove(&id);
@@ -154,7 +152,11 @@ fn rule(spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Rule {
     }
     let ttl_ns = nanos(spec.ttl.unwrap_or_default());
     Rule {
-        expires_ns: if ttl_ns == 0 { 0 } else { stamp.now_ns.saturating_add(ttl_ns) },
+        expires_ns: if ttl_ns == 0 {
+            0
+        } else {
+            stamp.now_ns.saturating_add(ttl_ns)
+        },
         ttl_ns,
         created_ns: stamp.wall_ns,
         id,

@@ -75,7 +75,11 @@ impl Cgroups {
         match scope {
             Scope::Cgroup(path) => self.by_path(scope, path),
             Scope::Unit(name) => {
-                let wanted = if name.contains('.') { name.clone() } else { format!("{name}.service") };
+                let wanted = if name.contains('.') {
+                    name.clone()
+                } else {
+                    format!("{name}.service")
+                };
                 self.only(scope, |path| {
                     path.rsplit('/').next() == Some(&*wanted)
                         && (names::parse(path).unit.as_deref() == Some(&*wanted) || is_slice(&wanted))
@@ -93,7 +97,8 @@ impl Cgroups {
                 let is_it = |path: &str| {
                     let own = |path: &str| names::parse(path).container;
                     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    own(path).is_some_and(|found| found == *id || found.len() == 64 && found.starts_with(&**id))
+                    own(path)
+                        .is_some_and(|found| found == *id || found.len() == 64 && found.starts_with(&**id))
                         && own(path) != own(parent)
                 };
                 self.only(scope, is_it)
@@ -116,7 +121,9 @@ impl Cgroups {
         let below = real
             .strip_prefix(&mount)
             .map_err(|_| fail(format!("lies outside of the cgroup2 mount {}", mount.display())))?;
-        let id = fs::metadata(&real).map_err(|error| fail(error.to_string()))?.ino();
+        let id = fs::metadata(&real)
+            .map_err(|error| fail(error.to_string()))?
+            .ino();
         Ok(Where {
             path: format!("/{}", below.display()),
             id,
@@ -138,7 +145,11 @@ impl Cgroups {
             _ => {
                 let paths: Vec<&str> = found.iter().take(LISTED).map(|(_, path)| path.as_str()).collect();
                 let more = if found.len() > LISTED { ", ..." } else { "" };
-                format!("{} cgroups fit: {}{more}; name one with --cgroup", found.len(), paths.join(", "))
+                format!(
+                    "{} cgroups fit: {}{more}; name one with --cgroup",
+                    found.len(),
+                    paths.join(", ")
+                )
             }
         };
         Err(Error::Scope {
@@ -171,16 +182,30 @@ mod tests {
     fn units_and_containers_are_found() {
         let docker = format!("/system.slice/docker-{ID}.scope");
         let inner = format!("{docker}/init");
-        let all = cgroups(&["/", "/system.slice", "/system.slice/nginx.service", &docker, &inner,
-            "/a/x@1.service", "/b/x@1.service"]);
-        let find = |scope: Scope| all.find(&scope).map(|found| found.id).map_err(|error| error.to_string());
+        let all = cgroups(&[
+            "/",
+            "/system.slice",
+            "/system.slice/nginx.service",
+            &docker,
+            &inner,
+            "/a/x@1.service",
+            "/b/x@1.service",
+        ]);
+        let find = |scope: Scope| {
+            all.find(&scope)
+                .map(|found| found.id)
+                .map_err(|error| error.to_string())
+        };
         assert_eq!(find(Scope::Unit("nginx.service".into())), Ok(3));
         assert_eq!(find(Scope::Unit("nginx".into())), Ok(3));
         assert_eq!(find(Scope::Unit("system.slice".into())), Ok(2));
         assert_eq!(find(Scope::Container(ID[..12].into())), Ok(4));
         for (scope, part) in [
             (Scope::Unit("apache".into()), "no such cgroup"),
-            (Scope::Unit("x@1.service".into()), "2 cgroups fit: /a/x@1.service, /b/x@1.service"),
+            (
+                Scope::Unit("x@1.service".into()),
+                "2 cgroups fit: /a/x@1.service, /b/x@1.service",
+            ),
             (Scope::Container("0123".into()), "at least 6 digits"),
             (Scope::Container(String::new()), "at least 6 digits"),
             (Scope::Container("fedcba987".into()), "no such cgroup"),

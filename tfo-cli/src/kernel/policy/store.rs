@@ -84,7 +84,9 @@ impl Store {
             set: None,
             removed: Removed::default(),
         };
-        let Some(names) = store.directory.names()? else { return Ok(store) };
+        let Some(names) = store.directory.names()? else {
+            return Ok(store);
+        };
         let has = |name: &str| names.iter().any(|found| found == name);
         let complete = has(pins::LINK_EGRESS)
             && has(pins::LINK_SOCK_OPS)
@@ -185,8 +187,18 @@ impl Store {
     fn check_room(&self, changes: &[Change]) -> Result<(), Error> {
         let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
         for (there, added, most, what) in [
-            (self.rules()?.len(), count(|change| matches!(change, Change::Add(_))), MAX_RULES, "rules"),
-            (self.guards()?.len(), count(|change| matches!(change, Change::Guard(_))), MAX_GUARDS, "guards"),
+            (
+                self.rules()?.len(),
+                count(|change| matches!(change, Change::Add(_))),
+                MAX_RULES,
+                "rules",
+            ),
+            (
+                self.guards()?.len(),
+                count(|change| matches!(change, Change::Guard(_))),
+                MAX_GUARDS,
+                "guards",
+            ),
         ] {
             if added > 0 && there + added > most as usize {
                 return Err(Error::Full {
@@ -214,7 +226,9 @@ impl Store {
         } else {
             StripReport::default()
         };
-        let Some(set) = &mut self.set else { return Ok(report) };
+        let Some(set) = &mut self.set else {
+            return Ok(report);
+        };
         let (now_ns, wall_ns) = super::super::clocks();
         let stamp = Stamp { now_ns, wall_ns, by };
         let mut next_id = set.rules.next_id()?;
@@ -349,10 +363,16 @@ impl Set {
         let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES).map_err(version)?;
         let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS).map_err(version)?;
         let guards: HashMap<MapData, _, _> = open_map(directory, policy::GUARDS).map_err(version)?;
-        let data = |name| MapData::from_pin(directory.pin(name)).map_err(|error| version(format!("{name}: {error}")));
+        let data = |name| {
+            MapData::from_pin(directory.pin(name)).map_err(|error| version(format!("{name}: {error}")))
+        };
         Ok(Self {
             rules: Rules::new(rules, hits),
-            guards: Guards::new(guards, data(policy::STATES)?, vec![data(policy::TRIALS)?, data(policy::SEEN)?]),
+            guards: Guards::new(
+                guards,
+                data(policy::STATES)?,
+                vec![data(policy::TRIALS)?, data(policy::SEEN)?],
+            ),
             switches,
             stats: open_map(directory, policy::STATS).map_err(version)?,
             unattached: None,

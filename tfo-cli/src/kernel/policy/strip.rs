@@ -10,11 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::programs::{
-    LinkOrder, SchedClassifier, TcAttachType,
-    links::FdLink,
-    tc::TcAttachOptions,
-};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions};
 
 use super::{
     super::{netns, programs as observer, sys},
@@ -77,7 +73,8 @@ impl Pin {
 /// Attaches the classifier where asked. Interfaces that have it already are left alone.
 pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport, Error> {
     let (inode, namespace) = open(wanted.netns.as_deref())?;
-    let present = interfaces(&namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
+    let present =
+        interfaces(&namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
     let chosen: Vec<(&String, u32)> = if wanted.devices.is_empty() {
         let up = present.iter().filter(|(_, found)| found.up);
         up.map(|(name, found)| (name, found.index)).collect()
@@ -124,7 +121,8 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
             }
             continue;
         };
-        let present = interfaces(namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
+        let present =
+            interfaces(namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
         for pin in &pins {
             if !present.values().any(|found| found.index == pin.index) {
                 pins::detach(directory, &pin.name())?;
@@ -181,7 +179,8 @@ fn attach_one(
 /// Runs inside the namespace.
 fn pin_link(directory: &Directory, interface: &str, path: &Path) -> io::Result<()> {
     let other = |error: &dyn std::error::Error| io::Error::other(observer::chain(error));
-    let mut program = SchedClassifier::from_pin(directory.pin(pins::PROG_STRIP)).map_err(|error| other(&error))?;
+    let mut program =
+        SchedClassifier::from_pin(directory.pin(pins::PROG_STRIP)).map_err(|error| other(&error))?;
     let id = program
         .attach_with_options(
             interface,
