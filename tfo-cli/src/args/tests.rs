@@ -124,17 +124,72 @@ fn wrong_values_are_usage_errors_that_name_flag_and_value() {
 }
 
 #[test]
+fn policies_and_guards() {
+    for (line, part) in [
+        ("policy add --dst ::/0", "--cgroup"),
+        ("policy add --cgroup / --unit x --dst ::/0", "cannot be used with"),
+        ("policy add --cgroup /", "--dst"),
+        (
+            "policy add --cgroup / --dst 10.1.0.0/8",
+            "--dst 10.1.0.0/8: 10.1.0.0/8 has bits set",
+        ),
+        (
+            "policy add --cgroup / --dst ::/0 --port 0",
+            "--port 0: '0' is not a port",
+        ),
+        (
+            "policy add --cgroup / --dst ::/0 --ttl 0",
+            "--ttl 0: '0' is not a time to live",
+        ),
+        (
+            "policy add --cgroup / --dst ::/0 --action deny",
+            "--action deny: 'deny' is not an action",
+        ),
+        ("policy remove", "<ID>"),
+        ("policy apply", "<FILE>"),
+        ("guard on --cgroup / --of 0", "--of: 0 is not 1 to 32"),
+        (
+            "guard on --cgroup / --backoff 1d --max-backoff 1h",
+            "--max-backoff: 1h is not between",
+        ),
+        ("guard off", "--cgroup"),
+    ] {
+        let failure = run(line).expect_err(line);
+        assert_eq!(failure.code, USAGE, "{line}");
+        assert!(failure.to_string().contains(part), "{line}: {failure}");
+    }
+    let Ok(Command::Policy(config)) =
+        run("policy add --unit app --dst 192.0.2.1 --port 443,8000-8010 --ttl 2d")
+    else {
+        panic!("it is a policy command")
+    };
+    assert_eq!(config.bpffs, std::path::Path::new("/sys/fs/bpf/tfo-cli"));
+    let super::PolicyWhat::Add(add) = config.what else {
+        panic!("it adds")
+    };
+    assert_eq!((add.ports.len(), add.ttl), (2, Some(Duration::from_hours(48))));
+}
+
+#[test]
 fn help_is_as_reviewed() {
-    for name in ["tfo-cli", "top", "trace"] {
+    for name in [
+        "tfo-cli",
+        "top",
+        "trace",
+        "policy",
+        "policy add",
+        "policy apply",
+        "guard",
+        "guard on",
+    ] {
         let mut parser = parser().term_width(100);
         parser.build();
-        let command = if name == "tfo-cli" {
-            &mut parser
-        } else {
-            parser.find_subcommand_mut(name).expect("it exists")
-        };
+        let mut command = &mut parser;
+        for word in name.split(' ').filter(|word| *word != "tfo-cli") {
+            command = command.find_subcommand_mut(word).expect("it exists");
+        }
         insta::assert_snapshot!(
-            format!("help-{name}"),
+            format!("help-{}", name.replace(' ', "-")),
             command.clone().term_width(100).render_help()
         );
     }

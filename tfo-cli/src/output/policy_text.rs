@@ -85,9 +85,8 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
     let mut text = table(&header, &rows.collect::<Vec<_>>(), &[0, 5]);
     let passed = stats[Stat::PassedAtRisk as usize];
     if passed > 0 {
-        text += &format!(
-            "\n{passed} SYNs with data passed: this kernel cannot push their sockets, which would stall (Linux 6.1 can)\n"
-        );
+        let why = "this kernel cannot push their sockets, which would stall (Linux 6.1 can)";
+        text.extend(["\n", &passed.to_string(), " SYNs with data passed: ", why, "\n"]);
     }
     text
 }
@@ -178,7 +177,8 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     for change in &plan.changes {
-        text += &format!("{} {}\n", change.sign(), clean(&change.to_string()));
+        text.push(change.sign());
+        text.extend([" ", &clean(&change.to_string()), "\n"]);
     }
     text.push_str(&plan.summary());
     text.push('\n');

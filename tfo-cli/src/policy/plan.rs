@@ -236,7 +236,10 @@ mod tests {
                 (1..).zip(specs(&before)).map(|(id, spec)| installed(id, spec)).collect();
             for change in Plan::exactly((&wanted, &[]), (&rules, &[])).changes {
                 match change {
-                    Change::Add(spec) => rules.push(installed(100 + rules.len() as u32, spec)),
+                    Change::Add(spec) => {
+                        let id = rules.iter().map(|rule| rule.id).max().unwrap_or(0) + 1;
+                        rules.push(installed(id, spec));
+                    }
                     Change::Replace(old, spec) => {
                         rules.iter_mut().find(|rule| rule.id == old.id).expect("it is there").spec = spec;
                     }

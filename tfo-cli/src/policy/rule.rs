@@ -245,7 +245,7 @@ pub fn duration_text(duration: Duration) -> String {
     let mut text = String::new();
     for (unit, seconds) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
         if left >= seconds {
-            text += &format!("{}{unit}", left / seconds);
+            text.extend([&(left / seconds).to_string(), unit]);
             left %= seconds;
         }
     }

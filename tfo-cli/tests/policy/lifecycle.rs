@@ -335,9 +335,10 @@ pub fn deleted_cgroup() -> Result<()> {
 pub fn killed() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let path = sandbox.path().to_string_lossy().into_owned();
-    let rules: String = (0..20)
+    let rules: Vec<String> = (0..20)
         .map(|net| format!("[[rule]]\ncgroup = \"{path}\"\ndst = \"10.{net}.0.0/16\"\n"))
         .collect();
+    let rules = rules.concat();
     let many = temporary("many.toml", &rules)?;
     let commands: [&[&str]; 4] = [
         &["policy", "add", "--cgroup", &path, "--dst", "192.0.2.0/24"],

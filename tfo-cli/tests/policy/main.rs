@@ -4,6 +4,8 @@
 //! process without threads can: the bpffs mounted there goes with it, and with the bpffs every pinned program,
 //! however the tests end. Tests run one after the other: they share the root of the cgroup hierarchy.
 
+#![expect(clippy::print_stdout, reason = "a test program says what it found")]
+
 mod capture;
 mod enforce;
 mod guards;
