@@ -57,12 +57,14 @@ impl Prefix {
     /// The same with every bit behind its length cleared.
     #[must_use]
     pub fn network(&self) -> Self {
-        let (mut raw, family) = bytes(self.ip);
-        tfo_common::dest::cut_prefix(&mut raw, family, self.bits);
-        Self {
-            ip: ip(&raw, family),
-            bits: self.bits,
-        }
+        let kept = |longest: u32| longest.saturating_sub(u32::from(self.bits));
+        let ip = match self.ip {
+            IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() & u32::MAX.checked_shl(kept(32)).unwrap_or(0)).into()),
+            IpAddr::V6(ip) => {
+                IpAddr::V6((ip.to_bits() & u128::MAX.checked_shl(kept(128)).unwrap_or(0)).into())
+            }
+        };
+        Self { ip, bits: self.bits }
     }
 
     /// Whether the address lies in the block; never across families.
