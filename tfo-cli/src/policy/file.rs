@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for RawPort {
 
 /// Reads a file.
 pub fn parse(text: &str) -> Result<File, FileError> {
-    let lines = Lines(text);
+    let lines = Lines::new(text);
     let raw: RawFile = toml::from_str(text).map_err(|error| FileError {
         line: error.span().map_or(1, |span| lines.number(span.start)),
         why: error.message().to_owned(),
@@ -165,14 +165,18 @@ pub fn parse(text: &str) -> Result<File, FileError> {
     Ok(File { rules, guards })
 }
 
-/// The text, for line numbers.
-struct Lines<'a>(&'a str);
+/// Where the lines begin, for line numbers.
+struct Lines(Vec<usize>);
 
-impl Lines<'_> {
+impl Lines {
+    fn new(text: &str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect())
+    }
+
     /// Number of the line an offset is in, from 1.
     fn number(&self, at: usize) -> usize {
-        let before = self.0.as_bytes().get(..at).unwrap_or(self.0.as_bytes());
-        before.split(|byte| *byte == b'\n').count()
+        self.0.partition_point(|start| *start <= at)
     }
 
     fn error(&self, at: usize, why: impl Into<String>) -> FileError {

@@ -3,11 +3,10 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use super::{failure, log, open};
-use crate::kernel::policy::Store;
 use crate::{
     args::FileConfig,
     exit::{self, Failure},
-    kernel::policy::{Access, Cgroups},
+    kernel::policy::{Access, Cgroups, Store},
     policy::{
         GuardSpec, Plan, RuleSpec, Scope, Where,
         file::{self, File},
