@@ -26,8 +26,15 @@ pub enum Warnings {
     Deny,
 }
 
+/// Whether the programs log each callback.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    No,
+    Yes,
+}
+
 /// Builds the objects and returns the place of the observer's.
-pub fn build(toolchain: &Toolchain, warnings: Warnings) -> Result<PathBuf> {
+pub fn build(toolchain: &Toolchain, warnings: Warnings, log: Log) -> Result<PathBuf> {
     println!(
         "==> tfo-ebpf with {} and {}",
         toolchain.compiler,
@@ -50,6 +57,9 @@ pub fn build(toolchain: &Toolchain, warnings: Warnings) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain.linker));
+    if log == Log::Yes {
+        command.args(["--features", "log"]);
+    }
     if warnings == Warnings::Deny {
         // Unlike `-D warnings` in the flags this does not make cargo build `core` again.
         command.args(["-Z", "warnings", "--config", "build.warnings = 'deny'"]);

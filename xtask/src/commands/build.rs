@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::bpf_object::{self, Warnings};
+use crate::bpf_object::{self, Log, Warnings};
 use crate::{elevate, install, process, workspace};
 
 /// The programs of user space; both run inside a VM that has no libraries.
@@ -15,10 +15,14 @@ pub struct Args {
     /// User space unoptimised and dynamic, in target/debug: for a quick edit-run cycle
     #[arg(long)]
     debug: bool,
+    /// BPF programs that log every callback to the stderr of tfo-cli (aya-log); for debugging them
+    #[arg(long)]
+    bpf_log: bool,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    bpf_object::build(&install::ensure_toolchain()?, Warnings::Show)?;
+    let log = if args.bpf_log { Log::Yes } else { Log::No };
+    bpf_object::build(&install::ensure_toolchain()?, Warnings::Show, log)?;
     if args.debug {
         println!("==> tfo-cli and tfo-lab, unoptimised");
         return process::run(workspace::cargo("build").args(PROGRAMS.map(|name| format!("-p{name}"))))
@@ -32,7 +36,10 @@ pub fn everything() -> Result<()> {
     if elevate::is_second_run() {
         return Ok(());
     }
-    run(&Args { debug: false })
+    run(&Args {
+        debug: false,
+        bpf_log: false,
+    })
 }
 
 /// Builds the release programs around the BPF object that is there.

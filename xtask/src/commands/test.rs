@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// As `cargo xtask build`, except that a warning of the eBPF crate is an error: clippy cannot be run on it.
 fn build_strictly() -> Result<()> {
-    bpf_object::build(&install::ensure_toolchain()?, Warnings::Deny)?;
+    bpf_object::build(&install::ensure_toolchain()?, Warnings::Deny, bpf_object::Log::No)?;
     build::programs()
 }
 
