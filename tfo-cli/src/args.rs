@@ -1,6 +1,7 @@
 //! The command line: what the user typed ([`Cli`]) and what it means ([`Command`]). Resolving is pure.
 
 mod attach;
+mod bench;
 mod guard;
 mod policy;
 mod scope;
@@ -8,18 +9,22 @@ mod top;
 mod trace;
 mod value;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::Path};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use self::{
     attach::AttachArgs,
+    bench::BenchArgs,
     guard::{GuardArgs, GuardCommand, GuardWhat},
     policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat},
-    top::{TopArgs, TopConfig, TopFormat},
+    top::{Look, ThemeChoice, TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };
-use crate::exit::{self, Failure};
+use crate::{
+    config::Config,
+    exit::{self, Failure},
+};
 
 /// Exit codes, as every `--help` ends.
 const EXIT_CODES: &str = "\
@@ -60,6 +65,9 @@ enum RawCommand {
     /// A circuit breaker per destination, inside the kernel: it acts before the next connection, and needs no
     /// process running. A rule for the same connection beats it. Needs root.
     Guard(GuardArgs),
+    /// Measures the user side.
+    #[command(hide = true)]
+    BenchModel(BenchArgs),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -83,6 +91,8 @@ pub enum Command {
     Policy(PolicyConfig),
     /// `guard`
     Guard(GuardCommand),
+    /// `bench-model`
+    BenchModel(BenchArgs),
     /// `completions`
     Completions(clap_complete::Shell),
     /// `man`
@@ -98,12 +108,16 @@ pub enum Parsed {
     Print(String),
 }
 
-/// Reads a command line.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+/// Reads a command line. `load` reads the configuration file, the named one or the usual one; it is asked only
+/// by commands that have one.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    load: impl FnOnce(Option<&Path>) -> Result<Config, Failure>,
+) -> Result<Parsed, Failure> {
     match Cli::try_parse_from(args) {
         Ok(cli) => cli
             .command
-            .resolve()
+            .resolve(load)
             .map(|command| Parsed::Run(Box::new(command))),
         Err(error) if error.use_stderr() => Err(usage(&error)),
         Err(error) => Ok(Parsed::Print(error.to_string())),
@@ -133,12 +147,19 @@ pub fn parser() -> clap::Command {
 }
 
 impl RawCommand {
-    fn resolve(self) -> Result<Command, Failure> {
+    fn resolve(
+        self,
+        load: impl FnOnce(Option<&Path>) -> Result<Config, Failure>,
+    ) -> Result<Command, Failure> {
         match self {
-            RawCommand::Top(args) => args.resolve().map(Command::Top),
+            RawCommand::Top(args) => {
+                let config = load(args.config.as_deref())?;
+                args.resolve(&config).map(Command::Top)
+            }
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
+            RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
             RawCommand::Man { command } => Ok(Command::Man(command)),
         }

@@ -1,6 +1,7 @@
 //! One file per subcommand: each wires kernel, model and output together and has no logic of its own.
 
 mod attach;
+mod bench_model;
 mod completions;
 mod guard;
 mod man;
@@ -18,6 +19,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Trace(config) => trace::run(&config),
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
+        Command::BenchModel(config) => bench_model::run(&config),
         Command::Completions(shell) => completions::run(shell),
         Command::Man(command) => man::run(command.as_deref()),
     }

@@ -9,6 +9,7 @@
 
 pub mod btf;
 pub mod cgroup;
+mod cost;
 mod counters;
 mod error;
 mod first_bytes;
@@ -16,6 +17,7 @@ mod foreign;
 mod host;
 mod iterate;
 mod layout;
+mod log;
 mod maps;
 pub mod netns;
 mod object;

@@ -9,13 +9,16 @@
 
 pub mod args;
 pub mod commands;
+pub mod config;
 pub mod exit;
 pub mod kernel;
 pub mod model;
 pub mod options;
 pub mod output;
+mod own_cost;
 pub mod policy;
 pub mod recording;
+mod reverse_dns;
 pub mod signals;
 pub mod tui;
 
@@ -23,7 +26,7 @@ use std::process::ExitCode;
 
 /// Parses the command line, runs the command, reports what went wrong on stderr.
 pub fn run() -> ExitCode {
-    let result = match args::parse(std::env::args_os()) {
+    let result = match args::parse(std::env::args_os(), config::load) {
         Ok(args::Parsed::Run(command)) => commands::dispatch(*command),
         Ok(args::Parsed::Print(text)) => output::print(&text)
             .map(|()| exit::DONE)

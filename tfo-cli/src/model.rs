@@ -5,6 +5,7 @@
 pub mod addr;
 mod base;
 pub mod cgroup;
+pub mod cost;
 pub mod crosscheck;
 #[doc(hidden)]
 pub mod fake;
@@ -34,8 +35,9 @@ use tfo_common::{
 
 use self::{
     base::Base,
+    cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    feed::{CgroupName, Degradation, Host, Reading, Totals},
+    feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
@@ -66,7 +68,7 @@ pub struct Model {
     netns: Vec<(u32, NetnsCounters)>,
     cross: CrossChecker,
     cross_lines: Arc<[CrossLine]>,
-    rows: Arc<[DestRow]>,
+    rows: Arc<Vec<DestRow>>,
     history: History,
     base: Base,
     dests_capacity: u32,
@@ -75,6 +77,8 @@ pub struct Model {
     degradations: Arc<[Degradation]>,
     attached: Arc<[String]>,
     listeners: Arc<[ListenerRecord]>,
+    cost: Cost,
+    cost_meter: CostMeter,
 }
 
 impl Default for Model {
@@ -112,6 +116,8 @@ impl Model {
             degradations: Arc::default(),
             attached: Arc::default(),
             listeners: Arc::default(),
+            cost: Cost::default(),
+            cost_meter: CostMeter::default(),
         }
     }
 
@@ -162,7 +168,6 @@ impl Model {
         let mut frame = Frame::new(self.at_ns, self.interval_ns, self.totals, self.fresh);
         frame.losses = self.losses;
         frame.events = self.events;
-        frame.cross = Arc::clone(&self.cross_lines);
         self.history.push(frame, changes);
     }
 
@@ -183,7 +188,7 @@ impl Model {
             changes.add(key, Some(gone), None);
         }
         rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
-        self.rows = rows.into();
+        self.rows = Arc::new(rows);
         for row in &*Arc::clone(&self.rows) {
             self.want(row.key.cgroup_id);
         }
@@ -216,6 +221,7 @@ impl Model {
     /// Takes the host's settings and counters, read right after the last [`Model::read`].
     pub fn read_host(&mut self, host: Host) {
         self.cross_lines = self.cross.compare(&self.netns, &host.mib).into();
+        self.history.set_cross(&self.cross_lines);
         self.host = Arc::new(host);
     }
 
@@ -225,6 +231,11 @@ impl Model {
             self.want(listener.cgroup_id);
         }
         self.listeners = listeners.into();
+    }
+
+    /// Takes what watching has cost so far.
+    pub fn read_cost(&mut self, process: Option<ProcessUse>, programs: Vec<ProgramRuns>) {
+        self.cost = self.cost_meter.measure(self.at_ns, process, programs);
     }
 
     /// Takes what is attached, what this host cannot do and how to turn kernel times into wall clock.
@@ -276,6 +287,7 @@ impl Model {
             server_prefixes: self.server_prefixes,
             flows: self.flows.iter().copied().collect(),
             listeners: Arc::clone(&self.listeners),
+            cost: self.cost.clone(),
             names: self.names.clone(),
             processes: self.processes.share(),
         }

@@ -2,7 +2,9 @@
 
 pub mod column;
 pub mod csv;
+pub mod export;
 pub mod flow_line;
+pub mod flow_text;
 pub mod names;
 pub mod ndjson;
 pub mod number;

@@ -1,34 +1,133 @@
 //! SIGINT, SIGTERM and SIGHUP end a command cleanly: they raise a flag that its loops look at.
 
 use std::{
+    io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 
-/// How long a command may take to end after the first signal. Only a blocked terminal or pipe takes longer.
+/// How long a command may stand still after the first signal. Only a blocked terminal or pipe does.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// A flag that is raised once and never lowered.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    raised: AtomicBool,
+    progress: AtomicU64,
+}
 
 impl Stop {
     /// Asks everybody to end.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.raised.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is time to end.
     pub fn raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.raised.load(Ordering::Relaxed)
     }
+
+    /// A writer whose writes show that the command is not stuck: one that still writes after the signal is
+    /// let finish.
+    pub fn watched<W: Write>(&self, inner: W) -> Watched<W> {
+        Watched {
+            inner,
+            stop: self.clone(),
+        }
+    }
+
+    fn written(&self) -> u64 {
+        self.0.progress.load(Ordering::Relaxed)
+    }
+}
+
+/// See [`Stop::watched`].
+#[derive(Debug)]
+pub struct Watched<W> {
+    inner: W,
+    stop: Stop,
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.stop.0.progress.fetch_add(1, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Stops and continues of the shell's job control.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    suspended: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
+}
+
+impl Jobs {
+    /// Whether somebody asked the program to stop (SIGTSTP) since the last call.
+    pub fn suspended(&self) -> bool {
+        self.suspended.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether it was continued (SIGCONT) since the last call.
+    pub fn continued(&self) -> bool {
+        self.continued.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Notes SIGTSTP and SIGCONT. Only for commands that own the terminal: the others stop as usual.
+pub fn watch_jobs() -> anyhow::Result<Jobs> {
+    let jobs = Jobs::default();
+    let noted = jobs.clone();
+    let runtime = runtime()?;
+    let inside = runtime.enter();
+    let stops = SignalKind::from_raw(Signal::SIGTSTP as i32);
+    let continues = SignalKind::from_raw(Signal::SIGCONT as i32);
+    let (mut stops, mut continues) = (
+        signal(stops).context("listen for signals")?,
+        signal(continues).context("listen for signals")?,
+    );
+    drop(inside);
+    let run = move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = stops.recv() => noted.suspended.store(true, Ordering::Relaxed),
+                    _ = continues.recv() => noted.continued.store(true, Ordering::Relaxed),
+                }
+            }
+        });
+    };
+    thread::Builder::new()
+        .name("jobs".into())
+        .spawn(run)
+        .context("start the signal thread")?;
+    Ok(jobs)
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the signal handler")
 }
 
 /// Raises the flag at the first signal. Should the command then be stuck in a write to a terminal or pipe
@@ -36,10 +135,7 @@ impl Stop {
 /// kernel then detaches the programs, because their links were held by it.
 pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
     let stop = Stop::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the signal handler")?;
+    let runtime = runtime()?;
     let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         let listen = |kind| signal(kind).context("listen for signals");
@@ -61,8 +157,11 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
             };
             next().await;
             flag.raise();
-            // Either way the command did not end by itself.
-            let _ = tokio::time::timeout(GRACE, next()).await;
+            let mut written = flag.written();
+            // A second signal, or standing still: either way the command did not end by itself.
+            while tokio::time::timeout(GRACE, next()).await.is_err() && flag.written() != written {
+                written = flag.written();
+            }
         });
         abandon();
         std::process::exit(i32::from(crate::exit::FAILED));

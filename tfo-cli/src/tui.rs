@@ -1,7 +1,11 @@
-//! The dashboard: keys -> [`Action`](action::Action) -> [`update`](update::update) -> state and effects;
-//! [`view`] draws the state and nothing else. The only place that knows ratatui.
+//! The dashboard: keys -> `Action` -> `update` -> state and effects;
+//! `view` draws the state and nothing else. The only place that knows ratatui.
 
 mod action;
+mod command;
+mod effects;
+mod filter_line;
+mod lines;
 mod list;
 mod state;
 mod terminal;
@@ -14,14 +18,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossterm::event;
 
-use self::{action::Action, state::State, terminal::Screen, update::Effect};
+use self::{
+    action::{Action, Fresh},
+    effects::Effects,
+    state::State,
+    terminal::Screen,
+};
 use crate::{
     args::TopConfig,
     model::{Snapshot, history::History},
-    signals::Stop,
+    signals::{Jobs, Stop},
 };
 
-pub use self::terminal::abandon;
+pub use self::{
+    command::{Command, Key, Keys},
+    terminal::abandon,
+};
 
 /// How long the loop sleeps when nothing happens: how late a signal or a new reading is noticed.
 const POLL: Duration = Duration::from_millis(100);
@@ -30,31 +42,49 @@ const POLL: Duration = Duration::from_millis(100);
 pub trait Feed {
     /// Grows whenever there is something new.
     fn generation(&self) -> u64;
-    /// The latest.
-    fn snapshot(&self) -> Snapshot;
     /// The latest, and the past up to it.
     fn history(&self) -> (Snapshot, History);
     /// Starts counting anew.
     fn clear(&self);
-    /// Remarks about where the data come from.
+    /// Remarks about where the data come from. Those that begin with a blank are signs, the others texts.
     fn status(&self) -> Vec<String>;
 }
 
 /// Shows the dashboard until the user or the flag ends it. The terminal is as before afterwards, also after a
 /// panic.
-pub fn run(config: &TopConfig, feed: &dyn Feed, stop: &Stop) -> anyhow::Result<()> {
+pub fn run(config: &TopConfig, feed: &dyn Feed, stop: &Stop, jobs: &Jobs) -> anyhow::Result<()> {
     let mut screen = Screen::enter()?;
     let mut state = State::new(config);
+    let mut effects = Effects::new(feed);
     let size = screen.size()?;
     update::update(&mut state, Action::Resize(size.width, size.height));
     let mut seen = None;
     let mut dirty = true;
     while !stop.raised() {
+        let mut actions = effects.finished();
         let generation = feed.generation();
         if seen != Some(generation) {
             seen = Some(generation);
-            update::update(&mut state, Action::Snapshot(Box::new(feed.snapshot())));
+            let (snapshot, history) = feed.history();
+            let fresh = Fresh {
+                snapshot,
+                history,
+                status: feed.status(),
+            };
+            actions.push(Action::Snapshot(Box::new(fresh)));
+        }
+        if jobs.suspended() {
+            screen.suspend()?;
             dirty = true;
+        }
+        if jobs.continued() {
+            screen.resume()?;
+            dirty = true;
+        }
+        for action in actions {
+            dirty = true;
+            let wanted = update::update(&mut state, action);
+            effects.apply(wanted, &mut state, &mut screen)?;
         }
         if dirty {
             screen.draw(|frame| view::draw(frame, &state))?;
@@ -70,15 +100,41 @@ pub fn run(config: &TopConfig, feed: &dyn Feed, stop: &Stop) -> anyhow::Result<(
                 continue;
             };
             dirty = true;
-            for effect in update::update(&mut state, action) {
-                match effect {
-                    Effect::Quit => return Ok(()),
-                    Effect::Redraw => screen.clear()?,
-                }
+            let wanted = update::update(&mut state, action);
+            if effects.apply(wanted, &mut state, &mut screen)? {
+                return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// CPU time of drawing a model, for `bench-model`.
+pub mod bench {
+    use std::time::{Duration, Instant};
+
+    use ratatui::{Terminal, backend::TestBackend};
+
+    use super::{Action, Fresh, State, update::update, view};
+    use crate::{args::TopConfig, model::Model};
+
+    /// Takes a snapshot, works out the table and draws it, that many times; the mean of one frame.
+    pub fn frame(config: &TopConfig, model: &Model, size: (u16, u16), frames: u32) -> Duration {
+        let mut state = State::new(config);
+        update(&mut state, Action::Resize(size.0, size.1));
+        let Ok(mut terminal) = Terminal::new(TestBackend::new(size.0, size.1));
+        let start = Instant::now();
+        for _ in 0..frames {
+            let fresh = Fresh {
+                snapshot: model.snapshot(),
+                history: model.history(),
+                status: Vec::new(),
+            };
+            update(&mut state, Action::Snapshot(Box::new(fresh)));
+            let Ok(_) = terminal.draw(|frame| view::draw(frame, &state));
+        }
+        start.elapsed() / frames.max(1)
+    }
 }
 
 #[cfg(test)]

@@ -74,3 +74,128 @@ fn a_closed_pipe_is_a_clean_end() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
+
+/// A recording of the made-up host of the tests; gone when the test is.
+struct Recording(std::path::PathBuf);
+
+impl Recording {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tfo-cli-{name}-{}.tfo", std::process::id()));
+        let this = Self(path);
+        let output = tfo(&[
+            "bench-model",
+            "--destinations",
+            "20",
+            "--seconds",
+            "5",
+            "--recording",
+            this.path(),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        this
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the temporary directory has a plain name")
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_recording_is_shown_without_root() {
+    let recording = Recording::new("shown");
+    let top = tfo(&["top", "--replay", recording.path()]);
+    assert_eq!(top.status.code(), Some(0), "{}", stderr(&top));
+    let table = String::from_utf8_lossy(&top.stdout).into_owned();
+    assert!(
+        table.contains("checkout.service") && table.contains("syn-timeout"),
+        "{table}"
+    );
+
+    let trace = tfo(&[
+        "trace",
+        "--replay",
+        recording.path(),
+        "--format",
+        "json",
+        "--outcome",
+        "syn-timeout",
+    ]);
+    assert_eq!(trace.status.code(), Some(0), "{}", stderr(&trace));
+    let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&trace.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    assert_eq!(lines.len(), 16, "three a second, and the summary");
+    assert!(
+        lines[..15]
+            .iter()
+            .all(|line| line["outcome"] == "syn-timeout" && line["unit"] == "checkout.service")
+    );
+    assert_eq!(lines[15]["printed"], 15);
+}
+
+#[test]
+fn a_recording_that_is_cut_short_foreign_or_there_already_is_said_so() {
+    let recording = Recording::new("cut");
+    let again = tfo(&["bench-model", "--seconds", "1", "--recording", recording.path()]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("never overwritten"), "{}", stderr(&again));
+
+    let whole = std::fs::read(&recording.0).expect("it is there");
+    std::fs::write(&recording.0, &whole[..whole.len() - 5]).expect("it is written");
+    let cut = tfo(&["top", "--once", "--replay", recording.path()]);
+    assert_eq!(cut.status.code(), Some(0));
+    assert!(stderr(&cut).contains("ends inside a block"), "{}", stderr(&cut));
+
+    std::fs::write(&recording.0, "not at all").expect("it is written");
+    let foreign = tfo(&["trace", "--replay", recording.path()]);
+    assert_eq!(foreign.status.code(), Some(1));
+    assert!(
+        stderr(&foreign).contains("not a recording of tfo-cli"),
+        "{}",
+        stderr(&foreign)
+    );
+}
+
+#[test]
+fn a_wrong_configuration_is_named_with_its_line() {
+    let path = std::env::temp_dir().join(format!("tfo-cli-config-{}.toml", std::process::id()));
+    std::fs::write(&path, "sort = \"hit\"\ncolour = true\n").expect("it is written");
+    let output = tfo(&["top", "--config", path.to_str().expect("a plain name")]);
+    let _ = std::fs::remove_file(&path);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("line 2: unknown field `colour`"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// The recording of the lab that ships with the project: a healthy service, a path that eats SYN data, servers
+/// whose keys differ, a listener without Fast Open, IPv6.
+#[test]
+fn the_recording_that_ships_shows_every_story_of_the_lab() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");
+    let output = tfo(&["top", "--replay", path, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let rows = value["destinations"].as_array().expect("it is a list");
+    assert_eq!(
+        rows[0]["verdict"], "syn-timeout",
+        "the path that eats SYN data comes first"
+    );
+    for verdict in ["accepted", "cookie-rejected", "data-refused", "not-enabled"] {
+        assert!(rows.iter().any(|row| row["verdict"] == verdict), "{verdict}");
+    }
+    assert!(
+        rows.iter()
+            .any(|row| row["family"] == 6 && row["verdict"] == "accepted")
+    );
+    assert_eq!(value["lost"]["ring-full"], 0);
+}

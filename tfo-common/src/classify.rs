@@ -77,13 +77,17 @@ pub enum Listener {
 
 /// The facts of one handshake.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each observed on its own")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each observed on its own"
+)]
 pub struct Handshake {
     /// Which end this host is.
     pub role: Role,
     /// How the handshake ended.
     pub end: End,
-    /// Client: the application asked for TFO (`tp->fastopen_req` was set in `tcp_connect`).
+    /// Client: the application asked for TFO (`tp->fastopen_req` was set in `tcp_connect`). Server: the SYN
+    /// carried the option, or a child was made from it; says nothing the other facts do not.
     pub requested: bool,
     /// Client: the first SYN that was built had neither option nor data although TFO was asked for and
     /// cookies are in use: the kernel's blackhole pause (`tcp_fastopen_active_should_disable`).
@@ -171,7 +175,11 @@ fn classify_client(facts: &Handshake) -> Outcome {
     let retransmitted = facts.syn_retrans > 0;
     if facts.syn_data_len > 0 {
         if facts.syn_data_acked >= facts.syn_data_len {
-            return if retransmitted { Outcome::AcceptedLate } else { Outcome::Accepted };
+            return if retransmitted {
+                Outcome::AcceptedLate
+            } else {
+                Outcome::Accepted
+            };
         }
         return match (facts.syn_data_acked, facts.cookie_received, retransmitted) {
             (1.., _, _) => Outcome::PartlyAccepted,

@@ -94,42 +94,6 @@ impl Default for DestStats {
     }
 }
 
-/// Cuts a server's remote address to its prefix; `family` is 4 or 6, `bits` at most 32 or 128.
-#[inline(always)]
-pub fn cut_prefix(addr: &mut [u8; 16], family: u8, bits: u8) {
-    let bytes = if family == 4 { 4 } else { 16 };
-    let mut index = 0;
-    while index < bytes {
-        let start = (index * 8) as u8;
-        if start >= bits {
-            addr[index] = 0;
-        } else if bits - start < 8 {
-            addr[index] &= 0xffu8 << (8 - (bits - start));
-        }
-        index += 1;
-    }
-}
-
 const _: () = assert!(size_of::<DestKey>() == 32);
 const _: () = assert!(size_of::<DestStats>() == Outcome::COUNT * 8 + 9 * 8 + 4 * BUCKETS * 4);
 const _: () = assert!(Role::COUNT == 2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_cut_whole_and_part_bytes() {
-        let full = [0xffu8; 16];
-        for (family, bits, kept) in [(4, 24, 3), (4, 32, 4), (6, 48, 6), (6, 128, 16), (4, 0, 0)] {
-            let mut addr = full;
-            cut_prefix(&mut addr, family, bits);
-            let bytes = if family == 4 { 4 } else { 16 };
-            assert!(addr[..kept].iter().all(|byte| *byte == 0xff));
-            assert!(addr[kept..bytes].iter().all(|byte| *byte == 0));
-        }
-        let mut addr = full;
-        cut_prefix(&mut addr, 4, 20);
-        assert_eq!(addr[..4], [0xff, 0xff, 0xf0, 0]);
-    }
-}

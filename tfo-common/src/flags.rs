@@ -6,14 +6,39 @@
 pub struct Config {
     /// 1: plain handshakes produce ring records too (`trace --all`).
     pub emit_plain: u8,
-    /// Bits a server's remote IPv4 address is cut to, 0..=32.
-    pub server_v4_prefix: u8,
-    /// Bits a server's remote IPv6 address is cut to, 0..=128.
-    pub server_v6_prefix: u8,
     /// Zero.
-    pub pad: u8,
+    pub pad: [u8; 3],
+    /// What is kept of a server's remote IPv4 address, in network order.
+    pub server_v4_mask: u32,
+    /// What is kept of a server's remote IPv6 address, in network order.
+    pub server_v6_mask: [u32; 4],
     /// Ring fill in bytes above which the reader is woken.
     pub wake_bytes: u32,
+    /// cgroup v2 id of the cgroup observed: only listeners in it and below get the callback flag. 0: all.
+    pub scope_id: u64,
+    /// Depth of that cgroup below the root of the hierarchy, which has 0 (`cgroup->level`).
+    pub scope_level: u32,
+    /// Zero.
+    pub pad2: u32,
+}
+
+/// Mask of the first `bits` bits of an address of 32 bits, in network order; 32 or more keep all.
+pub const fn mask32(bits: u8) -> u32 {
+    if bits >= 32 {
+        u32::MAX
+    } else {
+        (!(u32::MAX >> bits)).to_be()
+    }
+}
+
+/// Mask of the first `bits` bits of an IPv6 address, in network order; 128 or more keep all.
+pub const fn mask128(bits: u8) -> [u32; 4] {
+    [
+        mask32(bits),
+        mask32(bits.saturating_sub(32)),
+        mask32(bits.saturating_sub(64)),
+        mask32(bits.saturating_sub(96)),
+    ]
 }
 
 /// Index into [`crate::maps::CONTROL`], an array of `u32`.
@@ -31,4 +56,31 @@ pub enum Control {
 impl Control {
     /// Number of entries.
     pub const COUNT: u32 = 2;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_keep_whole_and_part_bytes() {
+        assert_eq!(mask32(24).to_ne_bytes(), [0xff, 0xff, 0xff, 0]);
+        assert_eq!(mask32(20).to_ne_bytes(), [0xff, 0xff, 0xf0, 0]);
+        assert_eq!((mask32(0), mask32(32), mask32(200)), (0, u32::MAX, u32::MAX));
+        let bytes = |bits| mask128(bits).map(u32::to_ne_bytes).concat_bytes();
+        for bits in 0..=128u8 {
+            let kept: u32 = bytes(bits).iter().map(|byte| byte.leading_ones()).sum();
+            assert_eq!(kept, u32::from(bits), "/{bits}");
+        }
+    }
+
+    trait ConcatBytes {
+        fn concat_bytes(self) -> [u8; 16];
+    }
+
+    impl ConcatBytes for [[u8; 4]; 4] {
+        fn concat_bytes(self) -> [u8; 16] {
+            core::array::from_fn(|index| self[index / 4][index % 4])
+        }
+    }
 }

@@ -20,7 +20,12 @@ impl FieldLoc {
     /// `byte` of a member this kernel does not have.
     pub const ABSENT: u32 = u32::MAX;
     /// A member this kernel does not have.
-    pub const NONE: Self = Self { byte: Self::ABSENT, bit: 0, width: 0, pad: 0 };
+    pub const NONE: Self = Self {
+        byte: Self::ABSENT,
+        bit: 0,
+        width: 0,
+        pad: 0,
+    };
 
     /// Whether this kernel has the member.
     #[inline(always)]
@@ -52,6 +57,8 @@ pub enum Feature {
     TimeoutCheck,
     /// Listing of listeners with address and queue.
     Listing,
+    /// Priming only the listeners of `--cgroup`.
+    Scope,
     /// Connections denied by a policy told from those dropped by others.
     Policy,
     /// Stall risk of a denied socket, and resets as evidence for a guard.
@@ -60,7 +67,7 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Feature; 12] = [
+    pub const ALL: [Feature; 13] = [
         Feature::Core,
         Feature::Process,
         Feature::Cgroup,
@@ -71,6 +78,7 @@ impl Feature {
         Feature::NoCookie,
         Feature::TimeoutCheck,
         Feature::Listing,
+        Feature::Scope,
         Feature::Policy,
         Feature::Enforcement,
     ];
@@ -88,6 +96,7 @@ impl Feature {
             Feature::NoCookie => "no-cookie",
             Feature::TimeoutCheck => "timeout-check",
             Feature::Listing => "listener-list",
+            Feature::Scope => "priming-scope",
             Feature::Policy => "policy",
             Feature::Enforcement => "enforcement",
         }
@@ -106,6 +115,9 @@ impl Feature {
             Feature::NoCookie => "a zero-byte connect in cookie-less mode is shown as paused",
             Feature::TimeoutCheck => "TCPFastOpenActiveFail may exceed what the tool saw",
             Feature::Listing => "listeners are not listed",
+            Feature::Scope => {
+                "with --cgroup listeners outside it get a callback flag too, which does nothing there"
+            }
             Feature::Policy => "connections denied by a policy are shown as local-drop",
             Feature::Enforcement => "a policy takes every denied socket for one that may stall",
         }
@@ -202,6 +214,10 @@ layout! {
     sk_max_ack_backlog: "sock"."sk_max_ack_backlog", Listing;
     /// cgroup of the task that created the socket.
     sk_cgroup: "sock"."sk_cgrp_data.cgroup", Cgroup;
+    /// Its depth below the root.
+    cgroup_level: "cgroup"."level", Scope;
+    /// Pointers to its ancestors by depth, itself included (6.1 and newer).
+    cgroup_ancestors: "cgroup"."ancestors", Scope;
     /// Its directory.
     cgroup_kn: "cgroup"."kn", Cgroup;
     /// Inode number of that directory.

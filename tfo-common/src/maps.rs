@@ -24,8 +24,19 @@ pub const REQUESTS: &str = "TFO_REQUESTS";
 /// Array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
 pub const CONTROL: &str = "TFO_CONTROL";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 11] =
-    [EVENTS, TOTALS, LOSSES, NETNS, DESTS, FLOWS, STARTS, FIRST_BYTES, LISTENERS, REQUESTS, CONTROL];
+pub const ALL: [&str; 11] = [
+    EVENTS,
+    TOTALS,
+    LOSSES,
+    NETNS,
+    DESTS,
+    FLOWS,
+    STARTS,
+    FIRST_BYTES,
+    LISTENERS,
+    REQUESTS,
+    CONTROL,
+];
 
 /// The global that carries [`crate::layout::Layout`].
 pub const GLOBAL_LAYOUT: &str = "TFO_LAYOUT";

@@ -112,7 +112,10 @@ outcomes! {
 impl Outcome {
     /// Whether TFO did what it was asked to do, or is on its way there (a cookie was granted).
     pub const fn is_good(self) -> bool {
-        matches!(self, Outcome::Accepted | Outcome::CookieGranted | Outcome::CookieOnly)
+        matches!(
+            self,
+            Outcome::Accepted | Outcome::CookieGranted | Outcome::CookieOnly
+        )
     }
 
     /// Whether TFO had no part in the handshake.
@@ -144,8 +147,17 @@ mod tests {
     #[test]
     fn names_are_unique_kebab_case() {
         for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert!(outcome.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
-            assert!(Outcome::ALL[..index].iter().all(|other| other.name() != outcome.name()));
+            assert!(
+                outcome
+                    .name()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            );
+            assert!(
+                Outcome::ALL[..index]
+                    .iter()
+                    .all(|other| other.name() != outcome.name())
+            );
         }
     }
 }

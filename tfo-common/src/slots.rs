@@ -54,7 +54,11 @@ pub const fn start_added(value: u64) -> bool {
 #[inline(always)]
 pub const fn since_start_us(value: u64, now_ns: u64) -> u32 {
     let us = (now_ns / 1_000).wrapping_sub(value) & TIME;
-    if us >= u32::MAX as u64 { u32::MAX - 1 } else { us as u32 }
+    if us >= u32::MAX as u64 {
+        u32::MAX - 1
+    } else {
+        us as u32
+    }
 }
 
 /// Slot of a flow in [`crate::maps::FIRST_BYTES`], from its socket cookie.
@@ -72,11 +76,18 @@ pub const fn first_byte_value(id: u64, ttfb_us: u32) -> u64 {
 /// The time to first byte of this flow, us, if the slot is its own.
 #[inline(always)]
 pub const fn first_byte_of(id: u64, value: u64) -> Option<u32> {
-    if value != 0 && value >> 32 == id >> 16 & 0xffff_ffff { Some(value as u32) } else { None }
+    if value != 0 && value >> 32 == id >> 16 & 0xffff_ffff {
+        Some(value as u32)
+    } else {
+        None
+    }
 }
 
 const _: () = assert!(STARTS.is_power_of_two() && FIRST_BYTES.is_power_of_two());
-const _: () = assert!(FIRST_BYTES == 1 << 16, "first-byte tags leave out the low 16 bits of the id");
+const _: () = assert!(
+    FIRST_BYTES == 1 << 16,
+    "first-byte tags leave out the low 16 bits of the id"
+);
 
 #[cfg(test)]
 mod tests {

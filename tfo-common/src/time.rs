@@ -10,7 +10,11 @@ pub const UNSEEN_US: u32 = u32::MAX;
 #[inline(always)]
 pub const fn us_between(start: u64, end: u64) -> u32 {
     let us = end.saturating_sub(start) / 1_000;
-    if us >= UNSEEN_US as u64 { UNSEEN_US - 1 } else { us as u32 }
+    if us >= UNSEEN_US as u64 {
+        UNSEEN_US - 1
+    } else {
+        us as u32
+    }
 }
 
 /// Histogram bucket of a duration: `i` such that `us < 2^i`, the last bucket for all larger ones.
@@ -26,7 +30,16 @@ mod tests {
 
     #[test]
     fn buckets_are_powers_of_two() {
-        for (us, want) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1_000, 10), (1 << 22, 23), (u32::MAX, 23)] {
+        for (us, want) in [
+            (0, 0),
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 3),
+            (1_000, 10),
+            (1 << 22, 23),
+            (u32::MAX, 23),
+        ] {
             assert_eq!(bucket(us), want, "{us} us");
         }
     }

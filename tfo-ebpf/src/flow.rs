@@ -13,8 +13,8 @@ use tfo_common::{Loss, Role, limits::COMM_LEN, slots, time::UNSEEN_US};
 
 use crate::{
     account,
+    maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, ZERO_FLOW},
     ops::Ops,
-    maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS},
 };
 
 /// Where a flow stands.
@@ -92,33 +92,30 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A handshake that begins now.
-    #[inline(always)]
-    pub fn new(role: Role, now: u64) -> Self {
-        Self {
-            start_ns: now,
-            syn_ns: now,
-            cgroup_id: 0,
-            id: 0,
-            offered: 0,
-            syn_len: 0,
-            tgid: 0,
-            ttfb_us: UNSEEN_US,
-            netns: 0,
-            pad: 0,
-            comm: [0; COMM_LEN],
-            synack_retrans: 0,
-            waits: 0,
-            stage: stage::HANDSHAKE,
-            role: role as u8,
-            bits: 0,
-            option: 0,
-            option_kind: 0,
-            added: 0,
-            policy: 0,
-            pad2: [0; 5],
-        }
-    }
+    /// Nothing known.
+    pub const ZERO: Self = Self {
+        start_ns: 0,
+        syn_ns: 0,
+        cgroup_id: 0,
+        id: 0,
+        offered: 0,
+        syn_len: 0,
+        tgid: 0,
+        ttfb_us: UNSEEN_US,
+        netns: 0,
+        pad: 0,
+        comm: [0; COMM_LEN],
+        synack_retrans: 0,
+        waits: 0,
+        stage: stage::HANDSHAKE,
+        role: 0,
+        bits: 0,
+        option: 0,
+        option_kind: 0,
+        added: 0,
+        policy: 0,
+        pad2: [0; 5],
+    };
 
     /// Whether this bit of [`bit`] is set.
     #[inline(always)]
@@ -173,14 +170,18 @@ pub fn of<'a>(sk: u64) -> Option<&'a mut Flow> {
     TFO_FLOWS.get_ptr_mut(sk).map(|flow| unsafe { &mut *flow })
 }
 
-/// Puts a new flow in place of whatever this address had before.
+/// Begins a flow, in place of whatever this address had before. One that finds no place is lost, and counted.
 #[inline(always)]
-pub fn insert<'a>(sk: u64, flow: &Flow) -> Option<&'a mut Flow> {
-    if TFO_FLOWS.insert(sk, flow, 0).is_err() {
+pub fn begin<'a>(sk: u64, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
+    if TFO_FLOWS.insert(sk, &ZERO_FLOW, 0).is_err() {
         account::lost(Loss::FlowTable);
         return None;
     }
-    of(sk)
+    let flow = of(sk)?;
+    flow.start_ns = start_ns;
+    flow.syn_ns = start_ns;
+    flow.role = role as u8;
+    Some(flow)
 }
 
 /// Removes a flow that has nothing more to tell.
@@ -232,5 +233,9 @@ fn storage<'a, S>(sk: *mut S, flags: u64) -> Option<&'a mut Mark> {
     let map = (&raw const TFO_LISTENERS).cast_mut().cast();
     // SAFETY: a socket storage map of this object whose value is `Mark`; `sk` was checked; a NULL initial
     // value means zero. The result is NULL or points to a value of the map.
-    unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags).cast::<Mark>().as_mut() }
+    unsafe {
+        bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags)
+            .cast::<Mark>()
+            .as_mut()
+    }
 }

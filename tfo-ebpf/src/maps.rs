@@ -9,7 +9,7 @@ use aya_ebpf::{
 use tfo_common::{
     DestKey, DestStats, FlowEvent,
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
-    flags::{Config, Control},
+    flags::{Config, Control, mask32, mask128},
     layout::Layout,
     limits,
 };
@@ -70,14 +70,20 @@ pub static TFO_LAYOUT: Global<Layout> = Global::new(Layout::NONE);
 #[unsafe(no_mangle)]
 pub static TFO_CONFIG: Global<Config> = Global::new(Config {
     emit_plain: 0,
-    server_v4_prefix: limits::SERVER_V4_PREFIX,
-    server_v6_prefix: limits::SERVER_V6_PREFIX,
-    pad: 0,
+    pad: [0; 3],
+    server_v4_mask: mask32(limits::SERVER_V4_PREFIX),
+    server_v6_mask: mask128(limits::SERVER_V6_PREFIX),
     wake_bytes: limits::RING_WAKE_BYTES,
+    scope_id: 0,
+    scope_level: 0,
+    pad2: 0,
 });
 
 /// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.
 pub static ZERO_DEST: DestStats = DestStats::ZERO;
+
+/// A new flow, copied from here for the same reason.
+pub static ZERO_FLOW: Flow = Flow::ZERO;
 
 pub(crate) use crate::global::global;
 

@@ -39,17 +39,17 @@ impl Address {
     /// As bytes.
     #[inline(always)]
     pub fn bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        let mut word = 0;
-        while word < 4 {
-            let raw = self.words[word].to_ne_bytes();
-            bytes[word * 4] = raw[0];
-            bytes[word * 4 + 1] = raw[1];
-            bytes[word * 4 + 2] = raw[2];
-            bytes[word * 4 + 3] = raw[3];
-            word += 1;
+        // SAFETY: both are 16 bytes without padding. `to_ne_bytes` word by word becomes 16 single stores.
+        unsafe { core::mem::transmute(self.words) }
+    }
+
+    /// Only the bits of a mask.
+    #[inline(always)]
+    pub fn masked(self, mask: [u32; 4]) -> Self {
+        let [a, b, c, d] = self.words;
+        Self {
+            words: [a & mask[0], b & mask[1], c & mask[2], d & mask[3]],
         }
-        bytes
     }
 }
 
@@ -310,13 +310,24 @@ impl Ops {
         match self.load_option(&mut found, from) {
             NO_SUCH_OPTION => {}
             error if error < 0 => return None,
-            _ => return Some(FoundOption { option: decode(&found), kind: 34 }),
+            _ => {
+                return Some(FoundOption {
+                    option: decode(&found),
+                    kind: 34,
+                });
+            }
         }
         found = search(254);
         match self.load_option(&mut found, from) {
-            NO_SUCH_OPTION => Some(FoundOption { option: TfoOption::None, kind: 0 }),
+            NO_SUCH_OPTION => Some(FoundOption {
+                option: TfoOption::None,
+                kind: 0,
+            }),
             error if error < 0 => None,
-            _ => Some(FoundOption { option: decode(&found), kind: 254 }),
+            _ => Some(FoundOption {
+                option: decode(&found),
+                kind: 254,
+            }),
         }
     }
 
@@ -324,7 +335,11 @@ impl Ops {
     #[inline(always)]
     pub fn tfo_option_of_kind(&self, kind: u8) -> TfoOption {
         let mut found = search(kind);
-        if self.load_option(&mut found, 0) < 0 { TfoOption::None } else { decode(&found) }
+        if self.load_option(&mut found, 0) < 0 {
+            TfoOption::None
+        } else {
+            decode(&found)
+        }
     }
 
     #[inline(always)]

@@ -13,9 +13,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     process,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::unistd::Uid;
 
 use crate::{command, guardian::Guardian, netns::Namespace};
@@ -26,6 +28,8 @@ pub const DESTINATIONS: u8 = 16;
 pub const EXTRA_CLIENTS: u8 = 4;
 /// Name of both ends of the veth pair, each in its own namespace.
 pub const DEVICE: &str = "tfo0";
+/// How long the pair may take to come up.
+const LINK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A running lab. Dropping it removes the namespaces and with them everything inside; if this
 /// process dies in any other way, a guardian process does the same.
@@ -61,6 +65,8 @@ impl Lab {
         };
         configure(&lab.client, &client_addresses())?;
         configure(&lab.server, &server_addresses())?;
+        await_link(&lab.client)?;
+        await_link(&lab.server)?;
         Ok(lab)
     }
 
@@ -189,6 +195,24 @@ fn server_addresses() -> Vec<IpAddr> {
     (0..DESTINATIONS)
         .flat_map(|index| [server_v4(index), server_v6(index)])
         .collect()
+}
+
+/// Waits until the device sends: the kernel activates the end that came up first some time after its peer did,
+/// and until then drops what it is given. The first ARP request would be lost, and a second with it.
+fn await_link(namespace: &Namespace) -> Result<()> {
+    let deadline = Instant::now() + LINK_DEADLINE;
+    loop {
+        let link = namespace.command("ip", &["link", "show", "dev", DEVICE])?;
+        if link.contains("state UP") && !link.contains("qdisc noop ") {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{DEVICE} in {}: does not come up: {link}",
+            namespace.label()
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Gives a fresh namespace its addresses and switches TFO on.

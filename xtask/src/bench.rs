@@ -1,6 +1,7 @@
 //! Parts of `cargo xtask bench`: load, observers, what they cost, and the table.
 
 pub mod cost;
+pub mod dashboard;
 pub mod load;
 pub mod observer;
 pub mod rate;

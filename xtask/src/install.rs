@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::interrupt::Interrupted;
 use crate::packages;
 use crate::process;
 use crate::toolchain::{Compiler, Linker, Search, Toolchain};
@@ -28,31 +29,42 @@ pub fn ensure_toolchain() -> Result<Toolchain> {
             advice(&search)
         );
     }
-    let compiler = match search.compilers.first() {
-        Some(compiler) => compiler.clone(),
-        None => install_compiler()?,
-    };
-    install_linker(&compiler)?;
-    let mut search = Search::run();
-    search.complete().with_context(|| {
-        format!(
-            "the eBPF toolchain is still not complete: {}\n{}",
-            search.rejected.join("; "),
-            advice(&search)
-        )
-    })
+    if let Some(found) = add_linker(&mut search)? {
+        return Ok(found);
+    }
+    // No compiler, or one whose LLVM this Debian does not have.
+    if !search
+        .compilers
+        .iter()
+        .any(|compiler| matches!(compiler, Compiler::Debian(_)))
+    {
+        packages::install(&["rustc-web".to_owned(), "rust-web-src".to_owned()])?;
+        search = Search::run();
+        if let Some(found) = add_linker(&mut search)? {
+            return Ok(found);
+        }
+    }
+    bail!(
+        "the eBPF toolchain is still not complete: {}\n{}",
+        search.rejected.join("; "),
+        advice(&search)
+    )
 }
 
-fn install_compiler() -> Result<Compiler> {
-    packages::install(&["rustc-web".to_owned(), "rust-web-src".to_owned()])?;
-    let search = Search::run();
-    search.compilers.first().cloned().with_context(|| {
-        format!(
-            "Debian's rustc-web cannot be used: {}\n{}",
-            search.rejected.join("; "),
-            advice(&search)
-        )
-    })
+/// Gives the first compiler for which that works a linker, unless one fits already.
+fn add_linker(search: &mut Search) -> Result<Option<Toolchain>> {
+    let mut found = search.complete();
+    for compiler in &search.compilers {
+        if found.is_some() {
+            break;
+        }
+        match install_linker(compiler) {
+            Ok(()) => found = Search::run().complete(),
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => println!("    {compiler}: {error:#}"),
+        }
+    }
+    Ok(found)
 }
 
 fn install_linker(compiler: &Compiler) -> Result<()> {

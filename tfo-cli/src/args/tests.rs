@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{Command, Parsed, TopConfig, TraceConfig, TraceFormat, parse, parser};
-use crate::{exit::USAGE, model::SortKey};
+use crate::{config::Config, exit::USAGE, model::SortKey};
 
 fn run(line: &str) -> Result<Command, crate::exit::Failure> {
     let args = std::iter::once("tfo-cli").chain(line.split_whitespace());
-    match parse(args.map(Into::into))? {
+    match parse(args.map(Into::into), |_| Ok(Config::default()))? {
         Parsed::Run(command) => Ok(*command),
         Parsed::Print(text) => panic!("{line} prints {text}"),
     }

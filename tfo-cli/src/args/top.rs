@@ -6,16 +6,21 @@ use clap::{Args, ValueEnum};
 
 use super::{AttachArgs, value};
 use crate::{
+    config::Config,
     exit::Failure,
     model::{SortKey, filter::Filter},
     options::AttachOptions,
+    output::column::{COLUMNS, Column},
+    tui::Keys,
 };
 
 /// Shorter intervals would read the whole destination table more often than a person can look.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: &str = "1s";
 
 /// What the user typed.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct TopArgs {
     /// Print the table after one interval and end.
     #[arg(long)]
@@ -23,24 +28,53 @@ pub struct TopArgs {
     /// Format of --once.
     #[arg(long, value_enum, default_value_t = TopFormat::Text)]
     pub format: TopFormat,
-    /// Time between two readings.
-    #[arg(long, value_name = "TIME", default_value = "1s")]
-    pub interval: String,
-    /// What to sort by: lost, hit, failures, attempts, net, saved, rtt, syn, last or remote.
-    #[arg(long, value_name = "ORDER", default_value = "lost")]
-    pub sort: String,
+    /// Time between two readings [default: 1s].
+    #[arg(long, value_name = "TIME")]
+    pub interval: Option<String>,
+    /// What to sort by: lost, hit, failures, attempts, net, saved, rtt, syn, last or remote [default: lost].
+    #[arg(long, value_name = "ORDER")]
+    pub sort: Option<String>,
     /// Show only what satisfies the expression: 'outcome:failure lost>100ms !unit:nginx'.
     #[arg(long, value_name = "EXPRESSION")]
     pub filter: Option<String>,
+    /// Columns of the table: service,remote,verdict,lost,... [default: as many as fit].
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    pub columns: Option<Vec<String>>,
     /// Write what is seen into this file too, to be played back with --replay; it must not exist.
-    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "replay",
+        help_heading = "Recordings"
+    )]
     pub record: Option<PathBuf>,
     /// Show a recording instead of this host; needs no root.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Recordings")]
     pub replay: Option<PathBuf>,
     /// Play it that many times as fast.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "replay")]
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        default_value_t = 1.0,
+        requires = "replay",
+        help_heading = "Recordings"
+    )]
     pub speed: f64,
+    /// Colours: auto, dark, light or mono [default: auto].
+    #[arg(long, value_name = "THEME", help_heading = "Appearance")]
+    pub theme: Option<String>,
+    /// No colours; the same as `NO_COLOR` in the environment.
+    #[arg(long, help_heading = "Appearance")]
+    pub no_color: bool,
+    /// No characters beyond ASCII.
+    #[arg(long, help_heading = "Appearance")]
+    pub ascii: bool,
+    /// Show host names instead of addresses; asks the name server for every address on the screen.
+    #[arg(long, help_heading = "Appearance")]
+    pub names: bool,
+    /// Configuration file [default: ~/.config/tfo-cli/config.toml, under sudo that of the caller].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -70,35 +104,120 @@ pub struct TopConfig {
     pub sort: SortKey,
     /// What to show.
     pub filter: Filter,
+    /// The same as text, to be edited.
+    pub filter_text: String,
     /// File to record into.
     pub record: Option<PathBuf>,
     /// Recording to show.
     pub replay: Option<PathBuf>,
     /// How fast.
     pub speed: f64,
+    /// How it looks.
+    pub look: Look,
+}
+
+/// Appearance and keys of the dashboard.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Look {
+    /// Colours.
+    pub theme: ThemeChoice,
+    /// No characters beyond ASCII.
+    pub ascii: bool,
+    /// Columns of destinations and services, if not all.
+    pub columns: Option<Vec<Column>>,
+    /// Host names instead of addresses.
+    pub names: bool,
+    /// Which key does what.
+    pub keys: Keys,
+}
+
+/// Colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThemeChoice {
+    /// As the environment says.
+    #[default]
+    Auto,
+    /// For dark backgrounds.
+    Dark,
+    /// For light ones.
+    Light,
+    /// None.
+    Mono,
 }
 
 impl TopArgs {
-    /// Checks every value.
-    pub fn resolve(self) -> Result<TopConfig, Failure> {
-        let sort = SortKey::from_name(&self.sort).ok_or_else(|| {
-            let names = SortKey::ALL.map(|(name, _)| name).join(", ");
-            Failure::usage("--sort", &self.sort, format!("not one of {names}"))
-        })?;
+    /// Checks every value; what was not typed comes from the configuration file.
+    pub fn resolve(self, config: &Config) -> Result<TopConfig, Failure> {
         if !(0.01..=1_000.0).contains(&self.speed) {
             return Err(Failure::usage("--speed", self.speed, "must be 0.01 to 1000"));
         }
+        let look = Look {
+            theme: if self.no_color {
+                ThemeChoice::Mono
+            } else {
+                theme(self.theme.as_ref().or(config.theme.as_ref()))?
+            },
+            ascii: self.ascii || config.ascii,
+            columns: self
+                .columns
+                .or(config.columns.clone())
+                .map(|names| columns(&names))
+                .transpose()?,
+            names: self.names || config.names,
+            keys: config.keys(),
+        };
+        let interval = self
+            .interval
+            .or(config.interval.clone())
+            .unwrap_or_else(|| INTERVAL.to_owned());
+        let filter_text = self.filter.or(config.filter.clone()).unwrap_or_default();
         Ok(TopConfig {
-            record: self.record,
-            replay: self.replay,
-            speed: self.speed,
             // A machine-readable dashboard makes no sense: json is one object.
             once: self.once || self.format == TopFormat::Json,
             format: self.format,
-            interval: value::duration_at_least("--interval", &self.interval, SHORTEST_INTERVAL)?,
-            sort,
-            filter: value::filter(self.filter.as_deref())?,
+            interval: value::duration_at_least("--interval", &interval, SHORTEST_INTERVAL)?,
+            sort: sort(self.sort.or(config.sort.clone()))?,
+            filter: value::filter(Some(&filter_text))?,
+            filter_text,
+            record: self.record,
+            replay: self.replay,
+            speed: self.speed,
+            look,
             attach: self.attach.resolve(false)?,
         })
     }
+}
+
+fn sort(name: Option<String>) -> Result<SortKey, Failure> {
+    let Some(name) = name else {
+        return Ok(SortKey::default());
+    };
+    SortKey::from_name(&name).ok_or_else(|| {
+        let names = SortKey::ALL.map(|(name, _)| name).join(", ");
+        Failure::usage("--sort", &name, format!("not one of {names}"))
+    })
+}
+
+fn theme(name: Option<&String>) -> Result<ThemeChoice, Failure> {
+    match name.map(String::as_str) {
+        None | Some("auto") => Ok(ThemeChoice::Auto),
+        Some("dark") => Ok(ThemeChoice::Dark),
+        Some("light") => Ok(ThemeChoice::Light),
+        Some("mono") => Ok(ThemeChoice::Mono),
+        Some(other) => Err(Failure::usage(
+            "--theme",
+            other,
+            "not one of auto, dark, light, mono",
+        )),
+    }
+}
+
+fn columns(names: &[String]) -> Result<Vec<Column>, Failure> {
+    let column = |name: &String| {
+        Column::from_name(name).ok_or_else(|| {
+            let known = COLUMNS.map(|look| look.name).join(", ");
+            Failure::usage("--columns", name, format!("not one of {known}"))
+        })
+    };
+    names.iter().map(column).collect()
 }

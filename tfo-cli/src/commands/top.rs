@@ -48,7 +48,7 @@ fn attach(config: &TopConfig) -> Result<Reader, Failure> {
 fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let reader = reader::spawn(reader, config.interval, Arc::clone(&shared), stop.clone())?;
-    let shown = tui::run(config, &*shared, stop);
+    let shown = tui::run(config, &*shared, stop, &signals::watch_jobs()?);
     stop.raise();
     let read = reader
         .join()
@@ -62,7 +62,7 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
 fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
-    let shown = tui::run(config, &*shared, stop);
+    let shown = tui::run(config, &*shared, stop, &signals::watch_jobs()?);
     stop.raise();
     let played = replay
         .join()
@@ -74,7 +74,6 @@ fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Re
 
 /// Prints one table after one interval.
 fn live_table(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
-    attach::announce(&*reader.source)?;
     print_live(config, reader, stop, &mut io::stdout().lock())?;
     Ok(exit::DONE)
 }
@@ -86,7 +85,9 @@ fn print_live(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let shared = Shared::new(&config.attach);
-    reader.tick(&shared)?;
+    reader.settled_tick(&shared)?;
+    // Only now: what happens from here on is counted on both sides of the cross-check.
+    attach::announce(&*reader.source)?;
     let end = Instant::now() + config.interval;
     while !stop.raised() && Instant::now() < end {
         reader
@@ -94,7 +95,7 @@ fn print_live(
             .wait(end.saturating_duration_since(Instant::now()).min(reader::POLL))?;
         reader.drain(&shared);
     }
-    reader.tick(&shared)?;
+    reader.settled_tick(&shared)?;
     print(config, &shared.snapshot(), out)
 }
 
@@ -145,7 +146,9 @@ mod tests {
 
     fn print(flags: &str) -> String {
         let line = format!("tfo-cli top --once --interval 100ms {flags}");
-        let Ok(Parsed::Run(command)) = crate::args::parse(line.split_whitespace().map(Into::into)) else {
+        let Ok(Parsed::Run(command)) = crate::args::parse(line.split_whitespace().map(Into::into), |_| {
+            Ok(crate::config::Config::default())
+        }) else {
             panic!("{line} is a good command line")
         };
         let Command::Top(config) = *command else {

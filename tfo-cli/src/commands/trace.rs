@@ -32,7 +32,7 @@ use crate::{
 /// Runs the command on the live kernel or on a recording.
 pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
-    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut out = io::BufWriter::with_capacity(1 << 16, stop.watched(io::stdout().lock()));
     let summary = if let Some(path) = &config.replay {
         replay::trace(config, path, &stop, &mut out)?
     } else {
@@ -51,9 +51,15 @@ pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     })
 }
 
-/// Whether flows are missing that should have been printed. The tables of `top` are none of our business.
+/// Whether flows are missing that should have been printed. The tables of `top` are none of our business, and
+/// handshakes that were under way when we attached began before we were asked.
 fn incomplete(summary: &Summary) -> bool {
-    let elsewhere = [Loss::DestInsert, Loss::DestEvicted, Loss::NetnsFull];
+    let elsewhere = [
+        Loss::DestInsert,
+        Loss::DestEvicted,
+        Loss::NetnsFull,
+        Loss::SynUnseen,
+    ];
     Loss::ALL
         .into_iter()
         .any(|loss| summary.losses[loss as usize] > 0 && !elsewhere.contains(&loss))

@@ -50,6 +50,26 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// cgroup id of the directory; 0 for the root, which is everything.
+    pub fn scope_id(&self) -> u64 {
+        if self.level() == 0 {
+            0
+        } else {
+            self.directory.metadata().map_or(0, |found| found.ino())
+        }
+    }
+
+    /// Depth below the root of the hierarchy.
+    pub fn level(&self) -> u32 {
+        let below = self
+            .path
+            .strip_prefix(&self.mount)
+            .map_or(0, |path| path.components().count());
+        u32::try_from(below).unwrap_or(u32::MAX)
+    }
+}
+
 impl AsFd for Cgroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
@@ -67,7 +87,7 @@ pub fn mount_point() -> Result<PathBuf, Error> {
 }
 
 /// Paths by cgroup id (the inode of the directory). Filled by walking the tree, again when an unknown id
-/// turns up, but not more often than [`Names::REWALK`].
+/// turns up, but not more often than twice a second.
 #[derive(Debug)]
 pub struct Names {
     mount: PathBuf,

@@ -23,16 +23,43 @@ pub fn own_inode() -> u32 {
 
 /// Every network namespace that a process or a name holds on to, by inode, opened.
 pub fn all() -> BTreeMap<u32, File> {
-    let mut found = BTreeMap::new();
-    for path in candidates() {
-        let Some(inode) = inode(&path) else { continue };
-        if let std::collections::btree_map::Entry::Vacant(slot) = found.entry(inode)
-            && let Ok(file) = File::open(&path)
-        {
-            slot.insert(file);
+    let mut known = Known::default();
+    known.scan();
+    let inodes: Vec<u32> = known.paths.keys().copied().collect();
+    inodes
+        .into_iter()
+        .filter_map(|inode| Some((inode, known.open(inode)?)))
+        .collect()
+}
+
+/// Where each namespace can be opened. Paths, not descriptors: an open descriptor would keep a namespace, and
+/// the interfaces in it, alive after its last process has gone.
+#[derive(Debug, Default)]
+pub struct Known {
+    paths: BTreeMap<u32, PathBuf>,
+}
+
+impl Known {
+    /// Looks through /proc and the places of named namespaces.
+    pub fn scan(&mut self) {
+        self.paths.clear();
+        for path in candidates() {
+            if let Some(inode) = inode(&path) {
+                self.paths.entry(inode).or_insert(path);
+            }
         }
     }
-    found
+
+    /// Inodes found by the latest scan.
+    pub fn inodes(&self) -> impl Iterator<Item = u32> {
+        self.paths.keys().copied()
+    }
+
+    /// Opens a namespace, if its path still leads to it.
+    pub fn open(&self, inode: u32) -> Option<File> {
+        let file = File::open(self.paths.get(&inode)?).ok()?;
+        (file.metadata().ok()?.ino() == u64::from(inode)).then_some(file)
+    }
 }
 
 /// Paths that may be namespaces, our own first.
@@ -51,10 +78,12 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     std::iter::once(PathBuf::from(OWN)).chain(named).chain(processes)
 }
 
+/// Inode of the namespace behind a path. A name whose namespace is not mounted (yet, or any more) is an
+/// ordinary file, on another file system than namespaces are.
 fn inode(path: &Path) -> Option<u32> {
-    fs::metadata(path)
-        .ok()
-        .and_then(|found| u32::try_from(found.ino()).ok())
+    let found = fs::metadata(path).ok()?;
+    let nsfs = fs::metadata(OWN).ok()?.dev();
+    u32::try_from(found.ino()).ok().filter(|_| found.dev() == nsfs)
 }
 
 /// Runs something inside a namespace, on a thread of its own that ends with it: the caller's namespace

@@ -8,7 +8,7 @@ use std::{
 use aya::{Btf, Ebpf};
 use tfo_common::{
     event::Record,
-    flags::{Config, Control},
+    flags::{Config, Control, mask32, mask128},
     limits,
     listener::{ListenerRecord, Primed},
     maps::{PROG_LIST, PROG_PRIME, PROG_RELEASE},
@@ -17,16 +17,17 @@ use tfo_common::{
 use super::{
     Error,
     cgroup::{Cgroup, Names, Presence},
-    counters, foreign, host,
+    cost, counters, foreign, host,
     iterate::{self, Pass},
     layout,
+    log::BpfLog,
     maps::Maps,
     programs, rights, ring, sys,
 };
 use crate::{
     model::{
         cgroup as cgroup_path,
-        feed::{CgroupName, Degradation, Host, Reading, Source},
+        feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
 };
@@ -50,6 +51,9 @@ pub struct Session {
     bad_records: u64,
     foreign_checked: Instant,
     last_netns: Vec<u32>,
+    host: host::Reader,
+    log: Option<BpfLog>,
+    cost: cost::Sampler,
 }
 
 impl Session {
@@ -65,12 +69,16 @@ impl Session {
         })?;
         let config = Config {
             emit_plain: u8::from(options.emit_plain),
-            server_v4_prefix: options.server_v4_prefix,
-            server_v6_prefix: options.server_v6_prefix,
-            pad: 0,
+            pad: [0; 3],
+            server_v4_mask: mask32(options.server_v4_prefix),
+            server_v6_mask: mask128(options.server_v6_prefix),
             wake_bytes: limits::RING_WAKE_BYTES,
+            scope_id: cgroup.scope_id(),
+            scope_level: cgroup.level(),
+            pad2: 0,
         };
         let mut ebpf = programs::load(&layout, config, options.destinations, &btf)?;
+        let log = BpfLog::open(&mut ebpf);
         let mut maps = Maps::take(&mut ebpf)?;
         set_foreign(&mut maps);
         let presence = Presence::announce(&cgroup.mount);
@@ -93,8 +101,13 @@ impl Session {
             bad_records: 0,
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
+            host: host::Reader::default(),
+            log,
+            cost: cost::Sampler::default(),
         };
         session.prime(prime);
+        drop(btf);
+        sys::trim_memory();
         Ok(session)
     }
 
@@ -180,6 +193,9 @@ impl Source for Session {
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let mut count = 0;
         while let Some(item) = self.maps.events.next() {
             count += 1;
@@ -207,8 +223,8 @@ impl Source for Session {
         Ok(reading)
     }
 
-    fn host(&mut self) -> anyhow::Result<Host> {
-        Ok(host::read(&self.last_netns))
+    fn host(&mut self, all: bool) -> anyhow::Result<Host> {
+        Ok(self.host.read(&self.last_netns, all))
     }
 
     fn cgroup(&mut self, id: u64) -> Option<CgroupName> {
@@ -220,6 +236,10 @@ impl Source for Session {
             Some(program) => Ok(iterate::everywhere(program.as_fd())?.listeners),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn program_runs(&mut self) -> Vec<ProgramRuns> {
+        self.cost.turn(&self.ebpf)
     }
 
     fn degradations(&self) -> &[Degradation] {

@@ -33,22 +33,32 @@ impl CrossLine {
 #[derive(Clone, Debug, Default)]
 pub struct CrossChecker {
     base: HashMap<u32, (NetnsCounters, Mib)>,
+    last: HashMap<u32, (NetnsCounters, Mib)>,
 }
 
 impl CrossChecker {
-    /// Compares two readings taken one after the other.
+    /// Compares two readings taken one after the other. The first one must cover every namespace.
     pub fn compare(&mut self, ours: &[(u32, NetnsCounters)], kernel: &[(u32, Mib)]) -> Vec<CrossLine> {
         let ours: HashMap<u32, NetnsCounters> = ours.iter().copied().collect();
         let mut lines = Vec::new();
+        let first = self.base.is_empty();
         for (netns, mib) in kernel {
             let now = ours.get(netns).copied().unwrap_or_default();
-            let (base, base_mib) = self.base.entry(*netns).or_insert((now, *mib));
+            // A namespace that was not there at the first reading began at zero on both sides.
+            let begin = if first { (now, *mib) } else { Default::default() };
+            if let Some((seen, before)) = self.last.insert(*netns, (now, *mib))
+                && went_back(&before, mib)
+            {
+                // Counters never fall: this is another namespace that got the number of one that is gone.
+                self.base.insert(*netns, (seen, Mib::default()));
+            }
+            let (base, base_mib) = self.base.entry(*netns).or_insert(begin);
             lines.extend(COUNTERS.iter().filter_map(|counter| {
                 Some(CrossLine {
                     netns: *netns,
                     counter: counter.name,
                     seen: counter.seen(&now).saturating_sub(counter.seen(base)),
-                    kernel: (counter.kernel)(mib)?.saturating_sub((counter.kernel)(base_mib)?),
+                    kernel: (counter.kernel)(mib)?.saturating_sub((counter.kernel)(base_mib).unwrap_or(0)),
                 })
             }));
         }
@@ -58,7 +68,14 @@ impl CrossChecker {
     /// Starts again from the next reading.
     pub fn clear(&mut self) {
         self.base.clear();
+        self.last.clear();
     }
+}
+
+fn went_back(before: &Mib, now: &Mib) -> bool {
+    COUNTERS
+        .iter()
+        .any(|counter| (counter.kernel)(now) < (counter.kernel)(before))
 }
 
 struct Counter {
@@ -138,8 +155,19 @@ mod tests {
     fn a_namespace_we_saw_nothing_of_still_counts() {
         let mut checker = CrossChecker::default();
         checker.compare(&[], &[(9, mib(1))]);
+        let born = checker.compare(&[(10, ours(4, 0))], &[(9, mib(1)), (10, mib(4))]);
+        assert_eq!((born[1].netns, born[1].seen, born[1].kernel), (10, 4, 4));
         let lines = checker.compare(&[], &[(9, mib(3))]);
         assert_eq!((lines[0].netns, lines[0].seen, lines[0].kernel), (9, 0, 2));
+    }
+
+    #[test]
+    fn a_namespace_with_the_number_of_a_dead_one_begins_anew() {
+        let mut checker = CrossChecker::default();
+        checker.compare(&[(1, ours(0, 0))], &[(1, mib(0))]);
+        checker.compare(&[(1, ours(150, 0))], &[(1, mib(150))]);
+        let lines = checker.compare(&[(1, ours(152, 0))], &[(1, mib(2))]);
+        assert_eq!((lines[0].seen, lines[0].kernel), (2, 2));
     }
 
     #[test]

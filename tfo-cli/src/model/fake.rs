@@ -142,7 +142,7 @@ impl Source for FakeSource {
         Ok(reading)
     }
 
-    fn host(&mut self) -> anyhow::Result<Host> {
+    fn host(&mut self, _all: bool) -> anyhow::Result<Host> {
         Ok(self.host.clone())
     }
 

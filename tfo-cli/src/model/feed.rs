@@ -87,6 +87,19 @@ pub struct CgroupName {
     pub container: Option<String>,
 }
 
+/// How often a BPF program ran and how long that took, while it was measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramRuns {
+    /// Its name.
+    pub name: String,
+    /// Runs.
+    pub runs: u64,
+    /// Time they took, ns.
+    pub run_ns: u64,
+    /// How long was measured so far, ns: a sample of the time, because measuring costs something as well.
+    pub measured_ns: u64,
+}
+
 /// The kernel side, or something that stands in for it.
 ///
 /// One thread owns a source. `wait` then `drain` in a loop; the others at the refresh interval.
@@ -98,11 +111,16 @@ pub trait Source: Send {
     /// Reads every counter; the destination table only when `dests` is set.
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading>;
     /// Reads the host's settings and counters.
-    fn host(&mut self) -> anyhow::Result<Host>;
+    /// `all`: the counters of every network namespace, not only of those with flows.
+    fn host(&mut self, all: bool) -> anyhow::Result<Host>;
     /// Resolves a cgroup id; `None` when the cgroup is gone or was never known. Cached by the source.
     fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
+    /// Run time of the BPF programs, sampled; empty before the first sample.
+    fn program_runs(&mut self) -> Vec<ProgramRuns> {
+        Vec::new()
+    }
     /// What this host cannot do.
     fn degradations(&self) -> &[Degradation];
     /// Names of the programs attached and where.

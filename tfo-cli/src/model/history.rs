@@ -24,6 +24,8 @@ use super::{
 pub const MOST_BYTES: usize = 32 << 20;
 /// Frames kept at most: an hour of seconds.
 const MOST_FRAMES: usize = 3_600;
+/// Pairs of frames merged per reading, while room gets short.
+const MERGES: usize = 8;
 /// What a frame takes besides its rows.
 const FRAME_BYTES: usize = size_of::<Frame>() + 64;
 
@@ -54,6 +56,8 @@ pub struct History {
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
     most_bytes: usize,
+    /// First frame of the next pair that is merged.
+    next_merge: usize,
 }
 
 impl Default for History {
@@ -62,6 +66,7 @@ impl Default for History {
             frames: VecDeque::new(),
             bytes: 0,
             most_bytes: MOST_BYTES,
+            next_merge: 0,
         }
     }
 }
@@ -144,27 +149,40 @@ impl History {
         while self.frames.len() > MOST_FRAMES {
             self.bytes -= self.frames.pop_front().map_or(0, |frame| frame.bytes());
         }
-        if self.bytes > self.most_bytes {
-            self.thin();
+        // A little with every reading: all at once would keep the reader from its ring. Early, because merging
+        // gains nothing until the frames of a pair have rows in common.
+        for _ in 0..MERGES {
+            if self.bytes > self.most_bytes / 4 * 3 {
+                self.merge_pair();
+            }
         }
-    }
-
-    fn thin(&mut self) {
-        let half = self.frames.len() / 4 * 2;
-        let old: Vec<Arc<Frame>> = self.frames.drain(..half).collect();
-        for pair in old.chunks(2).rev() {
-            let frame = match pair {
-                [first, second] => Arc::new(first.then(second)),
-                [one] => Arc::clone(one),
-                _ => continue,
-            };
-            self.frames.push_front(frame);
-        }
-        self.bytes = self.frames.iter().map(|frame| frame.bytes()).sum();
-        // A few frames that alone are too large: the oldest go.
         while self.bytes > self.most_bytes && self.frames.len() > 2 {
             self.bytes -= self.frames.pop_front().map_or(0, |frame| frame.bytes());
         }
+    }
+
+    /// The cross-check of the newest frame, which is made right after it.
+    pub fn set_cross(&mut self, cross: &Arc<[CrossLine]>) {
+        if let Some(frame) = self.frames.back_mut() {
+            Arc::make_mut(frame).cross = Arc::clone(cross);
+        }
+    }
+
+    /// Makes one frame of two in the older half, going through it from the oldest on, again and again.
+    fn merge_pair(&mut self) {
+        let half = self.frames.len() / 2;
+        if self.next_merge + 1 >= half {
+            self.next_merge = 0;
+        }
+        let at = self.next_merge;
+        let (Some(first), Some(second)) = (self.frames.get(at), self.frames.get(at + 1)) else {
+            return;
+        };
+        let merged = first.then(second);
+        self.bytes = self.bytes + merged.bytes() - first.bytes() - second.bytes();
+        self.frames.remove(at + 1);
+        self.frames[at] = Arc::new(merged);
+        self.next_merge += 1;
     }
 
     /// Bytes in use.
@@ -250,7 +268,7 @@ impl History {
             losses: frame.losses,
             events: frame.events,
             cross: Arc::clone(&frame.cross),
-            rows: rows.into(),
+            rows: Arc::new(rows),
             flows: present.flows[..after.map_or(0, |last| last + 1)].into(),
             ..present.clone()
         }
@@ -343,8 +361,10 @@ mod tests {
         let gained =
             |history: &History| -> u32 { history.frames(0).flat_map(|frame| frame.gained(&key)).sum() };
         let before = (history.span_ns(), gained(&history));
-        history.thin();
-        assert!(history.len() < 40);
+        for _ in 0..15 {
+            history.merge_pair();
+        }
+        assert_eq!(history.len(), 25);
         assert_eq!((history.span_ns(), gained(&history)), before);
         let oldest = history.len() - 1;
         assert!(!history.rows(&model.snapshot().rows, oldest).is_empty());

@@ -26,25 +26,22 @@ pub fn sum(rows: &[DestRow], mut wanted: impl FnMut(&DestRow) -> bool, sort: Sor
     let mut places: HashMap<u64, usize> = HashMap::new();
     let mut services: Vec<Service> = Vec::new();
     for (index, row) in (0u32..).zip(rows).filter(|(_, row)| wanted(row)) {
-        let place = places.get(&row.key.cgroup_id).copied();
-        let service = match place {
-            Some(place) => {
-                services[place].sum = services[place].sum.plus(row);
-                &mut services[place]
-            }
-            None => {
-                places.insert(row.key.cgroup_id, services.len());
-                services.push(Service {
-                    cgroup_id: row.key.cgroup_id,
-                    sum: row.clone(),
-                    client: 0,
-                    server: 0,
-                    rows: Vec::new(),
-                });
-                let last = services.len() - 1;
-                &mut services[last]
-            }
-        };
+        let known = places.get(&row.key.cgroup_id).copied();
+        let place = known.unwrap_or(services.len());
+        if known.is_some() {
+            services[place].sum = services[place].sum.plus(row);
+        } else {
+            places.insert(row.key.cgroup_id, place);
+            let (sum, cgroup_id) = (row.clone(), row.key.cgroup_id);
+            services.push(Service {
+                cgroup_id,
+                sum,
+                client: 0,
+                server: 0,
+                rows: Vec::new(),
+            });
+        }
+        let service = &mut services[place];
         match row.role() {
             Role::Client => service.client += row.attempts(),
             Role::Server => service.server += row.attempts(),

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 
 use super::{
+    cost::Cost,
     crosscheck::CrossLine,
     feed::{Degradation, Host, Totals},
     flow::Flow,
@@ -71,7 +72,7 @@ pub struct Snapshot {
     /// Our counters against the kernel's.
     pub cross: Arc<[CrossLine]>,
     /// The destination table, in the default order.
-    pub rows: Arc<[DestRow]>,
+    pub rows: Arc<Vec<DestRow>>,
     /// Rows it can hold.
     pub dests_capacity: u32,
     /// Bits the remote addresses of servers are cut to in it.
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub flows: Arc<[Flow]>,
     /// Listening sockets.
     pub listeners: Arc<[ListenerRecord]>,
+    /// What watching costs.
+    pub cost: Cost,
     /// What cgroup ids are called.
     pub names: Names,
     /// Processes by cgroup id.

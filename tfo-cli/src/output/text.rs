@@ -3,10 +3,7 @@
 
 use std::io::{self, Write};
 
-use tfo_common::{TfoOption, time::UNSEEN_US};
-
-use super::{FlowLine, Summary, TraceWriter, clean, number, time};
-use crate::model::Flow;
+use super::{FlowLine, Summary, TraceWriter, flow_text, time};
 
 /// Writes the lines.
 #[derive(Clone, Debug)]
@@ -49,7 +46,11 @@ impl TraceWriter for Text {
 
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()> {
         let flow = line.flow;
-        let (local, remote, who) = (flow.local().to_string(), flow.remote().to_string(), who(line));
+        let (local, remote, who) = (
+            flow.local().to_string(),
+            flow.remote().to_string(),
+            flow_text::who(flow, line.cgroup),
+        );
         self.local = self.local.max(local.len());
         self.remote = self.remote.max(remote.len());
         self.who = self.who.max(who.chars().count());
@@ -66,11 +67,11 @@ impl TraceWriter for Text {
             remote,
             who,
             flow.outcome().name(),
-            syn(flow),
-            option(flow),
-            optional(flow.event().handshake_us),
-            optional(flow.event().ttfb_us),
-            gain(flow),
+            flow_text::syn(flow),
+            flow_text::option(flow),
+            flow_text::optional(flow.handshake_us()),
+            flow_text::optional(flow.ttfb_us()),
+            flow_text::gain(flow),
             local_width = self.local,
             remote_width = self.remote,
             who_width = self.who,
@@ -83,61 +84,12 @@ impl TraceWriter for Text {
     }
 }
 
-/// The process of a client, the service of a server.
-fn who(line: &FlowLine<'_>) -> String {
-    match (line.flow.comm(), line.flow.pid(), line.cgroup) {
-        (Some(comm), Some(pid), _) => clean(&format!("{comm}/{pid}")),
-        (_, _, Some(name)) => clean(name.label()),
-        (Some(comm), None, None) => clean(&comm),
-        _ => "-".to_owned(),
-    }
-}
-
-/// Bytes acked of bytes sent.
-fn syn(flow: &Flow) -> String {
-    match (flow.event().syn_data_acked, flow.event().syn_data_len) {
-        (_, 0) => "-".to_owned(),
-        (acked, sent) => format!("{acked}/{sent}"),
-    }
-}
-
-/// What the SYN carried, `+c` when a cookie came back, `/254` for the experimental option.
-fn option(flow: &Flow) -> String {
-    let name = match flow.option() {
-        TfoOption::None => "-",
-        TfoOption::Request => "req",
-        TfoOption::Cookie => "cookie",
-    };
-    let received = if flow.cookie_received() { "+c" } else { "" };
-    let kind = if flow.option_kind() == Some(254) {
-        "/254"
-    } else {
-        ""
-    };
-    format!("{name}{received}{kind}")
-}
-
-fn optional(us: u32) -> String {
-    if us == UNSEEN_US {
-        "-".to_owned()
-    } else {
-        number::duration(us.into())
-    }
-}
-
-fn gain(flow: &Flow) -> String {
-    match i64::from(flow.event().saved_us) - i64::from(flow.event().lost_us) {
-        0 => "-".to_owned(),
-        us => number::signed_duration(us),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tfo_common::{Outcome, Role};
+    use tfo_common::{Outcome, Role, time::UNSEEN_US};
 
     use super::*;
-    use crate::model::{cgroup, fake};
+    use crate::model::{Flow, cgroup, fake};
 
     #[test]
     fn lines_are_aligned_and_addresses_are_whole() {

@@ -18,6 +18,11 @@ pub fn of_day_seconds(wall_ns: i128) -> String {
     whole_us(wall_ns).strftime("%H:%M:%S").to_string()
 }
 
+/// For file names: `20260102T030405Z`.
+pub fn compact(wall_ns: i128) -> String {
+    whole_us(wall_ns).strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
 /// Cut, not rounded: a time must not move past the one after it.
 fn whole_us(wall_ns: i128) -> Timestamp {
     let us = i64::try_from(wall_ns.div_euclid(1_000)).unwrap_or(0);

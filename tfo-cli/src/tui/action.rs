@@ -1,145 +1,165 @@
-//! What the user can ask for, and which key asks for it. One table serves the keyboard and the help.
+//! What can happen to the state, and what events of the terminal mean in it.
 
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use std::net::IpAddr;
 
-use super::state::{Popup, State};
-use crate::model::Snapshot;
+use crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+
+use super::{
+    command::Command,
+    state::{Popup, State},
+};
+use crate::model::{Snapshot, history::History};
+
+/// Rows one notch of the wheel moves.
+const WHEEL: isize = 3;
 
 /// Something that changes the state.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Action {
-    /// Leave, at once.
-    Quit,
-    /// Leave the popup, or the program.
-    Close,
-    /// Leave the popup; never the program.
-    Back,
-    /// Show or hide the help.
-    Help,
-    /// Move by rows.
-    Step(isize),
-    /// Move by windows.
-    Page(isize),
-    /// Move to the first row.
-    Top,
-    /// Move to the last row.
-    Bottom,
-    /// Sort by the next order.
-    SortNext,
-    /// Turn the order around.
-    SortReverse,
-    /// Freeze or go on.
-    Pause,
-    /// Draw everything anew.
-    Redraw,
+    /// A key was pressed that is bound to this.
+    Command(Command),
+    /// The filter is edited.
+    Edit(Edit),
+    /// A format was chosen in the export popup.
+    Export(Format),
+    /// The question in the popup was answered with yes.
+    Confirm,
+    /// The wheel was turned.
+    Wheel(isize),
+    /// Column and line that were clicked.
+    Click(u16, u16),
     /// The terminal has a new size.
     Resize(u16, u16),
     /// There are new data.
-    Snapshot(Box<Snapshot>),
+    Snapshot(Box<Fresh>),
+    /// The name of an address is known; `None` when it has none.
+    Resolved(IpAddr, Option<String>),
+    /// Something to tell.
+    Message(String),
 }
 
-/// A key, what it asks for and what the help says about it.
-pub struct Binding {
-    /// Keys that ask for it.
-    pub keys: &'static [KeyCode],
-    /// How the help names them.
-    pub label: &'static str,
-    /// What they do.
-    pub help: &'static str,
-    /// What they ask for.
-    pub action: fn() -> Action,
+/// What the feed has.
+#[derive(Debug)]
+pub struct Fresh {
+    /// The latest.
+    pub snapshot: Snapshot,
+    /// The past up to it.
+    pub history: History,
+    /// Remarks about where it comes from.
+    pub status: Vec<String>,
 }
 
-const fn binding(
-    keys: &'static [KeyCode],
-    label: &'static str,
-    help: &'static str,
-    action: fn() -> Action,
-) -> Binding {
-    Binding {
-        keys,
-        label,
-        help,
-        action,
-    }
+/// A change of the filter line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// A character is typed.
+    Insert(char),
+    /// The one before the cursor goes.
+    Backspace,
+    /// The one under the cursor goes.
+    Delete,
+    /// Everything goes.
+    Clear,
+    /// The cursor moves.
+    Move(isize),
+    /// It stays as it is.
+    Accept,
+    /// It becomes what it was before.
+    Cancel,
 }
 
-/// Every key, in the order of the help.
-pub const BINDINGS: [Binding; 13] = [
-    binding(
-        &[KeyCode::Char('?'), KeyCode::Char('h'), KeyCode::F(1)],
-        "? h F1",
-        "this help",
-        || Action::Help,
-    ),
-    binding(&[KeyCode::Char('q')], "q", "quit; close a popup", || {
-        Action::Close
-    }),
-    binding(&[KeyCode::Esc], "Esc", "close a popup", || Action::Back),
-    binding(&[KeyCode::Up, KeyCode::Char('k')], "k Up", "one row up", || {
-        Action::Step(-1)
-    }),
-    binding(
-        &[KeyCode::Down, KeyCode::Char('j')],
-        "j Down",
-        "one row down",
-        || Action::Step(1),
-    ),
-    binding(&[KeyCode::PageUp], "PgUp", "one page up", || Action::Page(-1)),
-    binding(&[KeyCode::PageDown], "PgDn", "one page down", || Action::Page(1)),
-    binding(
-        &[KeyCode::Char('g'), KeyCode::Home],
-        "g Home",
-        "first row, and stay there",
-        || Action::Top,
-    ),
-    binding(&[KeyCode::Char('G'), KeyCode::End], "G End", "last row", || {
-        Action::Bottom
-    }),
-    binding(&[KeyCode::Char('s')], "s", "sort by the next column", || {
-        Action::SortNext
-    }),
-    binding(&[KeyCode::Char('S')], "S", "reverse the order", || {
-        Action::SortReverse
-    }),
-    binding(
-        &[KeyCode::Char(' '), KeyCode::Char('p')],
-        "Space p",
-        "freeze the view, go on",
-        || Action::Pause,
-    ),
-    binding(&[KeyCode::F(5)], "F5", "draw everything anew", || Action::Redraw),
-];
+/// Formats of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A table for a ticket.
+    Markdown,
+    /// RFC 4180.
+    Csv,
+    /// One array of objects.
+    Json,
+}
 
 /// What an event of the terminal asks for in this state.
 pub fn from_event(event: &Event, state: &State) -> Option<Action> {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => from_key(key, state),
+        Event::Mouse(mouse) => from_mouse(*mouse),
         Event::Resize(width, height) => Some(Action::Resize(*width, *height)),
         _ => None,
     }
 }
 
-fn from_key(key: &KeyEvent, state: &State) -> Option<Action> {
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return match key.code {
-            KeyCode::Char('c') => Some(Action::Quit),
-            KeyCode::Char('l') => Some(Action::Redraw),
-            _ => None,
-        };
+fn from_mouse(mouse: MouseEvent) -> Option<Action> {
+    match mouse.kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(Action::Click(mouse.column, mouse.row)),
+        MouseEventKind::ScrollUp => Some(Action::Wheel(-WHEEL)),
+        MouseEventKind::ScrollDown => Some(Action::Wheel(WHEEL)),
+        _ => None,
     }
-    let action = BINDINGS
-        .iter()
-        .find(|binding| binding.keys.contains(&key.code))
-        .map(|found| (found.action)());
+}
+
+fn from_key(key: &KeyEvent, state: &State) -> Option<Action> {
+    let command = state.keys.command(key);
+    // Leaving works wherever one is.
+    if let Some(Command::Quit | Command::Suspend | Command::Redraw) = command
+        && key.modifiers.contains(KeyModifiers::CONTROL)
+    {
+        return command.map(Action::Command);
+    }
+    if state.editing.is_some() {
+        return edit(key).map(Action::Edit);
+    }
     match state.popup {
-        // Under the help the table does not move.
-        Some(Popup::Help) => action.filter(|action| {
-            matches!(
-                action,
-                Action::Help | Action::Close | Action::Back | Action::Redraw | Action::Quit
-            )
-        }),
-        None => action,
+        None => command.map(Action::Command),
+        Some(Popup::Help) => command
+            .filter(|command| is_reading(*command))
+            .map(Action::Command),
+        Some(Popup::Clear) => match key.code {
+            KeyCode::Char('y') | KeyCode::Enter => Some(Action::Confirm),
+            _ => Some(Action::Command(Command::Back)),
+        },
+        Some(Popup::Export) => match key.code {
+            KeyCode::Char('m') => Some(Action::Export(Format::Markdown)),
+            KeyCode::Char('c') => Some(Action::Export(Format::Csv)),
+            KeyCode::Char('j') => Some(Action::Export(Format::Json)),
+            _ => command
+                .filter(|command| matches!(command, Command::Close | Command::Back))
+                .map(Action::Command),
+        },
+    }
+}
+
+/// Under the help the table does not move, but the help does.
+fn is_reading(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Help
+            | Command::Close
+            | Command::Back
+            | Command::Up
+            | Command::Down
+            | Command::PageUp
+            | Command::PageDown
+            | Command::Top
+            | Command::Bottom
+    )
+}
+
+fn edit(key: &KeyEvent) -> Option<Edit> {
+    let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Char('u') if ctrl => Some(Edit::Clear),
+        KeyCode::Char(character) if !ctrl => Some(Edit::Insert(character)),
+        KeyCode::Backspace => Some(Edit::Backspace),
+        KeyCode::Delete => Some(Edit::Delete),
+        KeyCode::Left => Some(Edit::Move(-1)),
+        KeyCode::Right => Some(Edit::Move(1)),
+        KeyCode::Home => Some(Edit::Move(isize::MIN)),
+        KeyCode::End => Some(Edit::Move(isize::MAX)),
+        KeyCode::Enter => Some(Edit::Accept),
+        KeyCode::Esc => Some(Edit::Cancel),
+        _ => None,
     }
 }

@@ -1,56 +1,155 @@
-//! Everything the dashboard remembers. What can be worked out of a snapshot is worked out once, when the
-//! snapshot arrives, not in every frame.
+//! Everything the dashboard remembers.
 
-use std::net::IpAddr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
-use tfo_common::{DestKey, Role};
+use tfo_common::{DestKey, Outcome};
 
-use super::{list::List, theme::Theme, view::layout};
+use super::{
+    command::Keys,
+    filter_line::FilterLine,
+    lines::{Line, LineKey, Lines, Wanted},
+    list::List,
+    theme::{Glyphs, Theme},
+    view::{self, layout},
+};
 use crate::{
     args::TopConfig,
-    model::{DestRow, Snapshot, SortKey, filter::Filter, subject::RowSubject},
+    model::{DestRow, Flow, Snapshot, SortKey, history::History},
+    output::column::Column,
 };
+
+/// Readings a chart shows.
+const SERIES: usize = 600;
+
+/// A tab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Who is talked to.
+    Destinations,
+    /// Who talks.
+    Services,
+    /// The latest connections.
+    Flows,
+    /// Listening sockets.
+    Listeners,
+    /// Settings, counters, losses, cost.
+    Host,
+}
+
+impl View {
+    /// Every view, in the order of the tabs.
+    pub const ALL: [(View, &'static str); 5] = [
+        (View::Destinations, "Destinations"),
+        (View::Services, "Services"),
+        (View::Flows, "Flows"),
+        (View::Listeners, "Listeners"),
+        (View::Host, "Host"),
+    ];
+
+    /// The view that many tabs further.
+    #[must_use]
+    pub fn step(self, by: usize) -> Self {
+        Self::ALL[(self as usize + by) % Self::ALL.len()].0
+    }
+}
+
+/// One thing, in place of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// A destination.
+    Destination(DestKey),
+    /// A flow, as it was when it was opened: the ring forgets.
+    Flow(Flow),
+}
 
 /// Something in front of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Popup {
     /// Keys and what they do.
     Help,
+    /// Whether to count from zero.
+    Clear,
+    /// Which format.
+    Export,
+}
+
+/// Attempts of one reading, by how they ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Point {
+    /// As they should.
+    pub good: u32,
+    /// Not so.
+    pub failed: u32,
 }
 
 /// The state.
 pub struct State {
-    /// What is shown.
+    /// What is shown: now, or a moment of the past.
     pub snapshot: Snapshot,
-    /// New snapshots are ignored.
-    pub paused: bool,
+    /// The past, up to `present` or to now.
+    pub history: History,
+    /// Where the clock was stopped.
+    pub present: Option<Snapshot>,
+    /// How many readings before that moment is shown.
+    pub back: usize,
+    /// Remarks about where the data come from.
+    pub status: Vec<String>,
+    /// The tab.
+    pub view: View,
+    /// What is open.
+    pub page: Option<Page>,
     /// What is in front.
     pub popup: Option<Popup>,
     /// Columns and lines of the terminal.
     pub size: (u16, u16),
-    /// Order of the table.
+    /// Order of destinations and services.
     pub sort: SortKey,
     /// Turned around.
     pub reverse: bool,
-    /// What is shown of the table.
-    pub filter: Filter,
+    /// What passes.
+    pub filter: FilterLine,
+    /// The filter as it was before it is edited now.
+    pub editing: Option<FilterLine>,
+    /// Unfolded services.
+    pub unfolded: HashSet<u64>,
+    /// The table.
+    pub table: Lines,
+    lists: [List<LineKey>; View::ALL.len()],
+    /// First line shown of what has no rows.
+    pub scroll: u16,
+    /// Chart of the open destination, oldest first.
+    pub series: Vec<Point>,
+    /// Widths contents need.
+    pub widths: Widths,
+    /// Host names instead of addresses.
+    pub names: bool,
+    /// Names known; `None` for addresses without.
+    pub hosts: HashMap<IpAddr, Option<String>>,
+    /// Something to tell, until the next key.
+    pub message: Option<String>,
+    /// Columns of destinations and services, if not all.
+    pub columns: Option<Vec<Column>>,
     /// Styles.
     pub theme: Theme,
-    /// Rows of the snapshot that pass the filter, in their order.
-    pub shown: Vec<u32>,
-    /// Cursor in them.
-    pub list: List<DestKey>,
-    /// Widths their longest contents need.
-    pub widths: Widths,
+    /// Characters.
+    pub glyphs: Glyphs,
+    /// Which key does what.
+    pub keys: Keys,
+    start: (SortKey, String),
 }
 
-/// Widths of the columns whose contents differ in length.
+/// Widths of columns whose contents differ in length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Widths {
-    /// Of the service column.
+    /// Of service labels.
     pub service: u16,
-    /// Of the remote column.
+    /// Of remote addresses.
     pub remote: u16,
+    /// Of local addresses.
+    pub local: u16,
 }
 
 impl State {
@@ -58,90 +157,219 @@ impl State {
     pub fn new(config: &TopConfig) -> Self {
         Self {
             snapshot: Snapshot::default(),
-            paused: false,
+            history: History::default(),
+            present: None,
+            back: 0,
+            status: Vec::new(),
+            view: View::Destinations,
+            page: None,
             popup: None,
             size: (80, 24),
             sort: config.sort,
             reverse: false,
-            filter: config.filter.clone(),
-            theme: Theme::of_environment(
-                std::env::var_os("NO_COLOR").as_deref(),
-                std::env::var_os("COLORFGBG").as_deref(),
-            ),
-            shown: Vec::new(),
-            list: List::default(),
+            filter: FilterLine::new(&config.filter_text),
+            editing: None,
+            unfolded: HashSet::new(),
+            table: Lines::default(),
+            lists: std::array::from_fn(|_| List::default()),
+            scroll: 0,
+            series: Vec::new(),
             widths: Widths::default(),
+            names: config.look.names,
+            hosts: HashMap::new(),
+            message: None,
+            columns: config.look.columns.clone(),
+            theme: Theme::of(config.look.theme),
+            glyphs: if config.look.ascii {
+                Glyphs::ASCII
+            } else {
+                Glyphs::UNICODE
+            },
+            keys: config.look.keys.clone(),
+            start: (config.sort, config.filter_text.clone()),
         }
     }
 
-    /// The row at this place of the table.
-    pub fn row(&self, place: usize) -> Option<&DestRow> {
-        self.snapshot.rows.get(*self.shown.get(place)? as usize)
+    /// Whether the clock is stopped.
+    pub fn is_paused(&self) -> bool {
+        self.present.is_some()
     }
 
-    /// Works out the table anew: after a snapshot, another order or another filter.
+    /// Cursor of the view.
+    pub fn list(&self) -> &List<LineKey> {
+        &self.lists[self.view as usize]
+    }
+
+    /// The line under the cursor.
+    pub fn line(&self) -> Option<Line> {
+        self.table.lines.get(self.list().index()?).copied()
+    }
+
+    /// Moves the cursor of the view.
+    pub fn with_list(&mut self, apply: impl FnOnce(&mut List<LineKey>, &dyn Fn(usize) -> Option<LineKey>)) {
+        let mut list = std::mem::take(&mut self.lists[self.view as usize]);
+        apply(&mut list, &|place| {
+            self.table.key(*self.table.lines.get(place)?, &self.snapshot)
+        });
+        self.lists[self.view as usize] = list;
+    }
+
+    /// Row of a destination, while it is there.
+    pub fn row(&self, wanted: &DestKey) -> Option<&DestRow> {
+        self.snapshot.rows.iter().find(|row| row.key == *wanted)
+    }
+
+    /// Goes back to how everything was when the dashboard started.
+    pub fn reset_view(&mut self) {
+        (self.sort, self.reverse) = (self.start.0, false);
+        self.filter = FilterLine::new(&self.start.1);
+        self.unfolded.clear();
+        self.lists = std::array::from_fn(|_| List::default());
+    }
+
+    /// Works out the table anew: after a snapshot, another view, order or filter.
     pub fn refresh(&mut self) {
-        let snapshot = &self.snapshot;
-        let matches = |row: &DestRow| {
-            let cgroup = snapshot.names.get(row.key.cgroup_id);
-            let processes = snapshot.processes_of(row.key.cgroup_id);
-            self.filter.matches(&RowSubject {
-                row,
-                cgroup,
-                processes,
-            })
+        let wanted = Wanted {
+            view: self.view,
+            filter: self.filter.filter(),
+            sort: self.sort,
+            reverse: self.reverse,
+            unfolded: &self.unfolded,
         };
-        self.shown = (0u32..)
-            .zip(snapshot.rows.iter())
-            .filter(|(_, row)| matches(row))
-            .map(|(index, _)| index)
-            .collect();
-        let row = |index: &u32| &snapshot.rows[*index as usize];
-        // Snapshots come in the default order.
-        if self.sort != SortKey::default() {
-            self.shown
-                .sort_by(|left, right| self.sort.compare(row(left), row(right)));
-        }
-        if self.reverse {
-            self.shown.reverse();
-        }
-        self.widths = Widths::of(snapshot);
-        let keys = self.shown.iter().map(|index| snapshot.rows[*index as usize].key);
-        self.list.refresh(&keys);
+        self.table = Lines::new(&self.snapshot, &wanted);
+        self.widths = Widths::of(self);
+        self.series = match self.page {
+            Some(Page::Destination(key)) => series(&self.history, self.back, &key),
+            _ => Vec::new(),
+        };
+        let (table, snapshot) = (&self.table, &self.snapshot);
+        let keys = table.lines.iter().map(|line| table.key(*line, snapshot));
+        let mut list = std::mem::take(&mut self.lists[self.view as usize]);
+        list.refresh(&keys.map(|key| key.unwrap_or(LineKey::Service(0))));
+        self.lists[self.view as usize] = list;
         self.resize();
     }
 
     /// Tells the cursor how many rows fit.
     pub fn resize(&mut self) {
-        let height = layout::split(self.size, layout::header_lines(self))
-            .body
-            .height
-            .saturating_sub(1);
-        self.list.resize(height.into());
+        let height = layout::split(self).body.height.saturating_sub(1);
+        self.lists[self.view as usize].resize(height.into());
+    }
+
+    /// The other end of a row: by name where names are on and known.
+    pub fn remote(&self, row: &DestRow) -> String {
+        self.host_name(row.remote())
+            .filter(|_| row.role() == tfo_common::Role::Client)
+            .map_or_else(|| self.snapshot.remote(row), str::to_owned)
+    }
+
+    /// The name of an address, where names are on and it has one.
+    pub fn host_name(&self, ip: IpAddr) -> Option<&str> {
+        if !self.names {
+            return None;
+        }
+        self.hosts.get(&ip)?.as_deref()
+    }
+
+    /// Addresses on the screen whose names are not known.
+    pub fn unnamed(&self) -> Vec<IpAddr> {
+        if !self.names {
+            return Vec::new();
+        }
+        let mut wanted: Vec<IpAddr> = view::visible(self).filter_map(|line| self.ip_of(line)).collect();
+        wanted.retain(|ip| !self.hosts.contains_key(ip));
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    fn ip_of(&self, line: Line) -> Option<IpAddr> {
+        match line {
+            Line::Destination(index) | Line::OfService(index) => {
+                let row = self.snapshot.rows.get(index as usize)?;
+                (row.role() == tfo_common::Role::Client).then(|| row.remote())
+            }
+            Line::Flow(index) => Some(self.snapshot.flows.get(index as usize)?.remote_ip()),
+            _ => None,
+        }
     }
 }
 
+fn series(history: &History, back: usize, key: &DestKey) -> Vec<Point> {
+    let point = |gained: [u32; Outcome::COUNT]| {
+        let sum = |wanted: fn(Outcome) -> bool| {
+            let counts = Outcome::ALL.into_iter().zip(gained);
+            counts
+                .filter(|(outcome, _)| wanted(*outcome))
+                .map(|(_, count)| count)
+                .sum()
+        };
+        Point {
+            good: sum(Outcome::is_good),
+            failed: sum(Outcome::is_failure),
+        }
+    };
+    let mut series: Vec<Point> = history
+        .frames(back)
+        .take(SERIES)
+        .map(|frame| point(frame.gained(key)))
+        .collect();
+    series.reverse();
+    series
+}
+
 impl Widths {
-    fn of(snapshot: &Snapshot) -> Self {
+    fn of(state: &State) -> Self {
         let mut widths = Self::default();
         let mut cgroup = None;
-        for row in snapshot.rows.iter() {
-            if cgroup != Some(row.key.cgroup_id) {
-                cgroup = Some(row.key.cgroup_id);
-                let label = snapshot.names.label(row.key.cgroup_id).chars().count();
-                widths.service = widths.service.max(u16::try_from(label).unwrap_or(u16::MAX));
+        let mut label = |id: u64, widths: &mut Self| {
+            if cgroup != Some(id) {
+                cgroup = Some(id);
+                widths.service = widths.service.max(width(&state.snapshot.names.label(id)));
             }
-            widths.remote = widths.remote.max(remote_width(row, snapshot));
+        };
+        match state.view {
+            View::Destinations | View::Services => {
+                for row in state.snapshot.rows.iter() {
+                    label(row.key.cgroup_id, &mut widths);
+                    widths.remote = widths.remote.max(remote_width(row, state));
+                }
+            }
+            View::Flows => {
+                for line in view::visible(state) {
+                    let Line::Flow(index) = line else { continue };
+                    let Some(flow) = state.snapshot.flows.get(index as usize) else {
+                        continue;
+                    };
+                    label(flow.event().cgroup_id, &mut widths);
+                    widths.remote = widths.remote.max(width(&flow.remote().to_string()));
+                    widths.local = widths.local.max(width(&flow.local().to_string()));
+                }
+            }
+            View::Listeners => {
+                for one in state.snapshot.listeners.iter() {
+                    label(one.cgroup_id, &mut widths);
+                    let ip = crate::model::addr::ip(&one.local, one.family);
+                    widths.local = widths.local.max(width(&ip.to_string()));
+                }
+            }
+            View::Host => {}
         }
         widths
     }
 }
 
+fn width(text: &str) -> u16 {
+    u16::try_from(text.chars().count()).unwrap_or(u16::MAX)
+}
+
 /// IPv4 addresses, of which there may be thousands, are measured without making text of them.
-fn remote_width(row: &DestRow, snapshot: &Snapshot) -> u16 {
+fn remote_width(row: &DestRow, state: &State) -> u16 {
     let digits = |byte: u8| 1 + u16::from(byte >= 10) + u16::from(byte >= 100);
     match row.remote() {
-        IpAddr::V4(v4) if row.role() == Role::Client => v4.octets().into_iter().map(digits).sum::<u16>() + 3,
-        _ => u16::try_from(snapshot.remote(row).len()).unwrap_or(u16::MAX),
+        IpAddr::V4(v4) if row.role() == tfo_common::Role::Client && !state.names => {
+            v4.octets().into_iter().map(digits).sum::<u16>() + 3
+        }
+        _ => width(&state.remote(row)),
     }
 }

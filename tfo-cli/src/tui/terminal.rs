@@ -1,12 +1,15 @@
 //! The terminal: taken on entry, given back on every way out.
 
-use std::io::{self, Stdout};
+use std::io::{self, Stdout, Write as _};
 
 use anyhow::Context as _;
 use crossterm::{
-    cursor, execute,
+    cursor,
+    event::{DisableMouseCapture, EnableMouseCapture},
+    execute,
     terminal::{self as raw, EnterAlternateScreen, LeaveAlternateScreen},
 };
+use nix::sys::signal::{Signal, raise};
 use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Size};
 
 /// The screen while it is ours.
@@ -44,6 +47,48 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// Gives the terminal back, stops the process until somebody continues it, and takes it again.
+    pub fn suspend(&mut self) -> anyhow::Result<()> {
+        restore();
+        raise(Signal::SIGSTOP).context("stop")?;
+        self.resume()
+    }
+
+    /// Takes the terminal again: after a stop the shell has set it to its own liking.
+    pub fn resume(&mut self) -> anyhow::Result<()> {
+        take().context("take the terminal again")?;
+        self.clear()
+    }
+}
+
+/// Puts text into the clipboard of the terminal, which may be on another host (OSC 52).
+pub fn copy(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    write!(out, "\x1b]52;c;{}\x07", base64(text.as_bytes()))
+        .and_then(|()| out.flush())
+        .context("copy to the clipboard")
+}
+
+/// RFC 4648.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = bits >> (18 - 6 * digit) & 63;
+            text.push(if digit <= group.len() {
+                DIGITS[value as usize] as char
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         restore();
@@ -52,16 +97,45 @@ impl Drop for Screen {
 
 fn take() -> io::Result<()> {
     raw::enable_raw_mode()?;
-    execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)
+    execute!(
+        io::stdout(),
+        EnterAlternateScreen,
+        EnableMouseCapture,
+        cursor::Hide
+    )
 }
 
 /// Gives the terminal back; harmless when it is not ours. There is nobody left to tell about an error.
 fn restore() {
-    let _ = execute!(io::stdout(), LeaveAlternateScreen, cursor::Show);
+    let _ = execute!(
+        io::stdout(),
+        DisableMouseCapture,
+        LeaveAlternateScreen,
+        cursor::Show
+    );
     let _ = raw::disable_raw_mode();
 }
 
 /// The last resort of a dashboard stuck in a write to a stopped terminal: only what needs no write.
 pub fn abandon() {
     let _ = raw::disable_raw_mode();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_in_the_rfc() {
+        let table = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ];
+        for (text, want) in table {
+            assert_eq!(base64(text.as_bytes()), want);
+        }
+    }
 }

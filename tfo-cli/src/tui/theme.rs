@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::args::ThemeChoice;
+
 /// A set of styles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
@@ -17,6 +19,54 @@ pub struct Theme {
     pub strong: Style,
     /// The row under the cursor.
     pub cursor: Style,
+    /// What is wrong with an input.
+    pub wrong: Style,
+}
+
+/// Characters for what is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glyphs {
+    /// From nothing to full.
+    pub bars: [char; 9],
+    /// Horizontal bar of a histogram.
+    pub block: char,
+    /// What was cut off.
+    pub cut: char,
+    /// Line of an arrow.
+    pub line: char,
+    /// Line of an arrow that never arrives.
+    pub lost: char,
+    /// Left and right end of an arrow.
+    pub ends: (char, char),
+    /// Vertical line.
+    pub wall: char,
+    /// Folded and unfolded.
+    pub fold: (char, char),
+}
+
+impl Glyphs {
+    /// For every terminal with a Unicode font; no private-use characters.
+    pub const UNICODE: Glyphs = Glyphs {
+        bars: [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
+        block: '█',
+        cut: '…',
+        line: '─',
+        lost: '╌',
+        ends: ('◀', '▶'),
+        wall: '│',
+        fold: ('▸', '▾'),
+    };
+    /// For all others.
+    pub const ASCII: Glyphs = Glyphs {
+        bars: [' ', '.', '.', ':', ':', '-', '=', '+', '#'],
+        block: '#',
+        cut: '~',
+        line: '-',
+        lost: '.',
+        ends: ('<', '>'),
+        wall: '|',
+        fold: ('+', '-'),
+    };
 }
 
 impl Theme {
@@ -26,6 +76,19 @@ impl Theme {
     pub const LIGHT: Theme = Theme::with(Style::new().fg(Color::Blue));
     /// No colour at all.
     pub const MONO: Theme = Theme::with(Style::new());
+
+    /// The theme of this choice.
+    pub fn of(choice: ThemeChoice) -> Self {
+        match choice {
+            ThemeChoice::Dark => Self::DARK,
+            ThemeChoice::Light => Self::LIGHT,
+            ThemeChoice::Mono => Self::MONO,
+            ThemeChoice::Auto => {
+                let variable = |name| std::env::var_os(name);
+                Self::of_environment(variable("NO_COLOR").as_deref(), variable("COLORFGBG").as_deref())
+            }
+        }
+    }
 
     /// The theme for a terminal described by these environment variables.
     pub fn of_environment(no_color: Option<&OsStr>, colorfgbg: Option<&OsStr>) -> Self {
@@ -51,6 +114,7 @@ impl Theme {
             dim: Style::new().add_modifier(Modifier::DIM),
             strong: Style::new().add_modifier(Modifier::BOLD),
             cursor: Style::new().add_modifier(Modifier::REVERSED),
+            wrong: accent.add_modifier(Modifier::UNDERLINED),
         }
     }
 }

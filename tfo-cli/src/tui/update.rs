@@ -1,64 +1,325 @@
 //! Action in, new state and effects out. Nothing here touches the terminal.
 
+use std::net::IpAddr;
+
 use super::{
-    action::Action,
-    state::{Popup, State},
+    action::{Action, Edit, Format, Fresh},
+    command::Command,
+    filter_line::FilterLine,
+    lines::Line,
+    state::{Page, Popup, State, View},
+    view::{self, Hit},
 };
 
+/// Readings the big steps in time go.
+const BIG_STEP: isize = 60;
+/// Names remembered at most.
+const MOST_HOSTS: usize = 16_384;
+
 /// Something the state cannot do itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Leave.
     Quit,
     /// Draw the whole screen anew.
     Redraw,
+    /// Back to the shell.
+    Suspend,
+    /// Count from zero.
+    Clear,
+    /// Put this into the clipboard.
+    Copy(String),
+    /// Write the view into a file.
+    Export(Format),
+    /// Find the names of these.
+    Resolve(Vec<IpAddr>),
 }
 
 /// Applies an action.
 pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
-    match action {
-        Action::Quit => return vec![Effect::Quit],
-        Action::Close if state.popup.is_none() => return vec![Effect::Quit],
-        Action::Close | Action::Back => state.popup = None,
-        Action::Help => {
+    let mut effects = match action {
+        Action::Command(command) => {
+            state.message = None;
+            apply(state, command)
+        }
+        Action::Edit(change) => edit(state, change),
+        Action::Export(format) => {
+            state.popup = None;
+            vec![Effect::Export(format)]
+        }
+        Action::Confirm => {
+            state.popup = None;
+            resume(state);
+            vec![Effect::Clear]
+        }
+        Action::Wheel(by) => step(state, by),
+        Action::Click(x, y) => click(state, x, y),
+        Action::Resize(width, height) => {
+            state.size = (width, height);
+            state.resize();
+            Vec::new()
+        }
+        Action::Snapshot(fresh) => show(state, *fresh),
+        Action::Resolved(ip, name) => {
+            state.hosts.insert(ip, name);
+            state.refresh();
+            Vec::new()
+        }
+        Action::Message(text) => {
+            state.message = Some(text);
+            Vec::new()
+        }
+    };
+    let unnamed = state.unnamed();
+    if !unnamed.is_empty() {
+        if state.hosts.len() > MOST_HOSTS {
+            state.hosts.clear();
+        }
+        // Nobody asks twice while the answer is on its way.
+        state.hosts.extend(unnamed.iter().map(|ip| (*ip, None)));
+        effects.push(Effect::Resolve(unnamed));
+    }
+    effects
+}
+
+fn apply(state: &mut State, command: Command) -> Vec<Effect> {
+    match command {
+        Command::Quit => return vec![Effect::Quit],
+        Command::Close if state.popup.is_none() && state.page.is_none() => return vec![Effect::Quit],
+        Command::Close => close(state),
+        Command::Back => back(state),
+        Command::Help => {
             state.popup = if state.popup.is_none() {
                 Some(Popup::Help)
             } else {
                 None
-            }
+            };
+            state.scroll = 0;
         }
-        Action::Step(by) => moved(state, |list, key_at| list.step(by, key_at)),
-        Action::Page(by) => moved(state, |list, key_at| list.page(by, key_at)),
-        Action::Bottom => moved(state, |list, key_at| list.go(usize::MAX, key_at)),
-        Action::Top => state.list.top(),
-        Action::SortNext => {
+        Command::Up => return step(state, -1),
+        Command::Down => return step(state, 1),
+        Command::PageUp => page(state, -1),
+        Command::PageDown => page(state, 1),
+        Command::Top => top(state),
+        Command::Bottom => bottom(state),
+        Command::Open => open(state),
+        Command::NextView => go(state, state.view.step(1)),
+        Command::PreviousView => go(state, state.view.step(View::ALL.len() - 1)),
+        Command::Destinations => go(state, View::Destinations),
+        Command::Services => go(state, View::Services),
+        Command::Flows => go(state, View::Flows),
+        Command::Listeners => go(state, View::Listeners),
+        Command::Host => go(state, View::Host),
+        Command::Filter => {
+            state.page = None;
+            state.editing = Some(state.filter.clone());
+            state.resize();
+        }
+        Command::SortNext => {
             state.sort = state.sort.next();
             state.refresh();
         }
-        Action::SortReverse => {
+        Command::SortReverse => {
             state.reverse = !state.reverse;
             state.refresh();
         }
-        Action::Pause => state.paused = !state.paused,
-        Action::Redraw => return vec![Effect::Redraw],
-        Action::Resize(width, height) => {
-            state.size = (width, height);
-            state.resize();
-        }
-        Action::Snapshot(snapshot) => {
-            if !state.paused {
-                state.snapshot = *snapshot;
-                state.refresh();
+        Command::Pause => {
+            if state.is_paused() {
+                resume(state);
+            } else {
+                state.present = Some(state.snapshot.clone());
             }
         }
+        Command::Earlier => travel(state, 1),
+        Command::Later => travel(state, -1),
+        Command::MuchEarlier => travel(state, BIG_STEP),
+        Command::MuchLater => travel(state, -BIG_STEP),
+        Command::ResetView => {
+            state.reset_view();
+            state.refresh();
+        }
+        Command::ClearCounters => state.popup = Some(Popup::Clear),
+        Command::Names => {
+            state.names = !state.names;
+            state.refresh();
+        }
+        Command::Copy => {
+            return view::text_of_cursor(state)
+                .map(Effect::Copy)
+                .into_iter()
+                .collect();
+        }
+        Command::Export => state.popup = Some(Popup::Export),
+        Command::Redraw => return vec![Effect::Redraw],
+        Command::Suspend => return vec![Effect::Suspend],
     }
     Vec::new()
 }
 
-type KeyAt<'a> = &'a dyn Fn(usize) -> Option<tfo_common::DestKey>;
+fn show(state: &mut State, fresh: Fresh) -> Vec<Effect> {
+    state.status = fresh.status;
+    if !state.is_paused() {
+        state.snapshot = fresh.snapshot;
+        state.history = fresh.history;
+        state.refresh();
+    }
+    Vec::new()
+}
 
-fn moved(state: &mut State, apply: impl FnOnce(&mut super::list::List<tfo_common::DestKey>, KeyAt<'_>)) {
-    let mut list = std::mem::take(&mut state.list);
-    apply(&mut list, &|place| state.row(place).map(|row| row.key));
-    state.list = list;
+fn close(state: &mut State) {
+    if state.popup.take().is_none() {
+        state.page = None;
+        state.refresh();
+    }
+    state.scroll = 0;
+}
+
+/// One thing at a time: popup, page, filter.
+fn back(state: &mut State) {
+    if state.popup.is_some() || state.page.is_some() {
+        close(state);
+    } else if !state.filter.text().is_empty() {
+        state.filter = FilterLine::default();
+        state.refresh();
+    }
+}
+
+fn go(state: &mut State, view: View) {
+    (state.view, state.page, state.scroll) = (view, None, 0);
+    state.refresh();
+}
+
+/// Whether the arrows scroll text instead of moving the cursor.
+fn scrolls(state: &State) -> bool {
+    state.popup.is_some() || state.page.is_some() || state.view == View::Host
+}
+
+fn step(state: &mut State, by: isize) -> Vec<Effect> {
+    if scrolls(state) {
+        let by = i16::try_from(by).unwrap_or(0);
+        state.scroll = state
+            .scroll
+            .saturating_add_signed(by)
+            .min(view::scroll_most(state));
+    } else {
+        state.with_list(|list, key_at| list.step(by, key_at));
+    }
+    Vec::new()
+}
+
+fn page(state: &mut State, by: isize) {
+    if scrolls(state) {
+        step(state, by * 10);
+    } else {
+        state.with_list(|list, key_at| list.page(by, key_at));
+    }
+}
+
+fn top(state: &mut State) {
+    if scrolls(state) {
+        state.scroll = 0;
+    } else {
+        state.with_list(|list, _| list.top());
+    }
+}
+
+fn bottom(state: &mut State) {
+    if scrolls(state) {
+        state.scroll = view::scroll_most(state);
+    } else {
+        state.with_list(|list, key_at| list.go(usize::MAX, key_at));
+    }
+}
+
+fn open(state: &mut State) {
+    if state.page.is_some() {
+        return;
+    }
+    match state.line() {
+        Some(Line::Destination(index) | Line::OfService(index)) => {
+            state.page = state
+                .snapshot
+                .rows
+                .get(index as usize)
+                .map(|row| Page::Destination(row.key));
+        }
+        Some(Line::Flow(index)) => {
+            state.page = state.snapshot.flows.get(index as usize).copied().map(Page::Flow);
+        }
+        Some(Line::Service(index)) => {
+            let id = state
+                .table
+                .services
+                .get(index as usize)
+                .map_or(0, |service| service.cgroup_id);
+            if !state.unfolded.remove(&id) {
+                state.unfolded.insert(id);
+            }
+        }
+        Some(Line::Process(..) | Line::Listener(_)) | None => return,
+    }
+    // The cursor stays on what was opened.
+    state.with_list(|list, key_at| list.step(0, key_at));
+    state.scroll = 0;
+    state.refresh();
+}
+
+fn resume(state: &mut State) {
+    if let Some(present) = state.present.take() {
+        state.back = 0;
+        state.snapshot = present;
+        state.refresh();
+    }
+}
+
+/// Steps through time, as far as the past reaches.
+fn travel(state: &mut State, by: isize) {
+    let Some(present) = &state.present else { return };
+    let oldest = state.history.len().saturating_sub(1);
+    let back = state.back.saturating_add_signed(by).min(oldest);
+    if back != state.back {
+        state.back = back;
+        state.snapshot = state.history.past(present, back);
+        state.refresh();
+    }
+}
+
+fn edit(state: &mut State, change: Edit) -> Vec<Effect> {
+    match change {
+        Edit::Accept => {
+            // A wrong filter is not accepted: what is wrong stays on the screen.
+            if state.filter.accept() {
+                state.editing = None;
+            }
+        }
+        Edit::Cancel => {
+            if let Some(before) = state.editing.take() {
+                state.filter = before;
+            }
+        }
+        change => state.filter.edit(change),
+    }
+    state.refresh();
+    Vec::new()
+}
+
+fn click(state: &mut State, x: u16, y: u16) -> Vec<Effect> {
+    if state.popup.take().is_some() {
+        return Vec::new();
+    }
+    match view::hit(state, x, y) {
+        Some(Hit::Tab(view)) => go(state, view),
+        Some(Hit::Heading(sort)) if sort == state.sort => {
+            state.reverse = !state.reverse;
+            state.refresh();
+        }
+        Some(Hit::Heading(sort)) => {
+            (state.sort, state.reverse) = (sort, false);
+            state.refresh();
+        }
+        Some(Hit::Row(place)) if state.list().index() == Some(place) => open(state),
+        Some(Hit::Row(place)) => state.with_list(|list, key_at| list.go(place, key_at)),
+        None => {}
+    }
+    Vec::new()
 }

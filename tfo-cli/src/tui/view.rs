@@ -3,33 +3,167 @@
 //! ```text
 //! +--------------------------------------------------+
 //! | header: host, sysctl, totals, losses, cross-check|
-//! |                                                  |
-//! | body: the table, worst first                     |
+//! | tabs: 1 Destinations  2 Services  3 Flows ...    |
+//! | body: a table (grid) or a page                   |
 //! |   ...                                            |
+//! | prompt: the filter, what is wrong with it        |
 //! | footer: keys that do something now               |
 //! +--------------------------------------------------+
 //! ```
 
+mod bars;
+mod destination_page;
 mod destinations;
+mod flow_page;
+mod flows;
 mod footer;
+pub mod grid;
 mod header;
 mod help;
+mod host;
 pub mod layout;
+mod listeners;
+mod popup;
+mod prompt;
+mod tabs;
 
-use ratatui::Frame;
+use ratatui::{
+    Frame,
+    buffer::Buffer,
+    layout::Rect,
+    text::Line as Text,
+    widgets::{Paragraph, Widget},
+};
 
-use super::state::{Popup, State};
+use self::layout::Regions;
+use super::{
+    lines::Line,
+    state::{Page, Popup, State, View},
+};
+use crate::model::SortKey;
+
+/// What lies under the mouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// A tab.
+    Tab(View),
+    /// A heading that sorts.
+    Heading(SortKey),
+    /// A row of the table.
+    Row(usize),
+}
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
-    let area = frame.area();
-    let regions = layout::split((area.width, area.height), layout::header_lines(state));
+    let screen = frame.area();
+    let regions = layout::split(state);
     let buffer = frame.buffer_mut();
+    if screen.width < state.size.0 || screen.height < state.size.1 {
+        // The terminal shrank since: the next event says so.
+        return;
+    }
     header::draw(state, regions.header, buffer);
-    destinations::draw(state, regions.body, buffer);
+    tabs::draw(state, regions.tabs, buffer);
+    body(state, regions, buffer);
+    prompt::draw(state, regions.prompt, buffer);
     footer::draw(state, regions.footer, buffer);
     match state.popup {
-        Some(Popup::Help) => help::draw(state, area, buffer),
+        Some(Popup::Help) => help::draw(state, screen, buffer),
+        Some(Popup::Clear) => popup::clear(state, screen, buffer),
+        Some(Popup::Export) => popup::export(state, screen, buffer),
         None => {}
     }
+}
+
+fn body(state: &State, regions: Regions, buffer: &mut Buffer) {
+    match text(state, regions.body.width) {
+        Some(lines) => Paragraph::new(lines)
+            .scroll((state.scroll, 0))
+            .render(regions.body, buffer),
+        None => grid::draw(state, regions.body, buffer),
+    }
+}
+
+/// The body where it is text that scrolls, and not a table.
+fn text(state: &State, width: u16) -> Option<Vec<Text<'static>>> {
+    match (&state.page, state.view) {
+        (Some(Page::Destination(key)), _) => Some(destination_page::lines(state, key, width)),
+        (Some(Page::Flow(flow)), _) => Some(flow_page::lines(state, flow, width)),
+        (None, View::Host) => Some(host::lines(state)),
+        (None, _) => None,
+    }
+}
+
+/// How far the text in front can be scrolled.
+pub fn scroll_most(state: &State) -> u16 {
+    let regions = layout::split(state);
+    let (lines, room) = match (state.popup, text(state, regions.body.width)) {
+        (Some(Popup::Help), _) => (help::lines(state).len(), help::room(state)),
+        (_, Some(lines)) => (lines.len(), regions.body.height),
+        (_, None) => (0, 0),
+    };
+    u16::try_from(lines).unwrap_or(u16::MAX).saturating_sub(room)
+}
+
+/// Lines of the table that are on the screen.
+pub fn visible(state: &State) -> impl Iterator<Item = Line> {
+    let height = usize::from(layout::split(state).body.height);
+    state
+        .table
+        .lines
+        .iter()
+        .skip(state.list().offset())
+        .take(height)
+        .copied()
+}
+
+/// The row under the cursor, or what is open, as a line of text.
+pub fn text_of_cursor(state: &State) -> Option<String> {
+    if state.page.is_some() || state.view == View::Host {
+        let lines = text(state, state.size.0)?;
+        return Some(
+            lines
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        );
+    }
+    Some(grid::text(state, state.line()?))
+}
+
+/// What lies at this place of the screen.
+pub fn hit(state: &State, x: u16, y: u16) -> Option<Hit> {
+    let regions = layout::split(state);
+    if contains(regions.tabs, x, y) {
+        return tabs::hit(x).map(Hit::Tab);
+    }
+    if state.page.is_some() || state.view == View::Host || !contains(regions.body, x, y) {
+        return None;
+    }
+    if y == regions.body.y {
+        return grid::heading_at(state, regions.body, x).map(Hit::Heading);
+    }
+    let place = state.list().offset() + usize::from(y - regions.body.y - 1);
+    (place < state.table.lines.len()).then_some(Hit::Row(place))
+}
+
+fn contains(area: Rect, x: u16, y: u16) -> bool {
+    (area.x..area.right()).contains(&x) && (area.y..area.bottom()).contains(&y)
+}
+
+/// A long sentence in lines that fit.
+fn wrapped(text: &str, width: u16) -> Vec<Text<'static>> {
+    let room = usize::from(width).clamp(20, 100);
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter().map(Text::from).collect()
 }

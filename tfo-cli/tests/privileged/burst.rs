@@ -24,7 +24,10 @@ fn load(fast_open: bool, v6: bool, connections: u64) -> Result<LoadReport> {
         ..Load::new(Limit::Connections(connections))
     };
     let report = load.run()?;
-    ensure!(report.errors == 0 && report.connections == connections, "{report:?}");
+    ensure!(
+        report.errors == 0 && report.connections == connections,
+        "{report:?}"
+    );
     Ok(report)
 }
 
@@ -84,7 +87,10 @@ fn what_nobody_reads_is_counted() -> Result<()> {
 fn overflowed(trace: Tool, reports: &[LoadReport], all: bool) -> Result<()> {
     let ended = trace.stop()?;
     let summary = check(&ended, reports, all)?;
-    ensure!(summary.lost("ring-full") > 0, "the ring did not overflow: {summary:?}");
+    ensure!(
+        summary.lost("ring-full") > 0,
+        "the ring did not overflow: {summary:?}"
+    );
     Ok(())
 }
 
@@ -99,7 +105,11 @@ fn check(ended: &Ended, reports: &[LoadReport], all: bool) -> Result<Summary> {
     };
     let sum = |number: fn(&LoadReport) -> u64| reports.iter().map(number).sum::<u64>();
     let missing = summary.lost("ring-full");
-    same("events + lost = totals", summary.events + missing, summary.sum(all));
+    same(
+        "events + lost = totals",
+        summary.events + missing,
+        summary.sum(all),
+    );
     same("printed = events", summary.printed, summary.events);
     same("lines = printed", flows.len() as u64, summary.printed);
 
@@ -110,7 +120,11 @@ fn check(ended: &Ended, reports: &[LoadReport], all: bool) -> Result<Summary> {
     ] {
         let outcomes = summary.totals.get(role).context("a role is missing")?;
         let counted = outcomes.values().sum();
-        same(&format!("{role} handshakes = the kernel's opens"), counted, opens + primes);
+        same(
+            &format!("{role} handshakes = the kernel's opens"),
+            counted,
+            opens + primes,
+        );
         let granted = summary.total(role, "cookie-granted");
         same(&format!("{role} cookies granted = primes"), granted, primes);
         let accepted = summary.total(role, "accepted");
@@ -121,12 +135,22 @@ fn check(ended: &Ended, reports: &[LoadReport], all: bool) -> Result<Summary> {
         );
     }
     for (reason, count) in summary.losses() {
-        same(&format!("lost by {reason}"), count, if reason == "ring-full" { missing } else { 0 });
+        same(
+            &format!("lost by {reason}"),
+            count,
+            if reason == "ring-full" { missing } else { 0 },
+        );
     }
-    let warned = ended.stderr.iter().any(|line| line.contains("incomplete") && line.contains("ring-full"));
+    let warned = ended
+        .stderr
+        .iter()
+        .any(|line| line.contains("incomplete") && line.contains("ring-full"));
     same("warned", u64::from(warned), u64::from(missing > 0));
-    same("exit code", u64::try_from(ended.code.unwrap_or(-1))?, u64::from(missing > 0));
-    println!("{} flows, {} lost", summary.events, missing);
+    same(
+        "exit code",
+        u64::try_from(ended.code.unwrap_or(-1))?,
+        u64::from(missing > 0),
+    );
     no_problems(&problems)?;
     Ok(summary)
 }

@@ -80,7 +80,12 @@ fn records_and_cross_check_agree_with_the_kernel() -> Result<()> {
     }
     // A counter that never moved proves nothing.
     let still = |counter: &&&str| moved.iter().all(|side| side.of(counter) == 0);
-    problems.extend(COUNTERS.iter().filter(still).map(|counter| format!("{counter} did not move")));
+    problems.extend(
+        COUNTERS
+            .iter()
+            .filter(still)
+            .map(|counter| format!("{counter} did not move")),
+    );
     no_problems(&problems)
 }
 
@@ -156,7 +161,9 @@ fn suspected_blackholes(lab: &Lab) -> Result<()> {
                     kinds.push(scope.spawn(move || answered_after_three_timeouts(lab, address(6))));
                 }
             }
-            kinds.into_iter().try_for_each(|kind| kind.join().expect("traffic does not panic"))
+            kinds
+                .into_iter()
+                .try_for_each(|kind| kind.join().expect("traffic does not panic"))
         })?;
     }
     Ok(())
@@ -174,7 +181,10 @@ fn prompt_kinds(lab: &Lab, address: fn(u8) -> IpAddr) -> Result<()> {
         keys: Keys::One(key),
         ..listen(1, Some(256))
     };
-    let (one, other) = (start(keyed(*b"key of server 1!"))?, start(keyed(*b"key of server 2!"))?);
+    let (one, other) = (
+        start(keyed(*b"key of server 1!"))?,
+        start(keyed(*b"key of server 2!"))?,
+    );
     let never = start(listen(2, None))?;
     let small = start(listen(3, Some(1)))?;
     let connect = |server: &Server| Connect {

@@ -1,10 +1,19 @@
 //! The real binary on the live kernel, held against real traffic and the kernel's own counters.
 //!
-//! Needs root, BTF, cgroup2, iproute2, nftables and a binary with its BPF object; where one is missing
+//! Needs root, BTF, cgroup2, iproute2, nftables, util-linux and a binary with its BPF object; where one is missing
 //! each test prints `skipped: reason`. Run it with `--test-threads=1`: the tests move this process
 //! between cgroups. All traffic stays in namespaces of the lab.
 
+mod apps;
 mod burst;
+mod coexist;
+mod ends;
+mod filters;
+mod formats;
+mod host;
 mod identities;
+mod listeners;
 mod outcomes;
+mod refusals;
 mod support;
+mod top;

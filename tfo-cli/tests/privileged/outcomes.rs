@@ -27,6 +27,8 @@ use crate::support::{
 const LABS: usize = 12;
 /// Less than the SYN timer of one second, more than any answer takes on a loaded machine.
 const PROMPT_US: u64 = 900_000;
+/// What an application may read its clock too early or too late on a loaded machine.
+const CLOCK_US: u64 = 500_000;
 /// One SYN timer and a loaded machine.
 const LATE_US: u64 = 3_000_000;
 
@@ -140,7 +142,10 @@ impl Expected {
                     self.common(flow, connection, &mut differ);
                     wire(flow, view, &mut differ);
                     match key.1 {
-                        Role::Client => client_costs(flow, view, &mut differ),
+                        Role::Client => {
+                            client_costs(flow, view, &mut differ);
+                            witnessed(flow, connection, &mut differ);
+                        }
                         Role::Server => server_costs(flow, view, late, &mut differ),
                     }
                 }
@@ -233,6 +238,27 @@ fn client_costs(flow: &Flow, view: &View, differ: &mut dyn FnMut(&str, String, S
     match view.outcome {
         "accepted" => within("saved_us", flow.saved_us, handshake.max(1), handshake + 1),
         _ => within("saved_us", flow.saved_us, 0, 1),
+    }
+}
+
+/// The application watches its own clock: the record cannot be far from it. The first byte is noted with the
+/// segment that acks it, which may leave after the application has read.
+fn witnessed(flow: &Flow, connection: &Connection, differ: &mut dyn FnMut(&str, String, String)) {
+    let report = &connection.report;
+    if let (Some(known), Some(handshake)) = (report.handshake_us, flow.handshake_us)
+        && handshake > known + CLOCK_US
+    {
+        differ(
+            "handshake_us",
+            handshake.to_string(),
+            format!("{known} at most, as the application"),
+        );
+    }
+    if let (Some(read), Some(handshake)) = (report.first_byte_us, flow.handshake_us) {
+        let range = handshake..read + CLOCK_US;
+        if !flow.ttfb_us.is_some_and(|us| range.contains(&us)) {
+            differ("ttfb_us", format!("{:?}", flow.ttfb_us), format!("{range:?}"));
+        }
     }
 }
 

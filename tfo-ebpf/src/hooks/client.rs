@@ -18,7 +18,7 @@ use tfo_common::{
 use super::flags;
 use crate::{
     account,
-    finish::{Times, finish, finish_plain},
+    finish::{Times, Verdict, finish_plain},
     flow::{self, Flow, bit, stage},
     kern,
     maps::global,
@@ -43,14 +43,15 @@ pub fn connect(ops: &Ops) {
     if request == 0 && global!(TFO_CONFIG, emit_plain) == 0 {
         return flow::set_start(sk, now, Role::Client, false);
     }
-    let mut flow = Flow::new(Role::Client, now);
-    process(&mut flow);
+    let Some(flow) = flow::begin(sk, Role::Client, now) else {
+        return;
+    };
+    process(flow);
     if request != 0 {
         flow.bits = bit::REQUESTED;
         flow.offered = kern::uint(request, global!(TFO_LAYOUT, req_size)) as u32;
-        flags::add(ops, &mut flow, WRITE | STATE | RTO);
+        flags::add(ops, flow, WRITE | STATE | RTO);
     }
-    flow::insert(sk, &flow);
 }
 
 /// Fills in the process that connects.
@@ -119,17 +120,19 @@ fn is_empty_cookieless(sk: u64, flow: &Flow) -> bool {
 /// `tcp_finish_connect`: the SYN-ACK was processed, its acknowledgement included; what the kernel makes of
 /// unacked SYN data (`tcp_rcv_fastopen_synack`) comes after. So bytes acked and in flight are exact here.
 #[inline(always)]
-pub fn established(ops: &Ops) {
+pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
     let sk = kern::sock_of(&ops.ctx);
     let now = flow::now();
     let flow = match flow::of(sk) {
         Some(flow) if flow.stage == stage::HANDSHAKE => flow,
-        Some(_) => {
-            // Left by an earlier connection of a socket that was disconnected and connected again.
-            flow::remove(sk);
-            return plain_established(ops, sk, now);
+        found => {
+            if found.is_some() {
+                // Left by an earlier connection of a socket that was disconnected and connected again.
+                flow::remove(sk);
+            }
+            plain_established(ops, sk, now);
+            return None;
         }
-        None => return plain_established(ops, sk, now),
     };
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
@@ -137,27 +140,57 @@ pub fn established(ops: &Ops) {
         tfo_facts(ops, sk, flow, &mut facts);
         if facts.syn_data_len > 0 {
             let all = facts.syn_data_acked >= facts.syn_data_len;
-            flow.netns = account::cross_check(sk, if all { CrossCheck::Active } else { CrossCheck::ActiveFail });
+            flow.netns = account::cross_check(
+                sk,
+                if all {
+                    CrossCheck::Active
+                } else {
+                    CrossCheck::ActiveFail
+                },
+            );
         }
     }
     let handshake_us = us_between(flow.start_ns, now);
-    let rtt_us = match (facts.syn_retrans, flow.has(bit::REQUESTED) && !facts.cookie_received) {
+    let rtt_us = match (
+        facts.syn_retrans,
+        flow.has(bit::REQUESTED) && !facts.cookie_received,
+    ) {
         (0, _) => handshake_us,
         // The answer belongs to the latest SYN. For plain connections later SYNs are not timed.
         (_, true) => us_between(flow.syn_ns, now),
         (_, false) => UNSEEN_US,
     };
-    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
-    // The headers we build from here on tell when the first byte came (`first_byte`).
-    flags::swap(ops, flow, STATE, WRITE);
+    Some(Verdict {
+        sk,
+        flow,
+        facts,
+        times: Times {
+            now,
+            handshake_us,
+            rtt_us,
+        },
+        waits: true,
+    })
 }
 
 /// A handshake without a flow: plain, unless the socket says that its SYN had TFO. Then it was under way
-/// when we attached, or the flow table was full, and nothing true can be said about it.
+/// when we attached, or the flow table was full, and nothing but its bytes is known of it.
 #[inline(always)]
 fn plain_established(ops: &Ops, sk: u64, now: u64) {
-    let sent = ops.bytes_acked() as u32 + ops.unacked();
-    if sent > 1 || kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen)) != 0 {
+    let acked = ops.bytes_acked() as u32;
+    let unacked = ops.unacked();
+    if acked + unacked > 1 {
+        account::cross_check(
+            sk,
+            if unacked == 0 {
+                CrossCheck::Active
+            } else {
+                CrossCheck::ActiveFail
+            },
+        );
+        return account::lost(Loss::SynUnseen);
+    }
+    if kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen)) != 0 {
         return account::lost(Loss::SynUnseen);
     }
     let mut facts = Handshake::plain(Role::Client);
@@ -176,8 +209,21 @@ fn plain_established(ops: &Ops, sk: u64, now: u64) {
             flow::set_start(sk, start, Role::Client, before & WRITE == 0);
         }
     }
-    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    finish_plain(ops, sk, &facts, &Times { now, handshake_us, rtt_us });
+    let rtt_us = if facts.syn_retrans == 0 {
+        handshake_us
+    } else {
+        UNSEEN_US
+    };
+    finish_plain(
+        ops,
+        sk,
+        &facts,
+        &Times {
+            now,
+            handshake_us,
+            rtt_us,
+        },
+    );
 }
 
 /// Facts of a handshake that asked for TFO.
@@ -216,26 +262,43 @@ fn withheld(flow: &Flow, mark: &Mark) -> Withheld {
 
 /// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before.
 #[inline(always)]
-pub fn state(ops: &Ops, sk: u64, flow: &mut Flow) {
+pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> {
     if ops.arg::<0>() != SYN_SENT || ops.arg::<1>() != CLOSE || flow.stage != stage::HANDSHAKE {
-        return;
+        return None;
     }
     let mark = mark::of(sk);
     flow.policy = mark.action;
     let withheld = withheld(flow, &mark);
     let facts = Handshake {
-        end: if flow.has(bit::RESET) { End::Reset } else { End::Failed },
+        end: if flow.has(bit::RESET) {
+            End::Reset
+        } else {
+            End::Failed
+        },
         requested: flow.has(bit::REQUESTED),
         paused: flow.has(bit::PAUSED),
         withheld,
         option: TfoOption::from_code(flow.option).unwrap_or(TfoOption::None),
-        syn_data_len: if matches!(withheld, Withheld::No) { flow.syn_len } else { 0 },
+        syn_data_len: if matches!(withheld, Withheld::No) {
+            flow.syn_len
+        } else {
+            0
+        },
         syn_retrans: ops.total_retrans(),
         ..Handshake::plain(Role::Client)
     };
-    finish(ops, sk, flow, &facts, &Times { now: flow::now(), handshake_us: UNSEEN_US, rtt_us: UNSEEN_US });
-    flags::swap(ops, flow, WRITE | STATE, 0);
-    flow::remove(sk);
+    let times = Times {
+        now: flow::now(),
+        handshake_us: UNSEEN_US,
+        rtt_us: UNSEEN_US,
+    };
+    Some(Verdict {
+        sk,
+        flow,
+        facts,
+        times,
+        waits: false,
+    })
 }
 
 /// A retransmission timer fired on a socket with TFO. Mirrors `tcp_fastopen_active_detect_blackhole`, which

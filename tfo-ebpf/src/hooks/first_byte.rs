@@ -26,7 +26,11 @@ const MAX_WAITS: u32 = 64;
 /// A header of a connection with a flow is being built.
 #[inline(always)]
 pub fn building(ops: &Ops, flow: &mut Flow) {
-    let role = if flow.role == Role::Server as u8 { Role::Server } else { Role::Client };
+    let role = if flow.role == Role::Server as u8 {
+        Role::Server
+    } else {
+        Role::Client
+    };
     // A client comes by before its handshake ends as well: `tcp_current_mss` asks for the option length
     // (without a packet, hence without a SYN flag) whenever the SYN is retransmitted.
     let early = matches!(role, Role::Client) && flow.stage == stage::HANDSHAKE;
@@ -39,7 +43,11 @@ pub fn building(ops: &Ops, flow: &mut Flow) {
         return;
     }
     flags::swap(ops, flow, WRITE, 0);
-    let done = if seen { finish::first_byte(ops, flow, role) } else { flow.stage == stage::FIRST_BYTE };
+    let done = if seen {
+        finish::first_byte(ops, flow, role)
+    } else {
+        flow.stage == stage::FIRST_BYTE
+    };
     if done {
         flow::remove(ops.sk() as u64);
     }
@@ -59,7 +67,11 @@ pub fn building_plain(ops: &Ops) {
         }
         return;
     }
-    let role = if slots::start_is_server(value) { Role::Server } else { Role::Client };
+    let role = if slots::start_is_server(value) {
+        Role::Server
+    } else {
+        Role::Client
+    };
     let seen = is_here(ops, role);
     if !seen && ops.segments_out() < MAX_WAITS {
         return;

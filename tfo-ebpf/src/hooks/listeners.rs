@@ -16,10 +16,7 @@ use aya_ebpf::{
 use tfo_common::listener::{ListenerRecord, Primed};
 
 use super::flags;
-use crate::{
-    flow, kern,
-    maps::global,
-};
+use crate::{flow, kern, maps::global};
 
 /// `SOL_TCP` and `TCP_BPF_SOCK_OPS_CB_FLAGS` (include/uapi/linux/bpf.h).
 const SOL_TCP: i32 = 6;
@@ -55,6 +52,9 @@ pub extern "C" fn tfo_list(ctx: *mut IterTcp) -> i32 {
 #[unsafe(link_section = "iter/tcp")]
 pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
     for_listener(ctx, |sk| {
+        if !is_in_scope(sk as u64) {
+            return Primed::No;
+        }
         let flags = cb_flags(sk);
         if flags & WRITE != 0 {
             return Primed::Already;
@@ -181,4 +181,25 @@ fn describe(sk: u64, uid: u32, primed: Primed) -> ListenerRecord {
         record.local[3] = address[3];
     }
     record
+}
+
+/// Whether a full socket belongs to the cgroup observed (`cgroup_is_descendant`); true where that cannot be
+/// told.
+#[inline(always)]
+fn is_in_scope(sk: u64) -> bool {
+    let scope = global!(TFO_CONFIG, scope_id);
+    let level = global!(TFO_CONFIG, scope_level);
+    let ancestors = global!(TFO_LAYOUT, cgroup_ancestors);
+    if scope == 0 || !ancestors.is_present() {
+        return true;
+    }
+    let cgroup = kern::pointer(sk, global!(TFO_LAYOUT, sk_cgroup));
+    if kern::uint(cgroup, global!(TFO_LAYOUT, cgroup_level)) < u64::from(level) {
+        return false;
+    }
+    let ancestor = kern::read::<u64>(cgroup + u64::from(ancestors.byte) + u64::from(level) * 8);
+    kern::uint(
+        kern::pointer(ancestor, global!(TFO_LAYOUT, cgroup_kn)),
+        global!(TFO_LAYOUT, kn_id),
+    ) == scope
 }

@@ -15,7 +15,7 @@ use tfo_common::{
 use super::flags;
 use crate::{
     account,
-    finish::{Times, count_first_byte, finish, finish_plain},
+    finish::{Times, Verdict, finish_plain},
     flow::{self, Flow, LISTENER_UNKNOWN, Request, bit, stage},
     kern,
     maps::{TFO_CONTROL, TFO_REQUESTS, global},
@@ -147,66 +147,93 @@ fn count_syn(request: u64, found: &FoundOption, listener: u8) {
 /// `tcp_init_transfer` of a passive connection: at the SYN for a child created from it
 /// (`tcp_fastopen_create_child`), at the final ACK for any other.
 #[inline(always)]
-pub fn established(ops: &Ops) {
+pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
     let sk = kern::sock_of(&ops.ctx);
     let now = flow::now();
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-        return child_from_syn(ops, sk, now);
+        child_from_syn(ops, sk, now);
+        return None;
     }
     if ops.flags() & WRITE == 0 {
         // Inherited from the listener, so the listener did not have it: nobody saw the SYN.
-        return account::lost(Loss::Unprimed);
+        account::lost(Loss::Unprimed);
+        return None;
     }
     let mut facts = Handshake::plain(Role::Server);
     facts.syn_retrans = ops.total_retrans();
-    match take_request(ops) {
-        Some(request) => tfo_established(ops, sk, now, &request, facts),
-        None => plain_established(ops, sk, now, &facts),
-    }
-}
-
-/// Nobody asked for TFO. The handshake's RTT is the kernel's own sample, from SYN-ACK to final ACK.
-#[inline(always)]
-fn plain_established(ops: &Ops, sk: u64, now: u64, facts: &Handshake) {
     let srtt = ops.srtt_us();
-    let handshake_us = if srtt == 0 { UNSEEN_US } else { srtt };
-    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    let times = Times { now, handshake_us, rtt_us };
-    let start = now - u64::from(srtt) * 1_000;
-    if global!(TFO_CONFIG, emit_plain) == 0 {
-        flow::set_start(sk, start, Role::Server, flags::inherited_is_ours());
-        return finish_plain(ops, sk, facts, &times);
+    let mut handshake_us = if srtt == 0 { UNSEEN_US } else { srtt };
+    // Nobody asked for TFO, until facts of the SYN say otherwise. The handshake's RTT is then the kernel's own
+    // sample, from SYN-ACK to final ACK.
+    let mut start_ns = now - u64::from(srtt) * 1_000;
+    let request = take_request(ops);
+    match &request {
+        Some(request) => {
+            if !add_facts(request, &mut facts) {
+                account::lost(Loss::ListenerUnknown);
+                return None;
+            }
+            start_ns = request.start_ns;
+            handshake_us = us_between(start_ns, now);
+        }
+        None if global!(TFO_CONFIG, emit_plain) == 0 => {
+            let times = Times {
+                now,
+                handshake_us,
+                rtt_us: unless_repeated(handshake_us, &facts),
+            };
+            flow::set_start(sk, start_ns, Role::Server, flags::inherited_is_ours());
+            finish_plain(ops, sk, &facts, &times);
+            return None;
+        }
+        None => {}
     }
-    let mut flow = Flow::new(Role::Server, start);
-    adopt_inherited(&mut flow);
-    if let Some(flow) = flow::insert(sk, &flow) {
-        finish(ops, sk, flow, facts, &times);
+    let flow = flow::begin(sk, Role::Server, start_ns)?;
+    if let Some(request) = &request {
+        flow.bits = bit::REQUESTED;
+        flow.option_kind = request.option_kind;
+        flow.syn_len = request.syn_len;
+    }
+    adopt_inherited(flow);
+    let times = Times {
+        now,
+        handshake_us,
+        rtt_us: unless_repeated(handshake_us, &facts),
+    };
+    Some(Verdict {
+        sk,
+        flow,
+        facts,
+        times,
+        waits: true,
+    })
+}
+
+/// A handshake is one RTT, unless its SYN-ACK had to be sent again.
+#[inline(always)]
+fn unless_repeated(handshake_us: u32, facts: &Handshake) -> u32 {
+    if facts.syn_retrans == 0 {
+        handshake_us
+    } else {
+        UNSEEN_US
     }
 }
 
-/// The SYN had TFO, and its facts were kept.
+/// Adds what was kept of the SYN; false when this kernel hides what the listener could do for it.
 #[inline(always)]
-fn tfo_established(ops: &Ops, sk: u64, now: u64, request: &Request, mut facts: Handshake) {
+fn add_facts(request: &Request, facts: &mut Handshake) -> bool {
     facts.option = TfoOption::from_code(request.option).unwrap_or(TfoOption::None);
+    facts.requested = !matches!(facts.option, TfoOption::None);
     facts.syn_data_len = request.syn_len;
     facts.syncookie = request.syncookie != 0;
     facts.listener = match request.listener {
         0 => Listener::Ready,
         1 => Listener::QueueFull,
         2 => Listener::Off,
-        _ if facts.syncookie || matches!(facts.option, TfoOption::None) => Listener::Off,
-        _ => return account::lost(Loss::ListenerUnknown),
+        _ if facts.syncookie || !facts.requested => Listener::Off,
+        _ => return false,
     };
-    let mut flow = Flow::new(Role::Server, request.start_ns);
-    flow.bits = bit::REQUESTED;
-    flow.option_kind = request.option_kind;
-    flow.syn_len = request.syn_len;
-    adopt_inherited(&mut flow);
-    let handshake_us = us_between(request.start_ns, now);
-    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    if let Some(flow) = flow::insert(sk, &flow) {
-        finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
-    }
+    true
 }
 
 #[inline(always)]
@@ -220,19 +247,22 @@ fn adopt_inherited(flow: &mut Flow) {
 /// final ACK, which gives the RTT.
 #[inline(always)]
 fn child_from_syn(ops: &Ops, sk: u64, now: u64) {
-    let mut flow = Flow::new(Role::Server, now);
+    // The kernel's counter moved whether or not we can follow.
+    let netns = account::cross_check(sk, CrossCheck::Passive);
+    let Some(flow) = flow::begin(sk, Role::Server, now) else {
+        return;
+    };
+    flow.netns = netns;
     flow.bits = bit::FROM_SYN | bit::REQUESTED;
     flow.syn_len = ops.payload();
     if let Some(found) = ops.tfo_option() {
         flow.option = found.option as u8;
         flow.option_kind = found.kind;
     }
-    flow.netns = account::cross_check(sk, CrossCheck::Passive);
     if ops.flags() & WRITE != 0 {
-        adopt_inherited(&mut flow);
+        adopt_inherited(flow);
     }
-    flags::add(ops, &mut flow, STATE | RTO | WRITE);
-    flow::insert(sk, &flow);
+    flags::add(ops, flow, STATE | RTO | WRITE);
 }
 
 /// Takes the facts of this connection's SYN out of the table.
@@ -257,10 +287,10 @@ fn take(key: u64) -> Option<Request> {
 /// The state of a child created from the SYN changes: its handshake ends. Where the application closes
 /// before the final ACK the states are SYN_RECV -> FIN_WAIT1 -> ..., and the RTT comes a little later.
 #[inline(always)]
-pub fn state(ops: &Ops, sk: u64, flow: &mut Flow) {
+pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> {
     let (from, to) = (ops.arg::<0>(), ops.arg::<1>());
     if flow.stage != stage::HANDSHAKE || !flow.has(bit::FROM_SYN) || (from == SYN_RECV && to == FIN_WAIT1) {
-        return;
+        return None;
     }
     let now = flow::now();
     let facts = Handshake {
@@ -277,14 +307,17 @@ pub fn state(ops: &Ops, sk: u64, flow: &mut Flow) {
         (_, _, 0) => UNSEEN_US,
         (_, _, srtt) => srtt,
     };
-    let rtt_us = if facts.syn_retrans == 0 { handshake_us } else { UNSEEN_US };
-    finish(ops, sk, flow, &facts, &Times { now, handshake_us, rtt_us });
-    let waiting = flow.ttfb_us == UNSEEN_US && to == ESTABLISHED;
-    flags::swap(ops, flow, if waiting { STATE } else { STATE | WRITE }, 0);
-    if !waiting {
-        if flow.ttfb_us != UNSEEN_US {
-            count_first_byte(ops, Role::Server, flow.cgroup_id, true, flow.ttfb_us);
-        }
-        flow::remove(sk);
-    }
+    let times = Times {
+        now,
+        handshake_us,
+        rtt_us: unless_repeated(handshake_us, &facts),
+    };
+    let waits = flow.ttfb_us == UNSEEN_US && to == ESTABLISHED;
+    Some(Verdict {
+        sk,
+        flow,
+        facts,
+        times,
+        waits,
+    })
 }

@@ -6,9 +6,8 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB,
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
     },
     macros::sock_ops,
     programs::SockOpsContext,
@@ -18,6 +17,7 @@ use tfo_common::Role;
 
 use super::{client, first_byte, server};
 use crate::{
+    finish::{Verdict, finish},
     flow, kern,
     ops::{Ops, tcp_flag},
 };
@@ -30,22 +30,42 @@ const SYN_SENT: u32 = 2;
 /// (`bpf_prog_run_array_cg`).
 #[sock_ops]
 pub fn tfo_sock_ops(ctx: SockOpsContext) -> u32 {
+    #[cfg(feature = "log")]
+    log(&ctx);
     dispatch(&Ops { ctx });
     1
 }
 
+/// For who debugs the programs: which callback came, for what.
+#[cfg(feature = "log")]
+#[inline(never)]
+fn log(ctx: &SockOpsContext) {
+    aya_log_ebpf::debug!(
+        ctx,
+        "op {} args {} {} ports {} {}",
+        ctx.op(),
+        ctx.arg(0),
+        ctx.arg(1),
+        ctx.local_port(),
+        u32::from_be(ctx.remote_port())
+    );
+}
+
 #[inline(always)]
 fn dispatch(ops: &Ops) {
-    match ops.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect(ops),
-        BPF_SOCK_OPS_HDR_OPT_LEN_CB => header(ops),
+    let verdict = match ops.op() {
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => return header(ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => return client::connect(ops),
+        BPF_SOCK_OPS_RTO_CB => return client::timeout(ops),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => return server::listen(ops),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => client::established(ops),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => server::established(ops),
         BPF_SOCK_OPS_STATE_CB => state(ops),
-        BPF_SOCK_OPS_RTO_CB => client::timeout(ops),
-        BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(ops),
         // TIMEOUT_INIT, RWND_INIT, NEEDS_ECN, ..., and whatever a newer kernel adds.
-        _ => {}
+        _ => return,
+    };
+    if let Some(verdict) = verdict {
+        finish(ops, verdict);
     }
 }
 
@@ -65,15 +85,15 @@ fn header(ops: &Ops) {
 
 /// The state is about to change from args[0] to args[1]. The one every client goes through says nothing.
 #[inline(always)]
-fn state(ops: &Ops) {
+fn state<'a>(ops: &Ops) -> Option<Verdict<'a>> {
     if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED {
-        return;
+        return None;
     }
-    let Some(flow) = flow::of_context(ops) else { return };
+    let flow = flow::of_context(ops)?;
     let sk = kern::sock_of(&ops.ctx);
     if flow.role == Role::Client as u8 {
-        client::state(ops, sk, flow);
+        client::state(ops, sk, flow)
     } else {
-        server::state(ops, sk, flow);
+        server::state(ops, sk, flow)
     }
 }

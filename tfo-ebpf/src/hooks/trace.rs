@@ -31,7 +31,8 @@ pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// `tcp_v4_destroy_sock`: `TP_PROTO(struct sock *sk)`. Removes the flow, whose address may be another
-/// socket's next. One that has no verdict by now lost its callback flags to another program.
+/// socket's next. One that has no verdict by now lost its callback flags to another program (or both ends opened at
+/// once, RFC 9293 section 3.5, and the kernel took the server's way out of the handshake).
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
     let sk = ctx.arg::<u64>(0);

@@ -46,13 +46,7 @@ impl Tool {
                 command.args(["trace", "--format", "json"]);
             }
             Self::Top => {
-                // Without a terminal it would print one table and end.
-                command = Command::new("script");
-                let inside = format!("stty rows 40 cols 120; exec {} top", tfo_cli.display());
-                command
-                    .args(["-qfc", &inside, "/dev/null"])
-                    .env("SHELL", "/bin/sh")
-                    .env("TERM", "xterm-256color");
+                command = on_terminal("top");
             }
             Self::Tcplife => {
                 // It needs tracefs, which is mounted for it alone where the host has none.
@@ -169,17 +163,43 @@ impl Observer {
         } else {
             Signal::SIGINT
         };
-        let pid = i32::try_from(self.pid).context("a process id does not fit")?;
-        let _ = kill(Pid::from_raw(pid), signal);
+        send(self.pid, signal)?;
         self.running.wait_for(Duration::from_secs(10))?;
         let took = start.elapsed();
         Ok((took, self.stderr.try_iter().collect()))
     }
 }
 
-fn only_child(pid: u32) -> Option<u32> {
+/// The first child of a process.
+pub fn only_child(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// `tfo-cli` with these arguments on a terminal of 120x40: without one it would print a table and end.
+pub fn on_terminal(arguments: &str) -> Command {
+    let inside = format!(
+        "stty rows 40 cols 120; exec {} {arguments}",
+        program_path("tfo-cli").display()
+    );
+    let mut command = Command::new("script");
+    command
+        .args(["-qfc", &inside, "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm-256color");
+    command
+}
+
+/// Ends a program on such a terminal.
+pub fn terminate(pid: u32) -> Result<()> {
+    send(pid, Signal::SIGTERM)
+}
+
+fn send(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).context("a process id does not fit")?;
+    // It may have ended by itself.
+    let _ = kill(Pid::from_raw(pid), signal);
+    Ok(())
 }
 
 /// Where a benchmark keeps its files.

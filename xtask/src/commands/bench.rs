@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::build;
 use crate::bench::cost::{self, COMPARED};
+use crate::bench::dashboard;
 use crate::bench::load::Kind;
 use crate::bench::observer::Tool;
 use crate::bench::rate::{self, median, ratios};
@@ -32,6 +33,8 @@ const ATTACH_MS: Budget = Budget::AtMost(200.0);
 const DETACH_MS: Budget = Budget::AtMost(100.0);
 const RESIDENT_MIB: Budget = Budget::AtMost(30.0);
 const IDLE_CPU_PERCENT: Budget = Budget::AtMost(0.5);
+const FOLDED: Budget = Budget::AtLeast(2_000_000.0);
+const FRAME_MS: Budget = Budget::AtMost(10.0);
 
 pub fn run(args: &Args) -> Result<()> {
     packages::ensure(&[User::Lab, User::Bench])?;
@@ -49,6 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
     run_time(rounds.min(3), seconds, &mut rows)?;
     connection_rate(rounds, seconds, &mut rows)?;
     the_rest(seconds, &mut rows)?;
+    user_side(seconds, &mut rows)?;
     println!("\n{}\n", machine());
     print!("{}", report::table(&rows));
     Ok(())
@@ -135,6 +139,32 @@ fn the_rest(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
     rows.push(Row::new(
         "idle CPU of top",
         at_rest.cpu_percent,
+        "%",
+        IDLE_CPU_PERCENT,
+    ));
+    Ok(())
+}
+
+fn user_side(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
+    println!("\n==> the dashboard alone, with 16,384 destinations");
+    let speed = dashboard::speed()?;
+    rows.push(Row::new(
+        "events folded, one core",
+        speed.events_per_second,
+        "/s",
+        FOLDED,
+    ));
+    rows.push(Row::new("frame at 200x60, CPU", speed.frame_ms, "ms", FRAME_MS));
+    let full = dashboard::full_table(4 * seconds)?;
+    rows.push(Row::new(
+        "resident memory, history included",
+        full.resident_mib,
+        "MiB",
+        RESIDENT_MIB,
+    ));
+    rows.push(Row::new(
+        "idle CPU at the end of a recording",
+        full.cpu_percent,
         "%",
         IDLE_CPU_PERCENT,
     ));

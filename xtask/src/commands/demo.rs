@@ -15,6 +15,8 @@ use crate::{elevate, interrupt, process};
 
 /// Two namespaces, five servers: seconds on a busy machine.
 const LAB_READY: Duration = Duration::from_mins(1);
+/// How `tfo-lab traffic` begins the line that says so.
+const READY: &str = "traffic is on";
 /// How often the table is printed where there is no terminal to draw on.
 const TABLES: u32 = 3;
 
@@ -44,7 +46,8 @@ fn start_traffic() -> Result<Running> {
     println!("==> lab: healthy service, path that drops SYN data, key mismatch, listener without TFO, IPv6");
     let mut traffic = Running::start(
         Command::new(build::program_path("tfo-lab"))
-            .arg("traffic")
+            // Names of its own, beside a lab that is up already.
+            .args(["traffic", "--tag=-demo"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped()),
     )?;
@@ -53,8 +56,12 @@ fn start_traffic() -> Result<Running> {
     loop {
         interrupt::check()?;
         match lines.recv_timeout(Duration::from_millis(100)) {
-            Ok(line) if line.trim() == "ready" => break,
-            Ok(line) => println!("    {line}"),
+            Ok(line) => {
+                println!("    {line}");
+                if line.starts_with(READY) {
+                    break;
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("tfo-lab traffic ended ({}) before it was ready", traffic.wait()?)
             }

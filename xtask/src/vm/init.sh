@@ -16,7 +16,11 @@ ip link set lo up
 
 # A listener from before attach (EARLY_PORT of verdict.rs): primed, or a named degradation.
 nc -l -p 4000 >/dev/null &
-until grep -q ':0FA0 00000000:0000 0A' /proc/net/tcp; do sleep 0.1; done
+tries=0
+until grep -q ':0FA0 [0:]* 0A ' /proc/net/tcp /proc/net/tcp6 || [ $tries -ge 100 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
 tfo-cli trace --all --format json >/tmp/trace 2>/tmp/trace-stderr &
 trace=$!
 tries=0

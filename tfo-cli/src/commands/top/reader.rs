@@ -13,8 +13,14 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    model::{Model, Snapshot, feed::Source, history::History, snapshot::Prefixes},
+    model::{
+        Model, Snapshot,
+        feed::{Host, Reading, Source},
+        history::History,
+        snapshot::Prefixes,
+    },
     options::AttachOptions,
+    own_cost,
     recording::{Recorder, RecordingError, Tick},
     signals::Stop,
     tui,
@@ -24,6 +30,8 @@ use crate::{
 pub const POLL: Duration = Duration::from_millis(100);
 /// Records folded under one lock.
 const CHUNK: usize = 4_096;
+/// Readings taken until two agree; on a host that is never still the last one counts.
+const SETTLE_TRIES: u32 = 5;
 /// Readings between two looks at the listening sockets: walking every socket of every namespace is not free.
 const LISTENERS_EVERY: u64 = 5;
 
@@ -83,10 +91,6 @@ impl tui::Feed for Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    fn snapshot(&self) -> Snapshot {
-        self.snapshot()
-    }
-
     fn history(&self) -> (Snapshot, History) {
         let model = self.lock();
         (model.snapshot(), model.history())
@@ -132,7 +136,7 @@ impl Reader {
         if self.recorder.is_some() {
             shared.set_status(vec![" REC ".to_owned()]);
         }
-        self.tick(shared)?;
+        self.settled_tick(shared)?;
         let mut next = Instant::now() + interval;
         while !stop.raised() {
             let sleep = next.saturating_duration_since(Instant::now()).min(POLL);
@@ -177,13 +181,41 @@ impl Reader {
     /// Reads every counter, and names the cgroups met since.
     pub fn tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
+        let read = self.read(false)?;
+        self.fold(shared, read);
+        Ok(())
+    }
+
+    /// The same at an instant when the kernel's counters stood still, so that the cross-check compares like
+    /// with like: for the base everything is counted from, and for a table that is printed once.
+    pub fn settled_tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
+        self.drain(shared);
+        let mut read = self.read(true)?;
+        for _ in 0..SETTLE_TRIES {
+            let again = self.read(true)?;
+            let settled = again.0.netns == read.0.netns && again.1.mib == read.1.mib;
+            read = again;
+            if settled {
+                break;
+            }
+        }
+        self.fold(shared, read);
+        Ok(())
+    }
+
+    fn read(&mut self, all: bool) -> anyhow::Result<(Reading, Host)> {
         let reading = self.source.read(true).context("read the counters")?;
-        let host = self.source.host().context("read the host's settings")?;
+        let host = self.source.host(all).context("read the host's settings")?;
+        Ok((reading, host))
+    }
+
+    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) {
         // A list that could not be read leaves the one before.
         let listeners = shared
             .is_listener_turn()
             .then(|| self.source.listeners().ok())
             .flatten();
+        let programs = self.source.program_runs();
         let kept = self.recorder.as_ref().map(|_| Tick {
             reading: reading.clone(),
             host: Some(host.clone()),
@@ -197,6 +229,7 @@ impl Reader {
             if let Some(listeners) = listeners {
                 model.read_listeners(listeners);
             }
+            model.read_cost(own_cost::read(), programs);
             let source = &self.source;
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
             model.wanted()
@@ -220,7 +253,6 @@ impl Reader {
         }
         drop(model);
         shared.advance();
-        Ok(())
     }
 
     /// A full disk ends the recording, not the dashboard.

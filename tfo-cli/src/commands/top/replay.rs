@@ -12,6 +12,7 @@ use super::reader::Shared;
 use crate::{
     exit::Failure,
     model::feed::Degradation,
+    own_cost,
     recording::{Preamble, Recording, Tick},
     signals::Stop,
 };
@@ -115,6 +116,7 @@ fn apply(tick: Tick, shared: &Shared) {
     if let Some(host) = tick.host {
         model.read_host(host);
     }
+    model.read_cost(own_cost::read(), Vec::new());
     if let Some(listeners) = tick.listeners {
         model.read_listeners(listeners);
     }

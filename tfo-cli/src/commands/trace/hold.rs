@@ -92,7 +92,10 @@ mod tests {
         let mut event = fake::flow(Outcome::Failed);
         (event.ttfb_us, event.flags) = (UNSEEN_US, event_flags::REQUESTED | event_flags::NOT_ESTABLISHED);
         let mut hold = Hold::new(Duration::from_secs(1));
-        assert!(hold.push(Flow::new(&event).expect("codes are known"), Instant::now()).is_none());
+        assert!(
+            hold.push(Flow::new(&event).expect("codes are known"), Instant::now())
+                .is_none()
+        );
         assert!(hold.pop(Instant::now()).is_some());
     }
 

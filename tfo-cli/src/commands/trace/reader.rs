@@ -132,7 +132,7 @@ impl Reader {
                     .push((key.cgroup_id, self.source.cgroup(key.cgroup_id)));
             }
         }
-        let host = self.source.host().context("read the host's settings")?;
+        let host = self.source.host(false).context("read the host's settings")?;
         let names = std::mem::take(&mut self.names);
         recorder.tick(&Tick {
             reading,

@@ -39,7 +39,9 @@ pub fn trace(
         if tick.reading.at_ns > 0 {
             (counted.totals, counted.losses) = (tick.reading.totals, tick.reading.losses);
         }
-        let written = tracer.take(batch(tick), out).and_then(|()| tracer.release(Instant::now(), out));
+        let written = tracer
+            .take(batch(tick), out)
+            .and_then(|()| tracer.release(Instant::now(), out));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(tracer.summary),
             other => other?,

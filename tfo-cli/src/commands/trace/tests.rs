@@ -17,7 +17,9 @@ use crate::{
 
 fn config(flags: &str) -> TraceConfig {
     let line = format!("tfo-cli trace --duration 200ms {flags}");
-    match crate::args::parse(line.split_whitespace().map(Into::into)) {
+    match crate::args::parse(line.split_whitespace().map(Into::into), |_| {
+        Ok(crate::config::Config::default())
+    }) {
         Ok(Parsed::Run(command)) => match *command {
             Command::Trace(config) => config,
             other => panic!("{other:?}"),

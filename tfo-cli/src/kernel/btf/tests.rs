@@ -1,4 +1,5 @@
 //! Hand-made BTF, the running kernel's own (where readable), and malformed input.
+#![expect(clippy::cast_possible_truncation, reason = "hand-made sections are tiny")]
 
 use proptest::prelude::*;
 

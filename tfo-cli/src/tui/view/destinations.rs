@@ -1,165 +1,162 @@
-//! The destination table. Columns hide one after the other when room runs out; an address is never cut.
+//! Rows of the views of destinations and services: the same columns for both.
 
-use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+use ratatui::style::Style;
+use tfo_common::Outcome;
 
+use super::{
+    bars::spark,
+    grid::{Cell, Col},
+};
 use crate::{
     model::{DestRow, row::TREND},
-    output::column::{COLUMNS, Column},
-    tui::state::State,
+    output::{
+        clean,
+        column::{COLUMNS, Column, Look},
+        number,
+    },
+    tui::{
+        lines::Line,
+        state::{State, View},
+    },
 };
 
-/// Blank columns between two columns.
-const GAP: u16 = 1;
 /// The service column shrinks to this before anything else is hidden.
 const SERVICE_LEAST: u16 = 8;
 /// And grows to this when there is room.
-const SERVICE_MOST: u16 = 36;
+const SERVICE_MOST: u16 = 40;
 
-const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// The columns, as the user chose them.
+pub fn cols(state: &State) -> Vec<Col> {
+    let wanted = |look: &&Look| match &state.columns {
+        Some(columns) => columns.contains(&look.column),
+        None => true,
+    };
+    COLUMNS
+        .iter()
+        .filter(wanted)
+        .map(|look| col(state, look))
+        .collect()
+}
 
-/// Draws the table.
-pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
-    if area.height == 0 {
-        return;
-    }
-    let columns = fit(state, area.width);
-    heading(state, &columns, area, buffer);
-    let first = state.list.offset();
-    for line in 0..area.height - 1 {
-        let place = first + usize::from(line);
-        let Some(row) = state.row(place) else { break };
-        let style = if state.list.index() == Some(place) {
-            state.theme.cursor
-        } else {
-            Style::new()
-        };
-        let area = Rect::new(area.x, area.y + 1 + line, area.width, 1);
-        buffer.set_style(area, style);
-        draw_row(state, row, &columns, area, buffer);
-    }
-    if state.shown.is_empty() && area.height > 2 {
-        let text = if state.snapshot.rows.is_empty() {
-            "no handshake yet: connections appear here when they are established"
-        } else {
-            "no destination satisfies the filter"
-        };
-        buffer.set_stringn(area.x, area.y + 2, text, area.width.into(), state.theme.dim);
+fn col(state: &State, look: &Look) -> Col {
+    // Names of services are what the view is about; they are indented by the sign that unfolds them.
+    let indent = if state.view == View::Services { 2 } else { 0 };
+    let (least, most) = match look.column {
+        Column::Service => (
+            SERVICE_LEAST,
+            (state.widths.service + indent).clamp(SERVICE_LEAST, SERVICE_MOST),
+        ),
+        // Folded services have no addresses to show.
+        Column::Remote if state.view == View::Services && state.unfolded.is_empty() => (9, 9),
+        Column::Remote => (state.widths.remote.max(7), state.widths.remote.max(15)),
+        Column::Trend => (look.width, 16),
+        _ => (look.width, look.width),
+    };
+    Col {
+        id: look.column as usize,
+        name: look.name,
+        title: look.title,
+        least,
+        most,
+        right: look.right,
+        give_way: look.give_way,
+        sort: look.sort,
     }
 }
 
-fn heading(state: &State, columns: &[(Column, u16)], area: Rect, buffer: &mut Buffer) {
-    let mut x = area.x;
-    for (column, width) in columns {
-        let look = column.look();
-        let sorted = look.sort == Some(state.sort);
-        let style = if sorted {
-            state.theme.accent
-        } else {
-            state.theme.dim
-        };
-        let arrow = if state.reverse { "^" } else { "v" };
-        let title = if sorted {
-            format!("{}{arrow}", look.title)
-        } else {
-            look.title.to_owned()
-        };
-        put(&title, x, area.y, *width, look.right, style, buffer);
-        x += width + GAP;
+/// What a line says.
+pub fn cell(state: &State, line: Line, id: usize, width: u16) -> Cell {
+    let column = COLUMNS[id].column;
+    let row = |index: u32| state.snapshot.rows.get(index as usize);
+    match line {
+        Line::Destination(index) => row(index).map(|row| of_row(state, row, column, width)),
+        Line::OfService(index) => row(index).map(|row| match column {
+            Column::Service => (String::new(), Style::new()),
+            _ => of_row(state, row, column, width),
+        }),
+        Line::Service(index) => of_service(state, index as usize, column, width),
+        Line::Process(service, index) => of_process(state, service as usize, index as usize, column),
+        Line::Flow(_) | Line::Listener(_) => None,
     }
+    .unwrap_or_default()
 }
 
-fn draw_row(state: &State, row: &DestRow, columns: &[(Column, u16)], area: Rect, buffer: &mut Buffer) {
-    let mut x = area.x;
-    for (column, width) in columns {
-        let look = column.look();
-        let text = if *column == Column::Trend {
-            bars(row, *width)
-        } else {
-            column.cell(row, &state.snapshot)
-        };
-        put(
-            &text,
-            x,
-            area.y,
-            *width,
-            look.right,
-            style(*column, row, state),
-            buffer,
-        );
-        x += width + GAP;
-    }
+fn of_row(state: &State, row: &DestRow, column: Column, width: u16) -> Cell {
+    let text = match column {
+        Column::Trend => trend(state, row, width),
+        Column::Remote => state.remote(row),
+        Column::Service => tail(
+            state,
+            &clean(&state.snapshot.names.label(row.key.cgroup_id)),
+            width,
+        ),
+        _ => column.cell(row, &state.snapshot),
+    };
+    (text, style(state, row, column))
 }
 
-/// What hurts stands out; so does nothing else.
-fn style(column: Column, row: &DestRow, state: &State) -> Style {
+/// What hurts stands out, and nothing else.
+fn style(state: &State, row: &DestRow, column: Column) -> Style {
     let hurts = match column {
         Column::Lost => row.lost_us > 0,
-        Column::Verdict => row.verdict().is_some_and(tfo_common::Outcome::is_failure),
+        Column::Verdict => row.verdict().is_some_and(Outcome::is_failure),
         _ => false,
     };
     if hurts { state.theme.strong } else { Style::new() }
 }
 
-fn put(text: &str, x: u16, y: u16, width: u16, right: bool, style: Style, buffer: &mut Buffer) {
-    let length = u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
-    let indent = if right { width.saturating_sub(length) } else { 0 };
-    if length <= width {
-        buffer.set_stringn(x + indent, y, text, width.into(), style);
-    } else {
-        let cut: String = text
-            .chars()
-            .take(usize::from(width).saturating_sub(1))
-            .chain(['…'])
-            .collect();
-        buffer.set_stringn(x, y, cut, width.into(), style);
+/// Paths differ at their end: of a long one that is kept. Names are cut at theirs, as everything else.
+fn tail(state: &State, label: &str, width: u16) -> String {
+    let (length, room) = (label.chars().count(), usize::from(width));
+    if length <= room || !label.starts_with('/') {
+        return label.to_owned();
     }
+    let kept = label.chars().skip(length + 1 - room.max(1));
+    std::iter::once(state.glyphs.cut).chain(kept).collect()
 }
 
-/// Attempts of the latest intervals, the busiest one as high as the line.
-fn bars(row: &DestRow, width: u16) -> String {
+fn trend(state: &State, row: &DestRow, width: u16) -> String {
     let shown = &row.trend[TREND - usize::from(width).min(TREND)..];
-    let most = shown.iter().copied().max().unwrap_or(0).max(1);
-    let bar = |count: &u16| BARS[(usize::from(*count) * 8).div_ceil(usize::from(most))];
-    shown.iter().map(bar).collect()
+    spark(shown.iter().copied().map(u64::from), &state.glyphs)
 }
 
-/// Columns that fit, in their order, with their widths.
-fn fit(state: &State, room: u16) -> Vec<(Column, u16)> {
-    let least = |column: Column| match column {
-        Column::Service => SERVICE_LEAST,
-        Column::Remote => state
-            .widths
-            .remote
-            .max(column.look().title.len().try_into().unwrap_or(6)),
-        _ => column.look().width,
-    };
-    let mut by_need: Vec<Column> = COLUMNS.iter().map(|look| look.column).collect();
-    by_need.sort_by_key(|column| column.look().give_way);
-    let mut chosen: Vec<Column> = Vec::new();
-    let mut used = 0;
-    for column in by_need {
-        let wanted = least(column) + GAP;
-        if column.look().give_way == 0 || used + wanted <= room + GAP {
-            used += wanted;
-            chosen.push(column);
+fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option<Cell> {
+    let service = state.table.services.get(index)?;
+    let (folded, unfolded) = state.glyphs.fold;
+    let text = match column {
+        Column::Service => {
+            let sign = if state.unfolded.contains(&service.cgroup_id) {
+                unfolded
+            } else {
+                folded
+            };
+            let label = clean(&state.snapshot.names.label(service.cgroup_id));
+            format!("{sign} {}", tail(state, &label, width.saturating_sub(2)))
         }
-    }
-    let mut spare = (room + GAP).saturating_sub(used);
-    let mut columns: Vec<(Column, u16)> = COLUMNS
-        .iter()
-        .map(|look| look.column)
-        .filter(|column| chosen.contains(column))
-        .map(|column| (column, least(column)))
-        .collect();
-    for (column, width) in &mut columns {
-        let most = match column {
-            Column::Service => state.widths.service.clamp(SERVICE_LEAST, SERVICE_MOST),
-            Column::Trend => 16,
-            _ => *width,
-        };
-        let more = most.saturating_sub(*width).min(spare);
-        *width += more;
-        spare -= more;
-    }
-    columns
+        Column::Role => match (service.client, service.server) {
+            (_, 0) => "client".to_owned(),
+            (0, _) => "server".to_owned(),
+            _ => "both".to_owned(),
+        },
+        Column::Remote => match service.rows.len() {
+            1 => "1 peer".to_owned(),
+            count => format!("{count} peers"),
+        },
+        Column::Port => String::new(),
+        _ => return Some(of_row(state, &service.sum, column, width)),
+    };
+    Some((text, style(state, &service.sum, column)))
+}
+
+fn of_process(state: &State, service: usize, index: usize, column: Column) -> Option<Cell> {
+    let cgroup_id = state.table.services.get(service)?.cgroup_id;
+    let process = state.snapshot.processes_of(cgroup_id).get(index)?;
+    let text = match column {
+        Column::Remote => clean(&format!("{}/{}", process.comm, process.pid)),
+        Column::Verdict => "process".to_owned(),
+        Column::Attempts => number::count(process.flows),
+        Column::Failures => number::count(process.failures),
+        _ => String::new(),
+    };
+    Some((text, state.theme.dim))
 }

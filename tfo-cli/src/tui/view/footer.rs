@@ -1,4 +1,4 @@
-//! The last line: keys that do something now, help and quit first.
+//! The last line: keys that do something now, help and quit first; or something to tell.
 
 use ratatui::{
     buffer::Buffer,
@@ -7,31 +7,111 @@ use ratatui::{
     widgets::Widget,
 };
 
-use crate::tui::state::{Popup, State};
+use crate::tui::{
+    command::Command,
+    state::{Popup, State, View},
+};
 
 /// Draws it.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
-    let hints: &[(&str, &str)] = match state.popup {
-        Some(Popup::Help) => &[("q Esc ?", "close")],
-        None => &[
-            ("?", "help"),
-            ("q", "quit"),
-            ("s", "sort"),
-            ("S", "reverse"),
-            ("Space", "pause"),
-        ],
-    };
+    if let Some(message) = &state.message {
+        Line::styled(message.clone(), state.theme.strong).render(area, buffer);
+        return;
+    }
+    let place = place(state);
+    let room = usize::from(area.width).saturating_sub(place.chars().count() + 1);
     let mut spans = Vec::new();
-    for (key, what) in hints {
-        spans.push(Span::styled((*key).to_owned(), state.theme.accent));
+    let mut used = 0;
+    for (index, (key, what)) in hints(state).into_iter().enumerate() {
+        used += key.chars().count() + what.len() + 3;
+        // A hint is there whole or not at all; help and quit always.
+        if used > room && index > 1 {
+            break;
+        }
+        spans.push(Span::styled(key, state.theme.accent));
         spans.push(Span::raw(format!(" {what}  ")));
     }
-    if state.popup.is_none() {
-        let place = state.list.index().map_or(0, |index| index + 1);
-        spans.push(Span::styled(
-            format!("{place}/{} by {}", state.shown.len(), state.sort.name()),
-            state.theme.dim,
-        ));
-    }
     Line::from(spans).render(area, buffer);
+    if used <= room + 1 || area.width > 60 {
+        Line::styled(place, state.theme.dim)
+            .right_aligned()
+            .render(area, buffer);
+    }
+}
+
+/// Keys and what they do, most important first.
+fn hints(state: &State) -> Vec<(String, &'static str)> {
+    if state.editing.is_some() {
+        return [("Enter", "keep"), ("Esc", "cancel"), ("^U", "clear")]
+            .map(|(key, what)| (key.into(), what))
+            .to_vec();
+    }
+    let commands: &[(Command, &str)] = match (state.popup, &state.page, state.view) {
+        (Some(Popup::Help), _, _) => &[(Command::Close, "close"), (Command::Down, "scroll")],
+        (Some(_), _, _) => &[(Command::Back, "close")],
+        (None, Some(_), _) => &[
+            (Command::Help, "help"),
+            (Command::Close, "back"),
+            (Command::Down, "scroll"),
+            (Command::Pause, "pause"),
+            (Command::Copy, "copy"),
+        ],
+        (None, None, View::Host) => &[
+            (Command::Help, "help"),
+            (Command::Close, "quit"),
+            (Command::NextView, "view"),
+            (Command::Down, "scroll"),
+        ],
+        (None, None, View::Flows | View::Listeners) => &[
+            (Command::Help, "help"),
+            (Command::Close, "quit"),
+            (Command::NextView, "view"),
+            (Command::Open, "open"),
+            (Command::Filter, "filter"),
+            (Command::Pause, "pause"),
+            (Command::Export, "export"),
+        ],
+        (None, None, View::Destinations | View::Services) => &[
+            (Command::Help, "help"),
+            (Command::Close, "quit"),
+            (Command::NextView, "view"),
+            (Command::Open, "open"),
+            (Command::Filter, "filter"),
+            (Command::SortNext, "sort"),
+            (Command::Pause, "pause"),
+            (Command::Export, "export"),
+        ],
+    };
+    let travel: &[(Command, &str)] = match (state.popup, state.is_paused()) {
+        (None, true) => &[
+            (Command::Earlier, "earlier"),
+            (Command::Later, "later"),
+            (Command::Pause, "go on"),
+        ],
+        _ => &[],
+    };
+    let useless = |command: Command| match command {
+        Command::Open => state.view == View::Listeners || state.line().is_none(),
+        Command::Pause => state.is_paused(),
+        _ => false,
+    };
+    let fixed = commands.iter().filter(|(command, _)| !useless(*command));
+    // Help and quit stay in front at every width.
+    let (first, rest): (Vec<_>, Vec<_>) =
+        fixed.partition(|(command, _)| matches!(command, Command::Help | Command::Close));
+    let all = first.into_iter().chain(travel).chain(rest);
+    all.filter_map(|(command, what)| Some((state.keys.first(*command)?, *what)))
+        .collect()
+}
+
+fn place(state: &State) -> String {
+    if state.popup.is_some() || state.page.is_some() || state.view == View::Host {
+        return String::new();
+    }
+    let place = state.list().index().map_or(0, |index| index + 1);
+    let order = match state.view {
+        View::Destinations | View::Services => format!(" by {}", state.sort.name()),
+        _ => String::new(),
+    };
+    format!("{place}/{}{order}", state.table.lines.len())
 }

@@ -15,15 +15,21 @@ use crate::{
 };
 
 /// Both roles fit on one line from here on.
-const WIDE: u16 = 120;
+const WIDE: u16 = 140;
 
 /// Draws them.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     Paragraph::new(lines(state)).render(area, buffer);
 }
 
+/// Lines it takes.
+pub fn height(state: &State) -> u16 {
+    let more = u16::from(state.snapshot.lost() > 0) + u16::from(!state.snapshot.degradations.is_empty());
+    more + if state.size.0 >= WIDE { 3 } else { 4 }
+}
+
 /// One to a line; those with nothing to say are not there.
-pub fn lines(state: &State) -> Vec<Line<'static>> {
+fn lines(state: &State) -> Vec<Line<'static>> {
     let mut lines = vec![title(state)];
     let [client, server] = Role::ALL.map(|role| counts(state, role));
     if state.size.0 >= WIDE {
@@ -54,8 +60,16 @@ fn title(state: &State) -> Line<'static> {
         Span::styled(format!("tfo-cli {}", clean(&host.name)), theme.accent),
         "  ".into(),
     ];
-    if state.paused {
-        spans.extend([Span::styled(" PAUSED ", theme.alert), "  ".into()]);
+    if state.is_paused() {
+        spans.extend([Span::styled(paused(state), theme.alert), "  ".into()]);
+    }
+    for status in &state.status {
+        let style = if status.starts_with(' ') {
+            theme.alert
+        } else {
+            theme.strong
+        };
+        spans.extend([Span::styled(status.clone(), style), "  ".into()]);
     }
     spans.extend([
         Span::raw(time::of_day_seconds(snapshot.wall_ns(snapshot.at_ns))),
@@ -65,6 +79,19 @@ fn title(state: &State) -> Line<'static> {
         Span::raw(table::blackhole(snapshot)),
     ]);
     spans.into()
+}
+
+/// How far back the moment lies that is shown.
+fn paused(state: &State) -> String {
+    let now = state.present.as_ref().map_or(0, |present| present.at_ns);
+    match now.saturating_sub(state.snapshot.at_ns) / 1_000 {
+        0 => " PAUSED ".to_owned(),
+        us => format!(
+            " PAUSED -{} of {} ",
+            number::duration(us),
+            number::duration(state.history.span_ns() / 1_000)
+        ),
+    }
 }
 
 fn counts(state: &State, role: Role) -> Vec<Span<'static>> {

@@ -1,44 +1,76 @@
-//! The help: every key and what it does.
+//! The help: every key and what it does here.
 
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
-    widgets::{Block, Clear, Padding, Paragraph, Widget},
 };
 
-use crate::tui::{action::BINDINGS, state::State};
+use super::popup;
+use crate::tui::{
+    command::{COMMANDS, Command},
+    state::{State, View},
+};
 
 /// Draws it in the middle of the screen.
 pub fn draw(state: &State, screen: Rect, buffer: &mut Buffer) {
-    let mut lines: Vec<Line<'_>> = BINDINGS
+    popup::draw(state, " Help ", lines(state), 74, state.scroll, screen, buffer);
+}
+
+/// Lines of it that fit.
+pub fn room(state: &State) -> u16 {
+    state.size.1.saturating_sub(2)
+}
+
+/// What the view is about, then its keys.
+pub fn lines(state: &State) -> Vec<Line<'static>> {
+    let about: &[&str] = match state.view {
+        View::Destinations => &[
+            "One row per end, service, remote and port. VERDICT is the",
+            "outcome most attempts had; LOST what timeouts cost, SAVED what",
+            "accepted data spared: one round trip each.",
+        ],
+        View::Services => &[
+            "Destinations added up by systemd unit, container or cgroup.",
+            "Enter unfolds peers and processes.",
+        ],
+        View::Flows => &[
+            "Connections that used Fast Open, newest first. SYN is bytes",
+            "acked of bytes sent. Enter shows the handshake.",
+        ],
+        View::Listeners => &[
+            "Listening sockets. QUEUE is handshakes waiting of the limit;",
+            "a limit of 0 is Fast Open off.",
+        ],
+        View::Host => &[
+            "Settings, our counts against the kernel's, what was lost, what",
+            "this host cannot do, and what watching it costs.",
+        ],
+    };
+    let mut lines: Vec<Line<'static>> = about
         .iter()
-        .map(|binding| {
+        .map(|line| Line::from(*line).style(state.theme.dim))
+        .collect();
+    lines.push(Line::default());
+    let shown = COMMANDS.iter().filter(|info| applies(state, info.command));
+    lines.extend(shown.filter_map(|info| {
+        let keys = state.keys.label(info.command);
+        (!keys.is_empty()).then(|| {
             Line::from(vec![
-                Span::styled(format!("{:<9}", binding.label), state.theme.accent),
-                binding.help.into(),
+                Span::styled(format!("{keys:<12} "), state.theme.accent),
+                Span::raw(info.help),
             ])
         })
-        .collect();
-    lines.push(Line::from(vec![
-        Span::styled(format!("{:<9}", "Ctrl-C"), state.theme.accent),
-        "quit at once".into(),
-    ]));
-    let height = u16::try_from(lines.len())
-        .unwrap_or(u16::MAX)
-        .saturating_add(2)
-        .min(screen.height);
-    let width = 46.min(screen.width);
-    let area = Rect::new(
-        (screen.width - width) / 2,
-        (screen.height - height) / 2,
-        width,
-        height,
-    );
-    Clear.render(area, buffer);
-    let block = Block::bordered()
-        .title(" Keys ")
-        .padding(Padding::horizontal(1))
-        .border_style(state.theme.dim);
-    Paragraph::new(lines).block(block).render(area, buffer);
+    }));
+    lines
+}
+
+/// Whether a command does something in this view.
+fn applies(state: &State, command: Command) -> bool {
+    match command {
+        Command::SortNext => matches!(state.view, View::Destinations | View::Services),
+        Command::SortReverse | Command::Filter | Command::Export => state.view != View::Host,
+        Command::Open => matches!(state.view, View::Destinations | View::Services | View::Flows),
+        _ => true,
+    }
 }

@@ -4,30 +4,48 @@ use ratatui::layout::Rect;
 
 use crate::tui::state::State;
 
+/// Lines a body should have before the header gets any.
+const BODY_LEAST: u16 = 5;
+
 /// The regions of the screen, from top to bottom.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regions {
     /// Lines about the host.
     pub header: Rect,
+    /// One line of tabs.
+    pub tabs: Rect,
     /// The view.
     pub body: Rect,
+    /// The filter, where there is one.
+    pub prompt: Rect,
     /// One line of keys.
     pub footer: Rect,
 }
 
-/// Lines the header wants.
-pub fn header_lines(state: &State) -> u16 {
-    u16::try_from(super::header::lines(state).len()).unwrap_or(0)
-}
-
-/// Splits a screen. The footer stays on the smallest one, then the body, then the header.
-pub fn split((width, height): (u16, u16), header: u16) -> Regions {
-    let footer = height.min(1);
-    let header = (header + 1).min(height.saturating_sub(footer + 4));
-    let body = height - footer - header;
+/// Splits the screen. The footer stays on the smallest one, then the body, then the rest.
+pub fn split(state: &State) -> Regions {
+    let (width, height) = state.size;
+    let mut free = height;
+    let mut take = |wanted: u16, leave: u16| {
+        let taken = wanted.min(free.saturating_sub(leave));
+        free -= taken;
+        taken
+    };
+    let footer = take(1, 0);
+    let prompt = take(u16::from(super::prompt::is_shown(state)), 1);
+    let tabs = take(1, BODY_LEAST);
+    let header = take(super::header::height(state), BODY_LEAST);
+    let mut y = 0;
+    let mut region = |height: u16| {
+        let area = Rect::new(0, y, width, height);
+        y += height;
+        area
+    };
     Regions {
-        header: Rect::new(0, 0, width, header),
-        body: Rect::new(0, header, width, body),
-        footer: Rect::new(0, header + body, width, footer),
+        header: region(header),
+        tabs: region(tabs),
+        body: region(free),
+        prompt: region(prompt),
+        footer: region(footer),
     }
 }

@@ -15,7 +15,7 @@ use nix::{
 };
 
 use super::{
-    BINARY, DEADLINE,
+    BINARY, DEADLINE, NO_CONFIG,
     flow::{self, Flow, Summary},
 };
 
@@ -45,6 +45,7 @@ impl Tool {
     fn spawn(args: &[&str]) -> Result<Self> {
         let mut child = Command::new(BINARY)
             .args(args)
+            .envs(NO_CONFIG)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -78,25 +79,17 @@ impl Tool {
         drop(self.child.stdout.take());
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id()).context("process id")?;
         kill(Pid::from_raw(id), signal).with_context(|| format!("{signal} to {id}"))
     }
 
-    /// Waits until the lines of its stdout satisfy `condition`.
-    pub fn wait_for_lines(&self, condition: impl Fn(&[String]) -> bool) -> Result<()> {
+    /// Waits until it has printed so many lines.
+    pub fn wait_for_lines(&self, count: usize) -> Result<()> {
         let stdout = self.stdout.as_ref().context("nobody reads its stdout")?;
-        stdout.wait(DEADLINE, condition)
-    }
-
-    /// Waits until it has printed `count` records.
-    pub fn wait_for_count(&self, count: usize) -> Result<()> {
-        self.wait_for_lines(|lines| lines.len() >= count)
+        stdout
+            .wait(DEADLINE, |lines| lines.len() >= count)
             .with_context(|| format!("waiting for {count} lines"))
     }
 

@@ -1,0 +1,124 @@
+//! Finds and reads the configuration file. Under sudo it is the caller's, and must belong to the caller:
+//! root must not obey a file that somebody else can write.
+
+use std::{
+    env, fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Uid, User, geteuid};
+
+use super::Config;
+use crate::exit::{self, Failure};
+
+/// Reads the file that is named, or the one in its usual place if there is one.
+pub fn load(named: Option<&Path>) -> Result<Config, Failure> {
+    let caller = caller();
+    match named {
+        Some(path) => read(path, caller.uid)?
+            .ok_or_else(|| Failure::new(exit::USAGE, format!("--config {}: no such file", path.display()))),
+        None => match caller.usual_path() {
+            // One we may not even look at, and nobody asked for, is as good as none: HOME may be another's.
+            Some(path) if is_out_of_reach(&path) => Ok(Config::default()),
+            Some(path) => Ok(read(&path, caller.uid)?.unwrap_or_default()),
+            None => Ok(Config::default()),
+        },
+    }
+}
+
+fn is_out_of_reach(path: &Path) -> bool {
+    fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Who called: the user behind sudo, if there is one.
+struct Caller {
+    uid: Uid,
+    home: Option<PathBuf>,
+    is_behind_sudo: bool,
+}
+
+fn caller() -> Caller {
+    let sudo = env::var("SUDO_UID")
+        .ok()
+        .and_then(|uid| uid.parse().ok())
+        .map(Uid::from_raw);
+    match sudo.filter(|_| geteuid().is_root()) {
+        Some(uid) => {
+            let home = User::from_uid(uid).ok().flatten().map(|user| user.dir);
+            Caller {
+                uid,
+                home,
+                is_behind_sudo: true,
+            }
+        }
+        None => Caller {
+            uid: geteuid(),
+            home: env::var_os("HOME").map(PathBuf::from),
+            is_behind_sudo: false,
+        },
+    }
+}
+
+impl Caller {
+    /// `$XDG_CONFIG_HOME/tfo-cli/config.toml`; behind sudo that variable is root's, not the caller's.
+    fn usual_path(&self) -> Option<PathBuf> {
+        let own = env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
+        let base = own
+            .filter(|_| !self.is_behind_sudo)
+            .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
+        Some(base.join("tfo-cli/config.toml"))
+    }
+}
+
+/// Reads a file; `None` when there is none.
+fn read(path: &Path, owner: Uid) -> Result<Option<Config>, Failure> {
+    let failed = |error: io::Error| Failure::new(exit::USAGE, format!("{}: {error}", path.display()));
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    // Of the open file, not of the path: that could lead elsewhere by now.
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.uid() != owner.as_raw() {
+        let why = format!(
+            "{}: owned by user {}, not by you ({owner})",
+            path.display(),
+            metadata.uid()
+        );
+        return Err(Failure::new(exit::USAGE, why).hint(format!("chown {owner} {}", path.display())));
+    }
+    let text = io::read_to_string(file).map_err(failed)?;
+    Config::parse(&text)
+        .map(Some)
+        .map_err(|why| Failure::new(exit::USAGE, format!("{}: {why}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_owners_file_is_obeyed() {
+        let path = env::temp_dir().join(format!("tfo-config-{}", std::process::id()));
+        assert_eq!(read(&path, geteuid()).expect("there is none"), None);
+        fs::write(&path, "sort = \"hit\"\n").expect("it is written");
+        let config = read(&path, geteuid()).expect("it is ours").expect("it is there");
+        assert_eq!(config.sort.as_deref(), Some("hit"));
+        let stranger = Uid::from_raw(geteuid().as_raw() + 1);
+        let failure = read(&path, stranger).expect_err("it is not theirs");
+        assert_eq!(failure.code, exit::USAGE);
+        assert!(failure.message.contains("not by you"), "{failure}");
+        fs::write(&path, "sort = [").expect("it is written");
+        assert!(
+            read(&path, geteuid())
+                .expect_err("it is wrong")
+                .message
+                .contains("line 1")
+        );
+        let _ = fs::remove_file(&path);
+    }
+}

@@ -1,0 +1,61 @@
+//! What the BPF programs cost: run time as the kernel measures it, sampled.
+//!
+//! Measuring (`BPF_ENABLE_STATS`, 5.8) adds two clock readings to every run of every BPF program on the host, so
+//! it is on for one reading in eight. The kernel counts who wants it by descriptor: closing ours, also by dying,
+//! leaves `kernel.bpf_stats_enabled` and other measurers as they were.
+
+use std::os::fd::OwnedFd;
+
+use aya::{
+    Ebpf,
+    sys::{Stats, enable_stats},
+};
+
+use super::sys;
+use crate::model::feed::ProgramRuns;
+
+/// One reading in so many is a sample.
+const ONE_IN: u32 = 8;
+
+/// Takes the samples.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    measuring: Option<(OwnedFd, u64)>,
+    measured_ns: u64,
+    turn: u32,
+    latest: Vec<ProgramRuns>,
+}
+
+impl Sampler {
+    /// Called at every reading: ends a sample, or begins the next one when its turn has come.
+    pub fn turn(&mut self, ebpf: &Ebpf) -> Vec<ProgramRuns> {
+        let now = sys::monotonic_ns();
+        if let Some((_, since)) = self.measuring.take() {
+            self.measured_ns += now.saturating_sub(since);
+            self.latest = runs(ebpf, self.measured_ns);
+        }
+        if self.turn == 0 {
+            // Refused to who lacks CAP_SYS_ADMIN, absent before 5.8: then nothing is shown.
+            self.measuring = enable_stats(Stats::RunTime).ok().map(|stats| (stats, now));
+        }
+        self.turn = (self.turn + 1) % ONE_IN;
+        self.latest.clone()
+    }
+}
+
+/// Counters of every program that is loaded and has run.
+fn runs(ebpf: &Ebpf, measured_ns: u64) -> Vec<ProgramRuns> {
+    let loaded = ebpf.programs().filter_map(|(name, program)| {
+        let info = program.info().ok()?;
+        let run_ns = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
+        Some(ProgramRuns {
+            name: name.to_owned(),
+            runs: info.run_count(),
+            run_ns,
+            measured_ns,
+        })
+    });
+    let mut runs: Vec<_> = loaded.filter(|program| program.runs > 0).collect();
+    runs.sort_by(|left, right| left.name.cmp(&right.name));
+    runs
+}

@@ -1,0 +1,128 @@
+//! A table of the dashboard in a file: for a ticket, a spreadsheet or a script.
+
+use std::{
+    borrow::Cow,
+    fs::OpenOptions,
+    io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use anyhow::Context as _;
+
+use super::{csv, table};
+use crate::model::Snapshot;
+
+/// Formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A table below the lines about the host.
+    Markdown,
+    /// RFC 4180.
+    Csv,
+    /// An array of objects.
+    Json,
+}
+
+/// What is written.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Names of the columns.
+    pub names: Vec<&'static str>,
+    /// Their contents.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Writes a new file in the current directory; returns its whole path. A file that exists is left alone.
+pub fn to_file(name: &str, snapshot: &Snapshot, table: &Table, format: Format) -> anyhow::Result<String> {
+    let path = std::env::current_dir().unwrap_or_default().join(name);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("create {}", path.display()))?;
+    let mut out = BufWriter::new(file);
+    write(snapshot, table, format, &mut out)
+        .and_then(|()| out.flush())
+        .with_context(|| format!("write {}", path.display()))?;
+    Ok(shown(&path))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Writes it.
+pub fn write(snapshot: &Snapshot, table: &Table, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Markdown => markdown(snapshot, table, out),
+        Format::Csv => {
+            csv::write_row(table.names.iter().map(|name| Cow::from(*name)), out)?;
+            table
+                .rows
+                .iter()
+                .try_for_each(|row| csv::write_row(row.iter().map(Cow::from), out))
+        }
+        Format::Json => {
+            let object = |row: &Vec<String>| -> serde_json::Map<String, serde_json::Value> {
+                table
+                    .names
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .zip(row.iter().cloned().map(Into::into))
+                    .collect()
+            };
+            serde_json::to_writer_pretty(&mut *out, &table.rows.iter().map(object).collect::<Vec<_>>())?;
+            out.write_all(b"\n")
+        }
+    }
+}
+
+fn markdown(snapshot: &Snapshot, table: &Table, out: &mut dyn Write) -> io::Result<()> {
+    for line in table::header(snapshot) {
+        writeln!(out, "- {}", line.replace('|', "\\|"))?;
+    }
+    writeln!(out)?;
+    writeln!(out, "| {} |", table.names.join(" | "))?;
+    writeln!(out, "|{}", " --- |".repeat(table.names.len()))?;
+    for row in &table.rows {
+        let cells: Vec<String> = row
+            .iter()
+            .map(|cell| cell.replace('|', "\\|").replace('\n', "<br>"))
+            .collect();
+        writeln!(out, "| {} |", cells.join(" | "))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fake::Scenario;
+
+    fn exported(format: Format) -> String {
+        let table = Table {
+            names: vec!["service", "lost"],
+            rows: vec![vec!["a|b".into(), "1.02s".into()], vec!["c,d".into(), "0".into()]],
+        };
+        let mut out = Vec::new();
+        write(&Scenario::default().model(3).snapshot(), &table, format, &mut out).expect("memory takes it");
+        String::from_utf8(out).expect("it is UTF-8")
+    }
+
+    #[test]
+    fn markdown_has_the_host_above_the_table() {
+        insta::assert_snapshot!(exported(Format::Markdown));
+    }
+
+    #[test]
+    fn csv_and_json_can_be_read_back() {
+        assert_eq!(
+            exported(Format::Csv),
+            "service,lost\r\na|b,1.02s\r\n\"c,d\",0\r\n"
+        );
+        let value: serde_json::Value = serde_json::from_str(&exported(Format::Json)).expect("it is JSON");
+        assert_eq!(value[0]["service"], "a|b");
+    }
+}

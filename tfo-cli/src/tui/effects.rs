@@ -1,0 +1,95 @@
+//! Does what the state asked for: the only place of the dashboard, besides the terminal, with I/O.
+
+use super::{
+    Feed,
+    action::{Action, Format},
+    state::{State, View},
+    terminal::{self, Screen},
+    update::{self, Effect},
+    view::grid,
+};
+use crate::{
+    output::{export, time},
+    reverse_dns::Resolver,
+};
+
+/// What effects need.
+pub struct Effects<'a> {
+    feed: &'a dyn Feed,
+    /// Started with the first name that is wanted.
+    resolver: Option<Resolver>,
+}
+
+impl<'a> Effects<'a> {
+    /// Effects on this feed.
+    pub fn new(feed: &'a dyn Feed) -> Self {
+        Self { feed, resolver: None }
+    }
+
+    /// What came back meanwhile.
+    pub fn finished(&self) -> Vec<Action> {
+        let names = self.resolver.iter().flat_map(Resolver::found);
+        names.map(|(ip, name)| Action::Resolved(ip, name)).collect()
+    }
+
+    /// Applies them; true when it is time to leave.
+    pub fn apply(
+        &mut self,
+        effects: Vec<Effect>,
+        state: &mut State,
+        screen: &mut Screen,
+    ) -> anyhow::Result<bool> {
+        for effect in effects {
+            match effect {
+                Effect::Quit => return Ok(true),
+                Effect::Redraw => screen.clear()?,
+                Effect::Suspend => screen.suspend()?,
+                Effect::Clear => self.feed.clear(),
+                Effect::Copy(text) => {
+                    terminal::copy(&text)?;
+                    let message = format!("copied {} characters", text.chars().count());
+                    update::update(state, Action::Message(message));
+                }
+                Effect::Export(format) => {
+                    let message = match write(state, format) {
+                        Ok(path) => format!("written to {path}"),
+                        Err(error) => format!("not exported: {error:#}"),
+                    };
+                    update::update(state, Action::Message(message));
+                }
+                Effect::Resolve(wanted) => {
+                    let resolver = match &mut self.resolver {
+                        Some(resolver) => resolver,
+                        none => none.insert(Resolver::start()?),
+                    };
+                    for ip in wanted {
+                        resolver.ask(ip);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn write(state: &State, format: Format) -> anyhow::Result<String> {
+    let (names, rows) = match state.view {
+        View::Host => (
+            vec!["text"],
+            super::view::text_of_cursor(state)
+                .into_iter()
+                .map(|text| vec![text])
+                .collect(),
+        ),
+        _ => grid::contents(state),
+    };
+    let (extension, format) = match format {
+        Format::Markdown => ("md", export::Format::Markdown),
+        Format::Csv => ("csv", export::Format::Csv),
+        Format::Json => ("json", export::Format::Json),
+    };
+    let view = View::ALL[state.view as usize].1.to_lowercase();
+    let stamp = time::compact(state.snapshot.wall_ns(state.snapshot.at_ns));
+    let name = format!("tfo-{view}-{stamp}.{extension}");
+    export::to_file(&name, &state.snapshot, &export::Table { names, rows }, format)
+}

@@ -1,0 +1,287 @@
+//! What keys and the mouse do.
+
+use super::*;
+use crate::{
+    model::SortKey,
+    tui::{
+        action::Format,
+        lines::Line,
+        state::{Page, Popup, View},
+    },
+};
+
+fn chosen(state: &State) -> Option<String> {
+    match state.line()? {
+        Line::Destination(index) => Some(state.snapshot.rows[index as usize].remote().to_string()),
+        _ => None,
+    }
+}
+
+#[test]
+fn q_closes_what_is_open_then_quits_and_escape_never_quits() {
+    let mut state = state((80, 24), &little());
+    for open in ["?", "e"] {
+        assert!(typed(&mut state, open).is_empty());
+        assert!(typed(&mut state, "q").is_empty());
+        assert_eq!(state.popup, None);
+    }
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(state.page.is_some());
+    assert!(typed(&mut state, "q").is_empty());
+    assert!(state.page.is_none());
+    assert!(press(&mut state, &[KeyCode::Esc, KeyCode::Esc]).is_empty());
+    assert_eq!(typed(&mut state, "q"), [Effect::Quit]);
+    typed(&mut state, "?");
+    assert_eq!(ctrl(&mut state, 'c'), [Effect::Quit]);
+    typed(&mut state, "q/");
+    assert_eq!(ctrl(&mut state, 'c'), [Effect::Quit]);
+}
+
+#[test]
+fn the_cursor_follows_its_row_when_the_order_changes() {
+    let mut state = state((80, 24), &little());
+    assert_eq!(chosen(&state).as_deref(), Some("198.51.100.7"));
+    press(&mut state, &[KeyCode::Down]);
+    typed(&mut state, "jk");
+    let row = chosen(&state);
+    typed(&mut state, "S");
+    assert_eq!(chosen(&state), row);
+    typed(&mut state, "s");
+    assert_eq!((chosen(&state), state.sort), (row, SortKey::Hit));
+    typed(&mut state, "g");
+    assert_eq!(state.list().index(), Some(0));
+    typed(&mut state, "G");
+    assert_eq!(state.list().index(), Some(5));
+}
+
+#[test]
+fn tabs_go_round_and_each_keeps_its_cursor() {
+    let mut state = state((80, 24), &little());
+    typed(&mut state, "j3jj");
+    press(&mut state, &[KeyCode::Tab, KeyCode::Tab, KeyCode::Tab]);
+    assert_eq!(state.view, View::Destinations);
+    assert_eq!(state.list().index(), Some(1));
+    press(&mut state, &[KeyCode::BackTab]);
+    assert_eq!(state.view, View::Host);
+    typed(&mut state, "3");
+    assert_eq!(state.list().index(), Some(2));
+}
+
+#[test]
+fn filtering_is_live_wrong_text_changes_nothing_and_escape_takes_it_back() {
+    let mut state = state((80, 24), &little());
+    typed(&mut state, "/role:server");
+    assert_eq!(state.table.lines.len(), 2);
+    typed(&mut state, " q?");
+    assert!(
+        state.popup.is_none() && state.editing.is_some(),
+        "keys are text now"
+    );
+    press(
+        &mut state,
+        &[KeyCode::Backspace, KeyCode::Backspace, KeyCode::Enter],
+    );
+    assert!(state.editing.is_none());
+    assert_eq!(state.table.lines.len(), 2);
+    typed(&mut state, "/ outcome:nonsense");
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(state.editing.is_some(), "a wrong filter is not accepted");
+    assert_eq!(state.table.lines.len(), 2, "and changes nothing");
+    press(&mut state, &[KeyCode::Esc]);
+    assert_eq!(state.filter.text(), "role:server ");
+    press(&mut state, &[KeyCode::Esc]);
+    assert_eq!((state.filter.text(), state.table.lines.len()), ("", 6));
+}
+
+#[test]
+fn a_paused_view_steps_through_the_past_and_comes_back() {
+    let mut scenario = Scenario::default();
+    let mut model = Model::default();
+    let mut state = state((80, 24), &model);
+    let mut screens = Vec::new();
+    for _ in 0..20 {
+        let (records, reading) = scenario.step();
+        for record in &records {
+            model.fold(record);
+        }
+        model.read(reading);
+        model.read_host(scenario.host());
+        feed(&mut state, &model);
+        screens.push(state.snapshot.total(tfo_common::Role::Client, |_| true));
+    }
+    let now = screen(&state);
+    typed(&mut state, " ");
+    let total = |state: &State| state.snapshot.total(tfo_common::Role::Client, |_| true);
+    for back in 1..19 {
+        typed(&mut state, "[");
+        assert_eq!(total(&state), screens[19 - back], "{back} back");
+        assert!(
+            state
+                .snapshot
+                .flows
+                .iter()
+                .all(|flow| flow.event().end_ns <= state.snapshot.at_ns)
+        );
+    }
+    typed(&mut state, "[[[[[[");
+    assert_eq!(total(&state), screens[0], "the past ends where counting began");
+    // What comes meanwhile is not shown, but not lost either.
+    model.read(scenario.step().1);
+    feed(&mut state, &model);
+    assert_eq!(total(&state), screens[0]);
+    press(&mut state, &[KeyCode::Right]);
+    assert_eq!(total(&state), screens[1]);
+    typed(&mut state, "}");
+    assert_eq!(total(&state), screens[19]);
+    typed(&mut state, "p");
+    assert_eq!(screen(&state), now);
+    feed(&mut state, &model);
+    assert!(total(&state) > screens[19]);
+    typed(&mut state, "[");
+    assert!(!state.is_paused() && state.back == 0, "time travel needs a pause");
+}
+
+#[test]
+fn enter_opens_what_is_under_the_cursor() {
+    let mut state = state((80, 24), &little());
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(matches!(state.page, Some(Page::Destination(key)) if key.port == 443));
+    assert!(!state.series.is_empty());
+    press(&mut state, &[KeyCode::Esc]);
+    typed(&mut state, "3");
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(matches!(state.page, Some(Page::Flow(_))));
+    typed(&mut state, "q2");
+    let folded = state.table.lines.len();
+    press(&mut state, &[KeyCode::Enter]);
+    // Two destinations and one process.
+    assert_eq!(state.table.lines.len(), folded + 3);
+    press(&mut state, &[KeyCode::Down, KeyCode::Enter]);
+    assert!(matches!(state.page, Some(Page::Destination(_))));
+    press(&mut state, &[KeyCode::Esc, KeyCode::Up, KeyCode::Enter]);
+    assert_eq!(state.table.lines.len(), folded);
+}
+
+#[test]
+fn clearing_asks_first() {
+    let mut state = state((80, 24), &little());
+    ctrl(&mut state, 'r');
+    assert_eq!(state.popup, Some(Popup::Clear));
+    assert!(typed(&mut state, "x").is_empty());
+    assert_eq!(state.popup, None);
+    ctrl(&mut state, 'r');
+    assert_eq!(typed(&mut state, "y"), [Effect::Clear]);
+}
+
+#[test]
+fn copy_and_export_say_what_they_take() {
+    let mut state = state((80, 24), &little());
+    let effects = typed(&mut state, "y");
+    assert!(
+        matches!(&effects[..], [Effect::Copy(text)] if text.contains("remote=198.51.100.7") && text.contains("lost=15.4s")),
+        "{effects:?}"
+    );
+    assert_eq!(typed(&mut state, "em"), [Effect::Export(Format::Markdown)]);
+    assert_eq!(typed(&mut state, "ec"), [Effect::Export(Format::Csv)]);
+    assert_eq!(typed(&mut state, "ej"), [Effect::Export(Format::Json)]);
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(matches!(&typed(&mut state, "y")[..], [Effect::Copy(text)] if text.contains("syn-timeout")));
+}
+
+#[test]
+fn names_are_asked_for_once_and_only_when_wanted() {
+    let mut state = state((80, 24), &little());
+    assert!(typed(&mut state, "j").is_empty());
+    let effects = typed(&mut state, "n");
+    let [Effect::Resolve(wanted)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(wanted.len(), 4, "clients have a remote host, servers a block");
+    let first = wanted[0];
+    assert!(typed(&mut state, "j").is_empty(), "they are on their way");
+    update(&mut state, Action::Resolved(first, Some("db.example.org".into())));
+    assert!(screen(&state).to_string().contains("db.example.org"));
+    typed(&mut state, "n");
+    assert!(!screen(&state).to_string().contains("db.example.org"));
+}
+
+#[test]
+fn the_mouse_chooses_opens_sorts_and_scrolls() {
+    let mut state = state((120, 40), &little());
+    let body = view::layout::split(&state).body;
+    click(&mut state, 5, body.y + 3);
+    assert_eq!(state.list().index(), Some(2));
+    click(&mut state, 5, body.y + 3);
+    assert!(state.page.is_some(), "the second click opens");
+    press(&mut state, &[KeyCode::Esc]);
+    let heading = screen(&state).to_string();
+    let line = heading.lines().nth(body.y.into()).expect("it is on the screen");
+    let column =
+        u16::try_from(line.find("HIT").expect("there is a HIT column") - 1).expect("it is on the screen");
+    click(&mut state, column, body.y);
+    assert_eq!((state.sort, state.reverse), (SortKey::Hit, false));
+    click(&mut state, column, body.y);
+    assert!(state.reverse, "the second click turns it around");
+    let tabs = view::layout::split(&state).tabs;
+    click(&mut state, 20, tabs.y);
+    assert_eq!(state.view, View::Services);
+    let wheel = MouseEvent {
+        kind: MouseEventKind::ScrollDown,
+        column: 1,
+        row: 1,
+        modifiers: KeyModifiers::NONE,
+    };
+    send(&mut state, &Event::Mouse(wheel));
+    assert_eq!(state.list().index(), Some(3));
+}
+
+#[test]
+fn reset_brings_back_the_beginning() {
+    let mut state = state_with("--sort rtt --filter role:client", (80, 24), &little());
+    typed(&mut state, "ssSjj/ fam:4");
+    press(&mut state, &[KeyCode::Enter]);
+    typed(&mut state, "r");
+    assert_eq!(
+        (state.sort, state.reverse, state.filter.text()),
+        (SortKey::Rtt, false, "role:client")
+    );
+    assert_eq!(state.list().index(), Some(0));
+}
+
+#[test]
+fn hints_are_true() {
+    let mut state = state((200, 60), &little());
+    let footer = |state: &State| {
+        screen(state)
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(footer(&state).contains("Enter open") && !footer(&state).contains("earlier"));
+    typed(&mut state, " ");
+    assert!(footer(&state).contains("[ earlier") && footer(&state).contains("Space go on"));
+    typed(&mut state, " 4");
+    assert!(!footer(&state).contains("Enter open"));
+    for width in 20..80 {
+        update(&mut state, Action::Resize(width, 24));
+        assert!(footer(&state).starts_with("\"? help  q quit"), "{width}");
+    }
+}
+
+#[test]
+fn columns_are_those_one_asked_for() {
+    let state = state_with("--columns remote,lost", (120, 40), &little());
+    let body = view::layout::split(&state).body;
+    let text = screen(&state).to_string();
+    let heading = text
+        .lines()
+        .nth(body.y.into())
+        .expect("it is on the screen")
+        .trim_matches(['"', ' ']);
+    assert_eq!(
+        heading.split_whitespace().collect::<Vec<_>>(),
+        ["REMOTE", "LOSTv"]
+    );
+}

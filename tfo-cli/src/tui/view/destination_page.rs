@@ -1,0 +1,246 @@
+//! A destination: numbers, a chart of outcomes over time, latencies with and without Fast Open side by side,
+//! recent connections.
+
+use ratatui::text::{Line, Span};
+use tfo_common::{DestKey, Outcome, limits::BUCKETS};
+
+use super::bars::{bar, spark};
+use crate::{
+    model::{
+        DestRow, Flow,
+        histogram::{Buckets, Latency, quantile_us},
+        ladder,
+    },
+    output::{clean, column::Column, flow_text, number, time},
+    tui::state::{Point, State},
+};
+
+/// Recent connections shown.
+const RECENT: usize = 10;
+
+/// All of it, as text.
+pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
+    let Some(row) = state.row(key) else {
+        return vec!["this destination is not in the table any more; Esc goes back".into()];
+    };
+    let mut lines = vec![title(state, row)];
+    if let Some(verdict) = row.verdict() {
+        lines.extend(super::wrapped(ladder::sentence(row.role(), verdict), width));
+    }
+    lines.push(Line::default());
+    lines.extend(numbers(state, row));
+    lines.push(Line::default());
+    lines.extend(chart(state, width));
+    lines.push(Line::default());
+    lines.extend(outcomes(state, row));
+    lines.push(Line::default());
+    lines.extend(latencies(state, row, width));
+    lines.push(Line::default());
+    lines.extend(recent(state, row));
+    lines
+}
+
+fn title(state: &State, row: &DestRow) -> Line<'static> {
+    let name = state
+        .host_name(row.remote())
+        .map(|name| format!(" ({})", clean(name)))
+        .unwrap_or_default();
+    Line::from(vec![
+        Span::styled(
+            row.verdict().map_or("no attempt", Outcome::name),
+            state.theme.accent,
+        ),
+        Span::raw(format!(
+            "  {} {}  {} port {}{name}",
+            row.role().name(),
+            clean(&state.snapshot.names.label(row.key.cgroup_id)),
+            state.snapshot.remote(row),
+            row.key.port,
+        )),
+    ])
+}
+
+fn numbers(state: &State, row: &DestRow) -> Vec<Line<'static>> {
+    let pair = |column: Column| {
+        [
+            Span::styled(format!("{} ", column.look().name), state.theme.dim),
+            Span::raw(format!("{:<9}", column.cell(row, &state.snapshot))),
+        ]
+    };
+    let line = |columns: &[Column]| {
+        Line::from(
+            columns
+                .iter()
+                .flat_map(|column| pair(*column))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let denied = row.count(Outcome::Denied);
+    let policy = if denied > 0 {
+        format!("policy withheld the data of {denied} SYNs")
+    } else {
+        "no policy seen at work".into()
+    };
+    vec![
+        line(&[Column::Attempts, Column::Hit, Column::Failures, Column::Plain]),
+        line(&[Column::Saved, Column::Lost, Column::Net, Column::Rtt]),
+        line(&[Column::Syn, Column::Cookies]),
+        Line::from(Span::styled(policy, state.theme.dim)),
+    ]
+}
+
+/// Two sparklines on one time axis: what went well, and what did not.
+fn chart(state: &State, width: u16) -> Vec<Line<'static>> {
+    let room = usize::from(width).saturating_sub(20).max(10);
+    let shown = &state.series[state.series.len().saturating_sub(room)..];
+    let most = |of: fn(&Point) -> u32| shown.iter().map(of).max().unwrap_or(0);
+    let draw = |name: &str, of: fn(&Point) -> u32, style| {
+        Line::from(vec![
+            Span::styled(format!("{name:<7}"), state.theme.dim),
+            Span::styled(spark(shown.iter().map(of).map(u64::from), &state.glyphs), style),
+            Span::styled(format!(" {} at most", most(of)), state.theme.dim),
+        ])
+    };
+    let span = number::duration(
+        state
+            .history
+            .frames(state.back)
+            .take(shown.len())
+            .map(|frame| frame.interval_ns)
+            .sum::<u64>()
+            / 1_000,
+    );
+    vec![
+        Line::from(Span::styled(
+            format!("Attempts per reading, the latest {span}"),
+            state.theme.accent,
+        )),
+        draw("good", |point| point.good, ratatui::style::Style::new()),
+        draw("failed", |point| point.failed, state.theme.strong),
+    ]
+}
+
+fn outcomes(state: &State, row: &DestRow) -> Vec<Line<'static>> {
+    let mut counted: Vec<(Outcome, u64)> = Outcome::ALL
+        .into_iter()
+        .map(|outcome| (outcome, row.count(outcome)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let most = counted.first().map_or(0, |(_, count)| *count);
+    let mut lines = vec![Line::from(Span::styled("Outcomes", state.theme.accent))];
+    lines.extend(counted.into_iter().map(|(outcome, count)| {
+        let style = if outcome.is_failure() {
+            state.theme.strong
+        } else {
+            ratatui::style::Style::new()
+        };
+        Line::from(vec![
+            Span::styled(format!("{:<16}", outcome.name()), style),
+            Span::raw(format!("{:>8} ", number::count(count))),
+            Span::styled(bar(count, most, 40, &state.glyphs), state.theme.dim),
+        ])
+    }));
+    lines
+}
+
+fn latencies(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
+    let get = |latency| row.histograms.get(latency);
+    let mut lines = histogram(
+        state,
+        "Handshake",
+        &get(Latency::HandshakeTfo),
+        &get(Latency::HandshakePlain),
+        width,
+    );
+    lines.push(Line::default());
+    lines.extend(histogram(
+        state,
+        "Time to first byte",
+        &get(Latency::TtfbTfo),
+        &get(Latency::TtfbPlain),
+        width,
+    ));
+    lines
+}
+
+/// Fast Open on the left, plain on the right, one line per power of two.
+fn histogram(state: &State, title: &str, tfo: &Buckets, plain: &Buckets, width: u16) -> Vec<Line<'static>> {
+    let median = |buckets: &Buckets| {
+        quantile_us(buckets, 0.5).map_or_else(|| "-".to_owned(), |us| format!("<{}", number::duration(us)))
+    };
+    let mut lines = vec![Line::from(vec![
+        Span::styled(title.to_owned(), state.theme.accent),
+        Span::styled(
+            format!(
+                "  half of those with Fast Open {}, of plain ones {}",
+                median(tfo),
+                median(plain)
+            ),
+            state.theme.dim,
+        ),
+    ])];
+    let used = |place: &usize| tfo[*place] + plain[*place] > 0;
+    let (Some(first), Some(last)) = ((0..BUCKETS).find(used), (0..BUCKETS).rev().find(used)) else {
+        lines.push("  nothing measured".into());
+        return lines;
+    };
+    let room = (usize::from(width).saturating_sub(30) / 2).clamp(8, 40);
+    // Each side has its own scale: there are usually far more of one kind.
+    let most = |buckets: &Buckets| u64::from(buckets.iter().copied().max().unwrap_or(0));
+    for place in first..=last {
+        let (left, right) = (u64::from(tfo[place]), u64::from(plain[place]));
+        lines.push(Line::from(vec![
+            Span::styled(
+                format!("{:>8} ", format!("<{}", number::duration(1 << place))),
+                state.theme.dim,
+            ),
+            Span::raw(format!(
+                "{:>7} {:<room$}",
+                number::count(left),
+                bar(left, most(tfo), room, &state.glyphs)
+            )),
+            Span::styled(
+                format!(
+                    " {:>7} {}",
+                    number::count(right),
+                    bar(right, most(plain), room, &state.glyphs)
+                ),
+                state.theme.dim,
+            ),
+        ]));
+    }
+    lines
+}
+
+fn recent(state: &State, row: &DestRow) -> Vec<Line<'static>> {
+    let snapshot = &state.snapshot;
+    let here = |flow: &&Flow| {
+        let event = flow.event();
+        let port = if event.role == 0 {
+            event.remote_port
+        } else {
+            event.local_port
+        };
+        let same_end = event.role == 1 || event.remote == row.key.remote;
+        same_end
+            && event.role == row.key.role
+            && event.family == row.key.family
+            && event.cgroup_id == row.key.cgroup_id
+            && port == row.key.port
+    };
+    let mut lines = vec![Line::from(Span::styled("Latest connections", state.theme.accent))];
+    lines.extend(snapshot.flows.iter().rev().filter(here).take(RECENT).map(|flow| {
+        Line::from(format!(
+            "{}  {:<24} {:<15} {:>9} {:>8} {:>8} {:>8}",
+            &time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12],
+            flow_text::who(flow, snapshot.names.get(row.key.cgroup_id)),
+            flow.outcome().name(),
+            flow_text::syn(flow),
+            flow_text::optional(flow.handshake_us()),
+            flow_text::optional(flow.ttfb_us()),
+            flow_text::gain(flow),
+        ))
+    }));
+    lines
+}

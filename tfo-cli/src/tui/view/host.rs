@@ -1,0 +1,182 @@
+//! The view of the host: settings, counters side by side, losses, hooks, and what this program costs.
+
+use ratatui::text::{Line, Span};
+
+use crate::{
+    model::host::SYSCTL_BITS,
+    output::{clean, number, table},
+    tui::state::State,
+};
+
+/// All of it, as text.
+pub fn lines(state: &State) -> Vec<Line<'static>> {
+    let sections: [(&str, Vec<Line<'static>>); 6] = [
+        ("Settings", settings(state)),
+        (
+            "Kernel counters and what was seen, since the start",
+            counters(state),
+        ),
+        ("Lost", losses(state)),
+        ("Not possible on this host", degradations(state)),
+        ("Own cost", cost(state)),
+        ("Attached", attached(state)),
+    ];
+    let mut lines = Vec::new();
+    for (title, content) in sections {
+        lines.push(Line::from(Span::styled(title, state.theme.accent)));
+        lines.extend(content);
+        lines.push(Line::default());
+    }
+    lines
+}
+
+fn settings(state: &State) -> Vec<Line<'static>> {
+    let host = &state.snapshot.host;
+    let mut lines = vec![Line::from(format!(
+        "  {} {}, network namespace {}",
+        clean(&host.name),
+        clean(&host.kernel),
+        host.netns
+    ))];
+    match host.tcp_fastopen {
+        None => lines.push("  net.ipv4.tcp_fastopen could not be read".into()),
+        Some(value) => {
+            lines.push(format!("  net.ipv4.tcp_fastopen = {value:#x}").into());
+            for (bit, word, what) in SYSCTL_BITS {
+                let on = value & bit != 0;
+                let text = format!(
+                    "    {} {bit:#05x} {word:<17} {what}",
+                    if on { "on " } else { "off" }
+                );
+                let style = if on { state.theme.strong } else { state.theme.dim };
+                lines.push(Line::from(Span::styled(text, style)));
+            }
+        }
+    }
+    lines.push(format!("  blackhole pause: {}", table::blackhole(&state.snapshot)).into());
+    let pauses = host
+        .mib
+        .iter()
+        .find(|(netns, _)| *netns == host.netns)
+        .and_then(|(_, mib)| mib.blackhole);
+    lines.extend(pauses.map(|count| Line::from(format!("  pauses since the host started: {count}"))));
+    lines
+}
+
+fn counters(state: &State) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::from(Span::styled(
+        format!(
+            "  {:<10}  {:<26} {:>10} {:>10} {:>10}",
+            "NETNS", "COUNTER", "KERNEL", "SEEN", "DIFFERENCE"
+        ),
+        state.theme.dim,
+    ))];
+    for line in state.snapshot.cross.iter() {
+        let text = format!(
+            "  {:<10}  {:<26} {:>10} {:>10} {:>+10}",
+            line.netns,
+            line.counter,
+            line.kernel,
+            line.seen,
+            line.difference()
+        );
+        let style = if line.difference() == 0 {
+            ratatui::style::Style::new()
+        } else {
+            state.theme.strong
+        };
+        lines.push(Line::from(Span::styled(text, style)));
+    }
+    if state.snapshot.cross.is_empty() {
+        lines.push("  nothing read yet".into());
+    }
+    lines
+}
+
+fn losses(state: &State) -> Vec<Line<'static>> {
+    let reason = |(loss, count): (tfo_common::Loss, u64)| {
+        Line::from(format!(
+            "  {:>10} {:<18} {}",
+            number::count(count),
+            loss.name(),
+            loss.describe()
+        ))
+    };
+    let lines: Vec<_> = state.snapshot.losses_by_reason().map(reason).collect();
+    if lines.is_empty() {
+        vec!["  nothing".into()]
+    } else {
+        lines
+    }
+}
+
+fn degradations(state: &State) -> Vec<Line<'static>> {
+    let one = |one: &crate::model::feed::Degradation| {
+        let mut lines = vec![Line::from(Span::styled(
+            format!("  {}", clean(one.name)),
+            state.theme.strong,
+        ))];
+        let why = super::wrapped(&clean(&one.why), state.size.0.saturating_sub(4));
+        lines.extend(why.into_iter().map(|line| Line::from(format!("    {line}"))));
+        lines
+    };
+    let lines: Vec<_> = state.snapshot.degradations.iter().flat_map(one).collect();
+    if lines.is_empty() {
+        vec!["  everything is".into()]
+    } else {
+        lines
+    }
+}
+
+fn cost(state: &State) -> Vec<Line<'static>> {
+    let snapshot = &state.snapshot;
+    let mut lines = vec![
+        Line::from(format!(
+            "  history {} of at most {} over {}, in {} readings",
+            number::bytes(state.history.bytes() as u64),
+            number::bytes(crate::model::history::MOST_BYTES as u64),
+            number::duration(state.history.span_ns() / 1_000),
+            state.history.len(),
+        )),
+        Line::from(format!(
+            "  destination table {} of {} rows, {} records read",
+            snapshot.rows.len(),
+            snapshot.dests_capacity,
+            number::count(snapshot.events)
+        )),
+    ];
+    if let Some(process) = snapshot.cost.process {
+        lines.push(Line::from(format!(
+            "  this process: {:.2} % of one CPU, {} resident",
+            process.cpu_share * 100.0,
+            number::bytes(process.rss_bytes),
+        )));
+    }
+    for program in snapshot.cost.programs.iter() {
+        lines.push(Line::from(format!(
+            "  {:<20} {:>10} runs, {:>6} ns per run, {:.3} % of one CPU",
+            program.name,
+            number::count(program.runs),
+            program.run_ns.checked_div(program.runs).unwrap_or(0),
+            program.cpu_share * 100.0,
+        )));
+    }
+    if snapshot.cost.programs.is_empty() {
+        lines.push(
+            "  BPF programs: not measured yet (sampled, one interval in eight: measuring costs something too)"
+                .into(),
+        );
+    }
+    lines
+}
+
+fn attached(state: &State) -> Vec<Line<'static>> {
+    let programs = &state.snapshot.attached;
+    if programs.is_empty() {
+        return vec!["  nothing".into()];
+    }
+    programs
+        .iter()
+        .map(|program| Line::from(format!("  {}", clean(program))))
+        .collect()
+}
