@@ -45,7 +45,7 @@ pub fn failure(error: &Error) -> Failure {
 pub fn change(store: &mut Store, changes: &[Change], interfaces: &Interfaces) -> Result<(), Failure> {
     let mut made = Vec::new();
     let result = store.change(changes, interfaces, &log::who(), |change| {
-        made.push(change.clone())
+        made.push(change.clone());
     });
     // After a failure to attach nothing is in force, whatever was written.
     if store.is_in_force() || result.is_ok() {

@@ -64,9 +64,7 @@ impl Prefix {
                 Ipv4Addr::from_bits(v4.to_bits() & mask).into()
             }
             IpAddr::V6(v6) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.bits))
-                    .unwrap_or(0);
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
                 Ipv6Addr::from_bits(v6.to_bits() & mask).into()
             }
         };

@@ -45,7 +45,7 @@ pub fn denied() -> Result<()> {
                 let report = connect.run_in(lab.client())?;
                 ensure!(report.reply_matched, "{report:?}");
             }
-            trace.wait_for_count(8)?;
+            trace.wait_for_lines(8)?;
             let ended = trace.stop()?;
             let (_, summary) = ended.complete_records()?;
             let flows = ended

@@ -24,6 +24,8 @@ use tfo_lab::lab;
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tfo-cli");
+/// Environment in which the configuration of whoever runs the tests is not found.
+pub const NO_CONFIG: [(&str, &str); 2] = [("HOME", "/nonexistent"), ("XDG_CONFIG_HOME", "/nonexistent")];
 /// How long anything may take before a test gives up. Generous: a loaded machine is no error.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// What the tool reads the kernel's structures from.
@@ -47,6 +49,7 @@ fn missing_feature() -> Option<String> {
     // The object is looked for before the cgroup is: a cgroup that does not exist attaches nothing.
     let output = Command::new(BINARY)
         .args(["trace", "--cgroup", "/no/such/cgroup"])
+        .envs(NO_CONFIG)
         .stdin(Stdio::null())
         .output();
     match output {
