@@ -17,9 +17,8 @@ fn write_rules(count: u32, name: &str) -> Result<String> {
     for index in 1..count {
         let net = index + (172 << 16);
         let [_, a, b, c] = net.to_be_bytes();
-        text.push_str(&format!(
-            "[[rule]]\ncgroup = \"{name}\"\ndst = \"{a}.{b}.{c}.0/24\"\n"
-        ));
+        let rule = format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"{a}.{b}.{c}.0/24\"\n");
+        text.push_str(&rule);
     }
     let path = std::env::temp_dir().join("tfo-cli-test-rules.toml");
     fs::write(&path, text)?;

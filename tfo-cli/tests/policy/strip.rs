@@ -50,11 +50,11 @@ pub fn no_option_leaves() -> Result<()> {
                 "filter", "add", "dev", DEVICE, "egress", "matchall", "action", "ok",
             ]);
         }
-        let foreign = || match has_tc {
-            true => Ok::<_, anyhow::Error>(
-                tc(&["qdisc", "show", "dev", DEVICE])? + &tc(&["filter", "show", "dev", DEVICE, "egress"])?,
-            ),
-            false => Ok(String::new()),
+        let foreign = || -> Result<String> {
+            if !has_tc {
+                return Ok(String::new());
+            }
+            Ok(tc(&["qdisc", "show", "dev", DEVICE])? + &tc(&["filter", "show", "dev", DEVICE, "egress"])?)
         };
         let before = foreign()?;
         let netns = lab.client().label().to_owned();

@@ -149,7 +149,7 @@ impl Path {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 11) % 20 == 0
+        (self.0 >> 11).is_multiple_of(20)
     }
 }
 
@@ -164,8 +164,8 @@ fn random_loss_does_not_open_it() {
         assert_eq!(feed(&mut state, &DEFAULT, &[evidence], connection), Change::None, "{connection}");
     }
     // And one that eats SYN data, with the same random loss on everything else.
-    let opened_after = (1..).find(|_| feed(&mut state, &DEFAULT, &[Evidence::TfoFailed], 9) == Change::Opened);
-    assert!(opened_after <= Some(u32::from(FAILURES)), "{opened_after:?}");
+    let opened_after = (1..=u32::from(OF)).find(|_| feed(&mut state, &DEFAULT, &[Evidence::TfoFailed], 9) == Change::Opened);
+    assert!(opened_after.is_some_and(|count| count <= u32::from(FAILURES)), "{opened_after:?}");
 }
 
 /// The same with fifty clients: a success shows at once, a failure when 1,000 more successes could have been.
