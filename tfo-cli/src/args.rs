@@ -54,9 +54,6 @@ enum RawCommand {
     /// on stderr, and for json as the last line.
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
-    /// Measures the user side.
-    #[command(hide = true)]
-    BenchModel(BenchArgs),
     /// Switches Fast Open off for destinations and services, and on again.
     ///
     /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
@@ -68,6 +65,9 @@ enum RawCommand {
     /// A circuit breaker per destination, inside the kernel: it acts before the next connection, and needs no
     /// process running. A rule for the same connection beats it. Needs root.
     Guard(GuardArgs),
+    /// Measures the user side.
+    #[command(hide = true)]
+    BenchModel(BenchArgs),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -87,12 +87,12 @@ pub enum Command {
     Top(TopConfig),
     /// `trace`
     Trace(TraceConfig),
-    /// `bench-model`
-    BenchModel(BenchArgs),
     /// `policy`
     Policy(PolicyConfig),
     /// `guard`
     Guard(GuardCommand),
+    /// `bench-model`
+    BenchModel(BenchArgs),
     /// `completions`
     Completions(clap_complete::Shell),
     /// `man`
@@ -157,9 +157,9 @@ impl RawCommand {
                 args.resolve(&config).map(Command::Top)
             }
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
-            RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
+            RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
             RawCommand::Man { command } => Ok(Command::Man(command)),
         }

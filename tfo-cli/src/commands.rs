@@ -17,9 +17,9 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Top(config) => top::run(&config),
         Command::Trace(config) => trace::run(&config),
-        Command::BenchModel(config) => bench_model::run(&config),
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
+        Command::BenchModel(config) => bench_model::run(&config),
         Command::Completions(shell) => completions::run(shell),
         Command::Man(command) => man::run(command.as_deref()),
     }

@@ -29,11 +29,18 @@ pub struct Tool {
     what_for: &'static str,
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 13] = [
     tool("ip", "iproute2", User::Lab, "namespaces and veth pairs"),
     tool("nft", "nftables", User::Lab, "the middlebox that drops or strips"),
     tool("nginx", "nginx", User::Tests, "a server nobody here wrote"),
     tool("curl", "curl", User::Tests, "a client nobody here wrote"),
+    tool(
+        "wget2",
+        "wget2",
+        User::Tests,
+        "a client that uses Fast Open unasked",
+    ),
+    tool("ethtool", "ethtool", User::Tests, "checksum offload on and off"),
     tool("tcpdump", "tcpdump", User::Tests, "what was really on the wire"),
     tool("tmux", "tmux", User::Tests, "`tfo-cli top` on a terminal"),
     tool("script", "bsdutils", User::Bench, "`tfo-cli top` on a terminal"),

@@ -57,11 +57,15 @@ impl Prefix {
     /// The same with every bit behind its length cleared.
     #[must_use]
     pub fn network(&self) -> Self {
-        let kept = |longest: u32| longest.saturating_sub(u32::from(self.bits));
+        // A shift by the whole width is no shift at all in Rust: it stands for a mask of nothing.
         let ip = match self.ip {
-            IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() & u32::MAX.checked_shl(kept(32)).unwrap_or(0)).into()),
-            IpAddr::V6(ip) => {
-                IpAddr::V6((ip.to_bits() & u128::MAX.checked_shl(kept(128)).unwrap_or(0)).into())
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                Ipv4Addr::from_bits(v4.to_bits() & mask).into()
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
             }
         };
         Self { ip, bits: self.bits }
@@ -175,6 +179,15 @@ mod tests {
             let bits = if ip.is_ipv4() { bits.min(32) } else { bits };
             let prefix: Prefix = format!("{ip}/{bits}").parse().expect("a good prefix");
             prop_assert!(prefix.contains(ip));
+        }
+
+        #[test]
+        fn a_network_holds_what_its_prefix_holds(ip: IpAddr, bits in 0u8..=128, other: IpAddr) {
+            let prefix = Prefix::new(ip, bits);
+            let network = prefix.network();
+            prop_assert_eq!(network.network(), network);
+            prop_assert!(network.contains(ip) && prefix.contains(network.address()));
+            prop_assert_eq!(network.contains(other), prefix.contains(other));
         }
 
         #[test]

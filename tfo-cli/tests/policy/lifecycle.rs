@@ -75,7 +75,7 @@ pub fn nothing_is_left() -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of what is refused")]
+#[expect(clippy::too_many_lines, reason = "most of it is one table")]
 pub fn bad_input() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let path = sandbox.path().to_string_lossy().into_owned();

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::support::BINARY;
+use crate::support::{BINARY, NO_CONFIG};
 
 /// Where everything is pinned.
 pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
@@ -17,6 +17,7 @@ pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
 pub fn run(args: &[&str]) -> Result<Output> {
     Command::new(BINARY)
         .args(args)
+        .envs(NO_CONFIG)
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("{BINARY}: starting it"))

@@ -49,7 +49,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
     let mut failed = Vec::new();
     for (name, test) in &selected {
         let begun = Instant::now();
-        let result = panic::catch_unwind(test).unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
+        let result = panic::catch_unwind(*test).unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
         // A test that failed half-way must not spoil the next one.
         let cleared = policy::clear();
         match result.and(cleared) {

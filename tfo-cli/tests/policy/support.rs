@@ -49,6 +49,7 @@ fn missing_feature() -> Option<String> {
     // The object is looked for before the cgroup is: a cgroup that does not exist attaches nothing.
     let output = Command::new(BINARY)
         .args(["trace", "--cgroup", "/no/such/cgroup"])
+        .envs(NO_CONFIG)
         .stdin(Stdio::null())
         .output();
     match output {

@@ -36,6 +36,13 @@ sleep 2
 kill -INT $trace
 wait $trace
 trace_exit=$?
+# The enforcement programs: loaded, attached, listed and gone again.
+mount -t bpf bpf /sys/fs/bpf
+{
+    tfo-cli policy add --cgroup / --dst 192.0.2.0/24 && tfo-cli guard on --cgroup / && tfo-cli policy list &&
+        tfo-cli policy flush && tfo-cli guard off --cgroup / && [ ! -e /sys/fs/bpf/tfo-cli/rules ]
+} >/tmp/policy 2>&1
+policy_exit=$?
 
 section() {
     echo
@@ -43,13 +50,14 @@ section() {
 }
 section kernel
 uname -r
-for name in trace-stderr scenario-stderr scenario trace; do
+for name in trace-stderr scenario-stderr scenario policy trace; do
     section $name
     cat /tmp/$name
 done
 section exit
 echo "trace $trace_exit"
 echo "scenario $scenario_exit"
+echo "policy $policy_exit"
 section end
 sync
 poweroff -f

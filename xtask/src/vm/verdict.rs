@@ -65,10 +65,16 @@ impl Verdict {
             !records.iter().any(is_early) && degradations.iter().any(|line| line.contains("listener"));
 
         let mut problems = Vec::new();
-        for (program, should) in [("trace", i32::from(unprimed)), ("scenario", 0)] {
+        for (program, should) in [("trace", i32::from(unprimed)), ("scenario", 0), ("policy", 0)] {
             let is = serial.exit_code(program);
             if is != Some(should) {
-                let said = said(&format!("{program}-stderr"));
+                // What the policy commands say is all in one place.
+                let section = if program == "policy" {
+                    program.to_owned()
+                } else {
+                    format!("{program}-stderr")
+                };
+                let said = said(&section);
                 let is = is.map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"));
                 problems.push(format!("{program}: {is}, should be {should}: {said}"));
             }
@@ -139,7 +145,7 @@ mod tests {
         let trace = records.join("\r\n");
         let log = format!(
             "=== vm: trace-stderr\r\n{stderr}\r\n=== vm: scenario\r\n{scenario}\r\n=== vm: trace\r\n{trace}\r\n\
-             === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\n=== vm: end\r\n"
+             === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\npolicy 0\r\n=== vm: end\r\n"
         );
         Verdict::of(&Serial::parse(&log).unwrap()).unwrap().problems
     }
