@@ -38,7 +38,7 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
 }
 
 /// Hands the programs to the kernel, so that what it refuses is known before anything is attached, and pins the
-/// classifier.
+/// classifier where this kernel takes it.
 fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let refused = |program| move |error| programs::refused("load", program, &error);
     let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
@@ -46,7 +46,11 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
     egress.load().map_err(refused(policy::PROG_EGRESS))?;
     let strip: &mut SchedClassifier = programs::find(ebpf, policy::PROG_STRIP)?;
-    strip.load().map_err(refused(policy::PROG_STRIP))?;
+    // Its loop over the options is more than the verifier of 6.1 follows (E2BIG), and TCX came with 6.6 anyhow:
+    // without it only a `strip` rule is refused, when it is attached.
+    if strip.load().is_err() {
+        return Ok(());
+    }
     strip
         .pin(directory.pin(pins::PROG_STRIP))
         .map_err(|error| pin_failed(pins::PROG_STRIP, &error))

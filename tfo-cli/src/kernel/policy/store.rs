@@ -88,10 +88,8 @@ impl Store {
             return Ok(store);
         };
         let has = |name: &str| names.iter().any(|found| found == name);
-        let complete = has(pins::LINK_EGRESS)
-            && has(pins::LINK_SOCK_OPS)
-            && has(pins::PROG_STRIP)
-            && policy::MAPS.iter().all(|name| has(name));
+        let complete =
+            has(pins::LINK_EGRESS) && has(pins::LINK_SOCK_OPS) && policy::MAPS.iter().all(|name| has(name));
         if complete {
             if access == Access::Look {
                 store.set = Some(Set::open(&store.directory)?);
