@@ -161,9 +161,8 @@ pub fn of_context<'a>(ops: &Ops) -> Option<&'a mut Flow> {
 
 /// The flow of a socket, if it has one.
 ///
-/// The entry belongs to one connection and callbacks of a connection run under its socket's lock, so nobody
-/// else changes it. It may be removed (by a destroyed socket) but not reused before the program ends... on
-/// another CPU it might be, for another socket: a removal only happens when this socket is done.
+/// The entry belongs to one connection, callbacks of a connection run under its socket's lock, and it is
+/// removed only by this connection or when its socket is destroyed: nobody else changes it under our hands.
 #[inline(always)]
 pub fn of<'a>(sk: u64) -> Option<&'a mut Flow> {
     // SAFETY: points into a preallocated map; see above.
