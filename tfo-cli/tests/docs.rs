@@ -1,0 +1,62 @@
+//! The README says what the code says: outcomes per role, degradations, commands.
+
+use std::{collections::BTreeSet, process::Command};
+
+use tfo_common::{Outcome, Role};
+
+const README: &str = include_str!("../../README.md");
+
+/// First cells, in backticks, of the table whose head begins with this cell.
+fn rows(head: &str) -> BTreeSet<&'static str> {
+    README
+        .lines()
+        .skip_while(|line| !line.starts_with(&format!("| {head} |")))
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect()
+}
+
+#[test]
+fn outcomes_are_those_of_the_code() {
+    for role in Role::ALL {
+        let known: BTreeSet<_> = Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.roles().contains(&role))
+            .map(Outcome::name)
+            .collect();
+        assert_eq!(rows(role.name()), known, "{}", role.name());
+    }
+}
+
+#[test]
+fn every_command_it_shows_exists() {
+    let help = Command::new(env!("CARGO_BIN_EXE_tfo-cli"))
+        .arg("--help")
+        .output()
+        .expect("it runs");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let shown: BTreeSet<&str> = README
+        .split("tfo-cli ")
+        .skip(1)
+        .filter_map(|rest| rest.split(|end: char| !end.is_ascii_lowercase()).next())
+        .filter(|word| ["top", "trace", "policy", "guard", "man", "completions"].contains(word))
+        .collect();
+    assert!(shown.len() >= 5, "{shown:?}");
+    for command in shown {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
+    }
+}
+
+#[test]
+fn degradations_are_those_the_kernel_side_names() {
+    let source = [
+        include_str!("../src/kernel/programs.rs"),
+        include_str!("../src/kernel/session.rs"),
+    ]
+    .concat();
+    let names = rows("name");
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        assert!(source.contains(&format!("\"{name}\"")), "{name} is named nowhere");
+    }
+}
