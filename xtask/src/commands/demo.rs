@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::build;
 use crate::packages::{self, User};
 use crate::process::Running;
-use crate::{elevate, interrupt, process};
+use crate::{elevate, interrupt, process, workspace};
 
 /// Two namespaces, five servers: seconds on a busy machine.
 const LAB_READY: Duration = Duration::from_mins(1);
@@ -25,9 +25,29 @@ pub struct Args {
     /// End by itself after so many seconds (on a terminal; q ends it too)
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
+    /// Show the recording of the lab that ships with the project: no root, no eBPF toolchain, no lab
+    #[arg(long, conflicts_with = "seconds")]
+    replay: bool,
 }
 
+/// What the lab once looked like.
+const RECORDING: &str = "tfo-cli/recordings/lab.tfo";
+
 pub fn run(args: &Args) -> Result<()> {
+    if args.replay {
+        // Neither the BPF objects nor a static binary are needed to look at a file.
+        let mut top = workspace::cargo("run");
+        top.args([
+            "--release",
+            "--package",
+            "tfo-cli",
+            "--",
+            "top",
+            "--replay",
+            RECORDING,
+        ]);
+        return process::run_on_terminal(&mut top);
+    }
     packages::ensure(&[User::Lab])?;
     build::everything()?;
     if elevate::run_again_as_root()? {
