@@ -36,7 +36,7 @@ pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.extend(latencies(state, row, width));
     lines.push(Line::default());
-    lines.extend(recent(state, row));
+    lines.extend(recent(state, row, width));
     lines
 }
 
@@ -213,7 +213,7 @@ fn histogram(state: &State, title: &str, tfo: &Buckets, plain: &Buckets, width: 
     lines
 }
 
-fn recent(state: &State, row: &DestRow) -> Vec<Line<'static>> {
+fn recent(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
     let snapshot = &state.snapshot;
     let here = |flow: &&Flow| {
         let event = flow.event();
@@ -229,18 +229,38 @@ fn recent(state: &State, row: &DestRow) -> Vec<Line<'static>> {
             && event.cgroup_id == row.key.cgroup_id
             && port == row.key.port
     };
-    let mut lines = vec![Line::from(Span::styled("Latest connections", state.theme.accent))];
-    lines.extend(snapshot.flows.iter().rev().filter(here).take(RECENT).map(|flow| {
-        Line::from(format!(
-            "{}  {:<24} {:<15} {:>9} {:>8} {:>8} {:>8}",
-            &time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12],
+    // Without the time to first byte it fits 80 columns.
+    let is_wide = width >= 91;
+    let room = usize::from(width.saturating_sub(if is_wide { 67 } else { 58 })).clamp(8, 40);
+    let line = |cells: [String; 7]| {
+        let [at, who, outcome, syn, shake, ttfb, gain] = cells;
+        let who = match who.char_indices().nth(room) {
+            Some(_) => who.chars().take(room - 1).chain([state.glyphs.cut]).collect(),
+            None => who,
+        };
+        let ttfb = if is_wide {
+            format!(" {ttfb:>8}")
+        } else {
+            String::new()
+        };
+        format!("{at:<12}  {who:<room$} {outcome:<15} {syn:>9} {shake:>8}{ttfb} {gain:>8}")
+    };
+    let titles = ["TIME", "WHO", "OUTCOME", "SYN", "SHAKE", "TTFB", "GAIN"].map(str::to_owned);
+    let mut lines = vec![
+        Line::from(Span::styled("Latest connections", state.theme.accent)),
+        Line::from(Span::styled(line(titles), state.theme.dim)),
+    ];
+    let shown = snapshot.flows.iter().rev().filter(here).take(RECENT);
+    lines.extend(shown.map(|flow| {
+        Line::from(line([
+            time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12].to_owned(),
             flow_text::who(flow, snapshot.names.get(row.key.cgroup_id)),
-            flow.outcome().name(),
+            flow.outcome().name().to_owned(),
             flow_text::syn(flow),
             flow_text::optional(flow.handshake_us()),
             flow_text::optional(flow.ttfb_us()),
             flow_text::gain(flow),
-        ))
+        ]))
     }));
     lines
 }
