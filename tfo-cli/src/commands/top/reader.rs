@@ -124,6 +124,7 @@ pub fn spawn(
     thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
+            let _held = stop.on_panic();
             let result = reader.run(interval, &shared, &stop);
             stop.raise();
             result
