@@ -1,6 +1,9 @@
 //! What every view and popup looks like, at three sizes, with nothing, little, much, losses and degradations.
 
+use tfo_common::Outcome;
+
 use super::*;
+use crate::tui::state::Point;
 
 /// A screen and how one gets to it from a dashboard that was just started.
 type Screen = (&'static str, fn(&mut State));
@@ -174,6 +177,38 @@ fn boxes_are_the_same_in_front_of_everything() {
         boxed(&state)
     };
     assert_eq!(of(&full()), of(&little()));
+}
+
+/// A path that begins to eat SYN data after a while.
+fn incident(readings: u32) -> Vec<Point> {
+    let point = |reading: u32| {
+        let mut gained = [0; Outcome::COUNT];
+        let broken = reading * 3 >= readings * 2;
+        gained[Outcome::Accepted as usize] = if broken { 0 } else { 40 + reading * 7 % 23 };
+        gained[Outcome::SynTimeout as usize] = if broken { 1 + reading % 4 } else { 0 };
+        gained[Outcome::CookieGranted as usize] = u32::from(reading % 10 == 3);
+        Point {
+            at_ns: u64::from(reading + 1) * 1_000_000_000,
+            interval_ns: 1_000_000_000,
+            gained,
+        }
+    };
+    (0..readings).map(point).collect()
+}
+
+#[test]
+fn an_incident_as_a_chart() {
+    for (flags, readings) in [("", 40), ("--ascii", 40), ("", 600), ("", 1), ("", 0)] {
+        for size in SIZES {
+            let mut state = state_with(flags, size, &little());
+            press(&mut state, &[KeyCode::Enter]);
+            state.series = incident(readings);
+            // Past the numbers above it.
+            press(&mut state, &[KeyCode::Down; 5]);
+            let name = format!("chart{}-{readings}-{}x{}", flags.replace('-', ""), size.0, size.1);
+            insta::assert_snapshot!(name, screen(&state));
+        }
+    }
 }
 
 #[test]

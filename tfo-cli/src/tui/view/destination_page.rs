@@ -4,7 +4,7 @@
 use ratatui::text::{Line, Span};
 use tfo_common::{DestKey, Outcome, limits::BUCKETS};
 
-use super::bars::{bar, spark};
+use super::{bars::bar, chart, layout};
 use crate::{
     model::{
         DestRow, Flow,
@@ -12,7 +12,7 @@ use crate::{
         ladder,
     },
     output::{clean, column::Column, flow_text, number, time},
-    tui::state::{Point, State},
+    tui::state::State,
 };
 
 /// Recent connections shown.
@@ -30,7 +30,9 @@ pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.extend(numbers(state, row));
     lines.push(Line::default());
-    lines.extend(chart(state, width));
+    // A third of the page: numbers and outcomes around it stay in sight.
+    let height = layout::split(state).body.height / 3;
+    lines.extend(chart::lines(state, width, height));
     lines.push(Line::default());
     lines.extend(outcomes(state, row));
     lines.push(Line::default());
@@ -86,37 +88,6 @@ fn numbers(state: &State, row: &DestRow) -> Vec<Line<'static>> {
         line(&[Column::Saved, Column::Lost, Column::Net, Column::Rtt]),
         line(&[Column::Syn, Column::Cookies]),
         Line::from(Span::styled(policy, state.theme.dim)),
-    ]
-}
-
-/// Two sparklines on one time axis: what went well, and what did not.
-fn chart(state: &State, width: u16) -> Vec<Line<'static>> {
-    let room = usize::from(width).saturating_sub(20).max(10);
-    let shown = &state.series[state.series.len().saturating_sub(room)..];
-    let most = |of: fn(&Point) -> u32| shown.iter().map(of).max().unwrap_or(0);
-    let draw = |name: &str, of: fn(&Point) -> u32, style| {
-        Line::from(vec![
-            Span::styled(format!("{name:<7}"), state.theme.dim),
-            Span::styled(spark(shown.iter().map(of).map(u64::from), &state.glyphs), style),
-            Span::styled(format!(" {} at most", most(of)), state.theme.dim),
-        ])
-    };
-    let span = number::duration(
-        state
-            .history
-            .frames(state.back)
-            .take(shown.len())
-            .map(|frame| frame.interval_ns)
-            .sum::<u64>()
-            / 1_000,
-    );
-    vec![
-        Line::from(Span::styled(
-            format!("Attempts per reading, the latest {span}"),
-            state.theme.accent,
-        )),
-        draw("good", |point| point.good, ratatui::style::Style::new()),
-        draw("failed", |point| point.failed, state.theme.strong),
     ]
 }
 
