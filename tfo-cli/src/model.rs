@@ -44,6 +44,8 @@ use self::{
     processes::Processes,
     snapshot::Prefixes,
 };
+use crate::policy::Installed;
+
 pub use self::{flow::Flow, row::DestRow, snapshot::Snapshot, sort::SortKey};
 
 /// Flows a model keeps: 1.2 MiB.
@@ -75,6 +77,7 @@ pub struct Model {
     server_prefixes: Prefixes,
     host: Arc<Host>,
     degradations: Arc<[Degradation]>,
+    rules: Option<Arc<[Installed]>>,
     attached: Arc<[String]>,
     listeners: Arc<[ListenerRecord]>,
     cost: Cost,
@@ -114,6 +117,7 @@ impl Model {
             server_prefixes: Prefixes::default(),
             host: Arc::default(),
             degradations: Arc::default(),
+            rules: None,
             attached: Arc::default(),
             listeners: Arc::default(),
             cost: Cost::default(),
@@ -233,6 +237,11 @@ impl Model {
         self.listeners = listeners.into();
     }
 
+    /// Takes the rules of the policy in force; `None` when they are not known.
+    pub fn read_rules(&mut self, rules: Option<Vec<Installed>>) {
+        self.rules = rules.map(Into::into);
+    }
+
     /// Takes what watching has cost so far.
     pub fn read_cost(&mut self, process: Option<ProcessUse>, programs: Vec<ProgramRuns>) {
         self.cost = self.cost_meter.measure(self.at_ns, process, programs);
@@ -287,6 +296,7 @@ impl Model {
             server_prefixes: self.server_prefixes,
             flows: self.flows.iter().copied().collect(),
             listeners: Arc::clone(&self.listeners),
+            rules: self.rules.clone(),
             cost: self.cost.clone(),
             names: self.names.clone(),
             processes: self.processes.share(),

@@ -7,6 +7,7 @@
 //! kernel::policy ─> installed ┘        └─> output
 //! ```
 
+pub mod decide;
 pub mod file;
 pub mod guard;
 pub mod plan;

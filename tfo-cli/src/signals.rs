@@ -41,6 +41,11 @@ impl Stop {
         self.0.raised.load(Ordering::Relaxed)
     }
 
+    /// Raises the flag should the thread that holds this panic: the others do not wait for it for ever.
+    pub fn on_panic(&self) -> OnPanic {
+        OnPanic(self.clone())
+    }
+
     /// A writer whose writes show that the command is not stuck: one that still writes after the signal is
     /// let finish.
     pub fn watched<W: Write>(&self, inner: W) -> Watched<W> {
@@ -52,6 +57,18 @@ impl Stop {
 
     fn written(&self) -> u64 {
         self.0.progress.load(Ordering::Relaxed)
+    }
+}
+
+/// See [`Stop::on_panic`].
+#[derive(Debug)]
+pub struct OnPanic(Stop);
+
+impl Drop for OnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.raise();
+        }
     }
 }
 
@@ -171,4 +188,23 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
         .spawn(run)
         .context("start the signal thread")?;
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_raises_the_flag_and_an_end_does_not() {
+        let stop = Stop::default();
+        for panics in [false, true] {
+            let held = stop.on_panic();
+            let thread = thread::spawn(move || {
+                let _held = held;
+                assert!(!panics, "made to panic");
+            });
+            assert_eq!(thread.join().is_err(), panics);
+            assert_eq!(stop.raised(), panics);
+        }
+    }
 }

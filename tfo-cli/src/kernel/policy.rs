@@ -24,7 +24,7 @@ mod strip;
 pub use self::{
     error::Error,
     scope::Cgroups,
-    store::{Access, Removed, Store},
+    store::{Access, Removed, Store, in_force},
     strip::{Interfaces, StripReport},
 };
 

@@ -2,6 +2,7 @@
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -22,7 +23,7 @@ use super::{
     layout,
     log::BpfLog,
     maps::Maps,
-    programs, rights, ring, sys,
+    policy, programs, rights, ring, sys,
 };
 use crate::{
     model::{
@@ -30,6 +31,7 @@ use crate::{
         feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
+    policy::Installed,
 };
 
 /// How often loaded programs are looked through for foreign `sock_ops` ones.
@@ -236,6 +238,10 @@ impl Source for Session {
             Some(program) => Ok(iterate::everywhere(program.as_fd())?.listeners),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn rules(&mut self) -> Option<Vec<Installed>> {
+        policy::in_force(Path::new(policy::DIRECTORY), |id| self.names.path(id)).ok()
     }
 
     fn program_runs(&mut self) -> Vec<ProgramRuns> {

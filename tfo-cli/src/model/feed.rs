@@ -7,6 +7,8 @@ use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
 };
 
+use crate::policy::Installed;
+
 /// Handshakes by role and outcome since the programs were attached: `totals[role][outcome]`.
 pub type Totals = [[u64; Outcome::COUNT]; Role::COUNT];
 
@@ -117,6 +119,10 @@ pub trait Source: Send {
     fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
+    /// Rules of the policy in force, whoever put it there; `None` where that cannot be known.
+    fn rules(&mut self) -> Option<Vec<Installed>> {
+        None
+    }
     /// Run time of the BPF programs, sampled; empty before the first sample.
     fn program_runs(&mut self) -> Vec<ProgramRuns> {
         Vec::new()

@@ -12,6 +12,7 @@ use super::{
     names::Names,
     row::DestRow,
 };
+use crate::policy::Installed;
 
 /// Bits remote addresses are cut to in the rows of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct Snapshot {
     pub flows: Arc<[Flow]>,
     /// Listening sockets.
     pub listeners: Arc<[ListenerRecord]>,
+    /// Rules of the policy in force, if known.
+    pub rules: Option<Arc<[Installed]>>,
     /// What watching costs.
     pub cost: Cost,
     /// What cgroup ids are called.

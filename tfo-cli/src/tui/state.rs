@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     args::TopConfig,
-    model::{DestRow, Flow, Snapshot, SortKey, history::History},
+    model::{
+        DestRow, Flow, Snapshot, SortKey,
+        history::{Frame, History},
+    },
     output::column::Column,
 };
 
@@ -76,13 +79,15 @@ pub enum Popup {
     Export,
 }
 
-/// Attempts of one reading, by how they ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// One reading of a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// As they should.
-    pub good: u32,
-    /// Not so.
-    pub failed: u32,
+    /// `CLOCK_MONOTONIC` ns of its end.
+    pub at_ns: u64,
+    /// Its length.
+    pub interval_ns: u64,
+    /// Handshakes that ended in it, by outcome.
+    pub gained: [u32; Outcome::COUNT],
 }
 
 /// The state.
@@ -296,24 +301,12 @@ impl State {
 }
 
 fn series(history: &History, back: usize, key: &DestKey) -> Vec<Point> {
-    let point = |gained: [u32; Outcome::COUNT]| {
-        let sum = |wanted: fn(Outcome) -> bool| {
-            let counts = Outcome::ALL.into_iter().zip(gained);
-            counts
-                .filter(|(outcome, _)| wanted(*outcome))
-                .map(|(_, count)| count)
-                .sum()
-        };
-        Point {
-            good: sum(Outcome::is_good),
-            failed: sum(Outcome::is_failure),
-        }
+    let point = |frame: &Frame| Point {
+        at_ns: frame.at_ns,
+        interval_ns: frame.interval_ns,
+        gained: frame.gained(key),
     };
-    let mut series: Vec<Point> = history
-        .frames(back)
-        .take(SERIES)
-        .map(|frame| point(frame.gained(key)))
-        .collect();
+    let mut series: Vec<Point> = history.frames(back).take(SERIES).map(point).collect();
     series.reverse();
     series
 }

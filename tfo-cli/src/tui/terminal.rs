@@ -1,6 +1,9 @@
 //! The terminal: taken on entry, given back on every way out.
 
-use std::io::{self, Stdout, Write as _};
+use std::{
+    io::{self, Stdout, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::Context as _;
 use crossterm::{
@@ -10,7 +13,14 @@ use crossterm::{
     terminal::{self as raw, EnterAlternateScreen, LeaveAlternateScreen},
 };
 use nix::sys::signal::{Signal, raise};
-use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Size};
+use ratatui::{
+    Frame, Terminal,
+    backend::CrosstermBackend,
+    layout::{Rect, Size},
+};
+
+/// Whether the terminal is ours.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The screen while it is ours.
 pub struct Screen {
@@ -43,7 +53,10 @@ impl Screen {
 
     /// Forgets what is on the screen: the next frame draws all of it.
     pub fn clear(&mut self) -> anyhow::Result<()> {
-        self.terminal.clear().context("clear the screen")
+        // Not `clear`: that asks the terminal where its cursor is, and a slow one does not answer in time.
+        let size = self.size()?;
+        let whole = Rect::new(0, 0, size.width, size.height);
+        self.terminal.resize(whole).context("clear the screen")
     }
 }
 
@@ -96,6 +109,7 @@ impl Drop for Screen {
 }
 
 fn take() -> io::Result<()> {
+    TAKEN.store(true, Ordering::Relaxed);
     raw::enable_raw_mode()?;
     execute!(
         io::stdout(),
@@ -105,8 +119,12 @@ fn take() -> io::Result<()> {
     )
 }
 
-/// Gives the terminal back; harmless when it is not ours. There is nobody left to tell about an error.
+/// Gives the terminal back, once: leaving the alternate screen again would move the cursor to where it was before
+/// it, onto the message of a panic. There is nobody left to tell about an error.
 fn restore() {
+    if !TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let _ = execute!(
         io::stdout(),
         DisableMouseCapture,

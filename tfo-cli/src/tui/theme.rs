@@ -42,6 +42,12 @@ pub struct Glyphs {
     pub wall: char,
     /// Folded and unfolded.
     pub fold: (char, char),
+    /// Where the axes of a chart meet.
+    pub corner: char,
+    /// A mark of the value axis.
+    pub value: char,
+    /// A mark of the time axis.
+    pub mark: char,
 }
 
 impl Glyphs {
@@ -55,6 +61,9 @@ impl Glyphs {
         ends: ('◀', '▶'),
         wall: '│',
         fold: ('▸', '▾'),
+        corner: '└',
+        value: '┤',
+        mark: '┬',
     };
     /// For all others.
     pub const ASCII: Glyphs = Glyphs {
@@ -66,6 +75,9 @@ impl Glyphs {
         ends: ('<', '>'),
         wall: '|',
         fold: ('+', '-'),
+        corner: '+',
+        value: '+',
+        mark: '+',
     };
 }
 

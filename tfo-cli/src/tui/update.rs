@@ -40,6 +40,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     let mut effects = match action {
         Action::Command(command) => {
             state.message = None;
+            state.resize();
             apply(state, command)
         }
         Action::Edit(change) => edit(state, change),
@@ -67,6 +68,8 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Message(text) => {
             state.message = Some(text);
+            // It may take more than one line.
+            state.resize();
             Vec::new()
         }
     };

@@ -12,6 +12,7 @@
 //! ```
 
 mod bars;
+mod chart;
 mod destination_page;
 mod destinations;
 mod flow_page;

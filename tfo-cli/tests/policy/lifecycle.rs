@@ -396,6 +396,35 @@ pub fn killed() -> Result<()> {
     wait_until_gone()
 }
 
+/// What the dashboard does: it reads what is in force, also while somebody else holds the lock.
+pub fn looked_at() -> Result<()> {
+    let look = || tfo_cli::kernel::policy::in_force(Path::new(PINS), |_| None);
+    ensure!(look()?.is_empty(), "{:?}", look()?);
+    let sandbox = Sandbox::enter()?;
+    add(sandbox.path(), "10.77.0.2", &["--port", "443", "--note", "why"])?;
+    let before = policy::list()?;
+    let parent = fs::File::open(Path::new(PINS).parent().context("pins have a parent")?)?;
+    parent.lock().context("lock")?;
+    let rules = look()?;
+    drop(parent);
+    ensure!(
+        rules.len() == 1
+            && rules[0].spec.dst.to_string() == "10.77.0.2/32"
+            && rules[0].spec.note == "why"
+            && rules[0].covers(443)
+            && !rules[0].covers(80)
+            && sandbox
+                .path()
+                .to_string_lossy()
+                .ends_with(&rules[0].spec.cgroup.path),
+        "{rules:?}"
+    );
+    ensure!(policy::list()? == before, "looking changed something");
+    ok(&["policy", "flush"])?;
+    ensure!(look()?.is_empty(), "{:?}", look()?);
+    Ok(())
+}
+
 pub fn serialised() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let path: PathBuf = sandbox.path().to_path_buf();

@@ -45,6 +45,7 @@ const TESTS: &[Test] = &[
     ),
     ("lifecycle::killed_commands_leave_old_or_new", lifecycle::killed),
     ("lifecycle::two_at_once_are_serialised", lifecycle::serialised),
+    ("lifecycle::looking_needs_no_lock", lifecycle::looked_at),
     ("observer::denied_whoever_came_first", observer::denied),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),

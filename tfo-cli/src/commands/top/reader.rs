@@ -124,6 +124,7 @@ pub fn spawn(
     thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
+            let _held = stop.on_panic();
             let result = reader.run(interval, &shared, &stop);
             stop.raise();
             result
@@ -215,6 +216,7 @@ impl Reader {
             .is_listener_turn()
             .then(|| self.source.listeners().ok())
             .flatten();
+        let rules = shared.is_listener_turn().then(|| self.source.rules());
         let programs = self.source.program_runs();
         let kept = self.recorder.as_ref().map(|_| Tick {
             reading: reading.clone(),
@@ -228,6 +230,9 @@ impl Reader {
             model.read_host(host);
             if let Some(listeners) = listeners {
                 model.read_listeners(listeners);
+            }
+            if let Some(rules) = rules {
+                model.read_rules(rules);
             }
             model.read_cost(own_cost::read(), programs);
             let source = &self.source;

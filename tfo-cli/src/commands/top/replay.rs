@@ -30,6 +30,7 @@ pub fn spawn(
     thread::Builder::new()
         .name("replay".into())
         .spawn(move || {
+            let _held = stop.on_panic();
             shared.set_status(vec![status(speed)]);
             let result = play(recording, Some(speed), &shared, &stop);
             shared.set_status(match &result {

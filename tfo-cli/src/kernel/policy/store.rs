@@ -288,7 +288,7 @@ impl Store {
         pins::detach(&self.directory, pins::LINK_EGRESS)?;
         if let Some(stats) = set
             .map(|set| set.stats)
-            .or_else(|| open_map(&self.directory, policy::STATS).ok())
+            .or_else(|| open_map(self.directory.path(), policy::STATS).ok())
         {
             await_last_pushes(&stats);
         }
@@ -349,30 +349,21 @@ fn await_last_pushes(stats: &Array<MapData, u64>) {
 impl Set {
     /// Opens pinned maps.
     fn open(directory: &Directory) -> Result<Self, Error> {
-        let version = |why: String| Error::Version {
-            directory: directory.path().to_path_buf(),
-            why,
-        };
-        let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES).map_err(version)?;
-        match switches.get(&(Switch::Abi as u32), 0) {
-            Ok(ABI) => {}
-            found => return Err(version(format!("format {}, not {ABI}", found.unwrap_or(0)))),
-        }
-        let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES).map_err(version)?;
-        let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS).map_err(version)?;
-        let guards: HashMap<MapData, _, _> = open_map(directory, policy::GUARDS).map_err(version)?;
+        let version = version_of(directory.path());
+        let (switches, rules) = open_rules(directory.path())?;
+        let guards: HashMap<MapData, _, _> = open_map(directory.path(), policy::GUARDS).map_err(&version)?;
         let data = |name| {
             MapData::from_pin(directory.pin(name)).map_err(|error| version(format!("{name}: {error}")))
         };
         Ok(Self {
-            rules: Rules::new(rules, hits),
+            rules,
             guards: Guards::new(
                 guards,
                 data(policy::STATES)?,
                 vec![data(policy::TRIALS)?, data(policy::SEEN)?],
             ),
             switches,
-            stats: open_map(directory, policy::STATS).map_err(version)?,
+            stats: open_map(directory.path(), policy::STATS).map_err(&version)?,
             unattached: None,
         })
     }
@@ -381,7 +372,7 @@ impl Set {
     fn create(directory: &Directory) -> Result<Self, Error> {
         let ebpf = programs::load(directory)?;
         let mut switches: Array<MapData, u32> =
-            open_map(directory, policy::SWITCHES).map_err(|why| Error::Version {
+            open_map(directory.path(), policy::SWITCHES).map_err(|why| Error::Version {
                 directory: directory.path().to_path_buf(),
                 why,
             })?;
@@ -405,12 +396,43 @@ impl Set {
     }
 }
 
+/// Rules in force, for those who only look: without the lock, and without changing anything. `path` names cgroups.
+pub fn in_force(directory: &Path, path: impl FnMut(u64) -> Option<String>) -> Result<Vec<Installed>, Error> {
+    let link = directory.join(pins::LINK_EGRESS);
+    match std::fs::symlink_metadata(&link) {
+        Ok(_) => open_rules(directory)?.1.list(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::io("look at", link.display().to_string())(error)),
+    }
+}
+
+/// Opens the rules, if they are of this version.
+fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules), Error> {
+    let version = version_of(directory);
+    let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES).map_err(&version)?;
+    match switches.get(&(Switch::Abi as u32), 0) {
+        Ok(ABI) => {}
+        found => return Err(version(format!("format {}, not {ABI}", found.unwrap_or(0)))),
+    }
+    let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES).map_err(&version)?;
+    let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS).map_err(&version)?;
+    Ok((switches, Rules::new(rules, hits)))
+}
+
+fn version_of(directory: &Path) -> impl Fn(String) -> Error {
+    let directory = directory.to_path_buf();
+    move |why| Error::Version {
+        directory: directory.clone(),
+        why,
+    }
+}
+
 /// Opens a pinned map as what it should be; sizes of key and value are checked by aya.
-fn open_map<T>(directory: &Directory, name: &str) -> Result<T, String>
+fn open_map<T>(directory: &Path, name: &str) -> Result<T, String>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    MapData::from_pin(directory.pin(name))
+    MapData::from_pin(directory.join(name))
         .and_then(Map::from_map_data)
         .and_then(T::try_from)
         .map_err(|error| format!("{name}: {error}"))

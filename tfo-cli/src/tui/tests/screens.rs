@@ -1,97 +1,275 @@
 //! What every view and popup looks like, at three sizes, with nothing, little, much, losses and degradations.
 
-use super::*;
+use tfo_common::{
+    Outcome,
+    event::PolicyAction,
+    policy::{Hits, PortRange},
+};
 
-const VIEWS: [(char, &str); 5] = [
-    ('1', "destinations"),
-    ('2', "services"),
-    ('3', "flows"),
-    ('4', "listeners"),
-    ('5', "host"),
+use super::*;
+use crate::{
+    policy::{Installed, RuleSpec, Where},
+    tui::state::Point,
+};
+
+/// A screen and how one gets to it from a dashboard that was just started.
+type Screen = (&'static str, fn(&mut State));
+
+const VIEWS: [Screen; 5] = [
+    ("destinations", |_| {}),
+    ("services", |state| drop(typed(state, "2"))),
+    ("flows", |state| drop(typed(state, "3"))),
+    ("listeners", |state| drop(typed(state, "4"))),
+    ("host", |state| drop(typed(state, "5"))),
 ];
 
-fn name(what: &str, size: (u16, u16)) -> String {
-    format!("{what}-{}x{}", size.0, size.1)
+/// What opens only where there is something to open.
+const PAGES: [Screen; 3] = [
+    ("page-destination", |state| {
+        press(state, &[KeyCode::Enter]);
+    }),
+    ("page-flow", |state| {
+        typed(state, "3/outcome:syn-timeout");
+        press(state, &[KeyCode::Enter, KeyCode::Enter]);
+    }),
+    ("services-unfolded", |state| {
+        typed(state, "2");
+        press(state, &[KeyCode::Enter]);
+    }),
+];
+
+const POPUPS: [Screen; 3] = [
+    ("popup-help", |state| drop(typed(state, "?"))),
+    ("popup-clear", |state| drop(ctrl(state, 'r'))),
+    ("popup-export", |state| drop(typed(state, "e"))),
+];
+
+const PROMPTS: [Screen; 5] = [
+    ("filter-empty", |state| drop(typed(state, "/"))),
+    ("filter-wrong", |state| {
+        typed(state, "/role:client outcome:late");
+    }),
+    ("filter-long", |state| {
+        typed(state, "/");
+        typed(state, &"!dst:198.51.100.0/24 ".repeat(12));
+    }),
+    ("message-exported", |state| {
+        let path = "tfo-destinations-20260102T030410Z.md";
+        update(state, Action::Message(format!("written to {path}")));
+    }),
+    ("message-not-exported", |state| {
+        let why = "not exported: tfo-destinations-20260102T030410Z.md: No space left on device (os error 28)";
+        update(state, Action::Message(why.into()));
+    }),
+];
+
+fn little_long() -> Model {
+    Scenario::default().model(30)
 }
 
-#[test]
-fn views_with_nothing() {
+/// As many destinations as the table of the kernel side holds.
+fn full() -> Model {
+    let model = Scenario::default()
+        .with_extra(tfo_common::limits::DESTS - 6)
+        .model(2);
+    assert_eq!(model.snapshot().rows.len(), 16_384);
+    model
+}
+
+fn losses() -> Model {
+    Scenario::default().with_losses().with_extra(200).model(5)
+}
+
+/// Looks at each of these screens in every size.
+fn look(what: &str, model: &Model, screens: &[Screen]) {
     for size in SIZES {
-        let mut state = state(size, &Model::default());
-        for (key, view) in VIEWS {
-            typed(&mut state, &key.to_string());
-            insta::assert_snapshot!(name(&format!("nothing-{view}"), size), screen(&state));
+        for (name, open) in screens {
+            let mut state = state(size, model);
+            open(&mut state);
+            insta::assert_snapshot!(format!("{what}-{name}-{}x{}", size.0, size.1), screen(&state));
         }
     }
 }
 
 #[test]
-fn views_with_little() {
+fn with_nothing() {
+    look("nothing", &Model::default(), &VIEWS);
+    // Nothing opens, and nothing breaks.
+    for (name, open) in PAGES {
+        let mut state = state((80, 24), &Model::default());
+        open(&mut state);
+        assert!(state.page.is_none(), "{name}");
+        screen(&state);
+    }
+}
+
+#[test]
+fn with_little() {
+    look("little", &little(), &VIEWS);
+    look("little", &little_long(), &PAGES);
+    look("little", &little(), &POPUPS);
+    look("little", &little(), &PROMPTS);
+}
+
+#[test]
+fn with_all_destinations_there_can_be() {
+    let model = full();
+    look("full", &model, &VIEWS);
+    look("full", &model, &PAGES);
+}
+
+#[test]
+fn with_losses_and_degradations() {
+    look("losses", &losses(), &VIEWS);
+    look("losses", &losses(), &PAGES);
+}
+
+#[test]
+fn the_end_of_what_does_not_fit() {
+    let last: [Screen; 4] = [
+        ("end-destinations", |state| drop(press(state, &[KeyCode::End]))),
+        ("end-host", |state| {
+            typed(state, "5");
+            press(state, &[KeyCode::End]);
+        }),
+        ("end-page-destination", |state| {
+            press(state, &[KeyCode::Enter, KeyCode::End]);
+        }),
+        ("end-popup-help", |state| {
+            typed(state, "?");
+            press(state, &[KeyCode::End]);
+        }),
+    ];
+    look("losses", &losses(), &last);
+    look("full", &full(), &last[..2]);
+}
+
+/// What stands between the walls of the box in front.
+fn boxed(state: &State) -> Vec<String> {
+    let text = screen(state).to_string();
+    let lines: Vec<Vec<char>> = text.lines().map(|line| line.chars().collect()).collect();
+    let corner = |wanted: char| {
+        lines.iter().enumerate().find_map(|(y, line)| {
+            let x = line.iter().position(|character| *character == wanted)?;
+            Some((x, y))
+        })
+    };
+    let (Some((left, top)), Some((right, bottom))) = (corner('┌'), corner('┘')) else {
+        panic!("there is no box:\n{text}")
+    };
+    lines[top..=bottom]
+        .iter()
+        .map(|line| line[left..=right].iter().collect())
+        .collect()
+}
+
+#[test]
+fn boxes_are_the_same_in_front_of_everything() {
     for size in SIZES {
-        let mut state = state(size, &little());
-        for (key, view) in VIEWS {
-            typed(&mut state, &key.to_string());
-            insta::assert_snapshot!(name(&format!("little-{view}"), size), screen(&state));
+        for (name, open) in POPUPS {
+            let of = |model: &Model| {
+                let mut state = state(size, model);
+                open(&mut state);
+                boxed(&state)
+            };
+            let want = of(&little());
+            for model in [Model::default(), losses()] {
+                assert_eq!(of(&model), want, "{name} {size:?}");
+            }
         }
     }
-}
-
-#[test]
-fn views_with_losses_and_degradations() {
-    let model = Scenario::default().with_losses().with_extra(200).model(5);
-    for size in SIZES {
-        let mut state = state(size, &model);
-        for (key, view) in VIEWS {
-            typed(&mut state, &key.to_string());
-            insta::assert_snapshot!(name(&format!("losses-{view}"), size), screen(&state));
-        }
-    }
-}
-
-#[test]
-fn views_with_all_destinations_there_can_be() {
-    let model = Scenario::default().with_extra(16_384 - 6).model(2);
-    for size in SIZES {
-        let mut state = state(size, &model);
-        for (key, view) in &VIEWS[..2] {
-            typed(&mut state, &key.to_string());
-            press(&mut state, &[KeyCode::End]);
-            insta::assert_snapshot!(name(&format!("full-{view}"), size), screen(&state));
-        }
-    }
-}
-
-#[test]
-fn pages() {
-    let model = Scenario::default().model(30);
-    for size in SIZES {
-        let mut state = state(size, &model);
-        press(&mut state, &[KeyCode::Enter]);
-        insta::assert_snapshot!(name("page-destination", size), screen(&state));
-        typed(&mut state, "3/outcome:syn-timeout");
-        press(&mut state, &[KeyCode::Enter, KeyCode::Enter]);
-        insta::assert_snapshot!(name("page-flow", size), screen(&state));
-        typed(&mut state, "q2");
-        press(&mut state, &[KeyCode::Esc, KeyCode::Enter]);
-        insta::assert_snapshot!(name("services-unfolded", size), screen(&state));
-    }
-}
-
-#[test]
-fn popups_and_prompts() {
-    for size in SIZES {
-        let mut state = state(size, &little());
+    let of = |model: &Model| {
+        let mut state = state((80, 24), model);
         typed(&mut state, "?");
-        insta::assert_snapshot!(name("popup-help", size), screen(&state));
-        typed(&mut state, "q");
-        ctrl(&mut state, 'r');
-        insta::assert_snapshot!(name("popup-clear", size), screen(&state));
-        typed(&mut state, "n");
-        typed(&mut state, "e");
-        insta::assert_snapshot!(name("popup-export", size), screen(&state));
-        press(&mut state, &[KeyCode::Esc]);
-        typed(&mut state, "/role:client outcome:late");
-        insta::assert_snapshot!(name("filter-wrong", size), screen(&state));
+        boxed(&state)
+    };
+    assert_eq!(of(&full()), of(&little()));
+}
+
+/// A path that begins to eat SYN data after a while.
+fn incident(readings: u32) -> Vec<Point> {
+    let point = |reading: u32| {
+        let mut gained = [0; Outcome::COUNT];
+        let broken = reading * 3 >= readings * 2;
+        gained[Outcome::Accepted as usize] = if broken { 0 } else { 40 + reading * 7 % 23 };
+        gained[Outcome::SynTimeout as usize] = if broken { 1 + reading % 4 } else { 0 };
+        gained[Outcome::CookieGranted as usize] = u32::from(reading % 10 == 3);
+        Point {
+            at_ns: u64::from(reading + 1) * 1_000_000_000,
+            interval_ns: 1_000_000_000,
+            gained,
+        }
+    };
+    (0..readings).map(point).collect()
+}
+
+#[test]
+fn the_rule_in_force() {
+    let rule = |id, path: &str, dst: &str, port| Installed {
+        spec: RuleSpec {
+            cgroup: Where {
+                path: path.into(),
+                id: 1,
+            },
+            dst: dst.parse().expect("a good prefix"),
+            ports: vec![PortRange {
+                first: port,
+                last: port,
+            }],
+            action: PolicyAction::NoData,
+            ttl: None,
+            note: "ticket 4711: the firewall at the partner eats SYN data".into(),
+        },
+        id,
+        created_ns: 0,
+        expires_ns: 0,
+        by: "root".into(),
+        hits: Hits::default(),
+    };
+    let of = |rules: Option<Vec<Installed>>| {
+        let mut model = little();
+        model.read_rules(rules);
+        let mut state = state((80, 24), &model);
+        press(&mut state, &[KeyCode::Enter]);
+        let text = view::text_of_cursor(&state).expect("a page is open");
+        let lines = text
+            .lines()
+            .skip_while(|line| !line.starts_with("policy in force"));
+        lines
+            .take_while(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(of(None), "policy in force: not known");
+    assert_eq!(of(Some(Vec::new())), "policy in force: none");
+    let elsewhere = rule(1, "/system.slice/nginx.service", "198.51.100.0/24", 443);
+    assert_eq!(of(Some(vec![elsewhere])), "policy in force: none");
+    let wide = rule(2, "/system.slice", "0.0.0.0/0", 80);
+    assert_eq!(
+        of(Some(vec![wide.clone()])),
+        "policy in force: rule 2 leaves this port alone: no-data for /system.slice to 0.0.0.0/0 port 80 \
+         (ticket 4711: the firewall at the partner eats SYN data)"
+    );
+    let near = rule(3, "/system.slice/checkout.service", "198.51.100.0/24", 443);
+    assert_eq!(
+        of(Some(vec![wide, near])),
+        "policy in force: rule 3, no-data for /system.slice/checkout.service to 198.51.100.0/24 port 443 \
+         (ticket 4711: the firewall at the partner eats SYN data)"
+    );
+}
+
+#[test]
+fn an_incident_as_a_chart() {
+    for (flags, readings) in [("", 40), ("--ascii", 40), ("", 600), ("", 1), ("", 0)] {
+        for size in SIZES {
+            let mut state = state_with(flags, size, &little());
+            press(&mut state, &[KeyCode::Enter]);
+            state.series = incident(readings);
+            // Past the numbers above it.
+            press(&mut state, &[KeyCode::Down; 5]);
+            let name = format!("chart{}-{readings}-{}x{}", flags.replace('-', ""), size.0, size.1);
+            insta::assert_snapshot!(name, screen(&state));
+        }
     }
 }
 
@@ -101,7 +279,7 @@ fn paused_in_the_past() {
     for size in SIZES {
         let mut state = state(size, &model);
         typed(&mut state, " {[[");
-        insta::assert_snapshot!(name("paused", size), screen(&state));
+        insta::assert_snapshot!(format!("paused-{}x{}", size.0, size.1), screen(&state));
     }
 }
 

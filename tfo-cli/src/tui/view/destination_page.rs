@@ -2,9 +2,9 @@
 //! recent connections.
 
 use ratatui::text::{Line, Span};
-use tfo_common::{DestKey, Outcome, limits::BUCKETS};
+use tfo_common::{DestKey, Outcome, Role, limits::BUCKETS};
 
-use super::bars::{bar, spark};
+use super::{bars::bar, chart, layout};
 use crate::{
     model::{
         DestRow, Flow,
@@ -12,7 +12,8 @@ use crate::{
         ladder,
     },
     output::{clean, column::Column, flow_text, number, time},
-    tui::state::{Point, State},
+    policy::decide::decide,
+    tui::state::State,
 };
 
 /// Recent connections shown.
@@ -30,13 +31,15 @@ pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.extend(numbers(state, row));
     lines.push(Line::default());
-    lines.extend(chart(state, width));
+    // A third of the page: numbers and outcomes around it stay in sight.
+    let height = layout::split(state).body.height / 3;
+    lines.extend(chart::lines(state, width, height));
     lines.push(Line::default());
     lines.extend(outcomes(state, row));
     lines.push(Line::default());
     lines.extend(latencies(state, row, width));
     lines.push(Line::default());
-    lines.extend(recent(state, row));
+    lines.extend(recent(state, row, width));
     lines
 }
 
@@ -75,49 +78,38 @@ fn numbers(state: &State, row: &DestRow) -> Vec<Line<'static>> {
                 .collect::<Vec<_>>(),
         )
     };
-    let denied = row.count(Outcome::Denied);
-    let policy = if denied > 0 {
-        format!("policy withheld the data of {denied} SYNs")
-    } else {
-        "no policy seen at work".into()
-    };
-    vec![
+    let mut lines = vec![
         line(&[Column::Attempts, Column::Hit, Column::Failures, Column::Plain]),
         line(&[Column::Saved, Column::Lost, Column::Net, Column::Rtt]),
         line(&[Column::Syn, Column::Cookies]),
-        Line::from(Span::styled(policy, state.theme.dim)),
-    ]
+    ];
+    lines.extend(super::wrapped(&policy(state, row), state.size.0));
+    lines
 }
 
-/// Two sparklines on one time axis: what went well, and what did not.
-fn chart(state: &State, width: u16) -> Vec<Line<'static>> {
-    let room = usize::from(width).saturating_sub(20).max(10);
-    let shown = &state.series[state.series.len().saturating_sub(room)..];
-    let most = |of: fn(&Point) -> u32| shown.iter().map(of).max().unwrap_or(0);
-    let draw = |name: &str, of: fn(&Point) -> u32, style| {
-        Line::from(vec![
-            Span::styled(format!("{name:<7}"), state.theme.dim),
-            Span::styled(spark(shown.iter().map(of).map(u64::from), &state.glyphs), style),
-            Span::styled(format!(" {} at most", most(of)), state.theme.dim),
-        ])
+/// The rule that decides on connections to this destination, and what was seen of it.
+fn policy(state: &State, row: &DestRow) -> String {
+    let snapshot = &state.snapshot;
+    let path = snapshot.names.get(row.key.cgroup_id).map(|name| &*name.path);
+    let in_force = match (&snapshot.rules, row.role(), path) {
+        // Rules are about SYNs this host sends.
+        (_, Role::Server, _) => "none for servers".to_owned(),
+        (None, ..) => "not known".to_owned(),
+        (Some(rules), ..) if rules.is_empty() => "none".to_owned(),
+        (Some(_), _, None) => "not known, the cgroup is gone".to_owned(),
+        (Some(rules), _, Some(path)) => match decide(rules, path, row.remote(), snapshot.at_ns) {
+            None => "none".to_owned(),
+            Some(rule) if rule.covers(row.key.port) => format!("rule {}, {}", rule.id, rule.spec),
+            Some(rule) => format!("rule {} leaves this port alone: {}", rule.id, rule.spec),
+        },
     };
-    let span = number::duration(
-        state
-            .history
-            .frames(state.back)
-            .take(shown.len())
-            .map(|frame| frame.interval_ns)
-            .sum::<u64>()
-            / 1_000,
-    );
-    vec![
-        Line::from(Span::styled(
-            format!("Attempts per reading, the latest {span}"),
-            state.theme.accent,
-        )),
-        draw("good", |point| point.good, ratatui::style::Style::new()),
-        draw("failed", |point| point.failed, state.theme.strong),
-    ]
+    match row.count(Outcome::Denied) {
+        0 => format!("policy in force: {}", clean(&in_force)),
+        denied => format!(
+            "policy in force: {}; data of {denied} SYNs withheld",
+            clean(&in_force)
+        ),
+    }
 }
 
 fn outcomes(state: &State, row: &DestRow) -> Vec<Line<'static>> {
@@ -213,7 +205,7 @@ fn histogram(state: &State, title: &str, tfo: &Buckets, plain: &Buckets, width: 
     lines
 }
 
-fn recent(state: &State, row: &DestRow) -> Vec<Line<'static>> {
+fn recent(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
     let snapshot = &state.snapshot;
     let here = |flow: &&Flow| {
         let event = flow.event();
@@ -229,18 +221,38 @@ fn recent(state: &State, row: &DestRow) -> Vec<Line<'static>> {
             && event.cgroup_id == row.key.cgroup_id
             && port == row.key.port
     };
-    let mut lines = vec![Line::from(Span::styled("Latest connections", state.theme.accent))];
-    lines.extend(snapshot.flows.iter().rev().filter(here).take(RECENT).map(|flow| {
-        Line::from(format!(
-            "{}  {:<24} {:<15} {:>9} {:>8} {:>8} {:>8}",
-            &time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12],
+    // Without the time to first byte it fits 80 columns.
+    let is_wide = width >= 91;
+    let room = usize::from(width.saturating_sub(if is_wide { 67 } else { 58 })).clamp(8, 40);
+    let line = |cells: [String; 7]| {
+        let [at, who, outcome, syn, shake, ttfb, gain] = cells;
+        let who = match who.char_indices().nth(room) {
+            Some(_) => who.chars().take(room - 1).chain([state.glyphs.cut]).collect(),
+            None => who,
+        };
+        let ttfb = if is_wide {
+            format!(" {ttfb:>8}")
+        } else {
+            String::new()
+        };
+        format!("{at:<12}  {who:<room$} {outcome:<15} {syn:>9} {shake:>8}{ttfb} {gain:>8}")
+    };
+    let titles = ["TIME", "WHO", "OUTCOME", "SYN", "SHAKE", "TTFB", "GAIN"].map(str::to_owned);
+    let mut lines = vec![
+        Line::from(Span::styled("Latest connections", state.theme.accent)),
+        Line::from(Span::styled(line(titles), state.theme.dim)),
+    ];
+    let shown = snapshot.flows.iter().rev().filter(here).take(RECENT);
+    lines.extend(shown.map(|flow| {
+        Line::from(line([
+            time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12].to_owned(),
             flow_text::who(flow, snapshot.names.get(row.key.cgroup_id)),
-            flow.outcome().name(),
+            flow.outcome().name().to_owned(),
             flow_text::syn(flow),
             flow_text::optional(flow.handshake_us()),
             flow_text::optional(flow.ttfb_us()),
             flow_text::gain(flow),
-        ))
+        ]))
     }));
     lines
 }

@@ -47,7 +47,10 @@ fn col(state: &State, look: &Look) -> Col {
             (state.widths.service + indent).clamp(SERVICE_LEAST, SERVICE_MOST),
         ),
         // Folded services have no addresses to show.
-        Column::Remote if state.view == View::Services && state.unfolded.is_empty() => (9, 9),
+        Column::Remote if state.view == View::Services && state.unfolded.is_empty() => {
+            let width = peers_width(state);
+            (width, width)
+        }
         Column::Remote => (state.widths.remote.max(7), state.widths.remote.max(15)),
         Column::Trend => (look.width, 16),
         _ => (look.width, look.width),
@@ -61,6 +64,26 @@ fn col(state: &State, look: &Look) -> Col {
         right: look.right,
         give_way: look.give_way,
         sort: look.sort,
+    }
+}
+
+/// Room for the number of peers of every service.
+fn peers_width(state: &State) -> u16 {
+    let most = state
+        .table
+        .services
+        .iter()
+        .map(|service| service.rows.len())
+        .max();
+    u16::try_from(peers(most.unwrap_or(0)).len())
+        .unwrap_or(u16::MAX)
+        .max(9)
+}
+
+fn peers(count: usize) -> String {
+    match count {
+        1 => "1 peer".to_owned(),
+        count => format!("{count} peers"),
     }
 }
 
@@ -138,10 +161,7 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
             (0, _) => "server".to_owned(),
             _ => "both".to_owned(),
         },
-        Column::Remote => match service.rows.len() {
-            1 => "1 peer".to_owned(),
-            count => format!("{count} peers"),
-        },
+        Column::Remote => peers(service.rows.len()),
         Column::Port => String::new(),
         _ => return Some(of_row(state, &service.sum, column, width)),
     };

@@ -4,9 +4,10 @@ use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
-    widgets::Widget,
+    widgets::{Paragraph, Widget},
 };
 
+use super::layout;
 use crate::tui::{
     command::Command,
     state::{Popup, State, View},
@@ -14,8 +15,10 @@ use crate::tui::{
 
 /// Draws it.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
-    if let Some(message) = &state.message {
-        Line::styled(message.clone(), state.theme.strong).render(area, buffer);
+    if state.message.is_some() {
+        Paragraph::new(message(state))
+            .style(state.theme.strong)
+            .render(area, buffer);
         return;
     }
     let place = place(state);
@@ -36,6 +39,20 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
         Line::styled(place, state.theme.dim)
             .right_aligned()
             .render(area, buffer);
+    }
+}
+
+/// Lines it takes: a message has as many as it needs.
+pub fn height(state: &State) -> u16 {
+    u16::try_from(message(state).len()).unwrap_or(1).max(1)
+}
+
+fn message(state: &State) -> Vec<Line<'static>> {
+    let text = state.message.as_deref().unwrap_or_default();
+    if text.chars().count() <= usize::from(state.size.0) {
+        vec![text.to_owned().into()]
+    } else {
+        super::wrapped(text, state.size.0)
     }
 }
 
@@ -93,6 +110,7 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
     let useless = |command: Command| match command {
         Command::Open => state.view == View::Listeners || state.line().is_none(),
         Command::Pause => state.is_paused(),
+        Command::Down => super::scroll_most(state) == 0,
         _ => false,
     };
     let fixed = commands.iter().filter(|(command, _)| !useless(*command));
@@ -105,8 +123,11 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
 }
 
 fn place(state: &State) -> String {
-    if state.popup.is_some() || state.page.is_some() || state.view == View::Host {
+    if state.popup.is_some() {
         return String::new();
+    }
+    if state.page.is_some() || state.view == View::Host {
+        return lines_shown(state);
     }
     let place = state.list().index().map_or(0, |index| index + 1);
     let order = match state.view {
@@ -114,4 +135,14 @@ fn place(state: &State) -> String {
         _ => String::new(),
     };
     format!("{place}/{}{order}", state.table.lines.len())
+}
+
+/// Which lines of a text are on the screen, where not all of them are.
+fn lines_shown(state: &State) -> String {
+    let (below, room) = (super::scroll_most(state), layout::split(state).body.height);
+    if below == 0 {
+        return String::new();
+    }
+    let first = state.scroll.min(below);
+    format!("lines {}-{} of {}", first + 1, first + room, below + room)
 }

@@ -52,12 +52,12 @@ fn lines(state: &State) -> Vec<Line<'static>> {
 fn title(state: &State) -> Line<'static> {
     let (snapshot, theme) = (&state.snapshot, state.theme);
     let host = &snapshot.host;
-    let sysctl = host.tcp_fastopen.map_or_else(
-        || "unknown".to_owned(),
-        |value| format!("{value:#x} {}", sysctl_words(value)),
-    );
+    let sysctl = host
+        .tcp_fastopen
+        .map_or_else(|| "unknown".to_owned(), |value| format!("{value:#x}"));
+    let name = format!("tfo-cli {}", clean(&host.name));
     let mut spans = vec![
-        Span::styled(format!("tfo-cli {}", clean(&host.name)), theme.accent),
+        Span::styled(name.trim_end().to_owned(), theme.accent),
         "  ".into(),
     ];
     if state.is_paused() {
@@ -71,13 +71,33 @@ fn title(state: &State) -> Line<'static> {
         };
         spans.extend([Span::styled(status.clone(), style), "  ".into()]);
     }
-    spans.extend([
-        Span::raw(time::of_day_seconds(snapshot.wall_ns(snapshot.at_ns))),
-        Span::styled("  tcp_fastopen=", theme.dim),
-        Span::raw(sysctl),
+    if snapshot.at_ns > 0 {
+        spans.push(Span::raw(time::of_day_seconds(snapshot.wall_ns(snapshot.at_ns))));
+        spans.push("  ".into());
+    }
+    let words = host.tcp_fastopen.map(sysctl_words).unwrap_or_default();
+    let setting = [Span::styled("tcp_fastopen=", theme.dim), Span::raw(sysctl)];
+    let words = Span::raw(if words.is_empty() {
+        words
+    } else {
+        format!(" {words}")
+    });
+    let pause = [
         Span::styled("  blackhole pause ", theme.dim),
         Span::raw(table::blackhole(snapshot)),
-    ]);
+    ];
+    // Each is there whole or not at all. The words say again what the number says: they go first.
+    let width = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    let mut free = usize::from(state.size.0).saturating_sub(width(&spans));
+    let mut fits = |width: usize| {
+        let fits = width <= free;
+        free -= if fits { width } else { 0 };
+        fits
+    };
+    let shown = [fits(width(&setting)), fits(width(&pause)), fits(words.width())];
+    spans.extend(setting.into_iter().filter(|_| shown[0]));
+    spans.extend(Some(words).filter(|_| shown[0] && shown[2]));
+    spans.extend(pause.into_iter().filter(|_| shown[1]));
     spans.into()
 }
 

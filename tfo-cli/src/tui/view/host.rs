@@ -27,11 +27,23 @@ pub fn lines(state: &State) -> Vec<Line<'static>> {
         lines.extend(content);
         lines.push(Line::default());
     }
+    lines.pop();
     lines
+}
+
+/// A text below its title, in as many lines as it takes.
+fn indented(state: &State, text: &str, indent: usize) -> impl Iterator<Item = Line<'static>> {
+    let room = usize::from(state.size.0).saturating_sub(indent);
+    super::wrapped(text, u16::try_from(room).unwrap_or(0))
+        .into_iter()
+        .map(move |line| Line::from(format!("{:indent$}{line}", "")))
 }
 
 fn settings(state: &State) -> Vec<Line<'static>> {
     let host = &state.snapshot.host;
+    if host.netns == 0 {
+        return vec!["  nothing read yet".into()];
+    }
     let mut lines = vec![Line::from(format!(
         "  {} {}, network namespace {}",
         clean(&host.name),
@@ -95,14 +107,14 @@ fn counters(state: &State) -> Vec<Line<'static>> {
 
 fn losses(state: &State) -> Vec<Line<'static>> {
     let reason = |(loss, count): (tfo_common::Loss, u64)| {
-        Line::from(format!(
-            "  {:>10} {:<18} {}",
-            number::count(count),
-            loss.name(),
-            loss.describe()
-        ))
+        let name = format!("  {:>10} {:<18} ", number::count(count), loss.name());
+        let mut lines: Vec<_> = indented(state, loss.describe(), name.len()).collect();
+        if let Some(first) = lines.first_mut() {
+            *first = Line::from(format!("{name}{}", first.to_string().trim_start()));
+        }
+        lines
     };
-    let lines: Vec<_> = state.snapshot.losses_by_reason().map(reason).collect();
+    let lines: Vec<_> = state.snapshot.losses_by_reason().flat_map(reason).collect();
     if lines.is_empty() {
         vec!["  nothing".into()]
     } else {
@@ -116,8 +128,7 @@ fn degradations(state: &State) -> Vec<Line<'static>> {
             format!("  {}", clean(one.name)),
             state.theme.strong,
         ))];
-        let why = super::wrapped(&clean(&one.why), state.size.0.saturating_sub(4));
-        lines.extend(why.into_iter().map(|line| Line::from(format!("    {line}"))));
+        lines.extend(indented(state, &clean(&one.why), 4));
         lines
     };
     let lines: Vec<_> = state.snapshot.degradations.iter().flat_map(one).collect();
@@ -162,10 +173,9 @@ fn cost(state: &State) -> Vec<Line<'static>> {
         )));
     }
     if snapshot.cost.programs.is_empty() {
-        lines.push(
-            "  BPF programs: not measured yet (sampled, one interval in eight: measuring costs something too)"
-                .into(),
-        );
+        let text =
+            "BPF programs: not measured yet (sampled, one interval in eight: measuring costs something too)";
+        lines.extend(indented(state, text, 2));
     }
     lines
 }

@@ -18,7 +18,7 @@ pub struct Regions {
     pub body: Rect,
     /// The filter, where there is one.
     pub prompt: Rect,
-    /// One line of keys.
+    /// One line of keys, or something to tell.
     pub footer: Rect,
 }
 
@@ -31,8 +31,8 @@ pub fn split(state: &State) -> Regions {
         free -= taken;
         taken
     };
-    let footer = take(1, 0);
-    let prompt = take(u16::from(super::prompt::is_shown(state)), 1);
+    let footer = take(super::footer::height(state), 0);
+    let prompt = take(super::prompt::height(state), 1);
     let tabs = take(1, BODY_LEAST);
     let header = take(super::header::height(state), BODY_LEAST);
     let mut y = 0;

@@ -8,7 +8,7 @@ use ratatui::{
     widgets::{Block, Clear, Padding, Paragraph, Widget},
 };
 
-use crate::tui::{state::State, theme::Glyphs};
+use crate::tui::{command::Command, state::State, theme::Glyphs};
 
 const ASCII_BORDER: border::Set<'static> = border::Set {
     top_left: "+",
@@ -48,11 +48,17 @@ pub fn draw(
         border::PLAIN
     };
     Clear.render(area, buffer);
-    let block = Block::bordered()
+    let mut block = Block::bordered()
         .border_set(set)
         .title(title)
         .padding(Padding::horizontal(1))
         .border_style(state.theme.dim);
+    // The box may lie over the line of keys.
+    if lines.len() > usize::from(scroll) + usize::from(height.saturating_sub(2))
+        && let Some(key) = state.keys.first(Command::Down)
+    {
+        block = block.title_bottom(Line::from(format!(" {key} more ")).right_aligned());
+    }
     Paragraph::new(lines)
         .block(block)
         .scroll((scroll, 0))

@@ -1,0 +1,103 @@
+//! Which rule decides on a connection: what the program in the kernel does (tfo-ebpf, `policy/lookup.rs`), for
+//! display.
+
+use std::net::IpAddr;
+
+use super::Installed;
+
+/// The rule that decides on connections of a cgroup to an address: of the nearest cgroup that has a matching one,
+/// the one with the longest prefix. Its ports select nothing: see [`Installed::covers`].
+pub fn decide<'a>(
+    rules: &'a [Installed],
+    cgroup: &str,
+    remote: IpAddr,
+    now_ns: u64,
+) -> Option<&'a Installed> {
+    let lives = |rule: &&Installed| rule.expires_ns == 0 || now_ns < rule.expires_ns;
+    let reaches =
+        |rule: &&Installed| is_above(&rule.spec.cgroup.path, cgroup) && rule.spec.dst.contains(remote);
+    // Both paths lie above the same cgroup: the longer one is nearer.
+    let nearness = |rule: &&Installed| (rule.spec.cgroup.path.len(), rule.spec.dst.bits());
+    rules.iter().filter(lives).filter(reaches).max_by_key(nearness)
+}
+
+/// Whether a cgroup is the other one or has it inside.
+fn is_above(above: &str, cgroup: &str) -> bool {
+    let above = above.trim_end_matches('/');
+    cgroup
+        .strip_prefix(above)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Installed {
+    /// Whether it does anything about connections to this port; where it does not it leaves them alone.
+    pub fn covers(&self, port: u16) -> bool {
+        let ports = &self.spec.ports;
+        ports.is_empty()
+            || ports
+                .iter()
+                .any(|range| (range.first..=range.last).contains(&port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::{
+        event::PolicyAction,
+        policy::{Hits, PortRange},
+    };
+
+    use super::*;
+    use crate::policy::{RuleSpec, Where};
+
+    fn rule(id: u32, path: &str, dst: &str, expires_ns: u64) -> Installed {
+        Installed {
+            spec: RuleSpec {
+                cgroup: Where {
+                    path: path.into(),
+                    id: id.into(),
+                },
+                dst: dst.parse().expect("a good prefix"),
+                ports: vec![PortRange {
+                    first: 443,
+                    last: 443,
+                }],
+                action: PolicyAction::NoData,
+                ttl: None,
+                note: String::new(),
+            },
+            id,
+            created_ns: 0,
+            expires_ns,
+            by: String::new(),
+            hits: Hits::default(),
+        }
+    }
+
+    #[test]
+    fn the_nearest_cgroup_decides_then_the_longest_prefix() {
+        let rules = [
+            rule(1, "/", "0.0.0.0/0", 0),
+            rule(2, "/a", "10.0.0.0/8", 0),
+            rule(3, "/a", "10.1.0.0/16", 0),
+            rule(4, "/a", "10.1.2.0/24", 50),
+            rule(5, "/a/b", "10.0.0.0/8", 0),
+        ];
+        let table = [
+            ("/", "10.1.2.3", 0, Some(1)),
+            ("/ab", "10.1.2.3", 0, Some(1)),
+            ("/a", "10.9.9.9", 0, Some(2)),
+            ("/a", "10.1.2.3", 49, Some(4)),
+            ("/a", "10.1.2.3", 50, Some(3)),
+            ("/a/b", "10.1.2.3", 0, Some(5)),
+            ("/a/b/c", "10.1.2.3", 0, Some(5)),
+            ("/a/b", "192.0.2.1", 0, Some(1)),
+            ("/a/b", "2001:db8::1", 0, None),
+        ];
+        for (cgroup, remote, now_ns, want) in table {
+            let found = decide(&rules, cgroup, remote.parse().expect("an address"), now_ns);
+            assert_eq!(found.map(|rule| rule.id), want, "{cgroup} {remote} {now_ns}");
+        }
+        assert!(rules[0].covers(443) && !rules[0].covers(80));
+    }
+}
