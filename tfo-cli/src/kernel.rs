@@ -31,6 +31,7 @@ mod sys;
 
 pub use error::Error;
 pub use session::Session;
+pub use sys::trim_memory;
 
 /// Now, on the clock of BPF programs (`CLOCK_MONOTONIC`) and on the wall, ns.
 pub fn clocks() -> (u64, u64) {

@@ -198,8 +198,11 @@ fn a_stopped_dashboard_gives_the_terminal_back_and_takes_it_again() {
         let stat = fs::read_to_string(&stat).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     });
-    let text = dashboard.typescript();
-    assert!(text.rfind(ENTER) < text.rfind(LEAVE), "{}", dashboard.end());
+    // `script` writes down what the dashboard said a moment after it was said.
+    dashboard.wait_for("the screen given back", |this| {
+        let text = this.typescript();
+        text.rfind(ENTER) < text.rfind(LEAVE)
+    });
     dashboard.signal(Signal::SIGCONT);
     dashboard.wait_for("second frame", |this| {
         let text = this.typescript();

@@ -290,7 +290,8 @@ pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
     }
 }
 
-/// Gives freed memory back to the system: reading BTF takes 20 MiB for a moment, and nothing later needs it.
+/// Gives freed memory back to the system: reading BTF, or decoding a recording, takes 20 MiB for a moment, and
+/// nothing later needs it.
 pub fn trim_memory() {
     // SAFETY: no arguments that could be wrong.
     unsafe { libc::malloc_trim(0) };

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use super::reader::Shared;
 use crate::{
     exit::Failure,
+    kernel,
     model::feed::Degradation,
     own_cost,
     recording::{Preamble, Recording, Tick},
@@ -33,6 +34,8 @@ pub fn spawn(
             let _held = stop.on_panic();
             shared.set_status(vec![status(speed)]);
             let result = play(recording, Some(speed), &shared, &stop);
+            // The decoder's buffers are gone now; what is shown may stay for hours.
+            kernel::trim_memory();
             shared.set_status(match &result {
                 Ok(false) => vec![" END OF RECORDING ".to_owned()],
                 Ok(true) => vec![" END OF RECORDING, cut short ".to_owned()],
