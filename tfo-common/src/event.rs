@@ -1,8 +1,9 @@
-//! Records of the event ring. Every record starts with its [`EventKind`] in the first byte.
+//! What is told about a flow: its [`FlowEvent`] comes through the event ring; its [`FirstByteEvent`] is made in
+//! user space, from [`crate::slots`]. Every record starts with its [`EventKind`] in the first byte.
 
 use crate::limits::COMM_LEN;
 
-/// Kind of a ring record: its first byte.
+/// Kind of a record: its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum EventKind {
@@ -137,7 +138,7 @@ pub struct FirstByteEvent {
 const _: () = assert!(size_of::<FlowEvent>() == 136);
 const _: () = assert!(size_of::<FirstByteEvent>() == 16);
 
-/// A record as it lies in the ring, checked for kind and size.
+/// A record, checked for kind and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A finished handshake.

@@ -1,9 +1,11 @@
 //! What the tests share with those of the observer: the tool as a child process, its records, a cgroup of one's
-//! own. The modules are theirs; what is here differs, or is too short to share.
+//! own. All of it is theirs.
 
 #[path = "../privileged/support/flow.rs"]
 #[expect(dead_code, reason = "the observer's tests use the rest of it")]
 pub mod flow;
+#[path = "../privileged/support/ground.rs"]
+pub mod ground;
 #[path = "../privileged/support/sandbox.rs"]
 #[expect(dead_code, reason = "likewise")]
 pub mod sandbox;
@@ -11,73 +13,4 @@ pub mod sandbox;
 #[expect(dead_code, reason = "likewise")]
 pub mod tool;
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
-
-use anyhow::{Result, ensure};
-use tfo_lab::lab;
-
-/// The program under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tfo-cli");
-/// Environment in which the configuration of whoever runs the tests is not found.
-pub const NO_CONFIG: [(&str, &str); 2] = [("HOME", "/nonexistent"), ("XDG_CONFIG_HOME", "/nonexistent")];
-/// How long anything may take before a test gives up. Generous: a loaded machine is no error.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-/// What the tool reads the kernel's structures from.
-pub const BTF: &str = "/sys/kernel/btf/vmlinux";
-
-/// Why nothing can be observed here, or `None` when it can.
-pub fn why_not() -> Option<&'static str> {
-    static REASON: OnceLock<Option<String>> = OnceLock::new();
-    REASON
-        .get_or_init(|| lab::why_not().or_else(missing_feature))
-        .as_deref()
-}
-
-fn missing_feature() -> Option<String> {
-    if !Path::new(BTF).exists() {
-        return Some(format!("needs {BTF} (CONFIG_DEBUG_INFO_BTF)"));
-    }
-    if tfo_lab::command::run("findmnt", &["-t", "cgroup2"]).is_err() {
-        return Some("needs a cgroup2 mount".to_owned());
-    }
-    // The object is looked for before the cgroup is: a cgroup that does not exist attaches nothing.
-    let output = Command::new(BINARY)
-        .args(["trace", "--cgroup", "/no/such/cgroup"])
-        .envs(NO_CONFIG)
-        .stdin(Stdio::null())
-        .output();
-    match output {
-        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("no eBPF programs") => {
-            Some("the binary was built without the BPF object (cargo xtask build)".to_owned())
-        }
-        Ok(_) => None,
-        Err(error) => Some(format!("{BINARY}: {error}")),
-    }
-}
-
-/// Waits until `condition` holds.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition()? {
-        ensure!(Instant::now() < deadline, "waited {DEADLINE:?} for: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-/// Ends the test with every problem on a line of its own.
-pub fn no_problems(problems: &[String]) -> Result<()> {
-    ensure!(
-        problems.is_empty(),
-        "{} problems:\n{}",
-        problems.len(),
-        problems.join("\n")
-    );
-    Ok(())
-}
+pub use self::ground::{BINARY, DEADLINE, NO_CONFIG, no_problems, wait_until, why_not};
