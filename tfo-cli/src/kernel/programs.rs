@@ -115,11 +115,7 @@ pub fn detach(ebpf: &mut Ebpf) {
         // Not loaded or detached already: then there is nothing to do.
         let _ = program.unload();
     }
-    for name in [
-        maps::PROG_RECEIVE_RESET,
-        maps::PROG_RETRANSMIT_SYNACK,
-        maps::PROG_DESTROY_SOCK,
-    ] {
+    for name in OPTIONAL.iter().map(|(name, ..)| *name).chain([DESTROY.0]) {
         if let Ok(program) = find::<BtfTracePoint>(ebpf, name) {
             let _ = program.unload();
         }
