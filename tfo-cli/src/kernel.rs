@@ -17,6 +17,7 @@ mod foreign;
 mod host;
 mod iterate;
 mod layout;
+pub mod link_events;
 mod log;
 mod maps;
 pub mod netns;
@@ -28,6 +29,7 @@ mod rights;
 mod ring;
 mod session;
 mod sys;
+mod tc;
 
 pub use error::Error;
 pub use session::Session;

@@ -10,6 +10,7 @@
 pub mod decide;
 pub mod file;
 pub mod guard;
+pub mod news;
 pub mod plan;
 pub mod rule;
 

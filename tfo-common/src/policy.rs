@@ -7,7 +7,7 @@ use crate::event::PolicyAction;
 
 /// Changes whenever a structure here or in [`crate::guard`] changes: pinned maps of another version are
 /// refused, not misread.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// LPM trie [`RuleKey`] -> [`Rule`].
 pub const RULES: &str = "TFO_POL_RULES";
@@ -222,6 +222,10 @@ pub mod mark {
     pub const AT_RISK: u8 = 16;
     /// The option is to be taken out on its way.
     pub const STRIP: u8 = 32;
+    /// The classifier that takes it out has seen the SYN.
+    pub const STRIPPER_SAW: u8 = 64;
+    /// Both, on a mark that is in order.
+    pub const STRIP_DONE: u8 = STRIP | STRIPPER_SAW;
 }
 
 /// Index into [`SWITCHES`].
@@ -281,11 +285,13 @@ pub enum Stat {
     GuardTrials = 11,
     /// Evidence for guards.
     GuardEvidence = 12,
+    /// Connections whose option was to be taken out and that left by an interface without the classifier.
+    StripMissed = 13,
 }
 
 impl Stat {
     /// Number of entries.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 14;
     /// All of them with their names in JSON.
     pub const ALL: [(Stat, &'static str); Self::COUNT as usize] = [
         (Stat::Denied, "denied"),
@@ -301,6 +307,7 @@ impl Stat {
         (Stat::GuardDenied, "guard_denied"),
         (Stat::GuardTrials, "guard_trials"),
         (Stat::GuardEvidence, "guard_evidence"),
+        (Stat::StripMissed, "strip_missed"),
     ];
 }
 

@@ -8,6 +8,7 @@ use tfo_common::{event::PolicyAction, policy::PortRange};
 use super::{
     EXIT_CODES,
     scope::{InterfaceArgs, PinArgs, ScopeArgs},
+    value,
 };
 use crate::{
     exit::Failure,
@@ -15,6 +16,9 @@ use crate::{
     model::addr::Prefix,
     policy::{Scope, rule},
 };
+
+/// A look reads all rules, and scans /proc for network namespaces.
+const SHORTEST_WATCH: Duration = Duration::from_millis(100);
 
 /// What the user typed.
 #[derive(Args, Clone, Debug)]
@@ -63,6 +67,16 @@ enum RawPolicy {
         file: FileArgs,
         #[command(flatten)]
         interfaces: InterfaceArgs,
+    },
+    /// Stays and looks after the policy: strips on interfaces as they come up, tells what guards do, removes what is
+    /// over. Rules and guards work without it.
+    #[command(after_help = EXIT_CODES)]
+    Watch {
+        /// How often to look when nothing happens.
+        #[arg(long, value_name = "TIME", default_value = "5s")]
+        interval: String,
+        #[command(flatten)]
+        pins: PinArgs,
     },
 }
 
@@ -143,6 +157,8 @@ pub enum PolicyWhat {
     Plan(FileConfig),
     /// `apply`
     Apply(FileConfig, Interfaces),
+    /// `watch`, that often
+    Watch(Duration),
 }
 
 /// A rule to add; its cgroup is not looked up yet.
@@ -190,6 +206,10 @@ impl PolicyArgs {
             RawPolicy::Apply { file, interfaces } => (
                 file.pins.clone(),
                 PolicyWhat::Apply(file.resolve(), interfaces.interfaces()),
+            ),
+            RawPolicy::Watch { interval, pins } => (
+                pins,
+                PolicyWhat::Watch(value::duration_at_least("--interval", &interval, SHORTEST_WATCH)?),
             ),
         };
         Ok(PolicyConfig {

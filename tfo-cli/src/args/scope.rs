@@ -47,8 +47,8 @@ pub struct PinArgs {
 /// Where the TFO option is stripped.
 #[derive(Args, Clone, Debug)]
 pub struct InterfaceArgs {
-    /// Strip on this interface; may be repeated. Default: all that are up, and at every later command those
-    /// that are up by then.
+    /// Strip on this interface; may be repeated. Default: all that are up, and those that come up later: from the
+    /// next command on, or at once while `tfo-cli policy watch` runs.
     #[arg(long, value_name = "NAME", help_heading = "Stripping")]
     pub dev: Vec<String>,
     /// Strip in this network namespace: its name, a path, or the id of a process in it. Default: the caller's.

@@ -2,6 +2,7 @@
 
 mod file;
 pub mod log;
+mod watch;
 
 use std::path::Path;
 
@@ -22,6 +23,7 @@ pub fn run(config: &PolicyConfig) -> Result<u8, Failure> {
         PolicyWhat::Flush => flush(&config.bpffs),
         PolicyWhat::Plan(file) => plan(&config.bpffs, file),
         PolicyWhat::Apply(file, interfaces) => apply(&config.bpffs, file, interfaces),
+        PolicyWhat::Watch(interval) => watch::run(&config.bpffs, *interval),
     }
 }
 

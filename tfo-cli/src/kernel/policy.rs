@@ -5,7 +5,7 @@
 //! TFO_POL_*                    maps
 //! link-sockops, link-egress    the two programs on the root of the cgroup2 hierarchy
 //! prog-strip                   the classifier, to be attached to more interfaces later
-//! tcx-<all|dev>-<netns>-<if>   where it is attached
+//! tcx-*, clsact-*, every-*     where it is attached, and where it is to be (see `strip::pin`)
 //! ```
 //! `link-egress` is pinned last and removed first: the set is in force exactly while it exists. A set without it
 //! was left by a command that was killed, and the next command removes it.
@@ -25,7 +25,7 @@ pub use self::{
     error::Error,
     scope::Cgroups,
     store::{Access, Removed, Store, in_force},
-    strip::{Interfaces, StripReport},
+    strip::{Interfaces, StripReport, followed},
 };
 
 /// Where everything is pinned unless told otherwise.

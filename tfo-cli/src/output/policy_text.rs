@@ -88,6 +88,18 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
         let why = "this kernel cannot push their sockets, which would stall (Linux 6.1 can)";
         text.extend(["\n", &passed.to_string(), " SYNs with data passed: ", why, "\n"]);
     }
+    let missed = stats[Stat::StripMissed as usize];
+    if missed > 0 {
+        let why =
+            "they left by an interface that came up later; `tfo-cli policy watch` strips on those at once";
+        text.extend([
+            "\n",
+            &missed.to_string(),
+            " SYNs kept the TFO option: ",
+            why,
+            "\n",
+        ]);
+    }
     text
 }
 

@@ -16,6 +16,7 @@ mod runner;
 mod scale;
 mod strip;
 mod support;
+mod watch;
 
 use runner::Test;
 
@@ -51,7 +52,13 @@ const TESTS: &[Test] = &[
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),
     ("strip::no_option_leaves", strip::no_option_leaves),
+    (
+        "strip::no_option_leaves_before_tcx",
+        strip::no_option_leaves_before_tcx,
+    ),
     ("strip::a_guard_escalates", strip::escalates),
+    ("watch::new_interfaces", watch::new_interfaces),
+    ("watch::guards_and_expiry", watch::guards_and_expiry),
     ("scale::ten_thousand_rules", scale::ten_thousand_rules),
     ("scale::cost_per_packet", scale::cost_per_packet),
 ];

@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,11 +14,24 @@ use crate::support::{BINARY, NO_CONFIG};
 /// Where everything is pinned.
 pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
 
+/// Whether commands treat this kernel as one before TCX.
+static BEFORE_TCX: AtomicBool = AtomicBool::new(false);
+
+/// Lets everything within use filters of clsact where it would use TCX.
+pub fn before_tcx(test: fn() -> Result<()>) -> Result<()> {
+    BEFORE_TCX.store(true, Ordering::Relaxed);
+    let result = test();
+    BEFORE_TCX.store(false, Ordering::Relaxed);
+    result
+}
+
 /// Runs `tfo-cli` and returns what it did, whatever that was.
 pub fn run(args: &[&str]) -> Result<Output> {
+    let before_tcx = BEFORE_TCX.load(Ordering::Relaxed);
     Command::new(BINARY)
         .args(args)
         .envs(NO_CONFIG)
+        .envs(before_tcx.then_some(("TFO_NO_TCX", "1")))
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("{BINARY}: starting it"))

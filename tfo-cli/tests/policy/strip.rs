@@ -13,7 +13,7 @@ use crate::{
     capture::Capture,
     enforce::{at_once, is_fast, late, primed, service},
     guards::{on, state},
-    policy::{self, add, counter, run},
+    policy::{self, add, counter, ok, run},
     support::sandbox::Sandbox,
 };
 
@@ -30,6 +30,74 @@ fn checksum_errors(lab: &Lab) -> Result<String> {
         .to_owned())
 }
 
+/// The same with filters of clsact, as on kernels before 6.6: also where others have the discipline.
+pub fn no_option_leaves_before_tcx() -> Result<()> {
+    policy::before_tcx(|| {
+        no_option_leaves()?;
+        disciplines_of_our_own()
+    })
+}
+
+/// Where nobody has a clsact discipline, one is made, and is gone afterwards, unless somebody else uses it by then.
+fn disciplines_of_our_own() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let netns = lab.client().label().to_owned();
+    let tc = |args: &[&str]| lab.client().command("tc", args);
+    let has_discipline =
+        |dev: &str| -> Result<bool> { Ok(tc(&["qdisc", "show", "dev", dev])?.contains("clsact")) };
+    let add = || {
+        add(
+            sandbox.path(),
+            "10.77.0.2",
+            &["--action", "strip", "--netns", &netns],
+        )
+    };
+    ensure!(!has_discipline(DEVICE)? && !has_discipline("lo")?, "there before");
+    add()?;
+    ensure!(has_discipline(DEVICE)? && has_discipline("lo")?, "not made");
+    let filters = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
+    ensure!(filters.contains("tfo_pol_strip"), "{filters}");
+
+    // Somebody removes it: the next command puts it back.
+    tc(&["qdisc", "del", "dev", DEVICE, "clsact"])?;
+    ok(&["policy", "list"])?;
+    let filters = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
+    ensure!(filters.contains("tfo_pol_strip"), "{filters}");
+
+    // Killed with the pin made and the filter not: the next command goes on.
+    tc(&["filter", "del", "dev", DEVICE, "egress"])?;
+    ok(&["policy", "list"])?;
+    let filters = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
+    ensure!(filters.contains("tfo_pol_strip"), "{filters}");
+
+    // A discipline in which others have a filter by now stays, with that filter alone.
+    foreign_filter(&lab)?;
+    policy::clear()?;
+    ensure!(!has_discipline("lo")?, "left behind");
+    let filters = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
+    ensure!(
+        filters.contains("bytecode") && !filters.contains("tfo_pol_strip"),
+        "{filters}"
+    );
+    Ok(())
+}
+
+/// A filter of somebody else that matches nothing.
+fn foreign_filter(lab: &Lab) -> Result<()> {
+    let filter = [
+        "filter",
+        "add",
+        "dev",
+        DEVICE,
+        "egress",
+        "bpf",
+        "bytecode",
+        "1,6 0 0 0",
+    ];
+    lab.client().command("tc", &filter).map(drop)
+}
+
 pub fn no_option_leaves() -> Result<()> {
     for family in [Family::V4, Family::V6] {
         let lab = Lab::up_unique()?;
@@ -42,19 +110,13 @@ pub fn no_option_leaves() -> Result<()> {
             ..Connect::new(fresh_server.address(), 300)
         };
         let tc = |args: &[&str]| lab.client().command("tc", args);
-        let has_tc = command::is_installed("tc");
-        if has_tc {
-            tc(&["qdisc", "add", "dev", DEVICE, "clsact"])?;
-            // A kernel without this classifier still has the queueing discipline to look at.
-            let _ = tc(&[
-                "filter", "add", "dev", DEVICE, "egress", "matchall", "action", "ok",
-            ]);
-        }
+        tc(&["qdisc", "add", "dev", DEVICE, "clsact"])?;
+        foreign_filter(&lab)?;
         let foreign = || -> Result<String> {
-            if !has_tc {
-                return Ok(String::new());
-            }
-            Ok(tc(&["qdisc", "show", "dev", DEVICE])? + &tc(&["filter", "show", "dev", DEVICE, "egress"])?)
+            let all =
+                tc(&["qdisc", "show", "dev", DEVICE])? + &tc(&["filter", "show", "dev", DEVICE, "egress"])?;
+            let others = all.lines().filter(|line| !line.contains("pref 34254"));
+            Ok(others.collect::<Vec<_>>().join("\n"))
         };
         let before = foreign()?;
         let netns = lab.client().label().to_owned();
@@ -131,6 +193,8 @@ pub fn no_option_leaves() -> Result<()> {
         );
         policy::clear()?;
         ensure!(foreign()? == before, "the foreign filter went with ours");
+        let left = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
+        ensure!(!left.contains("tfo_pol_strip"), "left behind: {left}");
     }
     Ok(())
 }

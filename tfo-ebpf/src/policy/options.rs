@@ -24,12 +24,12 @@ pub type Options = [u8; MAX];
 pub struct Found {
     /// First byte.
     pub at: u32,
-    /// Length.
+    /// Length; 0 when there is none.
     pub len: u32,
 }
 
-/// The TFO option among the `len` bytes of options at `start` of a packet. `None` also where a signature covers
-/// the options (TCP-AO, RFC 5925): nothing may be changed then.
+/// The TFO option among the `len` bytes of options at `start` of a packet. `None` where a signature covers the
+/// options (TCP-AO, RFC 5925): nothing may be changed then.
 ///
 /// Each option's head is fetched by a helper. With an index into a copy on the stack the verifier would have to
 /// follow every combination of option lengths ("BPF program is too large. Processed 1000001 insn"); an offset
@@ -75,7 +75,7 @@ pub fn find(skb: *mut __sk_buff, start: u32, len: u32) -> Option<Found> {
         }
         at += size;
     }
-    (found.len > 0).then_some(found)
+    Some(found)
 }
 
 /// Writes NOPs over it.

@@ -97,6 +97,9 @@ fn established(ops: &Ops) {
         };
         report(ops, mark, answered(ops, mark), lost, now);
     }
+    if strip_missed(mark) {
+        count::stat(Stat::StripMissed);
+    }
     if mark.flags & mark::DENIED != 0 {
         unstall(ops, mark);
     }
@@ -115,6 +118,9 @@ fn answered(ops: &Ops, mark: &Mark) -> Option<Evidence> {
             (true, false) => (!has_cookie(ops)).then_some(Evidence::TfoFailed),
         };
     }
+    if strip_missed(mark) {
+        return None;
+    }
     // A stripped SYN is a plain one on the wire.
     if mark.flags & mark::OPTION != 0 && mark.flags & mark::STRIP == 0 {
         return match late {
@@ -127,6 +133,12 @@ fn answered(ops: &Ops, mark: &Mark) -> Option<Evidence> {
     } else {
         Evidence::PlainOk
     })
+}
+
+/// Whether the option left although it was to be taken out: by an interface without the classifier.
+#[inline(always)]
+fn strip_missed(mark: &Mark) -> bool {
+    mark.flags & mark::STRIP_DONE == mark::STRIP
 }
 
 #[inline(always)]
@@ -165,13 +177,16 @@ fn state(ops: &Ops) {
     if mark.flags & (mark::DENIED | mark::AT_RISK) == mark::DENIED | mark::AT_RISK {
         count::stat(Stat::AtRiskEnded);
     }
+    if strip_missed(mark) {
+        count::stat(Stat::StripMissed);
+    }
     if mark.guard == 0 {
         return;
     }
     let now = count::now();
     let error = kern::uint(kern::sock_of(&ops.ctx), global!(TFO_LAYOUT, sk_err));
     let told = error != 0 || now.saturating_sub(mark.syn_ns) >= GIVE_UP_NS;
-    let evidence = if !told {
+    let evidence = if !told || strip_missed(mark) {
         None
     } else if mark.flags & mark::DATA != 0 {
         Some(Evidence::TfoFailed)

@@ -3,6 +3,8 @@
 //! No look-up here: the egress program, which runs before (`ip_finish_output` comes before the device), has
 //! marked the socket. So cgroup, prefix and port are matched in one place.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes},
@@ -13,7 +15,7 @@ use tfo_common::policy::{Stat, mark};
 
 use crate::{
     count, marks,
-    options::{self, MAX},
+    options::{self, MAX, Options},
 };
 
 /// `TCX_NEXT` / `TC_ACT_UNSPEC`: go on with the next program, as if we were not there.
@@ -33,10 +35,12 @@ const BARE_HEADER: u32 = 20;
 pub fn tfo_pol_strip(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     if let Some(tcp) = marked_syn(skb) {
-        count::stat(match strip(skb, &tcp) {
-            Some(()) => Stat::Stripped,
-            None => Stat::StripFailed,
-        });
+        match strip(skb, &tcp) {
+            Some(true) => count::stat(Stat::Stripped),
+            // Without cookies (`TCP_FASTOPEN_NO_COOKIE`) the bare SYN after a denied one has no option.
+            Some(false) => {}
+            None => count::stat(Stat::StripFailed),
+        }
     }
     NEXT
 }
@@ -79,6 +83,7 @@ fn marked_syn(skb: *mut __sk_buff) -> Option<Tcp> {
     if header[13] & (SYN | ACK) != SYN {
         return None;
     }
+    mark.flags |= mark::STRIPPER_SAW;
     let options = (u32::from(header[12] >> 4) * 4).saturating_sub(BARE_HEADER);
     // A retransmission has no option any more, and is nothing to worry about.
     (options > 0).then_some(Tcp { at: tcp, options })
@@ -114,17 +119,16 @@ fn adds_up(skb: *mut __sk_buff, protocol: u32, len: u32, l2: u32) -> bool {
     ip[0] >> 4 == version && total + l2 == len
 }
 
-/// Takes the option out; `Some` also when there is none.
+/// Takes the option out, if there is one. `None`: it stays.
 #[inline(always)]
-fn strip(skb: *mut __sk_buff, tcp: &Tcp) -> Option<()> {
+fn strip(skb: *mut __sk_buff, tcp: &Tcp) -> Option<bool> {
     let at = tcp.at + BARE_HEADER;
     let len = tcp.options.min(MAX as u32);
     let found = options::find(skb, at, len)?;
-    let mut before = [0u8; MAX];
-    // SAFETY: a valid context and a buffer of MAX bytes.
-    if unsafe { bpf_skb_load_bytes(skb.cast(), at, before.as_mut_ptr().cast(), len) } != 0 {
-        return None;
+    if found.len == 0 {
+        return Some(false);
     }
+    let mut before = load_options(skb, at, len)?;
     let mut after = before;
     options::blank(&mut after, found);
     // The options begin at a multiple of four in the header, so the sum over whole words is the header's.
@@ -141,15 +145,41 @@ fn strip(skb: *mut __sk_buff, tcp: &Tcp) -> Option<()> {
         if difference < 0 || bpf_l4_csum_replace(skb, tcp.at + CHECKSUM, 0, difference as u64, 0) != 0 {
             return None;
         }
-        (bpf_skb_store_bytes(skb, at, after.as_ptr().cast(), len, 0) == 0).then_some(())
+        (bpf_skb_store_bytes(skb, at, after.as_ptr().cast(), len, 0) == 0).then_some(true)
+    }
+}
+
+/// Copies `len` bytes of options out of the packet, zeros behind them.
+///
+/// Zeroed by hand: an array literal becomes a call of `memset`, and before Linux 6.2 a program with any call between
+/// its own functions is verified without pruning: `__mark_reg_unknown` (kernel/bpf/verifier.c, 6.1) takes every
+/// number for precise where `subprog_cnt > 1` ("BPF program is too large. Processed 1000001 insn").
+#[inline(always)]
+fn load_options(skb: *mut __sk_buff, at: u32, len: u32) -> Option<Options> {
+    let mut words = MaybeUninit::<[u64; MAX / 8]>::uninit();
+    let start: *mut u64 = words.as_mut_ptr().cast();
+    let mut index = 0;
+    while index < MAX / 8 {
+        // SAFETY: within the array. Volatile, or these would become one `memset` again.
+        unsafe { start.add(index).write_volatile(0) };
+        index += 1;
+    }
+    // SAFETY: a valid context and a buffer of MAX bytes, all of them written; `len` is no more. Words and bytes are
+    // of one size.
+    unsafe {
+        let loaded = bpf_skb_load_bytes(skb.cast(), at, start.cast(), len);
+        (loaded == 0).then(|| core::mem::transmute::<[u64; MAX / 8], Options>(words.assume_init()))
     }
 }
 
 /// Copies bytes out of the packet.
 #[inline(always)]
 fn load<const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; N]> {
-    let mut bytes = [0u8; N];
-    // SAFETY: a valid context and a buffer of the length we say.
-    let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), at, bytes.as_mut_ptr().cast(), N as u32) };
+    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    // SAFETY: a valid context and a buffer of the length we say, which the helper fills: with zeros if it fails.
+    let (loaded, bytes) = unsafe {
+        let loaded = bpf_skb_load_bytes(skb.cast(), at, bytes.as_mut_ptr().cast(), N as u32);
+        (loaded, bytes.assume_init())
+    };
     (loaded == 0).then_some(bytes)
 }

@@ -1,12 +1,12 @@
 //! What was changed, where and why: one line each on stderr, which is the journal when run as a unit. Long lists
 //! are cut.
 
-use std::{env, fmt, io, path::Path};
+use std::{collections::HashMap, env, fmt, io, path::Path};
 
 use crate::{
     kernel::policy::{Removed, StripReport},
     output,
-    policy::{Change, Plan},
+    policy::{Change, Plan, news::News},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -80,6 +80,22 @@ pub fn interfaces(report: &StripReport) -> io::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What guards did by themselves. `paths`: of the cgroups they watch.
+pub fn guards(news: &[News], paths: &HashMap<u64, String>) -> io::Result<()> {
+    lines(news, |one| {
+        let path = paths.get(&one.dest.cgroup_id).map_or("?", |path| path.as_str());
+        format!("guard on {path}: {one}")
+    })
+}
+
+/// The watch has begun.
+pub fn watching(path: &Path, namespaces: usize) -> io::Result<()> {
+    line(&format_args!(
+        "watching {}, and new interfaces of {namespaces} network namespaces",
+        path.display()
+    ))
 }
 
 /// A rule or guard of a file that was left out.

@@ -9,13 +9,17 @@ pub const LINK_SOCK_OPS: &str = "link-sockops";
 pub const LINK_EGRESS: &str = "link-egress";
 /// The classifier.
 pub const PROG_STRIP: &str = "prog-strip";
-/// Where the classifier is attached, and how that was asked for.
+/// Where the classifier is attached, and where it is to be (see `strip::pin`).
 pub const TCX: &str = "tcx-";
+/// See [`TCX`].
+pub const CLSACT: &str = "clsact-";
+/// See [`TCX`].
+pub const EVERY: &str = "every-";
 
 /// Whether a name is one of ours: nothing else is ever removed.
 pub fn is_ours(name: &str) -> bool {
     [LINK_SOCK_OPS, LINK_EGRESS, PROG_STRIP].contains(&name)
-        || name.starts_with(TCX)
+        || [TCX, CLSACT, EVERY].iter().any(|kind| name.starts_with(kind))
         || tfo_common::policy::MAPS.contains(&name)
 }
 

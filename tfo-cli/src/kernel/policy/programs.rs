@@ -46,8 +46,8 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
     egress.load().map_err(refused(policy::PROG_EGRESS))?;
     let strip: &mut SchedClassifier = programs::find(ebpf, policy::PROG_STRIP)?;
-    // Its loop over the options is more than the verifier of 6.1 follows (E2BIG), and TCX came with 6.6 anyhow:
-    // without it only a `strip` rule is refused, when it is attached.
+    // A kernel whose verifier refuses it can still do everything else: only a `strip` rule is refused, when it is
+    // to be attached.
     if strip.load().is_err() {
         return Ok(());
     }

@@ -1,8 +1,13 @@
-//! Where the classifier that takes the TFO option out of SYNs is attached: TCX, egress, per interface of a
+//! On which interfaces the classifier that takes the TFO option out of SYNs is, and on which it is to be: egress, per
 //! network namespace. Sockets meet it in their own namespace only: what crosses to another has lost its socket.
+
+mod clsact;
+mod pin;
+mod tcx;
 
 use std::{
     collections::BTreeMap,
+    env,
     ffi::CStr,
     fs::File,
     io,
@@ -10,8 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions};
+use aya::programs::SchedClassifier;
 
+use self::pin::{How, Pin};
 use super::{
     super::{netns, programs as observer, sys},
     Error,
@@ -21,13 +27,16 @@ use super::{
 
 /// Where named namespaces are.
 const NAMED: &str = "/run/netns";
+/// Set in the environment, newer kernels are treated as those before TCX: for tests of that.
+const NO_TCX: &str = "TFO_NO_TCX";
 
 /// On which interfaces the option is stripped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
     /// A network namespace: its name, a path, or the id of a process in it. `None` is the caller's own.
     pub netns: Option<String>,
-    /// Names; none means all that are up, and at every later command those that are up by then.
+    /// Names; none means all that are up, and those that come up later: from the next command on, or at once
+    /// while `policy watch` runs.
     pub devices: Vec<String>,
 }
 
@@ -38,36 +47,6 @@ pub struct StripReport {
     pub attached: Vec<String>,
     /// Interfaces that are gone.
     pub gone: usize,
-}
-
-/// A pin: how it was asked for, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pin {
-    all: bool,
-    netns: u32,
-    index: u32,
-}
-
-impl Pin {
-    fn name(self) -> String {
-        let kind = if self.all { "all" } else { "dev" };
-        format!("{}{kind}-{}-{}", pins::TCX, self.netns, self.index)
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        let mut fields = name.strip_prefix(pins::TCX)?.split('-');
-        let (kind, netns, index) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Self {
-            all: match kind {
-                "all" => true,
-                "dev" => false,
-                _ => return None,
-            },
-            netns: netns.parse().ok()?,
-            index: index.parse().ok()?,
-        })
-        .filter(|_| fields.next().is_none())
-    }
 }
 
 /// Attaches the classifier where asked. Interfaces that have it already are left alone.
@@ -88,55 +67,58 @@ pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport,
         };
         wanted.devices.iter().map(find).collect::<Result<_, _>>()?
     };
+    if wanted.devices.is_empty() {
+        remember(directory, inode)?;
+    }
+    let pinned = Pinned::read(directory)?;
     let mut report = StripReport::default();
     for (name, index) in chosen {
-        let pin = Pin {
-            all: wanted.devices.is_empty(),
-            netns: inode,
-            index,
-        };
-        attach_one(directory, &namespace, name, pin, &mut report)?;
+        let attached = pinned.attach(directory, (inode, &namespace), (name, index), &mut report);
+        if wanted.devices.is_empty() {
+            unless_gone(attached, &namespace, index)?;
+        } else {
+            attached?;
+        }
     }
     Ok(report)
 }
 
-/// Removes pins of interfaces that are gone, and attaches to those that have come up since, where all were
-/// asked for.
+/// Removes pins of interfaces that are gone, and attaches to those that have come up since, where all were asked
+/// for.
 pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
     let mut report = StripReport::default();
-    let pinned = pinned(directory)?;
-    if pinned.is_empty() {
+    let pinned = Pinned::read(directory)?;
+    let mut inodes: Vec<u32> = pinned.every.clone();
+    inodes.extend(pinned.pins.iter().map(|pin| pin.netns));
+    inodes.sort_unstable();
+    inodes.dedup();
+    if inodes.is_empty() {
         return Ok(report);
     }
     let namespaces = netns::all();
-    let mut by_netns: BTreeMap<u32, Vec<Pin>> = BTreeMap::new();
-    for pin in pinned {
-        by_netns.entry(pin.netns).or_default().push(pin);
-    }
-    for (inode, pins) in by_netns {
+    for inode in inodes {
         let Some(namespace) = namespaces.get(&inode) else {
-            for pin in pins {
-                pins::detach(directory, &pin.name())?;
+            for pin in pinned.of(inode) {
+                directory.unpin(&pin.name())?;
                 report.gone += 1;
             }
+            directory.unpin(&pin::every(inode))?;
             continue;
         };
         let present =
             interfaces(namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
-        for pin in &pins {
+        for pin in pinned.of(inode) {
             if !present.values().any(|found| found.index == pin.index) {
-                pins::detach(directory, &pin.name())?;
+                directory.unpin(&pin.name())?;
                 report.gone += 1;
             }
         }
-        if pins.iter().any(|pin| pin.all) {
-            for (name, found) in present.iter().filter(|(_, found)| found.up) {
-                let pin = Pin {
-                    all: true,
-                    netns: inode,
-                    index: found.index,
-                };
-                attach_one(directory, namespace, name, pin, &mut report)?;
+        let every = pinned.every.contains(&inode);
+        for (name, found) in &present {
+            let has_it = pinned.at(inode, found.index).is_some();
+            if has_it || every && found.up {
+                let attached = pinned.attach(directory, (inode, namespace), (name, found.index), &mut report);
+                unless_gone(attached, namespace, found.index)?;
             }
         }
     }
@@ -145,52 +127,137 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
 
 /// Detaches it everywhere.
 pub fn detach_all(directory: &Directory) -> Result<(), Error> {
-    for pin in pinned(directory)? {
-        pins::detach(directory, &pin.name())?;
+    let pinned = Pinned::read(directory)?;
+    let is_filter = |pin: &Pin| pin.how != How::Tcx;
+    let namespaces = if pinned.pins.iter().any(is_filter) {
+        netns::all()
+    } else {
+        BTreeMap::new()
+    };
+    for pin in &pinned.pins {
+        match namespaces.get(&pin.netns) {
+            Some(namespace) if is_filter(pin) => {
+                netns::inside(namespace, || clsact::detach(directory, *pin)).map_err(Error::io(
+                    "detach the option stripper (clsact) from",
+                    format!("interface {} (netns {})", pin.index, pin.netns),
+                ))?;
+                directory.unpin(&pin.name())?;
+            }
+            // A filter of a namespace that is gone went with it.
+            _ => pins::detach(directory, &pin.name())?,
+        }
+    }
+    for inode in pinned.every {
+        directory.unpin(&pin::every(inode))?;
     }
     Ok(())
 }
 
-fn pinned(directory: &Directory) -> Result<Vec<Pin>, Error> {
-    let names = directory.names()?.unwrap_or_default();
-    Ok(names.iter().filter_map(|name| Pin::parse(name)).collect())
+/// Namespaces in which it is to be on every interface, opened. Reads names only, so that those who look need no
+/// lock.
+pub fn followed(directory: &Path) -> BTreeMap<u32, File> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let wanted: Vec<u32> = entries
+        .filter_map(|entry| pin::parse_every(&entry.file_name().to_string_lossy()))
+        .collect();
+    if wanted.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut found = netns::all();
+    found.retain(|inode, _| wanted.contains(inode));
+    found
 }
 
-fn attach_one(
-    directory: &Directory,
-    namespace: &File,
-    name: &str,
-    pin: Pin,
-    report: &mut StripReport,
-) -> Result<(), Error> {
-    let has_it = |all| directory.pin(&Pin { all, ..pin }.name()).exists();
-    if has_it(true) || has_it(false) {
+/// Where every interface is meant, one that went meanwhile is no error: those of containers come and go all the
+/// time.
+fn unless_gone(attached: Result<(), Error>, namespace: &File, index: u32) -> Result<(), Error> {
+    let is_there = || {
+        let list = interfaces(namespace).unwrap_or_default();
+        list.values().any(|found| found.index == index)
+    };
+    match attached {
+        Err(_) if !is_there() => Ok(()),
+        result => result,
+    }
+}
+
+/// What the pins say.
+struct Pinned {
+    pins: Vec<Pin>,
+    every: Vec<u32>,
+}
+
+impl Pinned {
+    fn read(directory: &Directory) -> Result<Self, Error> {
+        let names = directory.names()?.unwrap_or_default();
+        Ok(Self {
+            pins: names.iter().filter_map(|name| Pin::parse(name)).collect(),
+            every: names.iter().filter_map(|name| pin::parse_every(name)).collect(),
+        })
+    }
+
+    fn of(&self, netns: u32) -> impl Iterator<Item = &Pin> {
+        self.pins.iter().filter(move |pin| pin.netns == netns)
+    }
+
+    fn at(&self, netns: u32, index: u32) -> Option<Pin> {
+        self.pins.iter().copied().find(|pin| pin.is_at(netns, index))
+    }
+
+    /// Attaches to an interface, or makes sure that it still is.
+    fn attach(
+        &self,
+        directory: &Directory,
+        (netns, namespace): (u32, &File),
+        (name, index): (&str, u32),
+        report: &mut StripReport,
+    ) -> Result<(), Error> {
+        let there = self.at(netns, index);
+        let place = format!("{name} (netns {netns})");
+        netns::inside(namespace, || match there {
+            Some(Pin { how: How::Tcx, .. }) => Ok(()),
+            Some(pin) => clsact::ensure(directory, name, pin),
+            None if env::var_os(NO_TCX).is_none() && tcx::is_there(name) => {
+                let pin = Pin {
+                    how: How::Tcx,
+                    netns,
+                    index,
+                };
+                tcx::attach(directory, name, &directory.pin(&pin.name()))
+            }
+            None => clsact::attach(directory, name, netns, index),
+        })
+        .map_err(Error::io("attach the option stripper to", place.clone()))?;
+        if there.is_none() {
+            report.attached.push(place);
+        }
+        Ok(())
+    }
+}
+
+/// Pins what says that every interface of a namespace is meant.
+fn remember(directory: &Directory, netns: u32) -> Result<(), Error> {
+    let path = directory.pin(&pin::every(netns));
+    if path.exists() {
         return Ok(());
     }
-    let path = directory.pin(&pin.name());
-    netns::inside(namespace, || pin_link(directory, name, &path)).map_err(Error::io(
-        "attach the option stripper (TCX, Linux 6.6) to",
-        format!("{name} (netns {})", pin.netns),
-    ))?;
-    report.attached.push(format!("{name} (netns {})", pin.netns));
-    Ok(())
+    program(directory)
+        .and_then(|mut program| program.pin(&path).map_err(refused))
+        .map_err(Error::io("pin", path.display().to_string()))
 }
 
-/// Runs inside the namespace.
-fn pin_link(directory: &Directory, interface: &str, path: &Path) -> io::Result<()> {
-    let other = |error: &dyn std::error::Error| io::Error::other(observer::chain(error));
-    let mut program =
-        SchedClassifier::from_pin(directory.pin(pins::PROG_STRIP)).map_err(|error| other(&error))?;
-    let id = program
-        .attach_with_options(
-            interface,
-            TcAttachType::Egress,
-            TcAttachOptions::TcxOrder(LinkOrder::default()),
-        )
-        .map_err(|error| other(&error))?;
-    let link = program.take_link(id).map_err(|error| other(&error))?;
-    let link = FdLink::try_from(link).map_err(|error| other(&error))?;
-    link.pin(path).map(drop).map_err(|error| other(&error))
+/// The pinned program.
+fn program(directory: &Directory) -> io::Result<SchedClassifier> {
+    let path = directory.pin(pins::PROG_STRIP);
+    if !path.exists() {
+        return Err(io::Error::other("this kernel refused to load it"));
+    }
+    SchedClassifier::from_pin(path).map_err(refused)
+}
+
+/// An error of aya with its causes.
+fn refused(error: impl std::error::Error) -> io::Error {
+    io::Error::other(observer::chain(&error))
 }
 
 /// Opens a namespace by what the user calls it.
@@ -233,27 +300,4 @@ fn interfaces(namespace: &File) -> io::Result<BTreeMap<String, Interface>> {
         })?;
         Ok(found)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn pins_are_named_for_what_they_are(all: bool, netns: u32, index: u32) {
-            let pin = Pin { all, netns, index };
-            prop_assert_eq!(Pin::parse(&pin.name()), Some(pin));
-            prop_assert!(pins::is_ours(&pin.name()));
-        }
-
-        #[test]
-        fn any_name_is_safe(name in "(tcx-)?[a-z0-9-]{0,20}") {
-            if let Some(pin) = Pin::parse(&name) {
-                prop_assert_eq!(Pin::parse(&pin.name()), Some(pin));
-            }
-        }
-    }
 }

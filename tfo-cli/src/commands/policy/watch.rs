@@ -1,0 +1,87 @@
+//! `tfo-cli policy watch`: what a policy needs somebody there for. The rest goes on in the kernel by itself.
+//!
+//! - Interfaces that come up are stripped on at once, not only from the next command on.
+//! - What guards have done is told, and what is over (rules whose time or cgroup is gone) is removed.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{failure, log};
+use crate::{
+    exit::{self, Failure},
+    kernel::{
+        link_events::LinkEvents,
+        policy::{Access, Error, Store, followed},
+    },
+    policy::news::Guarded,
+    signals::{self, Stop},
+};
+
+/// How long a signal may go unnoticed.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Time between two looks, however many interfaces come and go.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Runs until a signal.
+pub fn run(bpffs: &Path, interval: Duration) -> Result<u8, Failure> {
+    let stop = signals::watch(|| {})?;
+    let mut events = LinkEvents::default();
+    let mut guarded = Guarded::default();
+    let mut is_told = false;
+    while !stop.raised() {
+        // Listened first, looked then: what happens in between is an event of the next round.
+        let namespaces = followed(bpffs);
+        events
+            .follow(&namespaces)
+            .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
+        look(bpffs, &mut guarded)?;
+        if !is_told {
+            log::watching(bpffs, namespaces.len())?;
+            is_told = true;
+        }
+        thread::sleep(BREATH);
+        wait(&events, interval, &stop)?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Opens the policy, which repairs it, and tells what happened.
+fn look(bpffs: &Path, guarded: &mut Guarded) -> Result<(), Failure> {
+    let store = match Store::open(bpffs, Access::Look) {
+        Ok(store) => store,
+        // A command that takes long: it does the same work.
+        Err(Error::Busy { .. }) => return Ok(()),
+        Err(error) => return Err(failure(&error)),
+    };
+    log::removed(store.removed())?;
+    let destinations = store.destinations().map_err(|error| failure(&error))?;
+    let news = guarded.look(&destinations);
+    if news.is_empty() {
+        return Ok(());
+    }
+    let guards = store.guards().map_err(|error| failure(&error))?;
+    let paths: HashMap<u64, String> = guards
+        .into_iter()
+        .map(|guard| (guard.spec.cgroup.id, guard.spec.cgroup.path))
+        .collect();
+    log::guards(&news, &paths)?;
+    Ok(())
+}
+
+/// Until something happens, it is time to look again, or to end.
+fn wait(events: &LinkEvents, interval: Duration, stop: &Stop) -> Result<(), Failure> {
+    let end = Instant::now() + interval;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let happened = events
+            .wait(left.min(PATIENCE))
+            .map_err(|error| Failure::new(exit::FAILED, format!("wait for interfaces: {error}")))?;
+        if happened || stop.raised() || Instant::now() >= end {
+            return Ok(());
+        }
+    }
+}

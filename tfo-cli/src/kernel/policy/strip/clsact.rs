@@ -1,0 +1,106 @@
+//! The classifier as a filter of the clsact queueing discipline, for kernels before TCX.
+//!
+//! A filter belongs to its interface and outlives us without a link; what remembers it is a second pin of the
+//! program, made before the filter and removed after it. So a command that was killed in between leaves a pin whose
+//! filter is missing, which the next one puts right. The filter is told from those of others by a priority of its
+//! own and the id of the program as handle.
+//!
+//! In direct-action mode the program's -1 (`TC_ACT_UNSPEC`) hands the packet to the next filter.
+
+use std::{fs, io, mem};
+
+use aya::programs::{
+    SchedClassifier, TcAttachType,
+    tc::{NlOptions, TcAttachOptions},
+};
+
+use super::{
+    super::{super::tc, bpffs::Directory},
+    How, Pin, program, refused,
+};
+
+/// Priority of our filter: nobody picks it by chance, and `tcf_auto_prio` (`net/sched/cls_api.c`) begins at 49152 and
+/// counts down.
+const PRIORITY: u16 = 34_254;
+
+/// Attaches it. In the namespace of the calling thread, like everything here.
+pub fn attach(directory: &Directory, interface: &str, netns: u32, index: u32) -> io::Result<()> {
+    let own = !tc::has_clsact(index)?;
+    let mut pin = Pin {
+        how: How::Clsact { own },
+        netns,
+        index,
+    };
+    program(directory)?
+        .pin(directory.pin(&pin.name()))
+        .map_err(refused)?;
+    let attached = add_discipline(directory, &mut pin).and_then(|()| ensure(directory, interface, pin));
+    if attached.is_err() {
+        // The error of attaching says more than one of this would.
+        let _ = detach(directory, pin);
+        let _ = fs::remove_file(directory.pin(&pin.name()));
+    }
+    attached
+}
+
+/// Makes the discipline, unless somebody else was faster.
+fn add_discipline(directory: &Directory, pin: &mut Pin) -> io::Result<()> {
+    if pin.how != (How::Clsact { own: true }) {
+        return Ok(());
+    }
+    match tc::add_clsact(pin.index) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let before = directory.pin(&pin.name());
+            pin.how = How::Clsact { own: false };
+            fs::rename(before, directory.pin(&pin.name()))
+        }
+        done => done,
+    }
+}
+
+/// Makes sure of the filter: also where a command was killed before it had made it, or where somebody has removed
+/// the discipline.
+pub fn ensure(directory: &Directory, interface: &str, pin: Pin) -> io::Result<()> {
+    let mut program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
+    let handle = program.info().map_err(refused)?.id();
+    if tc::egress_filters(pin.index)?.contains(&ours(handle)) {
+        return Ok(());
+    }
+    if !tc::has_clsact(pin.index)? {
+        tc::add_clsact(pin.index)?;
+    }
+    let options = NlOptions {
+        priority: PRIORITY,
+        handle: handle.into(),
+        classid: None,
+    };
+    let id = program
+        .attach_with_options(interface, TcAttachType::Egress, TcAttachOptions::Netlink(options))
+        .map_err(refused)?;
+    // aya would detach it when this is dropped.
+    mem::forget(program.take_link(id).map_err(refused)?);
+    Ok(())
+}
+
+/// Removes the filter, and the discipline if it was ours and nobody uses it by now.
+pub fn detach(directory: &Directory, pin: Pin) -> io::Result<()> {
+    let program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
+    let filter = ours(program.info().map_err(refused)?.id());
+    if !tc::has_clsact(pin.index)? {
+        return Ok(());
+    }
+    if tc::egress_filters(pin.index)?.contains(&filter) {
+        tc::delete_egress_filter(pin.index, filter)?;
+    }
+    if pin.how == (How::Clsact { own: true }) && !tc::has_filters(pin.index)? {
+        tc::delete_clsact(pin.index)?;
+    }
+    Ok(())
+}
+
+fn ours(handle: u32) -> tc::Filter {
+    tc::Filter {
+        priority: PRIORITY,
+        handle,
+    }
+}

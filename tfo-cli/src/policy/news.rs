@@ -1,0 +1,190 @@
+//! What guards did between two looks at their destinations. They act in the kernel, with nobody there to tell.
+
+use std::{collections::HashMap, fmt, net::SocketAddr};
+
+use tfo_common::guard::{Phase, level};
+
+use super::guard::Destination;
+
+/// What a guard did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Switched TFO off.
+    Opened,
+    /// Takes the option out as well.
+    Escalated,
+    /// A bare SYN with the option came through: only data is held back from now on.
+    Eased,
+    /// The trial failed: off for longer.
+    Relapsed,
+    /// Switched TFO on again.
+    Closed,
+}
+
+/// A guard did something about a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct News {
+    /// What.
+    pub what: What,
+    /// The destination as it is now.
+    pub dest: Destination,
+}
+
+/// What was known at the latest look.
+#[derive(Debug, Default)]
+pub struct Guarded {
+    known: HashMap<(u64, SocketAddr), Known>,
+}
+
+/// What tells one look from the next.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    is_open: bool,
+    strips: bool,
+    relapses: u8,
+    opened: u64,
+}
+
+/// A destination nobody has heard of.
+const UNKNOWN: Known = Known {
+    is_open: false,
+    strips: false,
+    relapses: 0,
+    opened: 0,
+};
+
+impl Guarded {
+    /// Takes in how things are; what happened since the look before. Destinations that are open at the first look
+    /// are news, too.
+    pub fn look(&mut self, destinations: &[Destination]) -> Vec<News> {
+        let mut news = Vec::new();
+        let mut known = HashMap::with_capacity(destinations.len());
+        for dest in destinations {
+            let key = (dest.cgroup_id, SocketAddr::new(dest.addr, dest.port));
+            let now = Known {
+                is_open: dest.phase() != Phase::Closed,
+                strips: dest.state.level == level::STRIP,
+                relapses: dest.state.relapses,
+                opened: dest.state.opened,
+            };
+            let before = self.known.get(&key).copied().unwrap_or(UNKNOWN);
+            news.extend(between(before, now).map(|what| News { what, dest: *dest }));
+            known.insert(key, now);
+        }
+        self.known = known;
+        news
+    }
+}
+
+fn between(before: Known, now: Known) -> impl Iterator<Item = What> {
+    let opened = now.opened > before.opened;
+    // Where it has opened since, the rest is compared with that.
+    let before = if opened {
+        Known {
+            is_open: true,
+            ..UNKNOWN
+        }
+    } else {
+        before
+    };
+    let stayed = before.is_open && now.is_open;
+    [
+        opened.then_some(What::Opened),
+        (stayed && now.strips && !before.strips).then_some(What::Escalated),
+        (stayed && before.strips && !now.strips).then_some(What::Eased),
+        (stayed && now.relapses > before.relapses).then_some(What::Relapsed),
+        (before.is_open && !now.is_open).then_some(What::Closed),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = &self.dest.state;
+        let to = SocketAddr::new(self.dest.addr, self.dest.port);
+        let (failures, attempts) = (state.failures, state.attempts);
+        match self.what {
+            What::Opened => write!(
+                f,
+                "TFO to {to} is off: {failures} of {attempts} attempts failed, {} of {} without it",
+                state.plain_failed,
+                u32::from(state.plain_failed) + u32::from(state.plain_ok),
+            ),
+            What::Escalated => write!(
+                f,
+                "the TFO option to {to} is stripped: bare SYNs with it fail, too"
+            ),
+            What::Eased => write!(f, "the TFO option to {to} comes through again"),
+            What::Relapsed => write!(
+                f,
+                "TFO to {to} stays off: {} trials have failed since it was switched off",
+                state.relapses
+            ),
+            What::Closed => write!(f, "TFO to {to} is on again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::guard::GuardState;
+
+    use super::*;
+
+    fn dest(phase: Phase, level: u8, relapses: u8, opened: u64) -> Destination {
+        Destination {
+            cgroup_id: 7,
+            addr: [192, 0, 2, 1].into(),
+            port: 443,
+            state: GuardState {
+                phase: phase as u8,
+                level,
+                relapses,
+                opened,
+                failures: 5,
+                attempts: 6,
+                plain_ok: 9,
+                ..GuardState::NEW
+            },
+        }
+    }
+
+    #[test]
+    fn every_step_is_told_once() {
+        use What::{Closed, Eased, Escalated, Opened, Relapsed};
+        let mut guarded = Guarded::default();
+        for (now, want) in [
+            (dest(Phase::Closed, level::NO_DATA, 0, 0), vec![]),
+            (dest(Phase::Open, level::NO_DATA, 0, 1), vec![Opened]),
+            (dest(Phase::Open, level::NO_DATA, 0, 1), vec![]),
+            (dest(Phase::HalfOpen, level::NO_DATA, 0, 1), vec![]),
+            (dest(Phase::Open, level::NO_DATA, 1, 1), vec![Relapsed]),
+            (dest(Phase::Open, level::STRIP, 1, 1), vec![Escalated]),
+            (dest(Phase::Open, level::NO_DATA, 1, 1), vec![Eased]),
+            (dest(Phase::Closed, level::NO_DATA, 0, 1), vec![Closed]),
+            // All of it between two looks.
+            (dest(Phase::Closed, level::NO_DATA, 0, 2), vec![Opened, Closed]),
+            (
+                dest(Phase::Open, level::STRIP, 2, 3),
+                vec![Opened, Escalated, Relapsed],
+            ),
+        ] {
+            let news: Vec<What> = guarded.look(&[now]).iter().map(|one| one.what).collect();
+            assert_eq!(news, want, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn those_that_are_open_at_first_are_told() {
+        let mut guarded = Guarded::default();
+        let news = guarded.look(&[dest(Phase::Open, level::NO_DATA, 0, 1)]);
+        assert_eq!(
+            news[0].to_string(),
+            "TFO to 192.0.2.1:443 is off: 5 of 6 attempts failed, 0 of 9 without it"
+        );
+        // Forgotten by the kernel, forgotten here.
+        assert_eq!(guarded.look(&[]), []);
+        assert!(guarded.known.is_empty());
+    }
+}
