@@ -57,6 +57,13 @@ enum Command {
         #[arg(long = "i-am-a-throwaway-vm")]
         throwaway: bool,
     },
+    /// Connections that a policy is to deny, for a throwaway VM: fetches cookies, runs the command that makes the
+    /// policy, and prints a JSON line per connection
+    VmDenied {
+        /// What makes the policy
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,5 +165,6 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Load(args) => commands::load(args),
         Command::Traffic { seconds } => commands::traffic(tag, *seconds),
         Command::VmScenario { throwaway } => commands::vm_scenario(*throwaway),
+        Command::VmDenied { command } => commands::vm_denied(command),
     }
 }

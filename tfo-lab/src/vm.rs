@@ -1,6 +1,8 @@
 //! Scenarios for a throwaway VM: loopback only, in the namespace the process is in, without `ip`,
 //! `nft` or anything else but a kernel and `/proc`.
 
+pub mod denied;
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -10,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::{
-    client::{Api, Connect},
+    client::{Api, Connect, Report},
     netns::{Namespace, loopback},
     scenario::{Connection, View},
     server::{Keys, Listen, Server},
@@ -41,7 +43,7 @@ pub fn prepare() -> Result<()> {
 }
 
 /// Makes the connections one by one and hands each to `show`. Cookies must not be cached yet.
-pub fn run(show: &mut dyn FnMut(&Shown) -> Result<()>) -> Result<()> {
+pub fn run(show: Show<'_>) -> Result<()> {
     let setting = fs::read_to_string(SYSCTL).with_context(|| format!("{SYSCTL}: reading it"))?;
     let bits: u32 = setting
         .trim()
@@ -103,7 +105,8 @@ fn ipv4(namespace: &Namespace, scene: &mut Scene<'_>) -> Result<()> {
         api: Api::Plain,
         ..connect(&granting)
     };
-    scene.play("plain", &plain, View::bare("plain"), View::bare("plain"))
+    scene.play("plain", &plain, View::bare("plain"), View::bare("plain"))?;
+    Ok(())
 }
 
 fn ipv6(namespace: &Namespace, scene: &mut Scene<'_>) -> Result<()> {
@@ -112,20 +115,30 @@ fn ipv6(namespace: &Namespace, scene: &mut Scene<'_>) -> Result<()> {
     let taken = View::cookie("accepted", PAYLOAD, PAYLOAD);
     let connect = Connect::new(server.address(), PAYLOAD);
     scene.play("cookie-granted-v6", &connect, granted, granted)?;
-    scene.play("accepted-v6", &connect, taken, taken)
+    scene.play("accepted-v6", &connect, taken, taken)?;
+    Ok(())
 }
 
 fn listen(ip: IpAddr) -> Listen {
     Listen::new(SocketAddr::new(ip, 0))
 }
 
+/// Where connections are told of.
+pub type Show<'a> = &'a mut dyn FnMut(&Shown) -> Result<()>;
+
 struct Scene<'a> {
     netns: u64,
-    show: &'a mut dyn FnMut(&Shown) -> Result<()>,
+    show: Show<'a>,
 }
 
 impl Scene<'_> {
-    fn play(&mut self, scenario: &'static str, connect: &Connect, client: View, server: View) -> Result<()> {
+    fn play(
+        &mut self,
+        scenario: &'static str,
+        connect: &Connect,
+        client: View,
+        server: View,
+    ) -> Result<Report> {
         let report = connect.run().with_context(|| format!("scenario {scenario}"))?;
         ensure!(report.reply_matched, "scenario {scenario}: no echo: {report:?}");
         let connection = Connection {
@@ -135,12 +148,13 @@ impl Scene<'_> {
             payload: connect.payload,
             client,
             server: Some(server),
-            report,
+            report: report.clone(),
         };
         (self.show)(&Shown {
             scenario,
             netns: self.netns,
             connection,
-        })
+        })?;
+        Ok(report)
     }
 }

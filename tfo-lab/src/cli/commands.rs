@@ -96,6 +96,10 @@ pub fn vm_scenario(throwaway: bool) -> Result<()> {
     vm::run(&mut |shown| say_json(shown))
 }
 
+pub fn vm_denied(policy: &[String]) -> Result<()> {
+    vm::denied::run(policy, &mut |shown| say_json(shown))
+}
+
 fn say(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("stdout: writing to it")
 }

@@ -26,7 +26,7 @@ pub fn kernels(log: &mut TestLog) -> Result<()> {
         "the kernels to boot are for x86_64; use --no-vm"
     );
     let kernels = kernel::obtain_all().context("cannot get the kernels to boot")?;
-    let initramfs = initramfs::pack(&["tfo-cli", "tfo-lab"].map(build::program_path))?;
+    let initramfs = initramfs::pack(&["tfo-cli", "tfo-lab"].map(build::program_path), &kernels)?;
     // All at once: emulation keeps one core busy each.
     let machines: Vec<_> = kernels
         .iter()

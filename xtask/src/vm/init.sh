@@ -13,6 +13,9 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 dmesg -n 1
 exec </dev/null >/dev/ttyS0 2>&1
 ip link set lo up
+for module in /modules/"$(uname -r)"/*.ko; do
+    [ -e "$module" ] && insmod "$module"
+done
 
 # A listener from before attach (EARLY_PORT of verdict.rs): primed, or a named degradation.
 nc -l -p 4000 >/dev/null &
@@ -31,18 +34,29 @@ done
 tfo-lab vm-scenario --i-am-a-throwaway-vm >/tmp/scenario 2>/tmp/scenario-stderr
 scenario_exit=$?
 echo hello | nc -w 1 127.0.0.1 4000 >/dev/null
+# Enforcement: rules and a guard that deny, strip and open (addresses of tfo-lab's vm/denied.rs).
+mount -t bpf bpf /sys/fs/bpf
+cat >/tmp/make-policy <<'END'
+set -e
+tfo-cli policy add --cgroup / --dst 127.0.0.2
+tfo-cli policy add --cgroup / --dst 127.0.0.3 --action strip
+tfo-cli policy add --cgroup / --dst ::1 --port 4433
+tfo-cli guard on --cgroup / --failures 3 --of 3
+END
+tfo-lab vm-denied sh -c 'sh /tmp/make-policy >/tmp/policy 2>&1' >/tmp/denied 2>/tmp/denied-stderr
+denied_exit=$?
+{
+    tfo-cli policy list && tfo-cli guard status
+    tfo-cli policy list --format json >/tmp/counters
+    tc qdisc show dev lo
+    tfo-cli policy flush && [ ! -e /sys/fs/bpf/tfo-cli ] && ! tc qdisc show dev lo | grep -q clsact
+} >>/tmp/policy 2>&1
+policy_exit=$?
 # Flows are reported when they end or settle; emulation is slow.
 sleep 2
 kill -INT $trace
 wait $trace
 trace_exit=$?
-# The enforcement programs: loaded, attached, listed and gone again.
-mount -t bpf bpf /sys/fs/bpf
-{
-    tfo-cli policy add --cgroup / --dst 192.0.2.0/24 && tfo-cli guard on --cgroup / && tfo-cli policy list &&
-        tfo-cli policy flush && [ ! -e /sys/fs/bpf/tfo-cli ]
-} >/tmp/policy 2>&1
-policy_exit=$?
 
 section() {
     echo
@@ -50,13 +64,14 @@ section() {
 }
 section kernel
 uname -r
-for name in trace-stderr scenario-stderr scenario policy trace; do
+for name in trace-stderr scenario-stderr scenario denied-stderr denied policy counters trace; do
     section $name
     cat /tmp/$name
 done
 section exit
 echo "trace $trace_exit"
 echo "scenario $scenario_exit"
+echo "denied $denied_exit"
 echo "policy $policy_exit"
 section end
 sync

@@ -7,10 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::kernel::Kernel;
 use crate::{process, workspace};
 
-/// Packs the programs and returns the archive, which boots with any kernel: no modules are inside.
-pub fn pack(programs: &[PathBuf]) -> Result<PathBuf> {
+/// Packs the programs and the kernels' modules, and returns the archive, which boots with any of them.
+pub fn pack(programs: &[PathBuf], kernels: &[Kernel]) -> Result<PathBuf> {
     let root = workspace::target("vm/root");
     let archive = workspace::target("vm/initramfs.cpio");
     let _ = fs::remove_dir_all(&root);
@@ -22,6 +23,16 @@ pub fn pack(programs: &[PathBuf]) -> Result<PathBuf> {
     for program in programs.iter().chain([&busybox]) {
         let name = program.file_name().context("a program needs a file name")?;
         copy_executable(program, &root.join("bin").join(name))?;
+    }
+    for kernel in kernels {
+        let directory = root.join("modules").join(&kernel.version);
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        for (number, module) in kernel.modules.iter().enumerate() {
+            let name = module.file_name().context("a module needs a file name")?;
+            // In the order of loading, as a shell lists them.
+            let to = directory.join(format!("{number}-{}", name.display()));
+            fs::copy(module, &to).with_context(|| format!("cannot copy {}", module.display()))?;
+        }
     }
     let init = root.join("init");
     fs::write(&init, include_str!("init.sh")).with_context(|| format!("cannot write {}", init.display()))?;

@@ -18,7 +18,12 @@ pub struct Kernel {
     /// As in the package's name, `6.1.0-56-cloud-amd64`.
     pub version: String,
     pub image: PathBuf,
+    /// Modules of [`MODULES`] that the initramfs can load as they are.
+    pub modules: Vec<PathBuf>,
 }
+
+/// What filters of clsact need, in the order of loading. Kernels with TCX need none, and theirs are compressed.
+const MODULES: [&str; 2] = ["sch_ingress.ko", "cls_bpf.ko"];
 
 /// The kernel of each series; downloads what is not cached in target/vm.
 pub fn obtain_all() -> Result<Vec<Kernel>> {
@@ -43,7 +48,11 @@ fn obtain(directory: &Path, series: &str) -> Result<Kernel> {
     let version = package.trim_start_matches("linux-image-").to_owned();
     let unpacked = directory.join(&version);
     let image = unpacked.join("boot").join(format!("vmlinuz-{version}"));
-    if !image.exists() {
+    let sched = unpacked
+        .join("lib/modules")
+        .join(&version)
+        .join("kernel/net/sched");
+    if !image.exists() || !sched.exists() {
         println!("    downloading {package}");
         let download = directory.join("download");
         // One package per directory: its file name carries a version that we need not know.
@@ -61,12 +70,15 @@ fn obtain(directory: &Path, series: &str) -> Result<Kernel> {
             .context("apt-get download left no file")?;
         process::output(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(&unpacked))
             .with_context(|| format!("cannot unpack {package}"))?;
-        // Modules are most of it, and the scenario needs none.
-        let _ = fs::remove_dir_all(unpacked.join("lib"));
         fs::remove_dir_all(&download).with_context(|| format!("cannot remove {}", download.display()))?;
     }
     anyhow::ensure!(image.exists(), "package {package} has no {}", image.display());
-    Ok(Kernel { version, image })
+    let modules = MODULES.map(|name| sched.join(name)).to_vec();
+    Ok(Kernel {
+        version,
+        image,
+        modules: modules.into_iter().filter(|path| path.exists()).collect(),
+    })
 }
 
 /// The newest real cloud kernel of a series among package names: no debug symbols, no unsigned build,

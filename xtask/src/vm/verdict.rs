@@ -1,6 +1,7 @@
 //! Holds what the scenario did in the machine against what `tfo-cli trace` recorded there.
 
 mod connection;
+mod enforcement;
 
 use std::fmt;
 
@@ -50,6 +51,7 @@ impl Verdict {
         );
         let expected: Vec<_> = serial
             .lines("scenario")
+            .chain(serial.lines("denied"))
             .map(Connection::parse)
             .collect::<Result<_>>()
             .context("the scenario's output")?;
@@ -65,7 +67,12 @@ impl Verdict {
             !records.iter().any(is_early) && degradations.iter().any(|line| line.contains("listener"));
 
         let mut problems = Vec::new();
-        for (program, should) in [("trace", i32::from(unprimed)), ("scenario", 0), ("policy", 0)] {
+        for (program, should) in [
+            ("trace", i32::from(unprimed)),
+            ("scenario", 0),
+            ("denied", 0),
+            ("policy", 0),
+        ] {
             let is = serial.exit_code(program);
             if is != Some(should) {
                 // What the policy commands say is all in one place.
@@ -79,6 +86,7 @@ impl Verdict {
                 problems.push(format!("{program}: {is}, should be {should}: {said}"));
             }
         }
+        problems.extend(enforcement::problems(serial));
         if expected.is_empty() {
             problems.push("the scenario made no connection".to_owned());
         }
@@ -131,6 +139,7 @@ mod tests {
     use super::*;
 
     const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"cookie_in_syn_ack":false}"#;
+    const COUNTERS: &str = r#"{"counters":{"denied":4,"pushed":4,"stripped":1,"push_failed":0,"passed_at_risk":0,"passed_no_mark":0,"strip_failed":0,"strip_missed":0}}"#;
     const DEGRADED: &str = "tfo-cli: attached\r\ntfo-cli: degraded: listener-priming: too old";
     const EARLY: &str =
         r#"{"type":"flow","role":"server","local_port":4000,"remote_port":9,"outcome":"plain"}"#;
@@ -145,7 +154,8 @@ mod tests {
         let trace = records.join("\r\n");
         let log = format!(
             "=== vm: trace-stderr\r\n{stderr}\r\n=== vm: scenario\r\n{scenario}\r\n=== vm: trace\r\n{trace}\r\n\
-             === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\npolicy 0\r\n=== vm: end\r\n"
+             === vm: counters\r\n{COUNTERS}\r\n=== vm: policy\r\n127.0.0.4:80  open  no-data\r\n\
+             === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\ndenied 0\r\npolicy 0\r\n=== vm: end\r\n"
         );
         Verdict::of(&Serial::parse(&log).unwrap()).unwrap().problems
     }

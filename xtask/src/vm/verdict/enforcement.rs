@@ -1,0 +1,60 @@
+//! What the policy commands in the machine must have said.
+
+use serde_json::Value;
+
+use crate::vm::serial::Serial;
+
+/// Counters that cannot be zero after the connections of `tfo-lab vm-denied`.
+const COUNTED: [&str; 3] = ["denied", "pushed", "stripped"];
+/// Counters that must be.
+const NOT_COUNTED: [&str; 5] = [
+    "push_failed",
+    "passed_at_risk",
+    "passed_no_mark",
+    "strip_failed",
+    "strip_missed",
+];
+
+/// What is wrong with it.
+pub fn problems(serial: &Serial) -> Vec<String> {
+    let mut problems = Vec::new();
+    let text: String = serial.lines("counters").collect();
+    let list: Value = serde_json::from_str(&text).unwrap_or_default();
+    for (names, should_count) in [(&COUNTED[..], true), (&NOT_COUNTED, false)] {
+        for name in names {
+            match list["counters"][name].as_u64() {
+                Some(count) if (count > 0) == should_count => {}
+                count => problems.push(format!("policy: counter {name} is {count:?}")),
+            }
+        }
+    }
+    let is_open =
+        |line: &str| line.starts_with("127.0.0.4:") && line.split_whitespace().any(|word| word == "open");
+    if !serial.lines("policy").any(is_open) {
+        problems.push("guard: three connections were refused, and it is not open".to_owned());
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"counters":{"denied":4,"pushed":4,"stripped":1,"push_failed":0,"passed_at_risk":0,"passed_no_mark":0,"strip_failed":0,"strip_missed":0}}"#;
+    const OPEN: &str = "127.0.0.4:4711  open  no-data  3/3";
+
+    fn found(counters: &str, policy: &str) -> Vec<String> {
+        let log = format!("=== vm: counters\r\n{counters}\r\n=== vm: policy\r\n{policy}\r\n=== vm: end\r\n");
+        problems(&Serial::parse(&log).unwrap())
+    }
+
+    #[test]
+    fn counters_and_the_guard_are_looked_at() {
+        assert_eq!(found(GOOD, OPEN), Vec::<String>::new());
+        let missed = found(&GOOD.replace("\"strip_missed\":0", "\"strip_missed\":1"), OPEN);
+        assert_eq!(missed, ["policy: counter strip_missed is Some(1)"]);
+        let closed = found(GOOD, "127.0.0.4:4711  closed  -  1/3");
+        assert!(closed[0].contains("not open"), "{closed:?}");
+        assert_eq!(found("", OPEN).len(), COUNTED.len() + NOT_COUNTED.len());
+    }
+}
