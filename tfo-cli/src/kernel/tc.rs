@@ -1,13 +1,13 @@
 //! rtnetlink(7), the traffic control part: the clsact queueing discipline of an interface and the filters on it.
 //!
-//! For kernels before TCX (Linux 6.6). Every function speaks of the network namespace of the calling thread. Only
-//! the fixed header of answers is read: what filters of others consist of is their business.
+//! For kernels before TCX (Linux 6.6). Every function speaks of the network namespace of the calling thread. Of
+//! answers only the fixed header and the kind are read: what filters of others consist of is their business.
 
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-    NetlinkMessage, NetlinkPayload,
+    Emitable as _, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkMessage, NetlinkPayload, NlasIterator,
 };
 use netlink_packet_route::{
     RouteNetlinkMessage,
@@ -24,6 +24,8 @@ const CLSACT: TcHandle = TcHandle {
 const INGRESS: u16 = TcHandle::MIN_INGRESS;
 /// See [`INGRESS`].
 const EGRESS: u16 = TcHandle::MIN_EGRESS;
+/// Attribute with the name of a discipline or classifier (include/uapi/linux/rtnetlink.h).
+const TCA_KIND: u16 = 1;
 /// `ETH_P_ALL` in network order, the protocol of our filters.
 const ALL_PROTOCOLS: u16 = 3u16.to_be();
 
@@ -36,14 +38,31 @@ pub struct Filter {
     pub handle: u32,
 }
 
-/// Whether an interface has a clsact or ingress discipline.
-pub fn has_clsact(index: u32) -> io::Result<bool> {
+/// The kind of [`CLSACT`] an interface has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discipline {
+    /// None.
+    None,
+    /// The one that takes our filters.
+    Clsact,
+    /// Something else, mostly ingress. It would take filters on packets that leave, too, and run them on those that
+    /// come in (`ingress_tcf_block`, net/sched/sch_ingress.c).
+    Other(String),
+}
+
+/// Looks for it.
+pub fn discipline(index: u32) -> io::Result<Discipline> {
     let wanted = header(index, TcHandle::UNSPEC);
     let found = dump(RouteNetlinkMessage::GetQueueDiscipline(message(&wanted)))?;
     // Older kernels list the disciplines of every interface.
-    Ok(found
+    let ours = found
         .iter()
-        .any(|one| one.index == wanted.index && one.handle == CLSACT))
+        .find(|one| one.header.index == wanted.index && one.header.handle == CLSACT);
+    Ok(match ours.map(|one| &*one.kind) {
+        None => Discipline::None,
+        Some("clsact") => Discipline::Clsact,
+        Some(kind) => Discipline::Other(kind.to_owned()),
+    })
 }
 
 /// Adds one; `AlreadyExists` where there is one.
@@ -80,11 +99,12 @@ pub fn delete_egress_filter(index: u32, filter: Filter) -> io::Result<()> {
 fn filters(index: u32, direction: u16) -> io::Result<Vec<Filter>> {
     let wanted = header(index, below(direction));
     let found = dump(RouteNetlinkMessage::GetTrafficFilter(message(&wanted)))?;
-    let filters = found.iter().filter(|one| one.index == wanted.index);
-    Ok(filters
-        .map(|one| Filter {
-            priority: (one.info >> 16) as u16,
-            handle: u32::from(one.handle.major) << 16 | u32::from(one.handle.minor),
+    let headers = found.iter().map(|one| &one.header);
+    Ok(headers
+        .filter(|header| header.index == wanted.index)
+        .map(|header| Filter {
+            priority: (header.info >> 16) as u16,
+            handle: u32::from(header.handle.major) << 16 | u32::from(header.handle.minor),
         })
         // The kernel lists each priority's filters after an entry of its own with handle 0.
         .filter(|filter| filter.handle != 0)
@@ -122,11 +142,33 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     receive(&socket, |_| {})
 }
 
+/// A discipline or filter of a list.
+struct Listed {
+    header: TcHeader,
+    /// Name of what implements it; empty where the kernel does not say.
+    kind: String,
+}
+
+impl Listed {
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let header = TcHeader::parse(payload).ok()?;
+        let attributes = payload.get(header.buffer_len()..).unwrap_or_default();
+        let kind = NlasIterator::new(attributes)
+            .flatten()
+            .find(|attribute| attribute.kind() == TCA_KIND)
+            .map(|attribute| String::from_utf8_lossy(attribute.value()).into_owned());
+        Some(Self {
+            header,
+            kind: kind.unwrap_or_default().trim_end_matches('\0').to_owned(),
+        })
+    }
+}
+
 /// Asks for a list.
-fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<TcHeader>> {
+fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<Listed>> {
     let socket = send(message, NLM_F_DUMP)?;
     let mut found = Vec::new();
-    receive(&socket, |payload| found.extend(TcHeader::parse(payload).ok()))?;
+    receive(&socket, |payload| found.extend(Listed::parse(payload)))?;
     Ok(found)
 }
 
@@ -213,15 +255,30 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 
+    #[test]
+    fn disciplines_have_a_handle_and_a_kind() {
+        let mut payload = vec![0; 20];
+        payload[4..8].copy_from_slice(&7i32.to_ne_bytes());
+        payload[8..12].copy_from_slice(&0xffff_0000_u32.to_ne_bytes());
+        // An attribute: its length, its type, the text.
+        payload.extend([11, 0, 1, 0]);
+        payload.extend(b"clsact\0\0");
+        let listed = Listed::parse(&payload).expect("well-formed");
+        assert_eq!((listed.header.index, listed.header.handle), (7, CLSACT));
+        assert_eq!(listed.kind, "clsact");
+        assert!(Listed::parse(&payload[..19]).is_none());
+        assert_eq!(Listed::parse(&payload[..22]).expect("cut short").kind, "");
+    }
+
     proptest! {
         #[test]
         fn any_answer_is_survived(bytes: Vec<u8>) {
-            let _ = read(&bytes, &mut |payload| drop(TcHeader::parse(payload)));
+            let _ = read(&bytes, &mut |payload| drop(Listed::parse(payload)));
         }
 
         #[test]
         fn any_message_is_survived(kind: u16, payload: Vec<u8>) {
-            let _ = read(&raw(kind, &payload), &mut |payload| drop(TcHeader::parse(payload)));
+            let _ = read(&raw(kind, &payload), &mut |payload| drop(Listed::parse(payload)));
         }
     }
 }

@@ -71,6 +71,22 @@ fn disciplines_of_our_own() -> Result<()> {
     let filters = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
     ensure!(filters.contains("tfo_pol_strip"), "{filters}");
 
+    // An interface that cannot be stripped on stops nothing else: the older discipline has no way out.
+    let ip = |args: &[&str]| lab.client().command("ip", args);
+    ip(&["link", "add", "odd0", "type", "veth", "peer", "name", "odd1"])?;
+    tc(&["qdisc", "add", "dev", "odd0", "ingress"])?;
+    ip(&["link", "set", "odd0", "up"])?;
+    ip(&["link", "set", "odd1", "up"])?;
+    let output = run(&["policy", "list"])?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.success()
+            && stderr.contains("not stripping there: attach the option stripper to odd0")
+            && stderr.contains("discipline ingress")
+            && stderr.contains("stripping on odd1"),
+        "{stderr}"
+    );
+
     // A discipline in which others have a filter by now stays, with that filter alone.
     foreign_filter(&lab)?;
     policy::clear()?;

@@ -73,6 +73,7 @@ pub fn removed(removed: &Removed) -> io::Result<()> {
 /// Interfaces on which the option is stripped from now on, or no more.
 pub fn interfaces(report: &StripReport) -> io::Result<()> {
     lines(&report.attached, |name| format!("stripping on {name}"))?;
+    lines(&report.failed, |why| format!("not stripping there: {why}"))?;
     if report.gone > 0 {
         line(&format_args!(
             "{} interfaces that were stripped on are gone",

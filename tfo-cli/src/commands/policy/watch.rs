@@ -30,7 +30,7 @@ const BREATH: Duration = Duration::from_millis(50);
 pub fn run(bpffs: &Path, interval: Duration) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
     let mut events = LinkEvents::default();
-    let mut guarded = Guarded::default();
+    let mut known = Known::default();
     let mut is_told = false;
     while !stop.raised() {
         // Listened first, looked then: what happens in between is an event of the next round.
@@ -38,7 +38,7 @@ pub fn run(bpffs: &Path, interval: Duration) -> Result<u8, Failure> {
         events
             .follow(&namespaces)
             .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
-        look(bpffs, &mut guarded)?;
+        look(bpffs, &mut known)?;
         if !is_told {
             log::watching(bpffs, namespaces.len())?;
             is_told = true;
@@ -49,17 +49,32 @@ pub fn run(bpffs: &Path, interval: Duration) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
+/// What the latest look found, so that nothing is told twice.
+#[derive(Default)]
+struct Known {
+    guarded: Guarded,
+    /// Interfaces that could not be attached to.
+    failed: Vec<String>,
+}
+
 /// Opens the policy, which repairs it, and tells what happened.
-fn look(bpffs: &Path, guarded: &mut Guarded) -> Result<(), Failure> {
+fn look(bpffs: &Path, known: &mut Known) -> Result<(), Failure> {
     let store = match Store::open(bpffs, Access::Look) {
         Ok(store) => store,
         // A command that takes long: it does the same work.
         Err(Error::Busy { .. }) => return Ok(()),
         Err(error) => return Err(failure(&error)),
     };
-    log::removed(store.removed())?;
+    let mut removed = store.removed().clone();
+    let failed = removed.interfaces.failed.clone();
+    removed
+        .interfaces
+        .failed
+        .retain(|why| !known.failed.contains(why));
+    known.failed = failed;
+    log::removed(&removed)?;
     let destinations = store.destinations().map_err(|error| failure(&error))?;
-    let news = guarded.look(&destinations);
+    let news = known.guarded.look(&destinations);
     if news.is_empty() {
         return Ok(());
     }

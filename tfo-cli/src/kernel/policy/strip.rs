@@ -47,6 +47,8 @@ pub struct StripReport {
     pub attached: Vec<String>,
     /// Interfaces that are gone.
     pub gone: usize,
+    /// Why it is not on an interface on which it is to be. Nothing else stops for that.
+    pub failed: Vec<String>,
 }
 
 /// Attaches the classifier where asked. Interfaces that have it already are left alone.
@@ -118,7 +120,8 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
             let has_it = pinned.at(inode, found.index).is_some();
             if has_it || every && found.up {
                 let attached = pinned.attach(directory, (inode, namespace), (name, found.index), &mut report);
-                unless_gone(attached, namespace, found.index)?;
+                let failed = unless_gone(attached, namespace, found.index).err();
+                report.failed.extend(failed.map(|error| error.to_string()));
             }
         }
     }

@@ -15,7 +15,10 @@ use aya::programs::{
 };
 
 use super::{
-    super::{super::tc, bpffs::Directory},
+    super::{
+        super::tc::{self, Discipline},
+        bpffs::Directory,
+    },
     How, Pin, program, refused,
 };
 
@@ -25,7 +28,7 @@ const PRIORITY: u16 = 34_254;
 
 /// Attaches it. In the namespace of the calling thread, like everything here.
 pub fn attach(directory: &Directory, interface: &str, netns: u32, index: u32) -> io::Result<()> {
-    let own = !tc::has_clsact(index)?;
+    let own = !has_discipline(index)?;
     let mut pin = Pin {
         how: How::Clsact { own },
         netns,
@@ -63,11 +66,10 @@ fn add_discipline(directory: &Directory, pin: &mut Pin) -> io::Result<()> {
 pub fn ensure(directory: &Directory, interface: &str, pin: Pin) -> io::Result<()> {
     let mut program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let handle = program.info().map_err(refused)?.id();
-    if tc::egress_filters(pin.index)?.contains(&ours(handle)) {
-        return Ok(());
-    }
-    if !tc::has_clsact(pin.index)? {
+    if !has_discipline(pin.index)? {
         tc::add_clsact(pin.index)?;
+    } else if tc::egress_filters(pin.index)?.contains(&ours(handle)) {
+        return Ok(());
     }
     let options = NlOptions {
         priority: PRIORITY,
@@ -86,7 +88,8 @@ pub fn ensure(directory: &Directory, interface: &str, pin: Pin) -> io::Result<()
 pub fn detach(directory: &Directory, pin: Pin) -> io::Result<()> {
     let program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let filter = ours(program.info().map_err(refused)?.id());
-    if !tc::has_clsact(pin.index)? {
+    if tc::discipline(pin.index)? != Discipline::Clsact {
+        // Somebody has removed it, and our filter with it.
         return Ok(());
     }
     if tc::egress_filters(pin.index)?.contains(&filter) {
@@ -96,6 +99,17 @@ pub fn detach(directory: &Directory, pin: Pin) -> io::Result<()> {
         tc::delete_clsact(pin.index)?;
     }
     Ok(())
+}
+
+/// Whether there is a clsact discipline, or room for one.
+fn has_discipline(index: u32) -> io::Result<bool> {
+    match tc::discipline(index)? {
+        Discipline::None => Ok(false),
+        Discipline::Clsact => Ok(true),
+        Discipline::Other(kind) => Err(io::Error::other(format!(
+            "it has the queueing discipline {kind}, which has no place for packets that leave"
+        ))),
+    }
 }
 
 fn ours(handle: u32) -> tc::Filter {
