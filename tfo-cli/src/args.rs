@@ -17,7 +17,7 @@ pub use self::{
     attach::AttachArgs,
     bench::BenchArgs,
     guard::{GuardArgs, GuardCommand, GuardWhat},
-    policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat},
+    policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     top::{Look, ThemeChoice, TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };

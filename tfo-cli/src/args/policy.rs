@@ -71,13 +71,22 @@ enum RawPolicy {
     /// Stays and looks after the policy: strips on interfaces as they come up, tells what guards do, removes what is
     /// over. Rules and guards work without it.
     #[command(after_help = EXIT_CODES)]
-    Watch {
-        /// How often to look when nothing happens.
-        #[arg(long, value_name = "TIME", default_value = "5s")]
-        interval: String,
-        #[command(flatten)]
-        pins: PinArgs,
-    },
+    Watch(WatchArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct WatchArgs {
+    /// How often to look when nothing happens.
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    interval: String,
+    /// Add what this file lists for cgroups as they appear: a service that restarts gets a new one. Changes and removes
+    /// nothing; that is for `apply`.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
+    #[command(flatten)]
+    interfaces: InterfaceArgs,
+    #[command(flatten)]
+    pins: PinArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -157,8 +166,8 @@ pub enum PolicyWhat {
     Plan(FileConfig),
     /// `apply`
     Apply(FileConfig, Interfaces),
-    /// `watch`, that often
-    Watch(Duration),
+    /// `watch`
+    Watch(WatchConfig),
 }
 
 /// A rule to add; its cgroup is not looked up yet.
@@ -177,6 +186,17 @@ pub struct AddConfig {
     /// Why.
     pub note: String,
     /// Where the option is stripped, if it is.
+    pub interfaces: Interfaces,
+}
+
+/// How to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchConfig {
+    /// Time between two looks.
+    pub interval: Duration,
+    /// File whose rules are added for cgroups that appear.
+    pub keep: Option<PathBuf>,
+    /// Where the option is stripped, if one of them says so.
     pub interfaces: Interfaces,
 }
 
@@ -207,14 +227,21 @@ impl PolicyArgs {
                 file.pins.clone(),
                 PolicyWhat::Apply(file.resolve(), interfaces.interfaces()),
             ),
-            RawPolicy::Watch { interval, pins } => (
-                pins,
-                PolicyWhat::Watch(value::duration_at_least("--interval", &interval, SHORTEST_WATCH)?),
-            ),
+            RawPolicy::Watch(args) => (args.pins.clone(), PolicyWhat::Watch(args.resolve()?)),
         };
         Ok(PolicyConfig {
             bpffs: pins.bpffs,
             what,
+        })
+    }
+}
+
+impl WatchArgs {
+    fn resolve(self) -> Result<WatchConfig, Failure> {
+        Ok(WatchConfig {
+            interval: value::duration_at_least("--interval", &self.interval, SHORTEST_WATCH)?,
+            keep: self.keep,
+            interfaces: self.interfaces.interfaces(),
         })
     }
 }

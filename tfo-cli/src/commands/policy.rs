@@ -1,6 +1,7 @@
 //! `tfo-cli policy`: looks cgroups up, plans, changes, and says what was changed.
 
 mod file;
+mod keep;
 pub mod log;
 mod watch;
 
@@ -23,7 +24,7 @@ pub fn run(config: &PolicyConfig) -> Result<u8, Failure> {
         PolicyWhat::Flush => flush(&config.bpffs),
         PolicyWhat::Plan(file) => plan(&config.bpffs, file),
         PolicyWhat::Apply(file, interfaces) => apply(&config.bpffs, file, interfaces),
-        PolicyWhat::Watch(interval) => watch::run(&config.bpffs, *interval),
+        PolicyWhat::Watch(watch) => watch::run(&config.bpffs, watch),
     }
 }
 

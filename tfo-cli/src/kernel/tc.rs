@@ -46,7 +46,7 @@ pub enum Discipline {
     /// The one that takes our filters.
     Clsact,
     /// Something else, mostly ingress. It would take filters on packets that leave, too, and run them on those that
-    /// come in (`ingress_tcf_block`, net/sched/sch_ingress.c).
+    /// come in (`ingress_tcf_block`, `net/sched/sch_ingress.c`).
     Other(String),
 }
 

@@ -59,6 +59,7 @@ const TESTS: &[Test] = &[
     ("strip::a_guard_escalates", strip::escalates),
     ("watch::new_interfaces", watch::new_interfaces),
     ("watch::guards_and_expiry", watch::guards_and_expiry),
+    ("watch::restarted_services", watch::restarted_services),
     ("scale::ten_thousand_rules", scale::ten_thousand_rules),
     ("scale::cost_per_packet", scale::cost_per_packet),
 ];

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -32,10 +32,11 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(tag: &str) -> Result<Self> {
+    fn start(tag: &str, more: &[&str]) -> Result<Self> {
         let said = std::env::temp_dir().join(format!("tfo-cli-watch-{tag}"));
         let child = Command::new(BINARY)
             .args(["policy", "watch", "--interval", "200ms"])
+            .args(more)
             .envs(NO_CONFIG)
             .stdin(Stdio::null())
             .stderr(File::create(&said)?)
@@ -123,7 +124,7 @@ pub fn new_interfaces() -> Result<()> {
     ensure!(text.contains("1 SYNs kept the TFO option"), "{text}");
     ensure!(counter("stripped")? == 0, "{}", list()?);
 
-    let watch = Watch::start("interfaces")?;
+    let watch = Watch::start("interfaces", &[])?;
     let (_server, caught) = connect_anew(&lab, 2)?;
     watch.until_it_says("stripping on late2")?;
     let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropTfoSyn, caught.target.ip()))?;
@@ -163,8 +164,8 @@ pub fn guards_and_expiry() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let (_server, connect) = primed(&lab, Family::V4, 0)?;
     // It may begin before there is a policy.
-    let watch = Watch::start("guards")?;
-    ensure!(!std::path::Path::new(PINS).exists(), "it makes nothing");
+    let watch = Watch::start("guards", &[])?;
+    ensure!(!Path::new(PINS).exists(), "it makes nothing");
     on(&sandbox, &["--failures", "2", "--of", "2", "--backoff", "1s"])?;
     add(
         sandbox.path(),
@@ -184,4 +185,71 @@ pub fn guards_and_expiry() -> Result<()> {
     wait_until("TFO to come back", || Ok(is_fast(&at_once(&lab, &connect)?)))?;
     watch.until_it_says(&format!("TFO to {} is on again", connect.target))?;
     watch.end()
+}
+
+/// How many rules there are for a cgroup of the sandbox.
+fn rules_of(child: &Path) -> Result<usize> {
+    let name = child
+        .file_name()
+        .context("a name")?
+        .to_string_lossy()
+        .into_owned();
+    let list = list()?;
+    let rules = list["rules"].as_array().context("rules")?;
+    let is_of = |rule: &&serde_json::Value| rule["cgroup"].as_str().is_some_and(|path| path.ends_with(&name));
+    Ok(rules.iter().filter(is_of).count())
+}
+
+pub fn restarted_services() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    let name = sandbox.name()?;
+    let (app, late) = (sandbox.child("app"), sandbox.child("late"));
+    fs::create_dir(&app)?;
+    let path = std::env::temp_dir().join("tfo-cli-test-keep.toml");
+    let text = format!(
+        "[[rule]]\ncgroup = \"{name}/app\"\ndst = \"192.0.2.0/24\"\nnote = \"kept\"\n\
+         [[rule]]\ncgroup = \"{name}/late\"\ndst = \"192.0.2.0/24\"\n"
+    );
+    fs::write(&path, text)?;
+    let file = path.to_string_lossy().into_owned();
+    let watch = Watch::start("keep", &["--keep", &file])?;
+    ensure!(
+        rules_of(&app)? == 1,
+        "the one that is there is added: {}",
+        watch.said()?
+    );
+
+    // Restarted: the same name, another cgroup. The one that starts later gets its rule, too.
+    fs::remove_dir(&app)?;
+    fs::create_dir(&late)?;
+    wait_until("the late service's rule", || {
+        Ok(rules_of(&late)? == 1 && rules_of(&app)? == 0)
+    })?;
+    fs::create_dir(&app)?;
+    wait_until("the restarted service's rule", || Ok(rules_of(&app)? == 1))?;
+
+    // What is removed by hand stays away, whatever else happens.
+    let id = list()?["rules"]
+        .as_array()
+        .context("rules")?
+        .iter()
+        .find(|rule| rule["note"] == "kept")
+        .and_then(|rule| rule["id"].as_u64())
+        .context("its number")?;
+    policy::ok(&["policy", "remove", &id.to_string()])?;
+    fs::remove_dir(&late)?;
+    wait_until("the late service's rule to go", || Ok(rules_of(&late)? == 0))?;
+    fs::create_dir(&late)?;
+    wait_until("its rule to come back", || Ok(rules_of(&late)? == 1))?;
+    ensure!(rules_of(&app)? == 0, "{}", watch.said()?);
+
+    // A file that makes no sense is told, and what it said before stays.
+    fs::write(&path, "[[rule]]\nno-such-key = 1\n")?;
+    watch.until_it_says("tfo-cli-test-keep.toml: line ")?;
+    watch.end()?;
+    let gone = std::env::temp_dir()
+        .join("tfo-cli-no-such-file")
+        .to_string_lossy()
+        .into_owned();
+    policy::fails(&["policy", "watch", "--keep", &gone], 1).map(drop)
 }

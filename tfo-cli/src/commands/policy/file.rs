@@ -6,9 +6,9 @@ use super::{failure, log, open};
 use crate::{
     args::FileConfig,
     exit::{self, Failure},
-    kernel::policy::{Access, Cgroups, Store},
+    kernel::policy::{Access, Cgroups, Error, Store},
     policy::{
-        GuardSpec, Plan, RuleSpec, Scope, Where,
+        GuardSpec, Plan, RuleSpec, Scope,
         file::{self, File},
     },
 };
@@ -18,16 +18,25 @@ const LONGEST: u64 = 16 << 20;
 
 /// Reads the file, looks its cgroups up and compares it with what is in force.
 pub fn plan(bpffs: &Path, config: &FileConfig) -> Result<(Store, Plan), Failure> {
-    let wanted = read(&config.path)?;
+    let text = read(&config.path)?;
     let store = open(bpffs, Access::Look)?;
-    let (rules, guards) = resolve(config, &wanted, store.cgroups())?;
+    let wanted = resolve(&config.path, &text, store.cgroups())?;
+    for (line, error) in &wanted.missing {
+        if !config.skip_missing {
+            let mut failed = failure(error);
+            failed.message = format!("{}: line {line}: {}", config.path.display(), failed.message);
+            return Err(failed.hint("start the service, or leave such rules out with --skip-missing"));
+        }
+        log::skipped(&config.path, *line, error)?;
+    }
     let installed = store.rules().map_err(|error| failure(&error))?;
     let watching = store.guards().map_err(|error| failure(&error))?;
-    let plan = Plan::exactly((&rules, &guards), (&installed, &watching));
+    let plan = Plan::exactly((&wanted.rules, &wanted.guards), (&installed, &watching));
     Ok((store, plan))
 }
 
-fn read(path: &Path) -> Result<File, Failure> {
+/// Reads a file.
+pub fn read(path: &Path) -> Result<File, Failure> {
     let fail = |why: &dyn std::fmt::Display| Failure::new(exit::FAILED, format!("{}: {why}", path.display()));
     let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
     if size > LONGEST {
@@ -40,37 +49,35 @@ fn read(path: &Path) -> Result<File, Failure> {
     })
 }
 
-/// Rules and guards with their cgroups; two for the same place are refused with the lines of both.
-fn resolve(
-    config: &FileConfig,
-    file: &File,
-    cgroups: &Cgroups,
-) -> Result<(Vec<RuleSpec>, Vec<GuardSpec>), Failure> {
-    let find = |line: usize, scope: &Scope| -> Result<Option<Where>, Failure> {
-        match cgroups.find(scope) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if config.skip_missing => {
-                log::skipped(&config.path, line, &error)?;
-                Ok(None)
-            }
-            Err(error) => {
-                let mut failed = failure(&error);
-                failed.message = format!("{}: line {line}: {}", config.path.display(), failed.message);
-                Err(failed.hint("start the service, or leave such rules out with --skip-missing"))
-            }
+/// What a file lists, with the cgroups it means.
+pub struct Resolved {
+    pub rules: Vec<RuleSpec>,
+    pub guards: Vec<GuardSpec>,
+    /// Lines of rules and guards whose cgroup does not exist, and why not.
+    pub missing: Vec<(usize, Error)>,
+}
+
+/// Looks cgroups up; two rules for the same place are refused with the lines of both.
+pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, Failure> {
+    let mut missing = Vec::new();
+    let mut find = |line: usize, scope: &Scope| match cgroups.find(scope) {
+        Ok(found) => Some(found),
+        Err(error) => {
+            missing.push((line, error));
+            None
         }
     };
     let twice = |line: usize, other: usize, what: &dyn std::fmt::Display| {
         let message = format!(
             "{}: line {line}: {what} is in line {other} already",
-            config.path.display()
+            path.display()
         );
         Failure::new(exit::USAGE, message).hint("give one rule all the ports it is for")
     };
     let mut rules = Vec::new();
     let mut lines = HashMap::new();
     for rule in &file.rules {
-        let Some(cgroup) = find(rule.line, &rule.scope)? else {
+        let Some(cgroup) = find(rule.line, &rule.scope) else {
             continue;
         };
         let spec = RuleSpec {
@@ -90,7 +97,7 @@ fn resolve(
     let mut guards = Vec::new();
     let mut lines = HashMap::new();
     for guard in &file.guards {
-        let Some(cgroup) = find(guard.line, &guard.scope)? else {
+        let Some(cgroup) = find(guard.line, &guard.scope) else {
             continue;
         };
         if let Some(other) = lines.insert(cgroup.id, guard.line) {
@@ -105,5 +112,9 @@ fn resolve(
             settings: guard.settings,
         });
     }
-    Ok((rules, guards))
+    Ok(Resolved {
+        rules,
+        guards,
+        missing,
+    })
 }

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, env, fmt, io, path::Path};
 
 use crate::{
+    exit::Failure,
     kernel::policy::{Removed, StripReport},
     output,
     policy::{Change, Plan, news::News},
@@ -89,6 +90,11 @@ pub fn guards(news: &[News], paths: &HashMap<u64, String>) -> io::Result<()> {
         let path = paths.get(&one.dest.cgroup_id).map_or("?", |path| path.as_str());
         format!("guard on {path}: {one}")
     })
+}
+
+/// Something that did not work and stops nothing else.
+pub fn failed(why: &Failure) -> Result<(), Failure> {
+    Ok(line(&why.message)?)
 }
 
 /// The watch has begun.

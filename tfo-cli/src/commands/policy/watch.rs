@@ -2,6 +2,7 @@
 //!
 //! - Interfaces that come up are stripped on at once, not only from the next command on.
 //! - What guards have done is told, and what is over (rules whose time or cgroup is gone) is removed.
+//! - With a file to keep: rules of services that were restarted are added again.
 
 use std::{
     collections::HashMap,
@@ -10,8 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{failure, log};
+use super::{failure, keep::Keeper, log};
 use crate::{
+    args::WatchConfig,
     exit::{self, Failure},
     kernel::{
         link_events::LinkEvents,
@@ -27,7 +29,11 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Runs until a signal.
-pub fn run(bpffs: &Path, interval: Duration) -> Result<u8, Failure> {
+pub fn run(bpffs: &Path, config: &WatchConfig) -> Result<u8, Failure> {
+    let keep = config.keep.clone();
+    let mut keeper = keep
+        .map(|path| Keeper::new(path, config.interfaces.clone()))
+        .transpose()?;
     let stop = signals::watch(|| {})?;
     let mut events = LinkEvents::default();
     let mut known = Known::default();
@@ -38,13 +44,13 @@ pub fn run(bpffs: &Path, interval: Duration) -> Result<u8, Failure> {
         events
             .follow(&namespaces)
             .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
-        look(bpffs, &mut known)?;
+        look(bpffs, &mut known, keeper.as_mut())?;
         if !is_told {
             log::watching(bpffs, namespaces.len())?;
             is_told = true;
         }
         thread::sleep(BREATH);
-        wait(&events, interval, &stop)?;
+        wait(&events, config.interval, &stop)?;
     }
     Ok(exit::DONE)
 }
@@ -58,8 +64,8 @@ struct Known {
 }
 
 /// Opens the policy, which repairs it, and tells what happened.
-fn look(bpffs: &Path, known: &mut Known) -> Result<(), Failure> {
-    let store = match Store::open(bpffs, Access::Look) {
+fn look(bpffs: &Path, known: &mut Known, keeper: Option<&mut Keeper>) -> Result<(), Failure> {
+    let mut store = match Store::open(bpffs, Access::Look) {
         Ok(store) => store,
         // A command that takes long: it does the same work.
         Err(Error::Busy { .. }) => return Ok(()),
@@ -73,6 +79,9 @@ fn look(bpffs: &Path, known: &mut Known) -> Result<(), Failure> {
         .retain(|why| !known.failed.contains(why));
     known.failed = failed;
     log::removed(&removed)?;
+    if let Some(keeper) = keeper {
+        keeper.look(&mut store)?;
+    }
     let destinations = store.destinations().map_err(|error| failure(&error))?;
     let news = known.guarded.look(&destinations);
     if news.is_empty() {

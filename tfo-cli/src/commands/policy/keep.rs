@@ -1,0 +1,83 @@
+//! `policy watch --keep FILE`: a service that restarts gets a new cgroup, and the rules of the old one went with that.
+//! What the file lists for cgroups that have appeared is added; nothing is changed or removed.
+
+use std::{collections::HashSet, fs, path::PathBuf, time::SystemTime};
+
+use super::{change, failure, file, log};
+use crate::{
+    exit::Failure,
+    kernel::policy::{Interfaces, Store},
+    policy::{Change, file::File},
+};
+
+/// Keeps rules and guards of a file in force.
+pub struct Keeper {
+    path: PathBuf,
+    interfaces: Interfaces,
+    file: File,
+    /// Of the file as it was read: size and time of its last change.
+    stamp: Option<(u64, SystemTime)>,
+    /// Ids of cgroups whose rules were looked after already: what ran out or was removed since stays away.
+    served: HashSet<u64>,
+}
+
+impl Keeper {
+    /// Reads the file. `interfaces`: where the option is stripped.
+    pub fn new(path: PathBuf, interfaces: Interfaces) -> Result<Self, Failure> {
+        Ok(Self {
+            file: file::read(&path)?,
+            stamp: stamp(&path),
+            path,
+            interfaces,
+            served: HashSet::new(),
+        })
+    }
+
+    /// Adds what is missing for cgroups that are new.
+    pub fn look(&mut self, store: &mut Store) -> Result<(), Failure> {
+        self.read_again()?;
+        let wanted = match file::resolve(&self.path, &self.file, store.cgroups()) {
+            Ok(wanted) => wanted,
+            Err(error) => return log::failed(&error),
+        };
+        let rules = store.rules().map_err(|error| failure(&error))?;
+        let guards = store.guards().map_err(|error| failure(&error))?;
+        let is_new = |id: u64| !self.served.contains(&id);
+        let mut changes = Vec::new();
+        for spec in &wanted.rules {
+            let is_there = || rules.iter().any(|old| old.spec.key() == spec.key());
+            if is_new(spec.cgroup.id) && !is_there() {
+                changes.push(Change::Add(spec.clone()));
+            }
+        }
+        for spec in &wanted.guards {
+            let is_there = || guards.iter().any(|old| old.spec.cgroup.id == spec.cgroup.id);
+            if is_new(spec.cgroup.id) && !is_there() {
+                changes.push(Change::Guard(spec.clone()));
+            }
+        }
+        let rules = wanted.rules.iter().map(|spec| spec.cgroup.id);
+        let guards = wanted.guards.iter().map(|spec| spec.cgroup.id);
+        self.served = rules.chain(guards).collect();
+        change(store, &changes, &self.interfaces)
+    }
+
+    /// Reads the file when it has changed. One that cannot be read is told once; what it said before stays.
+    fn read_again(&mut self) -> Result<(), Failure> {
+        let stamp = stamp(&self.path);
+        if stamp == self.stamp {
+            return Ok(());
+        }
+        self.stamp = stamp;
+        match file::read(&self.path) {
+            Ok(file) => self.file = file,
+            Err(error) => log::failed(&error)?,
+        }
+        Ok(())
+    }
+}
+
+fn stamp(path: &std::path::Path) -> Option<(u64, SystemTime)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.len(), found.modified().ok()?))
+}
