@@ -11,27 +11,23 @@ pub mod number;
 pub mod policy_json;
 pub mod policy_text;
 pub mod snapshot_json;
+pub mod stderr;
 pub mod table;
 pub mod text;
 pub mod time;
 
-use std::{
-    fmt,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
-pub use self::flow_line::{FlowLine, Summary, TraceWriter};
+pub use self::{
+    flow_line::{FlowLine, Summary, TraceWriter},
+    stderr::complain,
+};
 
 /// Writes text to stdout.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
-}
-
-/// Writes an error or a remark to stderr, as one write.
-pub fn complain(what: &dyn fmt::Display) -> io::Result<()> {
-    io::stderr().lock().write_all(format!("{what}\n").as_bytes())
 }
 
 /// Text of unknown origin (process names, paths) without what could steer a terminal.

@@ -19,6 +19,8 @@ use ratatui::{
     layout::{Rect, Size},
 };
 
+use crate::output::stderr;
+
 /// Whether the terminal is ours.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -110,6 +112,7 @@ impl Drop for Screen {
 
 fn take() -> io::Result<()> {
     TAKEN.store(true, Ordering::Relaxed);
+    stderr::hold_back();
     raw::enable_raw_mode()?;
     execute!(
         io::stdout(),
@@ -132,6 +135,7 @@ fn restore() {
         cursor::Show
     );
     let _ = raw::disable_raw_mode();
+    stderr::let_go();
 }
 
 /// The last resort of a dashboard stuck in a write to a stopped terminal: only what needs no write.
