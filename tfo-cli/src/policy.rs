@@ -12,10 +12,13 @@ pub mod file;
 pub mod guard;
 pub mod news;
 pub mod plan;
+pub mod request;
 pub mod rule;
 
 pub use self::{
+    decide::InForce,
     guard::{GuardSpec, InstalledGuard},
     plan::{Change, Plan},
+    request::Request,
     rule::{Installed, RuleSpec, Scope, Where},
 };

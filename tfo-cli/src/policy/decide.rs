@@ -1,9 +1,18 @@
-//! Which rule decides on a connection: what the program in the kernel does (tfo-ebpf, `policy/lookup.rs`), for
-//! display.
+//! Which rule decides on a connection, and which guard watches it: what the program in the kernel does (tfo-ebpf,
+//! `policy/lookup.rs`), for display.
 
 use std::net::IpAddr;
 
-use super::Installed;
+use super::{Installed, InstalledGuard};
+
+/// Rules and guards in force, at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// Rules, by number. Among them may be some whose time is over, until a command removes them.
+    pub rules: Vec<Installed>,
+    /// Guards, by path.
+    pub guards: Vec<InstalledGuard>,
+}
 
 /// The rule that decides on connections of a cgroup to an address: of the nearest cgroup that has a matching one,
 /// the one with the longest prefix. Its ports select nothing: see [`Installed::covers`].
@@ -19,6 +28,15 @@ pub fn decide<'a>(
     // Both paths lie above the same cgroup: the longer one is nearer.
     let nearness = |rule: &&Installed| (rule.spec.cgroup.path.len(), rule.spec.dst.bits());
     rules.iter().filter(lives).filter(reaches).max_by_key(nearness)
+}
+
+/// The guard that watches connections of a cgroup: the nearest one.
+pub fn watch<'a>(guards: &'a [InstalledGuard], cgroup: &str) -> Option<&'a InstalledGuard> {
+    let reaches = |guard: &&InstalledGuard| is_above(&guard.spec.cgroup.path, cgroup);
+    guards
+        .iter()
+        .filter(reaches)
+        .max_by_key(|guard| guard.spec.cgroup.path.len())
 }
 
 /// Whether a cgroup is the other one or has it inside.
@@ -48,7 +66,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::policy::{RuleSpec, Where};
+    use crate::policy::{GuardSpec, RuleSpec, Where, guard::Settings};
 
     fn rule(id: u32, path: &str, dst: &str, expires_ns: u64) -> Installed {
         Installed {
@@ -99,5 +117,30 @@ mod tests {
             assert_eq!(found.map(|rule| rule.id), want, "{cgroup} {remote} {now_ns}");
         }
         assert!(rules[0].covers(443) && !rules[0].covers(80));
+    }
+
+    #[test]
+    fn the_nearest_guard_watches() {
+        let guards = [(1, "/a"), (2, "/a/b"), (3, "/ab")].map(|(id, path)| InstalledGuard {
+            spec: GuardSpec {
+                cgroup: Where {
+                    path: path.into(),
+                    id,
+                },
+                settings: Settings::default(),
+            },
+            created_ns: 0,
+            by: String::new(),
+        });
+        for (cgroup, want) in [
+            ("/", None),
+            ("/a", Some(1)),
+            ("/a/c", Some(1)),
+            ("/a/b/c", Some(2)),
+            ("/abc", None),
+        ] {
+            let found = watch(&guards, cgroup).map(|guard| guard.spec.cgroup.id);
+            assert_eq!(found, want, "{cgroup}");
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::{
     fmt,
 };
 
+use tfo_common::policy::Hits;
+
 use super::{GuardSpec, Installed, InstalledGuard, RuleSpec};
 
 /// One change. Each is one system call in the kernel: it happens or not.
@@ -41,6 +43,32 @@ impl Change {
             Self::Remove(_) => "remove",
             Self::Guard(_) => "guard",
             Self::Unguard(_) => "unguard",
+        }
+    }
+
+    /// What is said once it is made.
+    pub fn done(&self) -> String {
+        let verb = match self {
+            Self::Add(_) => "added",
+            Self::Replace(..) => "changed",
+            Self::Remove(_) | Self::Unguard(_) => "removed",
+            Self::Guard(_) => "set",
+        };
+        format!("{verb} {self}")
+    }
+
+    /// Whether it does the same to the same: hits go on being counted meanwhile.
+    fn is_same(&self, other: &Self) -> bool {
+        let unhit = |rule: &Installed| Installed {
+            hits: Hits::default(),
+            ..rule.clone()
+        };
+        match (self, other) {
+            (Self::Replace(old, new), Self::Replace(other_old, other_new)) => {
+                unhit(old) == unhit(other_old) && new == other_new
+            }
+            (Self::Remove(old), Self::Remove(other)) => unhit(old) == unhit(other),
+            (one, other) => one == other,
         }
     }
 }
@@ -121,6 +149,17 @@ impl Plan {
         }
     }
 
+    /// Whether it is the plan that was shown, and not one for a policy that has changed since.
+    pub fn is_same(&self, shown: &Self) -> bool {
+        self.unchanged == shown.unchanged
+            && self.changes.len() == shown.changes.len()
+            && self
+                .changes
+                .iter()
+                .zip(&shown.changes)
+                .all(|(now, then)| now.is_same(then))
+    }
+
     /// Whether it does nothing.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -147,7 +186,7 @@ fn says_the_same(old: &RuleSpec, new: &RuleSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tfo_common::{event::PolicyAction, policy::Hits};
+    use tfo_common::event::PolicyAction;
 
     use super::*;
     use crate::policy::{
@@ -216,6 +255,35 @@ mod tests {
             7
         );
         assert!(Plan::add(spec(2, "10.0.0.0/8", PolicyAction::Observe), &[old]).is_ok());
+    }
+
+    #[test]
+    fn a_plan_is_the_same_while_only_hits_are_counted() {
+        let old = installed(7, spec(1, "10.0.0.0/8", PolicyAction::NoData));
+        let plan = |old: &Installed, unchanged| Plan {
+            changes: vec![
+                Change::Replace(old.clone(), spec(1, "10.0.0.0/8", PolicyAction::Observe)),
+                Change::Remove(old.clone()),
+            ],
+            unchanged,
+        };
+        let shown = plan(&old, 1);
+        let mut hit = old.clone();
+        hit.hits = Hits { count: 3, last_ns: 9 };
+        assert!(plan(&hit, 1).is_same(&shown));
+        let renewed = Installed {
+            expires_ns: 1,
+            ..old.clone()
+        };
+        let elsewhere = installed(7, spec(2, "10.0.0.0/8", PolicyAction::NoData));
+        for other in [
+            plan(&renewed, 1),
+            plan(&elsewhere, 1),
+            plan(&old, 2),
+            Plan::default(),
+        ] {
+            assert!(!other.is_same(&shown), "{other:?}");
+        }
     }
 
     proptest! {

@@ -43,15 +43,7 @@ fn lines<T>(all: &[T], show: impl Fn(&T) -> String) -> io::Result<()> {
 
 /// Changes that were made.
 pub fn changed(changes: &[Change]) -> io::Result<()> {
-    lines(changes, |change| {
-        let verb = match change {
-            Change::Add(_) => "added",
-            Change::Replace(..) => "changed",
-            Change::Remove(_) | Change::Unguard(_) => "removed",
-            Change::Guard(_) => "set",
-        };
-        format!("{verb} {change}")
-    })
+    lines(changes, Change::done)
 }
 
 /// What opening the policy removed.

@@ -1,0 +1,251 @@
+//! A change of one rule, asked for by pointing at a service and a destination: what the dashboard can do.
+
+use std::{net::IpAddr, time::Duration};
+
+use tfo_common::{event::PolicyAction, policy::PortRange};
+
+use super::{Change, Installed, Plan, RuleSpec, Where, decide::decide};
+use crate::model::addr::Prefix;
+
+/// Note of the rules made so: whoever finds one later reads where it came from.
+pub const NOTE: &str = "tfo-cli top";
+
+/// What is pointed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// cgroup v2 id of the service.
+    pub cgroup_id: u64,
+    /// Where it connects to.
+    pub remote: IpAddr,
+    /// The port there.
+    pub port: u16,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A rule for this cgroup and address.
+    Add {
+        /// What it does.
+        action: PolicyAction,
+        /// For all ports, not only this one.
+        all_ports: bool,
+        /// How long it lives.
+        ttl: Option<Duration>,
+    },
+    /// The rule that decides lives that long from now on; `None`: until it is removed.
+    Expire(Option<Duration>),
+    /// The rule that decides goes.
+    Remove,
+}
+
+/// A wish about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// About what.
+    pub target: Target,
+    /// What.
+    pub wish: Wish,
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The place is taken.
+    #[error("rule {} is there already: {}", .0.id, .0.spec)]
+    Exists(Box<Installed>),
+    /// There is nothing to expire or remove.
+    #[error("no rule decides on connections of {cgroup} to {remote}")]
+    NoRule {
+        /// Path of the service.
+        cgroup: String,
+        /// Where it connects to.
+        remote: IpAddr,
+    },
+}
+
+impl Refused {
+    /// What to do instead.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Exists(_) => "expire or remove it first",
+            Self::NoRule { .. } => "see `tfo-cli policy list`",
+        }
+    }
+}
+
+impl Request {
+    /// What would change. `cgroup`: the target's, as it is called now.
+    pub fn plan(&self, cgroup: Where, rules: &[Installed], now_ns: u64) -> Result<Plan, Refused> {
+        let change = match self.wish {
+            Wish::Add {
+                action,
+                all_ports,
+                ttl,
+            } => {
+                let spec = self.rule(cgroup, action, all_ports, ttl);
+                return Plan::add(spec, rules).map_err(Refused::Exists);
+            }
+            Wish::Expire(ttl) => {
+                let old = self.decider(&cgroup, rules, now_ns)?;
+                let spec = RuleSpec {
+                    ttl,
+                    ..old.spec.clone()
+                };
+                Change::Replace(old.clone(), spec)
+            }
+            Wish::Remove => Change::Remove(self.decider(&cgroup, rules, now_ns)?.clone()),
+        };
+        Ok(Plan {
+            changes: vec![change],
+            unchanged: rules.len().saturating_sub(1),
+        })
+    }
+
+    fn rule(&self, cgroup: Where, action: PolicyAction, all_ports: bool, ttl: Option<Duration>) -> RuleSpec {
+        // On the wire v4-mapped connections are IPv4.
+        let remote = self.target.remote.to_canonical();
+        let port = PortRange {
+            first: self.target.port,
+            last: self.target.port,
+        };
+        RuleSpec {
+            cgroup,
+            dst: Prefix::new(remote, if remote.is_ipv4() { 32 } else { 128 }),
+            ports: if all_ports { Vec::new() } else { vec![port] },
+            action,
+            ttl,
+            note: NOTE.to_owned(),
+        }
+    }
+
+    fn decider<'a>(
+        &self,
+        cgroup: &Where,
+        rules: &'a [Installed],
+        now_ns: u64,
+    ) -> Result<&'a Installed, Refused> {
+        let remote = self.target.remote.to_canonical();
+        decide(rules, &cgroup.path, remote, now_ns).ok_or_else(|| Refused::NoRule {
+            cgroup: cgroup.path.clone(),
+            remote,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::policy::Hits;
+
+    use super::*;
+    use crate::output::policy_text;
+
+    fn cgroup() -> Where {
+        Where {
+            path: "/a/b".into(),
+            id: 7,
+        }
+    }
+
+    fn request(remote: &str, wish: Wish) -> Request {
+        let target = Target {
+            cgroup_id: 7,
+            remote: remote.parse().expect("an address"),
+            port: 443,
+        };
+        Request { target, wish }
+    }
+
+    fn installed(id: u32, path: &str, cgroup: u64, dst: &str) -> Installed {
+        Installed {
+            spec: RuleSpec {
+                cgroup: Where {
+                    path: path.into(),
+                    id: cgroup,
+                },
+                dst: dst.parse().expect("a prefix"),
+                ports: Vec::new(),
+                action: PolicyAction::NoData,
+                ttl: None,
+                note: "ticket 4711".into(),
+            },
+            id,
+            created_ns: 0,
+            expires_ns: 0,
+            by: "root".into(),
+            hits: Hits::default(),
+        }
+    }
+
+    fn shown(request: Request, rules: &[Installed]) -> String {
+        policy_text::plan(&request.plan(cgroup(), rules, 0).expect("there is a plan"))
+    }
+
+    #[test]
+    fn a_rule_is_for_the_address_and_the_port_or_all() {
+        let add = |all_ports, ttl| Wish::Add {
+            action: PolicyAction::NoData,
+            all_ports,
+            ttl,
+        };
+        let hour = Some(Duration::from_hours(1));
+        for (remote, wish, want) in [
+            (
+                "192.0.2.1",
+                add(false, hour),
+                "no-data for /a/b to 192.0.2.1/32 port 443 for 1h (tfo-cli top)",
+            ),
+            (
+                "2001:db8::1",
+                add(true, None),
+                "no-data for /a/b to 2001:db8::1/128 (tfo-cli top)",
+            ),
+            (
+                "::ffff:192.0.2.1",
+                add(true, None),
+                "no-data for /a/b to 192.0.2.1/32 (tfo-cli top)",
+            ),
+        ] {
+            let plan = shown(request(remote, wish), &[]);
+            assert_eq!(
+                plan,
+                format!("+ {want}\n1 to add, 0 to change, 0 to remove, 0 unchanged\n")
+            );
+        }
+        let taken = installed(3, "/a/b", 7, "192.0.2.1/32");
+        let refused = request("192.0.2.1", add(false, hour)).plan(cgroup(), &[taken], 0);
+        let why = refused.expect_err("the place is taken").to_string();
+        assert!(
+            why.starts_with("rule 3 is there already: no-data for /a/b"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn the_rule_that_decides_is_expired_or_removed_and_keeps_the_rest() {
+        let rules = [
+            installed(1, "/", 1, "0.0.0.0/0"),
+            installed(2, "/a", 5, "192.0.2.0/24"),
+            installed(3, "/c", 9, "192.0.2.1/32"),
+        ];
+        assert_eq!(
+            shown(request("192.0.2.1", Wish::Remove), &rules),
+            "- rule 2: no-data for /a to 192.0.2.0/24 (ticket 4711)\n\
+             0 to add, 0 to change, 1 to remove, 2 unchanged\n"
+        );
+        let ten = Some(Duration::from_mins(10));
+        assert_eq!(
+            shown(request("198.51.100.1", Wish::Expire(ten)), &rules),
+            "~ rule 1: no-data for / to 0.0.0.0/0 for 10m (ticket 4711); \
+             was no-data for / to 0.0.0.0/0 (ticket 4711)\n\
+             0 to add, 1 to change, 0 to remove, 2 unchanged\n"
+        );
+        for wish in [Wish::Remove, Wish::Expire(None)] {
+            let refused = request("2001:db8::1", wish).plan(cgroup(), &rules, 0);
+            assert_eq!(
+                refused.expect_err("there is none").to_string(),
+                "no rule decides on connections of /a/b to 2001:db8::1"
+            );
+        }
+    }
+}
