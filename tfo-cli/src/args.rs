@@ -44,7 +44,7 @@ pub struct Cli {
 enum RawCommand {
     /// Live dashboard of destinations, worst first; on a pipe or with --once a table.
     ///
-    /// Never changes the system. Needs root.
+    /// Never changes the system, but for the rules that are confirmed under --allow-policy. Needs root.
     #[command(after_help = EXIT_CODES)]
     Top(TopArgs),
     /// One line per connection that used Fast Open.

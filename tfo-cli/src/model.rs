@@ -37,14 +37,14 @@ use self::{
     base::Base,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Totals},
+    feed::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
     processes::Processes,
     snapshot::Prefixes,
 };
-use crate::policy::Installed;
+use crate::policy::{InForce, decide};
 
 pub use self::{flow::Flow, row::DestRow, snapshot::Snapshot, sort::SortKey};
 
@@ -77,7 +77,8 @@ pub struct Model {
     server_prefixes: Prefixes,
     host: Arc<Host>,
     degradations: Arc<[Degradation]>,
-    rules: Option<Arc<[Installed]>>,
+    policy: Option<Arc<InForce>>,
+    guarded: Option<Guarded>,
     attached: Arc<[String]>,
     listeners: Arc<[ListenerRecord]>,
     cost: Cost,
@@ -117,7 +118,8 @@ impl Model {
             server_prefixes: Prefixes::default(),
             host: Arc::default(),
             degradations: Arc::default(),
-            rules: None,
+            policy: None,
+            guarded: None,
             attached: Arc::default(),
             listeners: Arc::default(),
             cost: Cost::default(),
@@ -237,9 +239,21 @@ impl Model {
         self.listeners = listeners.into();
     }
 
-    /// Takes the rules of the policy in force; `None` when they are not known.
-    pub fn read_rules(&mut self, rules: Option<Vec<Installed>>) {
-        self.rules = rules.map(Into::into);
+    /// Takes the policy in force; `None` when it is not known.
+    pub fn read_policy(&mut self, policy: Option<InForce>) {
+        self.policy = policy.map(Arc::new);
+    }
+
+    /// cgroup id of the guard that watches connections to a destination, if the policy has one.
+    pub fn guard_of(&self, dest: &DestKey) -> Option<u64> {
+        let path = &self.names.get(dest.cgroup_id)?.path;
+        let guard = decide::watch(&self.policy.as_ref()?.guards, path)?;
+        Some(guard.spec.cgroup.id)
+    }
+
+    /// Takes what a guard was found to know; `None` when that is not known.
+    pub fn read_guarded(&mut self, guarded: Option<Guarded>) {
+        self.guarded = guarded;
     }
 
     /// Takes what watching has cost so far.
@@ -296,7 +310,8 @@ impl Model {
             server_prefixes: self.server_prefixes,
             flows: self.flows.iter().copied().collect(),
             listeners: Arc::clone(&self.listeners),
-            rules: self.rules.clone(),
+            policy: self.policy.clone(),
+            guarded: self.guarded,
             cost: self.cost.clone(),
             names: self.names.clone(),
             processes: self.processes.share(),

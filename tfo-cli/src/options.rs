@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tfo_common::limits;
 
+use crate::kernel::policy;
+
 /// How to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachOptions {
@@ -17,6 +19,8 @@ pub struct AttachOptions {
     pub server_v4_prefix: u8,
     /// Bits a server's remote IPv6 address is cut to in the destination table.
     pub server_v6_prefix: u8,
+    /// Where a policy is looked for.
+    pub bpffs: PathBuf,
 }
 
 impl Default for AttachOptions {
@@ -27,6 +31,7 @@ impl Default for AttachOptions {
             destinations: limits::DESTS,
             server_v4_prefix: limits::SERVER_V4_PREFIX,
             server_v6_prefix: limits::SERVER_V6_PREFIX,
+            bpffs: policy::DIRECTORY.into(),
         }
     }
 }

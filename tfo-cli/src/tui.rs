@@ -7,6 +7,7 @@ mod effects;
 mod filter_line;
 mod lines;
 mod list;
+mod policy;
 mod state;
 mod terminal;
 mod theme;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use crossterm::event;
+use tfo_common::DestKey;
 
 use self::{
     action::{Action, Fresh},
@@ -32,6 +34,7 @@ use crate::{
 
 pub use self::{
     command::{Command, Key, Keys},
+    policy::{Answer, Enforcer, Job},
     terminal::abandon,
 };
 
@@ -46,16 +49,24 @@ pub trait Feed {
     fn history(&self) -> (Snapshot, History);
     /// Starts counting anew.
     fn clear(&self);
+    /// Says which destination is open. Whoever can looks at the policy anew, soon.
+    fn look_at(&self, _open: Option<DestKey>) {}
     /// Remarks about where the data come from. Those that begin with a blank are signs, the others texts.
     fn status(&self) -> Vec<String>;
 }
 
 /// Shows the dashboard until the user or the flag ends it. The terminal is as before afterwards, also after a
-/// panic.
-pub fn run(config: &TopConfig, feed: &dyn Feed, stop: &Stop, jobs: &Jobs) -> anyhow::Result<()> {
+/// panic. Without an enforcer no key changes the policy.
+pub fn run(
+    config: &TopConfig,
+    feed: &dyn Feed,
+    enforcer: Option<&dyn Enforcer>,
+    stop: &Stop,
+    jobs: &Jobs,
+) -> anyhow::Result<()> {
     let mut screen = Screen::enter()?;
     let mut state = State::new(config);
-    let mut effects = Effects::new(feed);
+    let mut effects = Effects::new(feed, enforcer);
     let size = screen.size()?;
     update::update(&mut state, Action::Resize(size.width, size.height));
     let mut seen = None;
@@ -86,6 +97,7 @@ pub fn run(config: &TopConfig, feed: &dyn Feed, stop: &Stop, jobs: &Jobs) -> any
             let wanted = update::update(&mut state, action);
             effects.apply(wanted, &mut state, &mut screen)?;
         }
+        effects.follow(&state);
         if dirty {
             screen.draw(|frame| view::draw(frame, &state))?;
             dirty = false;

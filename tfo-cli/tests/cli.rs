@@ -48,6 +48,19 @@ fn wrong_usage_is_2_with_one_message_and_a_hint() {
 }
 
 #[test]
+fn rules_are_changed_on_a_terminal_only() {
+    let output = tfo(&["top", "--allow-policy"]);
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (
+            Some(2),
+            "tfo-cli: --allow-policy: only the dashboard can change rules, and stdout is not a terminal\n  \
+             use `tfo-cli policy add`, `remove` or `apply`\n"
+        )
+    );
+}
+
+#[test]
 fn completions_and_manual_are_printed() {
     for args in [
         &["completions", "bash"][..],

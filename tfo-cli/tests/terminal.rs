@@ -273,6 +273,12 @@ fn panics_where_asked() {
     let args::Command::Top(config) = *command else {
         panic!("it is top")
     };
-    let shown = tui::run(&config, &Panicking::default(), &Stop::default(), &Jobs::default());
+    let shown = tui::run(
+        &config,
+        &Panicking::default(),
+        None,
+        &Stop::default(),
+        &Jobs::default(),
+    );
     shown.expect("it panics before");
 }

@@ -55,6 +55,7 @@ impl AttachArgs {
             destinations: self.destinations,
             server_v4_prefix: self.server_v4_prefix,
             server_v6_prefix: self.server_v6_prefix,
+            ..AttachOptions::default()
         })
     }
 }

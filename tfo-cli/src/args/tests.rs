@@ -45,6 +45,15 @@ fn defaults() {
 }
 
 #[test]
+fn the_dashboard_changes_rules_only_where_it_is_told_to() {
+    let config = top("");
+    assert!(!config.allow_policy);
+    let config = top("--allow-policy --bpffs /sys/fs/bpf/mine");
+    assert!(config.allow_policy);
+    assert_eq!(config.attach.bpffs, std::path::Path::new("/sys/fs/bpf/mine"));
+}
+
+#[test]
 fn durations() {
     let table = [
         ("500ms", 500),
@@ -114,6 +123,18 @@ fn wrong_values_are_usage_errors_that_name_flag_and_value() {
         ),
         ("top --interval 1ms", "--interval 1ms: must be at least 100ms"),
         ("top --sort beauty", "--sort beauty: not one of lost"),
+        (
+            "top --allow-policy --once",
+            "'--allow-policy' cannot be used with '--once'",
+        ),
+        (
+            "top --allow-policy --replay x",
+            "'--allow-policy' cannot be used with '--replay",
+        ),
+        (
+            "top --allow-policy --format json",
+            "--allow-policy: only the dashboard can change rules",
+        ),
         ("bottom", "unrecognized subcommand 'bottom'"),
     ];
     for (line, part) in table {

@@ -4,10 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{AttachArgs, value};
+use super::{AttachArgs, scope::PinArgs, value};
 use crate::{
     config::Config,
-    exit::Failure,
+    exit::{self, Failure},
     model::{SortKey, filter::Filter},
     options::AttachOptions,
     output::column::{COLUMNS, Column},
@@ -75,6 +75,13 @@ pub struct TopArgs {
     /// Configuration file [default: ~/.config/tfo-cli/config.toml, under sudo that of the caller].
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Let keys add, expire and remove rules for the selected destination. The plan of every change is shown, and
+    /// has to be confirmed.
+    #[arg(long, conflicts_with_all = ["once", "replay"], help_heading = "Policy")]
+    pub allow_policy: bool,
+    /// Where the policy is.
+    #[command(flatten, next_help_heading = "Policy")]
+    pub pins: PinArgs,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -112,6 +119,8 @@ pub struct TopConfig {
     pub replay: Option<PathBuf>,
     /// How fast.
     pub speed: f64,
+    /// Whether keys may change the policy.
+    pub allow_policy: bool,
     /// How it looks.
     pub look: Look,
 }
@@ -151,6 +160,10 @@ impl TopArgs {
         if !(0.01..=1_000.0).contains(&self.speed) {
             return Err(Failure::usage("--speed", self.speed, "must be 0.01 to 1000"));
         }
+        if self.allow_policy && self.format == TopFormat::Json {
+            let why = "--allow-policy: only the dashboard can change rules, and --format json prints once";
+            return Err(Failure::new(exit::USAGE, why).hint("use `tfo-cli policy add`, `remove` or `apply`"));
+        }
         let look = Look {
             theme: if self.no_color {
                 ThemeChoice::Mono
@@ -182,8 +195,12 @@ impl TopArgs {
             record: self.record,
             replay: self.replay,
             speed: self.speed,
+            allow_policy: self.allow_policy,
             look,
-            attach: self.attach.resolve(false)?,
+            attach: AttachOptions {
+                bpffs: self.pins.bpffs,
+                ..self.attach.resolve(false)?
+            },
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `tfo-cli top`: the dashboard on a terminal, a table everywhere else.
 
+mod enforcer;
 mod reader;
 mod replay;
 
@@ -19,12 +20,17 @@ use crate::{
     signals::{self, Stop},
     tui,
 };
+use enforcer::Enforcer;
 use reader::{Reader, Shared};
 
 /// Runs the command on the live kernel or on a recording.
 pub fn run(config: &TopConfig) -> Result<u8, Failure> {
     let stop = signals::watch(tui::abandon)?;
     let on_terminal = !config.once && io::stdout().is_terminal();
+    if config.allow_policy && !on_terminal {
+        let why = "--allow-policy: only the dashboard can change rules, and stdout is not a terminal";
+        return Err(Failure::new(exit::USAGE, why).hint("use `tfo-cli policy add`, `remove` or `apply`"));
+    }
     match (&config.replay, on_terminal) {
         (Some(path), true) => replay_dashboard(config, open(path)?, &stop),
         (Some(path), false) => replay_table(config, open(path)?, &stop),
@@ -48,7 +54,14 @@ fn attach(config: &TopConfig) -> Result<Reader, Failure> {
 fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let reader = reader::spawn(reader, config.interval, Arc::clone(&shared), stop.clone())?;
-    let shown = tui::run(config, &*shared, stop, &signals::watch_jobs()?);
+    let enforcer = config
+        .allow_policy
+        .then(|| Enforcer::start(config.attach.bpffs.clone(), stop.clone()))
+        .transpose()?;
+    let allowed = enforcer
+        .as_ref()
+        .map(|enforcer| -> &dyn tui::Enforcer { enforcer });
+    let shown = tui::run(config, &*shared, allowed, stop, &signals::watch_jobs()?);
     stop.raise();
     let read = reader
         .join()
@@ -62,7 +75,7 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
 fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
-    let shown = tui::run(config, &*shared, stop, &signals::watch_jobs()?);
+    let shown = tui::run(config, &*shared, None, stop, &signals::watch_jobs()?);
     stop.raise();
     let played = replay
         .join()

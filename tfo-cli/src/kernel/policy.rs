@@ -14,6 +14,7 @@ mod bpffs;
 mod codec;
 mod error;
 mod guards;
+mod look;
 mod pins;
 mod programs;
 mod rules;
@@ -23,8 +24,9 @@ mod strip;
 
 pub use self::{
     error::Error,
+    look::{guard_state, in_force},
     scope::Cgroups,
-    store::{Access, Removed, Store, in_force},
+    store::{Access, Removed, Store},
     strip::{Interfaces, StripReport, followed},
 };
 

@@ -2,12 +2,13 @@
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use aya::{Btf, Ebpf};
 use tfo_common::{
+    DestKey,
     event::Record,
     flags::{Config, Control, mask32, mask128},
     limits,
@@ -31,7 +32,7 @@ use crate::{
         feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
-    policy::Installed,
+    policy::{InForce, guard::Destination},
 };
 
 /// How often loaded programs are looked through for foreign `sock_ops` ones.
@@ -44,6 +45,8 @@ pub struct Session {
     cgroup: Cgroup,
     names: Names,
     presence: Presence,
+    /// Where a policy would be pinned.
+    bpffs: PathBuf,
     /// `iter/tcp` programs, where this kernel takes them.
     list: Option<OwnedFd>,
     release: Option<OwnedFd>,
@@ -95,6 +98,7 @@ impl Session {
             maps,
             cgroup,
             presence,
+            bpffs: options.bpffs.clone(),
             list,
             release,
             tracepoints,
@@ -240,8 +244,12 @@ impl Source for Session {
         }
     }
 
-    fn rules(&mut self) -> Option<Vec<Installed>> {
-        policy::in_force(Path::new(policy::DIRECTORY), |id| self.names.path(id)).ok()
+    fn policy(&mut self) -> Option<InForce> {
+        policy::in_force(&self.bpffs, |id| self.names.path(id)).ok()
+    }
+
+    fn guard_state(&mut self, guard: u64, dest: &DestKey) -> anyhow::Result<Option<Destination>> {
+        Ok(policy::guard_state(&self.bpffs, guard, dest)?)
     }
 
     fn program_runs(&mut self) -> Vec<ProgramRuns> {

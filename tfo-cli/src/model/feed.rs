@@ -7,7 +7,7 @@ use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
 };
 
-use crate::policy::Installed;
+use crate::policy::{InForce, guard::Destination};
 
 /// Handshakes by role and outcome since the programs were attached: `totals[role][outcome]`.
 pub type Totals = [[u64; Outcome::COUNT]; Role::COUNT];
@@ -89,6 +89,17 @@ pub struct CgroupName {
     pub container: Option<String>,
 }
 
+/// What was found when the guard of a destination was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// Which destination.
+    pub dest: DestKey,
+    /// cgroup id of the guard.
+    pub guard: u64,
+    /// What it knows; nothing where nothing failed.
+    pub state: Option<Destination>,
+}
+
 /// How often a BPF program ran and how long that took, while it was measured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProgramRuns {
@@ -119,9 +130,16 @@ pub trait Source: Send {
     fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
-    /// Rules of the policy in force, whoever put it there; `None` where that cannot be known.
-    fn rules(&mut self) -> Option<Vec<Installed>> {
+    /// The policy in force, whoever put it there; `None` where that cannot be known.
+    fn policy(&mut self) -> Option<InForce> {
         None
+    }
+    /// What the guard of a cgroup knows of a destination; nothing where nothing failed.
+    fn guard_state(&mut self, guard: u64, dest: &DestKey) -> anyhow::Result<Option<Destination>> {
+        anyhow::bail!(
+            "guard {guard}, port {}: this source knows nothing of guards",
+            dest.port
+        )
     }
     /// Run time of the BPF programs, sampled; empty before the first sample.
     fn program_runs(&mut self) -> Vec<ProgramRuns> {

@@ -270,6 +270,9 @@ impl History {
             cross: Arc::clone(&frame.cross),
             rows: Arc::new(rows),
             flows: present.flows[..after.map_or(0, |last| last + 1)].into(),
+            // What was in force then nobody has kept.
+            policy: None,
+            guarded: None,
             ..present.clone()
         }
     }

@@ -7,12 +7,12 @@ use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 use super::{
     cost::Cost,
     crosscheck::CrossLine,
-    feed::{Degradation, Host, Totals},
+    feed::{Degradation, Guarded, Host, Totals},
     flow::Flow,
     names::Names,
     row::DestRow,
 };
-use crate::policy::Installed;
+use crate::policy::InForce;
 
 /// Bits remote addresses are cut to in the rows of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +82,10 @@ pub struct Snapshot {
     pub flows: Arc<[Flow]>,
     /// Listening sockets.
     pub listeners: Arc<[ListenerRecord]>,
-    /// Rules of the policy in force, if known.
-    pub rules: Option<Arc<[Installed]>>,
+    /// The policy in force, if known.
+    pub policy: Option<Arc<InForce>>,
+    /// What the guard knows of the destination that is open, if known.
+    pub guarded: Option<Guarded>,
     /// What watching costs.
     pub cost: Cost,
     /// What cgroup ids are called.

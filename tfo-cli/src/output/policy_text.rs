@@ -143,46 +143,76 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
         return text;
     }
     text.push('\n');
+    let [state, action, failed, recent, bare, plain, denied, saved, trial] = KNOWN;
     let header = [
         "DESTINATION",
-        "STATE",
-        "ACTION",
-        "FAILED",
-        "RECENT",
-        "BARE",
-        "PLAIN",
-        "DENIED",
-        "SAVED",
-        "NEXT TRIAL",
+        state,
+        action,
+        failed,
+        recent,
+        bare,
+        plain,
+        denied,
+        saved,
+        trial,
         "CGROUP",
     ];
     let rows = destinations.iter().map(|dest| {
-        let state = &dest.state;
-        let (recent, bare) = dest.recent();
+        let [state, action, failed, recent, bare, plain, denied, saved, trial] = known(dest, now);
         [
             std::net::SocketAddr::new(dest.addr, dest.port).to_string(),
-            dest.phase().name().to_owned(),
-            dest.action().unwrap_or("-").to_owned(),
-            format!("{}/{}", state.failures, state.attempts),
-            recent.to_string(),
-            bare.to_string(),
-            format!(
-                "{}/{}",
-                state.plain_failed,
-                u32::from(state.plain_ok) + u32::from(state.plain_failed)
-            ),
-            number::count(state.denied),
-            number::duration(dest.saved_us()),
-            if state.until_ns == 0 {
-                "-".into()
-            } else {
-                number::duration(now.until_us(state.until_ns))
-            },
+            state,
+            action,
+            failed,
+            recent,
+            bare,
+            plain,
+            denied,
+            saved,
+            trial,
             path(dest.cgroup_id),
         ]
     });
     text.push_str(&table(&header, &rows.collect::<Vec<_>>(), &[3, 4, 5, 6, 7]));
     text
+}
+
+/// Headings of what a guard knows of a destination.
+pub const KNOWN: [&str; 9] = [
+    "STATE",
+    "ACTION",
+    "FAILED",
+    "RECENT",
+    "BARE",
+    "PLAIN",
+    "DENIED",
+    "SAVED",
+    "NEXT TRIAL",
+];
+
+/// What a guard knows of a destination, below [`KNOWN`].
+pub fn known(dest: &Destination, now: Now) -> [String; KNOWN.len()] {
+    let state = &dest.state;
+    let (recent, bare) = dest.recent();
+    [
+        dest.phase().name().to_owned(),
+        dest.action().unwrap_or("-").to_owned(),
+        format!("{}/{}", state.failures, state.attempts),
+        recent.to_string(),
+        bare.to_string(),
+        format!(
+            "{}/{}",
+            state.plain_failed,
+            u32::from(state.plain_ok) + u32::from(state.plain_failed)
+        ),
+        number::count(state.denied),
+        number::duration(dest.saved_us()),
+        if state.until_ns == 0 {
+            "-".into()
+        } else {
+            number::duration(now.until_us(state.until_ns))
+        },
+    ]
 }
 
 /// A plan: what would change, and the sum.

@@ -14,11 +14,13 @@ static WAITING: Mutex<Option<Vec<String>>> = Mutex::new(None);
 pub fn complain(what: &dyn fmt::Display) -> io::Result<()> {
     let line = format!("{what}\n");
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    match &mut *waiting {
-        Some(lines) => lines.push(line),
-        None => io::stderr().lock().write_all(line.as_bytes())?,
+    if let Some(lines) = &mut *waiting {
+        lines.push(line);
+        return Ok(());
     }
-    Ok(())
+    // Whoever takes or gives back the terminal must not wait for a reader of stderr.
+    drop(waiting);
+    io::stderr().lock().write_all(line.as_bytes())
 }
 
 /// Holds everything back from now on, where it would go to a terminal.

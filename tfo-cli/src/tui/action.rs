@@ -8,6 +8,7 @@ use crossterm::event::{
 
 use super::{
     command::Command,
+    policy::{Answer, FormKey},
     state::{Popup, State},
 };
 use crate::model::{Snapshot, history::History};
@@ -24,6 +25,10 @@ pub enum Action {
     Edit(Edit),
     /// A format was chosen in the export popup.
     Export(Format),
+    /// The form of a rule is filled in.
+    Form(FormKey),
+    /// Something about the policy came back.
+    Policy(Answer),
     /// The question in the popup was answered with yes.
     Confirm,
     /// The wheel was turned.
@@ -120,15 +125,45 @@ fn from_key(key: &KeyEvent, state: &State) -> Option<Action> {
             KeyCode::Char('y') | KeyCode::Enter => Some(Action::Confirm),
             _ => Some(Action::Command(Command::Back)),
         },
+        Some(Popup::Rule(_)) => form(key, command),
+        Some(Popup::Planning) => command
+            .filter(|command| is_leaving(*command))
+            .map(Action::Command),
+        Some(Popup::Plan) => match (key.code, command) {
+            (KeyCode::Char('y'), _) if key.modifiers.is_empty() => Some(Action::Confirm),
+            // What does not fit can be read all the same.
+            (_, Some(command)) if is_reading(command) && command != Command::Help => {
+                Some(Action::Command(command))
+            }
+            _ => Some(Action::Command(Command::Back)),
+        },
         Some(Popup::Export) => match key.code {
             KeyCode::Char('m') => Some(Action::Export(Format::Markdown)),
             KeyCode::Char('c') => Some(Action::Export(Format::Csv)),
             KeyCode::Char('j') => Some(Action::Export(Format::Json)),
             _ => command
-                .filter(|command| matches!(command, Command::Close | Command::Back))
+                .filter(|command| is_leaving(*command))
                 .map(Action::Command),
         },
     }
+}
+
+fn is_leaving(command: Command) -> bool {
+    matches!(command, Command::Close | Command::Back)
+}
+
+/// Lines by the keys that move the cursor, choices by the arrows across.
+fn form(key: &KeyEvent, command: Option<Command>) -> Option<Action> {
+    let key = match (key.code, command) {
+        (KeyCode::Enter, _) => FormKey::Done,
+        (KeyCode::Left, _) => FormKey::Choose(-1),
+        (KeyCode::Right | KeyCode::Char(' '), _) => FormKey::Choose(1),
+        (KeyCode::Tab, _) | (_, Some(Command::Down)) => FormKey::Go(1),
+        (KeyCode::BackTab, _) | (_, Some(Command::Up)) => FormKey::Go(-1),
+        (_, Some(command)) if is_leaving(command) => return Some(Action::Command(command)),
+        _ => return None,
+    };
+    Some(Action::Form(key))
 }
 
 /// Under the help the table does not move, but the help does.

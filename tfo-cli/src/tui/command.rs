@@ -67,6 +67,12 @@ pub enum Command {
     Copy,
     /// Write the view into a file.
     Export,
+    /// Add a rule for the row's service and destination.
+    AddRule,
+    /// Set the end of the rule that decides on the row.
+    ExpireRule,
+    /// Remove the rule that decides on the row.
+    RemoveRule,
     /// Draw everything anew.
     Redraw,
     /// Stop the program until the shell continues it.
@@ -120,7 +126,7 @@ const fn info(command: Command, name: &'static str, keys: &'static [Key], help: 
 }
 
 /// Every command, in the order of the help.
-pub const COMMANDS: [Info; 33] = [
+pub const COMMANDS: [Info; 36] = [
     info(
         Command::Help,
         "help",
@@ -260,6 +266,24 @@ pub const COMMANDS: [Info; 33] = [
         "export",
         &[char('e')],
         "write the view into a file",
+    ),
+    info(
+        Command::AddRule,
+        "add-rule",
+        &[char('a')],
+        "add a rule for this destination (with --allow-policy)",
+    ),
+    info(
+        Command::ExpireRule,
+        "expire-rule",
+        &[char('x')],
+        "let the rule in force here end (with --allow-policy)",
+    ),
+    info(
+        Command::RemoveRule,
+        "remove-rule",
+        &[char('d')],
+        "remove the rule in force here (with --allow-policy)",
     ),
     info(
         Command::Redraw,

@@ -1,9 +1,12 @@
 //! Does what the state asked for: the only place of the dashboard, besides the terminal, with I/O.
 
+use tfo_common::DestKey;
+
 use super::{
-    Feed,
+    Enforcer, Feed,
     action::{Action, Format},
-    state::{State, View},
+    policy::Answer,
+    state::{Page, State, View},
     terminal::{self, Screen},
     update::{self, Effect},
     view::grid,
@@ -16,20 +19,48 @@ use crate::{
 /// What effects need.
 pub struct Effects<'a> {
     feed: &'a dyn Feed,
+    /// Where keys may change the policy.
+    enforcer: Option<&'a dyn Enforcer>,
+    /// The destination the feed knows to be open.
+    open: Option<DestKey>,
     /// Started with the first name that is wanted.
     resolver: Option<Resolver>,
 }
 
 impl<'a> Effects<'a> {
-    /// Effects on this feed.
-    pub fn new(feed: &'a dyn Feed) -> Self {
-        Self { feed, resolver: None }
+    /// Effects on this feed, and on the policy where they are allowed.
+    pub fn new(feed: &'a dyn Feed, enforcer: Option<&'a dyn Enforcer>) -> Self {
+        Self {
+            feed,
+            enforcer,
+            open: None,
+            resolver: None,
+        }
     }
 
     /// What came back meanwhile.
     pub fn finished(&self) -> Vec<Action> {
         let names = self.resolver.iter().flat_map(Resolver::found);
-        names.map(|(ip, name)| Action::Resolved(ip, name)).collect()
+        let mut actions: Vec<Action> = names.map(|(ip, name)| Action::Resolved(ip, name)).collect();
+        if let Some(answer) = self.enforcer.and_then(Enforcer::finished) {
+            if let Answer::Changed(_) = answer {
+                self.feed.look_at(self.open);
+            }
+            actions.push(Action::Policy(answer));
+        }
+        actions
+    }
+
+    /// Tells the feed when another destination is open.
+    pub fn follow(&mut self, state: &State) {
+        let open = match state.page {
+            Some(Page::Destination(key)) => Some(key),
+            _ => None,
+        };
+        if open != self.open {
+            self.open = open;
+            self.feed.look_at(open);
+        }
     }
 
     /// Applies them; true when it is time to leave.
@@ -56,6 +87,11 @@ impl<'a> Effects<'a> {
                         Err(error) => format!("not exported: {error:#}"),
                     };
                     update::update(state, Action::Message(message));
+                }
+                Effect::Policy(job) => {
+                    if let Some(enforcer) = self.enforcer {
+                        enforcer.begin(job);
+                    }
                 }
                 Effect::Resolve(wanted) => {
                     let resolver = match &mut self.resolver {

@@ -12,6 +12,7 @@ use super::{
     filter_line::FilterLine,
     lines::{Line, LineKey, Lines, Wanted},
     list::List,
+    policy::{Asked, Form},
     theme::{Glyphs, Theme},
     view::{self, layout},
 };
@@ -77,6 +78,23 @@ pub enum Popup {
     Clear,
     /// Which format.
     Export,
+    /// What a rule should say.
+    Rule(Form),
+    /// The plan is on its way.
+    Planning,
+    /// Whether to do what the plan says.
+    Plan,
+}
+
+/// Whether keys may change the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// They may: `--allow-policy`.
+    Allowed,
+    /// They may not.
+    ReadOnly,
+    /// There is none: a recording is shown.
+    Recording,
 }
 
 /// One reading of a chart.
@@ -108,6 +126,10 @@ pub struct State {
     pub page: Option<Page>,
     /// What is in front.
     pub popup: Option<Popup>,
+    /// Whether keys may change the policy.
+    pub permission: Permission,
+    /// What they ask for.
+    pub asked: Asked,
     /// Columns and lines of the terminal.
     pub size: (u16, u16),
     /// Order of destinations and services.
@@ -169,6 +191,12 @@ impl State {
             view: View::Destinations,
             page: None,
             popup: None,
+            permission: match (&config.replay, config.allow_policy) {
+                (Some(_), _) => Permission::Recording,
+                (None, true) => Permission::Allowed,
+                (None, false) => Permission::ReadOnly,
+            },
+            asked: Asked::default(),
             size: (80, 24),
             sort: config.sort,
             reverse: false,

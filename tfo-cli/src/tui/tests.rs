@@ -1,6 +1,8 @@
 //! Screens as snapshots, and keys as state changes.
 
+mod in_force;
 mod journeys;
+mod rules;
 mod screens;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};

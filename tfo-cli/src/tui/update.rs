@@ -7,6 +7,7 @@ use super::{
     command::Command,
     filter_line::FilterLine,
     lines::Line,
+    policy::{self, Job},
     state::{Page, Popup, State, View},
     view::{self, Hit},
 };
@@ -33,6 +34,8 @@ pub enum Effect {
     Export(Format),
     /// Find the names of these.
     Resolve(Vec<IpAddr>),
+    /// Plan a change of the policy, or make it.
+    Policy(Job),
 }
 
 /// Applies an action.
@@ -48,10 +51,11 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
             state.popup = None;
             vec![Effect::Export(format)]
         }
-        Action::Confirm => {
-            state.popup = None;
-            resume(state);
-            vec![Effect::Clear]
+        Action::Confirm => confirm(state),
+        Action::Form(key) => policy::fill(state, key),
+        Action::Policy(answer) => {
+            policy::answered(state, answer);
+            Vec::new()
         }
         Action::Wheel(by) => step(state, by),
         Action::Click(x, y) => click(state, x, y),
@@ -83,6 +87,15 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         effects.push(Effect::Resolve(unnamed));
     }
     effects
+}
+
+/// Yes to the question that was asked.
+fn confirm(state: &mut State) -> Vec<Effect> {
+    if state.popup.take() == Some(Popup::Plan) {
+        return policy::confirm(state);
+    }
+    resume(state);
+    vec![Effect::Clear]
 }
 
 fn apply(state: &mut State, command: Command) -> Vec<Effect> {
@@ -153,6 +166,7 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
                 .collect();
         }
         Command::Export => state.popup = Some(Popup::Export),
+        Command::AddRule | Command::ExpireRule | Command::RemoveRule => return policy::apply(state, command),
         Command::Redraw => return vec![Effect::Redraw],
         Command::Suspend => return vec![Effect::Suspend],
     }

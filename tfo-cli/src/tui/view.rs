@@ -22,10 +22,12 @@ pub mod grid;
 mod header;
 mod help;
 mod host;
+mod in_force;
 pub mod layout;
 mod listeners;
 mod popup;
 mod prompt;
+mod rule_popup;
 mod tabs;
 
 use ratatui::{
@@ -72,6 +74,9 @@ pub fn draw(frame: &mut Frame<'_>, state: &State) {
         Some(Popup::Help) => help::draw(state, screen, buffer),
         Some(Popup::Clear) => popup::clear(state, screen, buffer),
         Some(Popup::Export) => popup::export(state, screen, buffer),
+        Some(Popup::Rule(form)) => rule_popup::form(state, &form, screen, buffer),
+        Some(Popup::Planning) => rule_popup::planning(state, screen, buffer),
+        Some(Popup::Plan) => rule_popup::plan(state, screen, buffer),
         None => {}
     }
 }
@@ -99,7 +104,8 @@ fn text(state: &State, width: u16) -> Option<Vec<Text<'static>>> {
 pub fn scroll_most(state: &State) -> u16 {
     let regions = layout::split(state);
     let (lines, room) = match (state.popup, text(state, regions.body.width)) {
-        (Some(Popup::Help), _) => (help::lines(state).len(), help::room(state)),
+        (Some(Popup::Help), _) => (help::lines(state).len(), popup::room(state)),
+        (Some(Popup::Plan), _) => (rule_popup::plan_lines(state).len(), popup::room(state)),
         (_, Some(lines)) => (lines.len(), regions.body.height),
         (_, None) => (0, 0),
     };
@@ -153,17 +159,25 @@ fn contains(area: Rect, x: u16, y: u16) -> bool {
     (area.x..area.right()).contains(&x) && (area.y..area.bottom()).contains(&y)
 }
 
-/// A long sentence in lines that fit.
+/// A long sentence in lines that fit. A word that fits no line, as paths may be, is cut into some that do.
 fn wrapped(text: &str, width: u16) -> Vec<Text<'static>> {
     let room = usize::from(width).clamp(20, 100);
+    let length = |text: &str| text.chars().count();
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.len() + 1 + word.len() <= room => {
+            Some(line) if length(line) + 1 + length(word) <= room => {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(word.to_owned()),
+            _ => {
+                let characters: Vec<char> = word.chars().collect();
+                lines.extend(
+                    characters
+                        .chunks(room)
+                        .map(|part| part.iter().collect::<String>()),
+                );
+            }
         }
     }
     lines.into_iter().map(Text::from).collect()

@@ -4,18 +4,19 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
+use tfo_common::DestKey;
 
 use crate::{
     model::{
         Model, Snapshot,
-        feed::{Host, Reading, Source},
+        feed::{Guarded, Host, Reading, Source},
         history::History,
         snapshot::Prefixes,
     },
@@ -32,8 +33,9 @@ pub const POLL: Duration = Duration::from_millis(100);
 const CHUNK: usize = 4_096;
 /// Readings taken until two agree; on a host that is never still the last one counts.
 const SETTLE_TRIES: u32 = 5;
-/// Readings between two looks at the listening sockets: walking every socket of every namespace is not free.
-const LISTENERS_EVERY: u64 = 5;
+/// Readings between two looks at the listening sockets and the policy: walking every socket of every namespace, and
+/// every rule, is not free.
+const SELDOM: u64 = 5;
 
 /// The model, how often it was read, and remarks about where it comes from.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct Shared {
     model: Mutex<Model>,
     generation: AtomicU64,
     status: Mutex<Vec<String>>,
+    open: Mutex<Option<DestKey>>,
+    is_asked: AtomicBool,
 }
 
 impl Shared {
@@ -55,6 +59,8 @@ impl Shared {
             model: Mutex::new(model),
             generation: AtomicU64::new(0),
             status: Mutex::default(),
+            open: Mutex::default(),
+            is_asked: AtomicBool::new(false),
         }
     }
 
@@ -79,10 +85,8 @@ impl Shared {
         self.lock().snapshot()
     }
 
-    fn is_listener_turn(&self) -> bool {
-        self.generation
-            .load(Ordering::Relaxed)
-            .is_multiple_of(LISTENERS_EVERY)
+    fn is_seldom_turn(&self) -> bool {
+        self.generation.load(Ordering::Relaxed).is_multiple_of(SELDOM)
     }
 }
 
@@ -99,6 +103,11 @@ impl tui::Feed for Shared {
     fn clear(&self) {
         self.lock().clear();
         self.advance();
+    }
+
+    fn look_at(&self, open: Option<DestKey>) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        self.is_asked.store(true, Ordering::Release);
     }
 
     fn status(&self) -> Vec<String> {
@@ -143,6 +152,10 @@ impl Reader {
             let sleep = next.saturating_duration_since(Instant::now()).min(POLL);
             self.source.wait(sleep).context("wait for records")?;
             self.drain(shared);
+            if shared.is_asked.swap(false, Ordering::Acquire) {
+                self.look(shared, true);
+                shared.advance();
+            }
             let now = Instant::now();
             if now >= next {
                 self.tick(shared)?;
@@ -212,11 +225,8 @@ impl Reader {
 
     fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) {
         // A list that could not be read leaves the one before.
-        let listeners = shared
-            .is_listener_turn()
-            .then(|| self.source.listeners().ok())
-            .flatten();
-        let rules = shared.is_listener_turn().then(|| self.source.rules());
+        let is_seldom = shared.is_seldom_turn();
+        let listeners = is_seldom.then(|| self.source.listeners().ok()).flatten();
         let programs = self.source.program_runs();
         let kept = self.recorder.as_ref().map(|_| Tick {
             reading: reading.clone(),
@@ -230,9 +240,6 @@ impl Reader {
             model.read_host(host);
             if let Some(listeners) = listeners {
                 model.read_listeners(listeners);
-            }
-            if let Some(rules) = rules {
-                model.read_rules(rules);
             }
             model.read_cost(own_cost::read(), programs);
             let source = &self.source;
@@ -257,7 +264,23 @@ impl Reader {
             model.name(id, name);
         }
         drop(model);
+        self.look(shared, is_seldom);
         shared.advance();
+    }
+
+    /// Looks at the policy, all of it or only at what a guard knows of the destination that is open.
+    fn look(&mut self, shared: &Shared, all: bool) {
+        if all {
+            let policy = self.source.policy();
+            shared.lock().read_policy(policy);
+        }
+        let open = *shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = open.and_then(|dest| Some((dest, shared.lock().guard_of(&dest)?)));
+        let guarded = asked.and_then(|(dest, guard)| {
+            let state = self.source.guard_state(guard, &dest).ok()?;
+            Some(Guarded { dest, guard, state })
+        });
+        shared.lock().read_guarded(guarded);
     }
 
     /// A full disk ends the recording, not the dashboard.

@@ -42,31 +42,8 @@ impl Guards {
     }
 
     /// Every guard, by path.
-    pub fn list(&self, mut path: impl FnMut(u64) -> Option<String>) -> Result<Vec<InstalledGuard>, Error> {
-        let mut list = Vec::new();
-        for entry in &self.configs {
-            let (id, raw) = entry.map_err(|error| Error::map("read", "guards".into(), &error))?;
-            let config: GuardConfig = codec::value(&raw);
-            list.push(InstalledGuard {
-                spec: GuardSpec {
-                    cgroup: Where {
-                        path: path(id).unwrap_or_else(|| codec::read(&config.cgroup).into_owned()),
-                        id,
-                    },
-                    settings: Settings {
-                        failures: config.failures,
-                        of: config.of,
-                        backoff: Duration::from_nanos(config.backoff_ns),
-                        max_backoff: Duration::from_nanos(config.max_backoff_ns),
-                        escalate: config.escalate == 1,
-                    },
-                },
-                created_ns: config.created_ns,
-                by: codec::read(&config.by).into_owned(),
-            });
-        }
-        list.sort_by(|left, right| left.spec.cgroup.cmp(&right.spec.cgroup));
-        Ok(list)
+    pub fn list(&self, path: impl FnMut(u64) -> Option<String>) -> Result<Vec<InstalledGuard>, Error> {
+        configs(&self.configs, path)
     }
 
     /// Writes a guard, in place of the one that is there.
@@ -129,6 +106,37 @@ impl Guards {
         list.sort_by_key(|one| (std::cmp::Reverse(one.state.changed_ns), one.addr, one.port));
         Ok(list)
     }
+}
+
+/// Every guard of the map, by path.
+pub fn configs(
+    map: &HashMap<MapData, u64, RawConfig>,
+    mut path: impl FnMut(u64) -> Option<String>,
+) -> Result<Vec<InstalledGuard>, Error> {
+    let mut list = Vec::new();
+    for entry in map {
+        let (id, raw) = entry.map_err(|error| Error::map("read", "guards".into(), &error))?;
+        let config: GuardConfig = codec::value(&raw);
+        list.push(InstalledGuard {
+            spec: GuardSpec {
+                cgroup: Where {
+                    path: path(id).unwrap_or_else(|| codec::read(&config.cgroup).into_owned()),
+                    id,
+                },
+                settings: Settings {
+                    failures: config.failures,
+                    of: config.of,
+                    backoff: Duration::from_nanos(config.backoff_ns),
+                    max_backoff: Duration::from_nanos(config.max_backoff_ns),
+                    escalate: config.escalate == 1,
+                },
+            },
+            created_ns: config.created_ns,
+            by: codec::read(&config.by).into_owned(),
+        });
+    }
+    list.sort_by(|left, right| left.spec.cgroup.cmp(&right.spec.cgroup));
+    Ok(list)
 }
 
 fn entries(map: &MapData, value_len: usize) -> Result<sys::Entries, Error> {

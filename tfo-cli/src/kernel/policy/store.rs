@@ -396,18 +396,8 @@ impl Set {
     }
 }
 
-/// Rules in force, for those who only look: without the lock, and without changing anything. `path` names cgroups.
-pub fn in_force(directory: &Path, path: impl FnMut(u64) -> Option<String>) -> Result<Vec<Installed>, Error> {
-    let link = directory.join(pins::LINK_EGRESS);
-    match std::fs::symlink_metadata(&link) {
-        Ok(_) => open_rules(directory)?.1.list(path),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::io("look at", link.display().to_string())(error)),
-    }
-}
-
 /// Opens the rules, if they are of this version.
-fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules), Error> {
+pub(super) fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules), Error> {
     let version = version_of(directory);
     let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES).map_err(&version)?;
     match switches.get(&(Switch::Abi as u32), 0) {
@@ -419,7 +409,8 @@ fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules), Error> {
     Ok((switches, Rules::new(rules, hits)))
 }
 
-fn version_of(directory: &Path) -> impl Fn(String) -> Error {
+/// For `map_err`: maps that are not what they should be were made by another version.
+pub(super) fn version_of(directory: &Path) -> impl Fn(String) -> Error {
     let directory = directory.to_path_buf();
     move |why| Error::Version {
         directory: directory.clone(),
@@ -428,7 +419,7 @@ fn version_of(directory: &Path) -> impl Fn(String) -> Error {
 }
 
 /// Opens a pinned map as what it should be; sizes of key and value are checked by aya.
-fn open_map<T>(directory: &Path, name: &str) -> Result<T, String>
+pub(super) fn open_map<T>(directory: &Path, name: &str) -> Result<T, String>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {

@@ -1,19 +1,12 @@
 //! What every view and popup looks like, at three sizes, with nothing, little, much, losses and degradations.
 
-use tfo_common::{
-    Outcome,
-    event::PolicyAction,
-    policy::{Hits, PortRange},
-};
+use tfo_common::Outcome;
 
 use super::*;
-use crate::{
-    policy::{Installed, RuleSpec, Where},
-    tui::state::Point,
-};
+use crate::tui::state::Point;
 
 /// A screen and how one gets to it from a dashboard that was just started.
-type Screen = (&'static str, fn(&mut State));
+pub type Screen = (&'static str, fn(&mut State));
 
 const VIEWS: [Screen; 5] = [
     ("destinations", |_| {}),
@@ -201,61 +194,6 @@ fn incident(readings: u32) -> Vec<Point> {
         }
     };
     (0..readings).map(point).collect()
-}
-
-#[test]
-fn the_rule_in_force() {
-    let rule = |id, path: &str, dst: &str, port| Installed {
-        spec: RuleSpec {
-            cgroup: Where {
-                path: path.into(),
-                id: 1,
-            },
-            dst: dst.parse().expect("a good prefix"),
-            ports: vec![PortRange {
-                first: port,
-                last: port,
-            }],
-            action: PolicyAction::NoData,
-            ttl: None,
-            note: "ticket 4711: the firewall at the partner eats SYN data".into(),
-        },
-        id,
-        created_ns: 0,
-        expires_ns: 0,
-        by: "root".into(),
-        hits: Hits::default(),
-    };
-    let of = |rules: Option<Vec<Installed>>| {
-        let mut model = little();
-        model.read_rules(rules);
-        let mut state = state((80, 24), &model);
-        press(&mut state, &[KeyCode::Enter]);
-        let text = view::text_of_cursor(&state).expect("a page is open");
-        let lines = text
-            .lines()
-            .skip_while(|line| !line.starts_with("policy in force"));
-        lines
-            .take_while(|line| !line.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    assert_eq!(of(None), "policy in force: not known");
-    assert_eq!(of(Some(Vec::new())), "policy in force: none");
-    let elsewhere = rule(1, "/system.slice/nginx.service", "198.51.100.0/24", 443);
-    assert_eq!(of(Some(vec![elsewhere])), "policy in force: none");
-    let wide = rule(2, "/system.slice", "0.0.0.0/0", 80);
-    assert_eq!(
-        of(Some(vec![wide.clone()])),
-        "policy in force: rule 2 leaves this port alone: no-data for /system.slice to 0.0.0.0/0 port 80 \
-         (ticket 4711: the firewall at the partner eats SYN data)"
-    );
-    let near = rule(3, "/system.slice/checkout.service", "198.51.100.0/24", 443);
-    assert_eq!(
-        of(Some(vec![wide, near])),
-        "policy in force: rule 3, no-data for /system.slice/checkout.service to 198.51.100.0/24 port 443 \
-         (ticket 4711: the firewall at the partner eats SYN data)"
-    );
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! recent connections.
 
 use ratatui::text::{Line, Span};
-use tfo_common::{DestKey, Outcome, Role, limits::BUCKETS};
+use tfo_common::{DestKey, Outcome, limits::BUCKETS};
 
-use super::{bars::bar, chart, layout};
+use super::{bars::bar, chart, in_force, layout};
 use crate::{
     model::{
         DestRow, Flow,
@@ -12,7 +12,6 @@ use crate::{
         ladder,
     },
     output::{clean, column::Column, flow_text, number, time},
-    policy::decide::decide,
     tui::state::State,
 };
 
@@ -83,33 +82,8 @@ fn numbers(state: &State, row: &DestRow) -> Vec<Line<'static>> {
         line(&[Column::Saved, Column::Lost, Column::Net, Column::Rtt]),
         line(&[Column::Syn, Column::Cookies]),
     ];
-    lines.extend(super::wrapped(&policy(state, row), state.size.0));
+    lines.extend(in_force::lines(state, row, state.size.0));
     lines
-}
-
-/// The rule that decides on connections to this destination, and what was seen of it.
-fn policy(state: &State, row: &DestRow) -> String {
-    let snapshot = &state.snapshot;
-    let path = snapshot.names.get(row.key.cgroup_id).map(|name| &*name.path);
-    let in_force = match (&snapshot.rules, row.role(), path) {
-        // Rules are about SYNs this host sends.
-        (_, Role::Server, _) => "none for servers".to_owned(),
-        (None, ..) => "not known".to_owned(),
-        (Some(rules), ..) if rules.is_empty() => "none".to_owned(),
-        (Some(_), _, None) => "not known, the cgroup is gone".to_owned(),
-        (Some(rules), _, Some(path)) => match decide(rules, path, row.remote(), snapshot.at_ns) {
-            None => "none".to_owned(),
-            Some(rule) if rule.covers(row.key.port) => format!("rule {}, {}", rule.id, rule.spec),
-            Some(rule) => format!("rule {} leaves this port alone: {}", rule.id, rule.spec),
-        },
-    };
-    match row.count(Outcome::Denied) {
-        0 => format!("policy in force: {}", clean(&in_force)),
-        denied => format!(
-            "policy in force: {}; data of {denied} SYNs withheld",
-            clean(&in_force)
-        ),
-    }
 }
 
 fn outcomes(state: &State, row: &DestRow) -> Vec<Line<'static>> {

@@ -10,7 +10,7 @@ use ratatui::{
 use super::layout;
 use crate::tui::{
     command::Command,
-    state::{Popup, State, View},
+    state::{Permission, Popup, State, View},
 };
 
 /// Draws it.
@@ -107,6 +107,18 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
         ],
         _ => &[],
     };
+    // Only where they change something: everybody else finds them in the help.
+    let rules: &[(Command, &str)] = match (state.permission, state.popup, &state.page, state.view) {
+        (Permission::Allowed, None, Some(_), _) => &[
+            (Command::AddRule, "add rule"),
+            (Command::ExpireRule, "expire"),
+            (Command::RemoveRule, "remove"),
+        ],
+        (Permission::Allowed, None, None, View::Destinations | View::Services | View::Flows) => {
+            &[(Command::AddRule, "add rule")]
+        }
+        _ => &[],
+    };
     let useless = |command: Command| match command {
         Command::Open => state.view == View::Listeners || state.line().is_none(),
         Command::Pause => state.is_paused(),
@@ -117,7 +129,7 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
     // Help and quit stay in front at every width.
     let (first, rest): (Vec<_>, Vec<_>) =
         fixed.partition(|(command, _)| matches!(command, Command::Help | Command::Close));
-    let all = first.into_iter().chain(travel).chain(rest);
+    let all = first.into_iter().chain(travel).chain(rules).chain(rest);
     all.filter_map(|(command, what)| Some((state.keys.first(*command)?, *what)))
         .collect()
 }

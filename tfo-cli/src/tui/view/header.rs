@@ -11,7 +11,7 @@ use tfo_common::{Outcome, Role};
 use crate::{
     model::{host::sysctl_words, snapshot::sum},
     output::{clean, number, table, time},
-    tui::state::State,
+    tui::state::{Permission, State},
 };
 
 /// Both roles fit on one line from here on.
@@ -62,6 +62,9 @@ fn title(state: &State) -> Line<'static> {
     ];
     if state.is_paused() {
         spans.extend([Span::styled(paused(state), theme.alert), "  ".into()]);
+    }
+    if state.permission == Permission::Allowed {
+        spans.extend([Span::styled(" ALLOW-POLICY ", theme.alert), "  ".into()]);
     }
     for status in &state.status {
         let style = if status.starts_with(' ') {

@@ -17,11 +17,6 @@ pub fn draw(state: &State, screen: Rect, buffer: &mut Buffer) {
     popup::draw(state, " Help ", lines(state), 74, state.scroll, screen, buffer);
 }
 
-/// Lines of it that fit.
-pub fn room(state: &State) -> u16 {
-    state.size.1.saturating_sub(2)
-}
-
 /// What the view is about, then its keys.
 pub fn lines(state: &State) -> Vec<Line<'static>> {
     let about: &[&str] = match state.view {
@@ -70,7 +65,9 @@ fn applies(state: &State, command: Command) -> bool {
     match command {
         Command::SortNext => matches!(state.view, View::Destinations | View::Services),
         Command::SortReverse | Command::Filter | Command::Export => state.view != View::Host,
-        Command::Open => matches!(state.view, View::Destinations | View::Services | View::Flows),
+        Command::Open | Command::AddRule | Command::ExpireRule | Command::RemoveRule => {
+            matches!(state.view, View::Destinations | View::Services | View::Flows)
+        }
         _ => true,
     }
 }

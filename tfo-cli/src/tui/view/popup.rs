@@ -65,6 +65,11 @@ pub fn draw(
         .render(area, buffer);
 }
 
+/// Lines of the highest box.
+pub fn room(state: &State) -> u16 {
+    state.size.1.saturating_sub(2)
+}
+
 /// Asks whether to count from zero.
 pub fn clear(state: &State, screen: Rect, buffer: &mut Buffer) {
     let lines = vec![

@@ -1,0 +1,76 @@
+//! Looking at what is in force without the lock and without changing anything: what the dashboard does every few
+//! seconds.
+
+use std::{io, path::Path};
+
+use aya::maps::{HashMap, MapData, MapError};
+use tfo_common::{
+    DestKey,
+    guard::{GuardKey, GuardState},
+    policy,
+};
+
+use super::{
+    Error, codec,
+    guards::configs,
+    pins,
+    store::{open_map, open_rules, version_of},
+};
+use crate::{
+    model::addr,
+    policy::{InForce, guard::Destination},
+};
+
+type RawKey = [u8; size_of::<GuardKey>()];
+type RawState = [u8; size_of::<GuardState>()];
+
+/// Rules and guards in force. `path` names cgroups.
+pub fn in_force(directory: &Path, mut path: impl FnMut(u64) -> Option<String>) -> Result<InForce, Error> {
+    if !is_in_force(directory)? {
+        return Ok(InForce::default());
+    }
+    let rules = open_rules(directory)?.1.list(&mut path)?;
+    let guards = open_map(directory, policy::GUARDS).map_err(version_of(directory))?;
+    Ok(InForce {
+        rules,
+        guards: configs(&guards, path)?,
+    })
+}
+
+/// What the guard of a cgroup knows of one destination; nothing where nothing failed. One lookup, however many
+/// destinations are known, and none of an LRU map's entries counts as used because of it
+/// (`htab_lru_map_lookup_elem_sys`, kernel/bpf/hashtab.c).
+pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Option<Destination>, Error> {
+    if !is_in_force(directory)? {
+        return Ok(None);
+    }
+    let states: HashMap<MapData, RawKey, RawState> =
+        open_map(directory, policy::STATES).map_err(version_of(directory))?;
+    let key = GuardKey {
+        cgroup: guard,
+        addr: dest.remote,
+        port: dest.port,
+        family: dest.family,
+        pad: [0; 5],
+    };
+    match states.get(&codec::bytes(&key), 0) {
+        Ok(raw) => Ok(Some(Destination {
+            cgroup_id: guard,
+            addr: addr::ip(&dest.remote, dest.family),
+            port: dest.port,
+            state: codec::value(&raw),
+        })),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(Error::map("read", "guard states".into(), &error)),
+    }
+}
+
+/// Whether the link that is pinned last and removed first is there.
+fn is_in_force(directory: &Path) -> Result<bool, Error> {
+    let link = directory.join(pins::LINK_EGRESS);
+    match std::fs::symlink_metadata(&link) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("look at", link.display().to_string())(error)),
+    }
+}

@@ -1,0 +1,119 @@
+//! Boxes about rules: the form, and the plan that has to be confirmed.
+
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::popup;
+use crate::{
+    output::{clean, policy_text},
+    tui::{
+        policy::{ACTIONS, Field, Form},
+        state::State,
+    },
+};
+
+/// Columns of the boxes, with their walls.
+const WIDTH: u16 = 78;
+/// Columns walls and padding take.
+const FRAME: u16 = 4;
+
+/// What a rule should say.
+pub fn form(state: &State, form: &Form, screen: Rect, buffer: &mut Buffer) {
+    let theme = state.theme;
+    let target = &form.target;
+    let service = match state.snapshot.names.get(target.cgroup_id) {
+        Some(name) => clean(&name.path),
+        None => format!("cgroup {}", target.cgroup_id),
+    };
+    let (title, about) = if form.adds {
+        (" Add a rule ", format!("{service} to {}", target.remote))
+    } else {
+        (
+            " End of the rule in force ",
+            format!("decides on {service} to {} port {}", target.remote, target.port),
+        )
+    };
+    let mut lines = super::wrapped(&about, room(screen));
+    lines.push(Line::default());
+    lines.extend(form.fields().iter().map(|field| {
+        let is_here = *field == form.field;
+        let label = match (field, form.adds) {
+            (Field::Action, _) => "action",
+            (Field::Port, _) => "port",
+            (Field::Time, true) => "for",
+            (Field::Time, false) => "ends in",
+        };
+        let mut spans = vec![Span::styled(
+            format!("{} {label:<8}", if is_here { '>' } else { ' ' }),
+            if is_here { theme.accent } else { theme.dim },
+        )];
+        let (choices, chosen) = form.choices(*field);
+        spans.extend(choices.into_iter().enumerate().map(|(place, choice)| {
+            if place == chosen {
+                let style = if is_here { theme.cursor } else { theme.strong };
+                Span::styled(format!("[{choice}]"), style)
+            } else {
+                Span::raw(format!(" {choice} "))
+            }
+        }));
+        Line::from(spans)
+    }));
+    lines.push(Line::default());
+    if form.adds {
+        lines.push(Line::styled(ACTIONS[form.action].1, theme.dim));
+        lines.push(Line::default());
+    }
+    let keys = if form.fields().len() > 1 {
+        "Enter show the plan   Up Down line   Left Right choice   Esc cancel"
+    } else {
+        "Enter show the plan   Left Right choice   Esc cancel"
+    };
+    lines.push(Line::styled(keys, theme.strong));
+    popup::draw(state, title, lines, WIDTH, 0, screen, buffer);
+}
+
+/// The plan is on its way: only as long as somebody else holds the lock.
+pub fn planning(state: &State, screen: Rect, buffer: &mut Buffer) {
+    let lines = vec![
+        "Looking at the policy ...".into(),
+        Line::default(),
+        Line::styled("Esc cancel", state.theme.strong),
+    ];
+    popup::draw(state, " Plan ", lines, WIDTH, 0, screen, buffer);
+}
+
+/// What would change, and whether to do it.
+pub fn plan(state: &State, screen: Rect, buffer: &mut Buffer) {
+    popup::draw(
+        state,
+        " Change the policy? ",
+        plan_lines(state),
+        WIDTH,
+        state.scroll,
+        screen,
+        buffer,
+    );
+}
+
+/// The plan as `policy plan` prints it, and the question.
+pub fn plan_lines(state: &State) -> Vec<Line<'static>> {
+    let text = state
+        .asked
+        .plan
+        .as_ref()
+        .map(policy_text::plan)
+        .unwrap_or_default();
+    let room = room(Rect::new(0, 0, state.size.0, state.size.1));
+    let mut lines: Vec<Line<'static>> = text.lines().flat_map(|line| super::wrapped(line, room)).collect();
+    lines.push(Line::default());
+    lines.push(Line::styled("y do it      any other key  no", state.theme.strong));
+    lines
+}
+
+/// Columns of text.
+fn room(screen: Rect) -> u16 {
+    WIDTH.min(screen.width).saturating_sub(FRAME)
+}
