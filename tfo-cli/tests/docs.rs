@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, process::Command};
 
+use tfo_cli::tui::{Command as Bound, Keys};
 use tfo_common::{Outcome, Role};
 
 const README: &str = include_str!("../../README.md");
@@ -45,6 +46,28 @@ fn every_command_it_shows_exists() {
     for command in shown {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
+}
+
+#[test]
+fn keys_are_those_of_the_dashboard() {
+    let table: Vec<Vec<&str>> = README
+        .lines()
+        .skip_while(|line| !line.starts_with("| key |"))
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| {
+            line.split('|')
+                .map(|cell| cell.trim_matches([' ', '`']))
+                .collect()
+        })
+        .collect();
+    let keys = Keys::default();
+    let bound: Vec<(String, Bound)> = table
+        .iter()
+        .filter_map(|cells| Some((cells[1].to_owned(), Bound::from_name(cells[2])?)))
+        .collect();
+    let known = [Bound::AddRule, Bound::ExpireRule, Bound::RemoveRule];
+    assert_eq!(bound, known.map(|command| (keys.label(command), command)));
 }
 
 #[test]

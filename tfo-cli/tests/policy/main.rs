@@ -7,11 +7,13 @@
 #![expect(clippy::print_stdout, reason = "a test program says what it found")]
 
 mod capture;
+mod dashboard;
 mod enforce;
 mod guards;
 mod lifecycle;
 mod observer;
 mod policy;
+mod pty;
 mod runner;
 mod scale;
 mod strip;
@@ -48,6 +50,13 @@ const TESTS: &[Test] = &[
     ("lifecycle::two_at_once_are_serialised", lifecycle::serialised),
     ("lifecycle::looking_needs_no_lock", lifecycle::looked_at),
     ("observer::denied_whoever_came_first", observer::denied),
+    ("dashboard::keys_change_rules", dashboard::changes_rules),
+    (
+        "dashboard::without_the_flag_nothing_is_changed",
+        dashboard::only_looks_without_the_flag,
+    ),
+    ("dashboard::the_guard_is_on_the_page", dashboard::shows_the_guard),
+    ("dashboard::looking_is_cheap", dashboard::looking_is_cheap),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),

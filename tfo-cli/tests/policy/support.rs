@@ -7,7 +7,6 @@ pub mod flow;
 #[path = "../privileged/support/ground.rs"]
 pub mod ground;
 #[path = "../privileged/support/sandbox.rs"]
-#[expect(dead_code, reason = "likewise")]
 pub mod sandbox;
 #[path = "../privileged/support/tool.rs"]
 #[expect(dead_code, reason = "likewise")]
