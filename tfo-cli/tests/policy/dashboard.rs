@@ -1,6 +1,6 @@
 //! The dashboard on a real terminal: `--allow-policy` lets keys change rules, and nothing else does.
 
-use std::{path::Path, time::Instant};
+use std::{fs::File, path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
@@ -164,6 +164,44 @@ pub fn changes_rules() -> Result<()> {
     ensure!(rule()?["dst"] == dst, "{}", rule()?);
     ensure!(!is_fast(&at_once(&lab, &connect)?), "still in force");
     wait_until("the observer to be gone", || Ok(observers()? == before))
+}
+
+/// The dashboard goes on while another command has the lock, and quitting waits for what it has begun.
+pub fn waits_for_others() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let mut top = dashboard("waits", &sandbox, &["--allow-policy", "--filter", "role:client"])?;
+    at_once(&lab, &connect)?;
+    top.await_text("accepted")?;
+    let parent = Path::new(PINS).parent().context("pins have a parent")?;
+    let lock = || -> Result<File> {
+        let file = File::open(parent)?;
+        file.lock().context("lock")?;
+        Ok(file)
+    };
+
+    let held = lock()?;
+    top.press("d")?;
+    top.await_text("Looking at the policy")?;
+    // Not an answer: the plan is not there.
+    top.press("y")?;
+    at_once(&lab, &connect)?;
+    top.await_text("client      2 tried")?;
+    drop(held);
+    top.await_text("no rule decides on connections of")?;
+
+    let held = lock()?;
+    top.press("d")?;
+    top.await_text("Looking at the policy")?;
+    top.press("\x1b")?;
+    top.await_no_text("Looking at the policy")?;
+    top.press("q")?;
+    top.await_said("waiting for what is under way")?;
+    drop(held);
+    top.ended()?;
+    ensure!(!Path::new(PINS).exists(), "nothing was to be done");
+    Ok(())
 }
 
 pub fn only_looks_without_the_flag() -> Result<()> {

@@ -55,6 +55,7 @@ const TESTS: &[Test] = &[
         "dashboard::without_the_flag_nothing_is_changed",
         dashboard::only_looks_without_the_flag,
     ),
+    ("dashboard::others_are_waited_for", dashboard::waits_for_others),
     ("dashboard::the_guard_is_on_the_page", dashboard::shows_the_guard),
     ("dashboard::looking_is_cheap", dashboard::looking_is_cheap),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),

@@ -64,6 +64,11 @@ impl OnTerminal {
         .with_context(|| format!("on the screen:\n{}", screen(&self.typescript())))
     }
 
+    /// Waits until it says something, on the screen or after it.
+    pub fn await_said(&self, text: &str) -> Result<()> {
+        wait_until(text, || Ok(self.typescript().contains(text)))
+    }
+
     /// Types.
     pub fn press(&mut self, keys: &str) -> Result<()> {
         let terminal = self.script.stdin.as_mut().context("script has no stdin")?;
