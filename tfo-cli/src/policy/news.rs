@@ -32,7 +32,7 @@ pub struct News {
 
 /// What was known at the latest look.
 #[derive(Debug, Default)]
-pub struct Guarded {
+pub struct Watched {
     known: HashMap<(u64, SocketAddr), Known>,
 }
 
@@ -53,7 +53,7 @@ const UNKNOWN: Known = Known {
     opened: 0,
 };
 
-impl Guarded {
+impl Watched {
     /// Takes in how things are; what happened since the look before. Destinations that are open at the first look
     /// are news, too.
     pub fn look(&mut self, destinations: &[Destination]) -> Vec<News> {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn every_step_is_told_once() {
         use What::{Closed, Eased, Escalated, Opened, Relapsed};
-        let mut guarded = Guarded::default();
+        let mut watched = Watched::default();
         for (now, want) in [
             (dest(Phase::Closed, level::NO_DATA, 0, 0), vec![]),
             (dest(Phase::Open, level::NO_DATA, 0, 1), vec![Opened]),
@@ -170,21 +170,21 @@ mod tests {
                 vec![Opened, Escalated, Relapsed],
             ),
         ] {
-            let news: Vec<What> = guarded.look(&[now]).iter().map(|one| one.what).collect();
+            let news: Vec<What> = watched.look(&[now]).iter().map(|one| one.what).collect();
             assert_eq!(news, want, "{now:?}");
         }
     }
 
     #[test]
     fn those_that_are_open_at_first_are_told() {
-        let mut guarded = Guarded::default();
-        let news = guarded.look(&[dest(Phase::Open, level::NO_DATA, 0, 1)]);
+        let mut watched = Watched::default();
+        let news = watched.look(&[dest(Phase::Open, level::NO_DATA, 0, 1)]);
         assert_eq!(
             news[0].to_string(),
             "TFO to 192.0.2.1:443 is off: 5 of 6 attempts failed, 0 of 9 without it"
         );
         // Forgotten by the kernel, forgotten here.
-        assert_eq!(guarded.look(&[]), []);
-        assert!(guarded.known.is_empty());
+        assert_eq!(watched.look(&[]), []);
+        assert!(watched.known.is_empty());
     }
 }

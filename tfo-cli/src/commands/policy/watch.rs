@@ -19,7 +19,7 @@ use crate::{
         link_events::LinkEvents,
         policy::{Access, Error, Store, followed},
     },
-    policy::news::Guarded,
+    policy::news::Watched,
     signals::{self, Stop},
 };
 
@@ -58,7 +58,7 @@ pub fn run(bpffs: &Path, config: &WatchConfig) -> Result<u8, Failure> {
 /// What the latest look found, so that nothing is told twice.
 #[derive(Default)]
 struct Known {
-    guarded: Guarded,
+    watched: Watched,
     /// Interfaces that could not be attached to.
     failed: Vec<String>,
 }
@@ -83,7 +83,7 @@ fn look(bpffs: &Path, known: &mut Known, keeper: Option<&mut Keeper>) -> Result<
         keeper.look(&mut store)?;
     }
     let destinations = store.destinations().map_err(|error| failure(&error))?;
-    let news = known.guarded.look(&destinations);
+    let news = known.watched.look(&destinations);
     if news.is_empty() {
         return Ok(());
     }

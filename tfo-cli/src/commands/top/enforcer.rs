@@ -120,7 +120,13 @@ fn change(bpffs: &Path, request: &Request, shown: &Plan) -> Result<String, Failu
         let why = "nothing was done: the policy has changed since the plan was shown";
         return Err(Failure::new(exit::FAILED, why).hint("ask again to see what would change now"));
     }
-    policy::change(&mut store, &plan.changes, &Interfaces::default())?;
+    // The option is stripped where the service is, which need not be where the dashboard is.
+    let process = store.cgroups().process(request.target.cgroup_id);
+    let interfaces = Interfaces {
+        netns: process.map(|id| id.to_string()),
+        devices: Vec::new(),
+    };
+    policy::change(&mut store, &plan.changes, &interfaces)?;
     let done: Vec<String> = plan.changes.iter().map(Change::done).collect();
     Ok(clean(&done.join("; ")))
 }

@@ -70,6 +70,26 @@ impl Cgroups {
         self.paths.contains_key(&ROOT_ID) && !self.paths.contains_key(&id)
     }
 
+    /// A process of a cgroup, or of one below it: to find the network namespace of a service.
+    pub fn process(&self, id: u64) -> Option<u32> {
+        let above = self.paths.get(&id)?;
+        let below = format!("{}/", above.trim_end_matches('/'));
+        let mut paths: Vec<&String> = self
+            .paths
+            .values()
+            .filter(|path| *path == above || path.starts_with(&below))
+            .collect();
+        paths.sort_unstable();
+        paths.into_iter().find_map(|path| {
+            let file = self.mount.join(path.trim_start_matches('/')).join("cgroup.procs");
+            // Processes that cannot be seen from here are listed as 0.
+            let text = fs::read_to_string(file).ok()?;
+            text.lines()
+                .filter_map(|line| line.parse().ok())
+                .find(|id| *id > 0)
+        })
+    }
+
     /// The cgroup a scope means.
     pub fn find(&self, scope: &Scope) -> Result<Where, Error> {
         match scope {
@@ -213,6 +233,20 @@ mod tests {
             let why = find(scope.clone()).expect_err("it cannot be found");
             assert!(why.contains(part), "{scope}: {why}");
         }
+    }
+
+    #[test]
+    fn a_process_is_found_in_the_cgroup_or_below() {
+        let mount = std::env::temp_dir().join(format!("tfo-cli-cgroups-{}", std::process::id()));
+        let mut all = cgroups(&["/", "/app", "/app/worker", "/apple", "/empty"]);
+        all.mount.clone_from(&mount);
+        for (path, text) in [("app", "0\n"), ("app/worker", "0\n42\n43\n"), ("apple", "7\n")] {
+            fs::create_dir_all(mount.join(path)).expect("a directory");
+            fs::write(mount.join(path).join("cgroup.procs"), text).expect("a file");
+        }
+        let found = [1, 2, 3, 4, 5, 6].map(|id| all.process(id));
+        fs::remove_dir_all(&mount).expect("it is ours");
+        assert_eq!(found, [Some(42), Some(42), Some(42), Some(7), None, None]);
     }
 
     #[test]

@@ -331,7 +331,11 @@ impl Store {
 /// Whether a change needs the classifier.
 fn strips(change: &Change) -> bool {
     match change {
-        Change::Add(spec) | Change::Replace(_, spec) => spec.action == PolicyAction::Strip,
+        Change::Add(spec) => spec.action == PolicyAction::Strip,
+        // One that does already has its interfaces, perhaps not all there are.
+        Change::Replace(old, spec) => {
+            spec.action == PolicyAction::Strip && old.spec.action != PolicyAction::Strip
+        }
         Change::Guard(spec) => spec.settings.escalate,
         Change::Remove(_) | Change::Unguard(_) => false,
     }
