@@ -44,15 +44,25 @@ pub fn failure(error: &Error) -> Failure {
     }
 }
 
-/// Makes changes and says which were made.
+/// Makes changes somebody asked for and says which were made.
 pub fn change(store: &mut Store, changes: &[Change], interfaces: &Interfaces) -> Result<(), Failure> {
+    change_for(None, store, changes, interfaces)
+}
+
+/// The same, where a file may have asked.
+fn change_for(
+    file: Option<&Path>,
+    store: &mut Store,
+    changes: &[Change],
+    interfaces: &Interfaces,
+) -> Result<(), Failure> {
     let mut made = Vec::new();
     let result = store.change(changes, interfaces, &log::who(), |change| {
         made.push(change.clone());
     });
     // After a failure to attach nothing is in force, whatever was written.
     if store.is_in_force() || result.is_ok() {
-        log::changed(&made)?;
+        log::changed(&made, file)?;
     }
     let report = result.map_err(|error| failure(&error))?;
     log::interfaces(&report)?;
@@ -128,7 +138,7 @@ fn plan(bpffs: &Path, file: &FileConfig) -> Result<u8, Failure> {
 
 fn apply(bpffs: &Path, file: &FileConfig, interfaces: &Interfaces) -> Result<u8, Failure> {
     let (mut store, plan) = file::plan(bpffs, file)?;
-    change(&mut store, &plan.changes, interfaces)?;
+    change_for(Some(&file.path), &mut store, &plan.changes, interfaces)?;
     log::applied(&file.path, &plan)?;
     if file.format == ListFormat::Json {
         show(&plan, file.format)?;

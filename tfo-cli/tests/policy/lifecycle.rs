@@ -223,7 +223,7 @@ fn before_now(before: &Value, now: &Value) -> Value {
 }
 
 /// A file that goes with the mount namespace's /tmp... which is the host's: small, and overwritten next time.
-fn temporary(name: &str, text: &str) -> Result<String> {
+pub fn temporary(name: &str, text: &str) -> Result<String> {
     let path = std::env::temp_dir().join(format!("tfo-cli-test-{name}"));
     fs::write(&path, text).with_context(|| path.display().to_string())?;
     Ok(path.to_string_lossy().into_owned())

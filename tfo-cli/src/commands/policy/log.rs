@@ -1,7 +1,16 @@
 //! What was changed, where and why: one line each on stderr, which is the journal when run as a unit. Long lists
 //! are cut.
 
-use std::{collections::HashMap, env, fmt, io, path::Path};
+use std::{
+    collections::HashMap,
+    env,
+    ffi::OsStr,
+    fmt,
+    fs::File,
+    io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
 
 use crate::{
     exit::Failure,
@@ -21,14 +30,31 @@ pub fn who() -> String {
     output::clean(&named.unwrap_or_else(|| "root".to_owned()))
 }
 
-/// One line. systemd reads the level off its beginning (sd-daemon(3)).
+/// One line. The journal reads the level off its beginning (sd-daemon(3)): 5 is a notice, something normal that
+/// somebody will want to find again.
 fn line(what: &dyn fmt::Display) -> io::Result<()> {
-    let level = if env::var_os("JOURNAL_STREAM").is_some() {
-        "<5>"
-    } else {
-        ""
+    let journal = env::var_os("JOURNAL_STREAM");
+    let level = match stderr() {
+        Some(stream) if is_journal(journal.as_deref(), stream) => "<5>",
+        _ => "",
     };
     output::complain(&format_args!("{level}tfo-cli: policy: {what}"))
+}
+
+/// Device and inode of stderr.
+fn stderr() -> Option<(u64, u64)> {
+    let copy = io::stderr().as_fd().try_clone_to_owned().ok()?;
+    let metadata = File::from(copy).metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Whether a stream is the one `JOURNAL_STREAM` names, as `device:inode` (systemd.exec(5)). A unit's children
+/// inherit the variable even where their stderr leads elsewhere, and people would see the level there.
+fn is_journal(variable: Option<&OsStr>, (device, inode): (u64, u64)) -> bool {
+    let named = variable
+        .and_then(OsStr::to_str)
+        .and_then(|text| text.split_once(':'));
+    named.is_some_and(|(dev, ino)| dev.parse() == Ok(device) && ino.parse() == Ok(inode))
 }
 
 fn lines<T>(all: &[T], show: impl Fn(&T) -> String) -> io::Result<()> {
@@ -41,9 +67,15 @@ fn lines<T>(all: &[T], show: impl Fn(&T) -> String) -> io::Result<()> {
     Ok(())
 }
 
-/// Changes that were made.
-pub fn changed(changes: &[Change]) -> io::Result<()> {
-    lines(changes, Change::done)
+/// Changes that were made, by the file that asked for them or by hand. A rule says itself why it is there; one
+/// that a file does not list any more goes because of that.
+pub fn changed(changes: &[Change], file: Option<&Path>) -> io::Result<()> {
+    lines(changes, |change| match (change, file) {
+        (Change::Remove(_) | Change::Unguard(_), Some(file)) => {
+            format!("{}; {} does not list it", change.done(), file.display())
+        }
+        _ => change.done(),
+    })
 }
 
 /// What opening the policy removed.
@@ -110,4 +142,19 @@ pub fn applied(path: &Path, plan: &Plan) -> io::Result<()> {
 /// Nothing is left.
 pub fn flushed(path: &Path) -> io::Result<()> {
     line(&format_args!("removed everything in {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_stream_itself_is_the_journal() {
+        let is = |variable: &str| is_journal(Some(OsStr::new(variable)), (9, 4711));
+        assert!(is("9:4711"));
+        for other in ["9:4712", "8:4711", "", ":", "9", "9:4711:1", "x:4711", "9:"] {
+            assert!(!is(other), "{other:?}");
+        }
+        assert!(!is_journal(None, (9, 4711)));
+    }
 }
