@@ -1,11 +1,11 @@
-//! `no-data`: a path that eats SYN data costs nothing, the application notices nothing, and nobody else does.
+//! `no-data`: who and what is denied, and who and what is not; programs nobody here wrote.
 
 use std::{net::IpAddr, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use tfo_lab::{
     apps::{self, Nginx},
-    client::{Api, ClientOption, Connect, Family, Report},
+    client::{Api, Connect, Family, Report},
     command,
     lab::{self, Lab},
     middlebox::{Effect, Middlebox, Rule},
@@ -14,16 +14,13 @@ use tfo_lab::{
 
 use crate::{
     policy::{self, add, counter, hits},
-    support::{no_problems, sandbox::Sandbox},
+    support::sandbox::Sandbox,
 };
 
 /// What a lost SYN costs (`TCP_TIMEOUT_INIT`).
-const SYN_TIMEOUT_US: u64 = 1_000_000;
+pub const SYN_TIMEOUT_US: u64 = 1_000_000;
 /// What nothing may take: far below a lost SYN, far above a busy machine's hiccups.
-const HICCUP_US: u64 = 500_000;
-/// What it takes as a rule.
-const USUAL_US: u64 = 5_000;
-
+pub const HICCUP_US: u64 = 500_000;
 /// Both families' addresses of service number `index`.
 pub fn service(family: Family, index: u8) -> IpAddr {
     if family == Family::V6 {
@@ -72,7 +69,8 @@ fn run(lab: &Lab, connect: &Connect) -> Result<Report> {
     Ok(report)
 }
 
-fn time(report: &Report) -> u64 {
+/// Time to the first byte.
+pub fn time(report: &Report) -> u64 {
     report.first_byte_us.unwrap_or(u64::MAX)
 }
 
@@ -81,161 +79,9 @@ pub fn is_fast(report: &Report) -> bool {
     report.tcp_info.is_some_and(|info| info.syn_data_acked())
 }
 
-/// Every interface, blocking and not, and payloads below and above what a SYN holds.
-fn variants(connect: &Connect) -> Vec<Connect> {
-    let mut all = Vec::new();
-    for api in [Api::MsgFastopen, Api::FastopenConnect] {
-        for blocking in [true, false] {
-            for payload in [1, 300, 5_000, 100_000] {
-                all.push(Connect {
-                    api,
-                    blocking,
-                    payload,
-                    reply: payload,
-                    ..connect.clone()
-                });
-            }
-        }
-    }
-    all
-}
-
-pub fn costs_nothing_with_a_rule() -> Result<()> {
-    let mut problems = Vec::new();
-    let mut times = Vec::new();
-    for (family, no_cookie) in [
-        (Family::V4, false),
-        (Family::V6, false),
-        (Family::Mapped, false),
-        (Family::V4, true),
-        (Family::V6, true),
-    ] {
-        let lab = Lab::up_unique()?;
-        let listen = Listen {
-            no_cookie,
-            ..Listen::on(service(family, 0), family)
-        };
-        let server = Server::start(lab.server(), &listen)?;
-        let mut connect = Connect {
-            family,
-            ..Connect::new(server.address(), 300)
-        };
-        if no_cookie {
-            connect.options.push(ClientOption::NoCookie);
-        }
-        connect.run_in(lab.client())?;
-        let healthy = variants(&connect)
-            .iter()
-            .map(|variant| {
-                let report = at_once(&lab, variant)?;
-                ensure!(
-                    is_fast(&report) || variant.payload > 1_400,
-                    "no TFO on a healthy path: {report:?}"
-                );
-                Ok(report)
-            })
-            .collect::<Result<Vec<_>>>()?;
-
-        let address = service(family, 0);
-        let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, address))?;
-        late(&lab, &connect)?;
-        add(Path::new("/"), &address.to_string(), &[])?;
-        let dropped = path.hits()?;
-        for (variant, healthy) in variants(&connect).iter().zip(&healthy) {
-            let report = run(&lab, variant)?;
-            times.push(time(&report));
-            if time(&report) >= HICCUP_US {
-                problems.push(format!("{variant:?}: {} us", time(&report)));
-            }
-            // What is sent after the handshake comes in pieces of any size.
-            let whole = variant.payload <= 300;
-            let calls = |report: &Report| report.calls[..if whole { report.calls.len() } else { 1 }].to_vec();
-            if calls(&report) != calls(healthy) {
-                problems.push(format!(
-                    "{variant:?}: {:?}, healthy {:?}",
-                    report.calls, healthy.calls
-                ));
-            }
-            if let Some(info) = report.tcp_info
-                && (info.total_retrans > 0 || info.syn_data_acked())
-            {
-                problems.push(format!("{variant:?}: {info:?}"));
-            }
-        }
-        let count = variants(&connect).len() as u64;
-        ensure!(
-            hits(&prefix(address))? == count,
-            "{} hits, not {count}",
-            hits(&prefix(address))?
-        );
-        ensure!(
-            counter("denied")? == count && counter("pushed")? == count,
-            "{}",
-            policy::list()?
-        );
-        ensure!(path.hits()? == dropped, "SYNs with data left");
-        policy::clear()?;
-        late(&lab, &connect)?;
-    }
-    times.sort_unstable();
-    let median = times[times.len() / 2];
-    println!(
-        "  {} connections, first byte after {} us (median), {:?} us (most)",
-        times.len(),
-        median,
-        times.last()
-    );
-    ensure!(median < USUAL_US, "median {median} us: {times:?}");
-    no_problems(&problems)
-}
-
 /// As rules are listed.
 pub fn prefix(address: IpAddr) -> String {
     format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
-}
-
-pub fn would_stall() -> Result<()> {
-    let mut problems = Vec::new();
-    for family in [Family::V4, Family::V6, Family::Mapped] {
-        let lab = Lab::up_unique()?;
-        let (_server, connect) = primed(&lab, family, 0)?;
-        add(Path::new("/"), &service(family, 0).to_string(), &[])?;
-        for option in [
-            ClientOption::QuickAckOff,
-            ClientOption::DeferAccept,
-            ClientOption::Cork,
-            ClientOption::More,
-            ClientOption::NoDelay,
-        ] {
-            for api in [Api::MsgFastopen, Api::FastopenConnect] {
-                for blocking in [true, false] {
-                    let variant = Connect {
-                        api,
-                        blocking,
-                        options: vec![option],
-                        ..connect.clone()
-                    };
-                    let report = variant.run_in(lab.client())?;
-                    if !report.reply_matched || time(&report) >= HICCUP_US || is_fast(&report) {
-                        problems.push(format!("{variant:?}: {report:?}"));
-                    }
-                }
-            }
-        }
-        ensure!(
-            counter("pushed")? == 20 && counter("push_failed")? == 0,
-            "{}",
-            policy::list()?
-        );
-        // QUICKACK 0 and DEFER_ACCEPT, twice two of each.
-        ensure!(
-            counter("at_risk")? == 8 && counter("at_risk_ended")? == 8,
-            "{}",
-            policy::list()?
-        );
-        policy::clear()?;
-    }
-    no_problems(&problems)
 }
 
 pub fn scopes() -> Result<()> {

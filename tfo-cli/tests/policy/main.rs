@@ -9,8 +9,11 @@
 mod capture;
 mod dashboard;
 mod enforce;
+mod fallback;
 mod guards;
 mod lifecycle;
+mod log;
+mod matrix;
 mod observer;
 mod policy;
 mod pty;
@@ -24,10 +27,13 @@ use runner::Test;
 
 const TESTS: &[Test] = &[
     (
-        "enforce::a_path_that_drops_syn_data_costs_nothing_with_a_rule",
-        enforce::costs_nothing_with_a_rule,
+        "matrix::a_rule_is_as_good_as_working_tfo",
+        matrix::as_with_working_tfo,
     ),
-    ("enforce::sockets_that_would_stall_do_not", enforce::would_stall),
+    (
+        "fallback::without_the_push_sockets_at_risk_pass",
+        fallback::without_the_push,
+    ),
     (
         "enforce::cgroups_prefixes_and_ports_are_told_apart",
         enforce::scopes,
@@ -49,6 +55,7 @@ const TESTS: &[Test] = &[
     ("lifecycle::killed_commands_leave_old_or_new", lifecycle::killed),
     ("lifecycle::two_at_once_are_serialised", lifecycle::serialised),
     ("lifecycle::looking_needs_no_lock", lifecycle::looked_at),
+    ("log::changes_are_told_with_what_where_and_why", log::changes),
     ("observer::denied_whoever_came_first", observer::denied),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
     (
