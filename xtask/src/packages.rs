@@ -29,7 +29,7 @@ pub struct Tool {
     what_for: &'static str,
 }
 
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 15] = [
     tool("ip", "iproute2", User::Lab, "namespaces and veth pairs"),
     tool("nft", "nftables", User::Lab, "the middlebox that drops or strips"),
     tool("nginx", "nginx", User::Tests, "a server nobody here wrote"),
@@ -39,6 +39,18 @@ const TOOLS: [Tool; 13] = [
         "wget2",
         User::Tests,
         "a client that uses Fast Open unasked",
+    ),
+    tool(
+        "unbound",
+        "unbound",
+        User::Tests,
+        "a resolver with Fast Open at both ends",
+    ),
+    tool(
+        "bpftool",
+        "bpftool",
+        User::Tests,
+        "programs of others, as the kernel lists them",
     ),
     tool("ethtool", "ethtool", User::Tests, "checksum offload on and off"),
     tool("tcpdump", "tcpdump", User::Tests, "what was really on the wire"),

@@ -10,11 +10,13 @@ mod capture;
 mod dashboard;
 mod enforce;
 mod fallback;
+mod foreign;
 mod guards;
 mod lifecycle;
 mod log;
 mod matrix;
 mod observer;
+mod packets;
 mod policy;
 mod pty;
 mod runner;
@@ -65,6 +67,8 @@ const TESTS: &[Test] = &[
     ("dashboard::others_are_waited_for", dashboard::waits_for_others),
     ("dashboard::the_guard_is_on_the_page", dashboard::shows_the_guard),
     ("dashboard::looking_is_cheap", dashboard::looking_is_cheap),
+    ("foreign::on_the_same_cgroup", foreign::on_the_same_cgroup),
+    ("foreign::on_the_same_interface", foreign::on_the_same_interface),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),

@@ -4,8 +4,13 @@
 #[path = "../privileged/support/flow.rs"]
 #[expect(dead_code, reason = "the observer's tests use the rest of it")]
 pub mod flow;
+#[path = "../privileged/support/foreign.rs"]
+#[expect(dead_code, reason = "likewise")]
+pub mod foreign;
 #[path = "../privileged/support/ground.rs"]
 pub mod ground;
+#[path = "../privileged/support/object.rs"]
+pub mod object;
 #[path = "../privileged/support/sandbox.rs"]
 pub mod sandbox;
 #[path = "../privileged/support/tool.rs"]

@@ -4,6 +4,7 @@ pub mod flow;
 pub mod foreign;
 pub mod ground;
 pub mod kernel;
+pub mod object;
 pub mod round;
 pub mod sandbox;
 pub mod tool;

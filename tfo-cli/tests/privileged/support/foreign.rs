@@ -1,5 +1,5 @@
 //! Somebody else's `sock_ops` program, made by hand: it counts its calls by operation and has callback flags of
-//! its own. An ELF object with one program, one map and one relocation, so that no compiler is needed.
+//! its own.
 
 use std::{fs::File, path::Path};
 
@@ -9,14 +9,8 @@ use aya::{
     maps::Array,
     programs::{CgroupAttachMode, SockOps},
 };
-use object::{
-    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
-    write::{Object, Relocation, RelocationFlags, SectionId, Symbol, SymbolId, SymbolSection},
-};
 
-/// Name of program and map.
-const NAME: &str = "foreign";
-const CALLS: &str = "CALLS";
+use super::object::{self, COUNTS, NAME, instruction};
 
 /// Operations (include/uapi/linux/bpf.h).
 pub const PASSIVE_ESTABLISHED: u32 = 5;
@@ -34,7 +28,7 @@ pub struct Foreign {
 impl Foreign {
     /// Attaches it to a cgroup.
     pub fn attach(cgroup: &Path) -> Result<Self> {
-        let elf = elf()?;
+        let elf = object::with_counts("sockops", &code(), LOAD_MAP, OPERATIONS)?;
         let mut ebpf = Ebpf::load(&elf).context("foreign program: reading it")?;
         let program: &mut SockOps = ebpf.program_mut(NAME).context("no program")?.try_into()?;
         program.load().context("foreign program: loading it")?;
@@ -53,7 +47,7 @@ impl Foreign {
 
     /// How often it was called, by operation.
     pub fn calls(&self) -> Result<Calls> {
-        let map = Array::<_, u64>::try_from(self.ebpf.map(CALLS).context("no map")?)?;
+        let map = Array::<_, u64>::try_from(self.ebpf.map(COUNTS).context("no map")?)?;
         let counts = (0..OPERATIONS).map(|operation| Ok(map.get(&operation, 0)?));
         Ok(Calls(counts.collect::<Result<_>>()?))
     }
@@ -90,13 +84,6 @@ impl Calls {
     }
 }
 
-/// One instruction: opcode, registers (source in the high four bits), offset, immediate.
-fn instruction(opcode: u8, registers: u8, offset: i16, immediate: i32) -> [u8; 8] {
-    let [o0, o1] = offset.to_le_bytes();
-    let [i0, i1, i2, i3] = immediate.to_le_bytes();
-    [opcode, registers, o0, o1, i0, i1, i2, i3]
-}
-
 /// Place of the instruction that loads the map's address.
 const LOAD_MAP: usize = 13;
 
@@ -120,7 +107,7 @@ fn code() -> Vec<u8> {
         instruction(0xbf, 0xa2, 0, 0),  // 10: r2 = r10
         instruction(0x07, 0x02, 0, -4), // 11: r2 -= 4
         instruction(0xb7, 0x07, 0, 1),  // 12: r7 = 1
-        instruction(0x18, 0x01, 0, 0),  // 13: r1 = CALLS (two slots)
+        instruction(0x18, 0x01, 0, 0),  // 13: r1 = COUNTS (two slots)
         instruction(0x00, 0x00, 0, 0),  //
         instruction(0x85, 0x00, 0, 1),  // 15: call bpf_map_lookup_elem
         instruction(0x15, 0x00, 1, 0),  // 16: if r0 == 0 goto 18
@@ -129,50 +116,4 @@ fn code() -> Vec<u8> {
         instruction(0x95, 0x00, 0, 0),  // 19: exit
     ]
     .concat()
-}
-
-/// `struct bpf_map_def`: an array of `u64` with one entry per operation.
-fn map_definition() -> Vec<u8> {
-    const BPF_MAP_TYPE_ARRAY: u32 = 2;
-    let fields = [BPF_MAP_TYPE_ARRAY, 4, 8, OPERATIONS, 0, 0, 0];
-    fields.into_iter().flat_map(u32::to_le_bytes).collect()
-}
-
-fn elf() -> Result<Vec<u8>> {
-    let mut elf = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
-    let program = section(&mut elf, "sockops", SectionKind::Text, &code());
-    let maps = section(&mut elf, "maps", SectionKind::Data, &map_definition());
-    section(&mut elf, "license", SectionKind::Data, b"GPL\0");
-    symbol(&mut elf, NAME, program, SymbolKind::Text, code().len());
-    let calls = symbol(&mut elf, CALLS, maps, SymbolKind::Data, map_definition().len());
-    let relocation = Relocation {
-        offset: 8 * LOAD_MAP as u64,
-        symbol: calls,
-        addend: 0,
-        flags: RelocationFlags::Elf {
-            r_type: object::elf::R_BPF_64_64,
-        },
-    };
-    elf.add_relocation(program, relocation)
-        .context("foreign program: relocation")?;
-    elf.write().context("foreign program: making the object")
-}
-
-fn section(elf: &mut Object<'_>, name: &str, kind: SectionKind, data: &[u8]) -> SectionId {
-    let id = elf.add_section(Vec::new(), name.into(), kind);
-    elf.append_section_data(id, data, 8);
-    id
-}
-
-fn symbol(elf: &mut Object<'_>, name: &str, section: SectionId, kind: SymbolKind, size: usize) -> SymbolId {
-    elf.add_symbol(Symbol {
-        name: name.into(),
-        value: 0,
-        size: size as u64,
-        kind,
-        scope: SymbolScope::Dynamic,
-        weak: false,
-        section: SymbolSection::Section(section),
-        flags: SymbolFlags::None,
-    })
 }
