@@ -6,7 +6,8 @@
 //! * [`middlebox`]: what a bad path does to the handshake
 //! * [`mib`]: the kernel's own counters, the second witness
 //! * [`scenario`]: every outcome of the design, produced on demand with its expected record
-//! * [`load`], [`traffic`], [`apps`], [`vm`]: rate, demo, third-party programs, throwaway VMs
+//! * [`load`], [`flood`], [`traffic`], [`apps`], [`vm`]: rate, very many destinations, demo, third-party programs,
+//!   throwaway VMs
 //!
 //! Traffic stays inside namespaces made here (or on the loopback of a throwaway VM); the host's
 //! own sysctls, routes and rules are never touched.
@@ -15,6 +16,7 @@ pub mod apps;
 pub mod cli;
 pub mod client;
 pub mod command;
+pub mod flood;
 mod guardian;
 pub mod lab;
 pub mod load;

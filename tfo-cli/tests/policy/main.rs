@@ -8,6 +8,7 @@
 
 mod capture;
 mod dashboard;
+mod destinations;
 mod enforce;
 mod fallback;
 mod foreign;
@@ -72,6 +73,7 @@ const TESTS: &[Test] = &[
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),
+    ("destinations::memory_is_bounded", destinations::bounded),
     ("strip::no_option_leaves", strip::no_option_leaves),
     (
         "strip::no_option_leaves_before_tcx",

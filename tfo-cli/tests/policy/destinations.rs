@@ -1,0 +1,154 @@
+//! A guard under very many destinations: its memory is what it was with the first, what fails afterwards still
+//! opens, and what is in use is not forgotten.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    net::IpAddr,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{HashMap, Map, MapData};
+use serde_json::Value;
+use tfo_common::{
+    guard::{GuardKey, GuardState, Seen},
+    policy::{MAPS, MAX_STATES, SEEN, STATES, TRIALS},
+};
+use tfo_lab::{client::Family, flood::Destinations};
+
+use crate::{
+    guards::on,
+    policy::{self, PINS},
+    support::sandbox::Sandbox,
+};
+
+/// Three times what the tables hold, unless told otherwise.
+const DESTINATIONS: u32 = 3 * MAX_STATES;
+/// The variable that tells.
+const TOLD: &str = "TFO_TEST_DESTINATIONS";
+/// How many destinations fail between two uses of the one that is in use.
+const BETWEEN: u32 = 4_096;
+/// Failures that open the guard.
+const FAILURES: u32 = 3;
+
+fn pinned(name: &str) -> Result<MapData> {
+    MapData::from_pin(Path::new(PINS).join(name)).with_context(|| name.to_owned())
+}
+
+/// Bytes of each map, as the kernel accounts for them.
+fn memory() -> Result<BTreeMap<&'static str, u64>> {
+    let one = |name| {
+        let map = pinned(name)?;
+        let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+        let info = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let bytes = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+        Ok((name, bytes.with_context(|| path.clone())?.trim().parse()?))
+    };
+    MAPS.into_iter().map(one).collect()
+}
+
+/// Entries of a table.
+fn entries<const VALUE: usize>(name: &str) -> Result<usize> {
+    let map: HashMap<MapData, [u8; size_of::<GuardKey>()], [u8; VALUE]> =
+        Map::from_map_data(pinned(name)?)?.try_into()?;
+    map.keys()
+        .try_fold(0, |count, key| key.map(|_| count + 1))
+        .with_context(|| name.to_owned())
+}
+
+/// What the guard says of one destination.
+fn state_of(address: IpAddr) -> Result<Value> {
+    let status = policy::guards()?;
+    let all = status["destinations"].as_array().context("destinations")?;
+    let wanted = Value::from(address.to_string());
+    let found = all.iter().find(|one| one["remote_addr"] == wanted);
+    Ok(found.with_context(|| format!("{address} is forgotten"))?.clone())
+}
+
+/// Refuses one destination, which is not new to the guard.
+fn use_it(all: &Destinations, family: Family, index: u32) -> Result<()> {
+    ensure!(
+        all.refuse(family, index..index + 1)? == 1,
+        "{index} is not refused"
+    );
+    Ok(())
+}
+
+fn open(all: &Destinations, family: Family, index: u32) -> Result<()> {
+    for _ in 0..FAILURES {
+        use_it(all, family, index)?;
+    }
+    let state = state_of(Destinations::address(family, index))?;
+    ensure!(
+        state["state"] == "open" && state["failures"] == FAILURES,
+        "{state}"
+    );
+    Ok(())
+}
+
+pub fn bounded() -> Result<()> {
+    let count = match env::var(TOLD) {
+        Ok(text) => text.parse().with_context(|| format!("{TOLD}={text}"))?,
+        Err(_) => DESTINATIONS,
+    };
+    for family in [Family::V4, Family::V6] {
+        let sandbox = Sandbox::enter()?;
+        let all = Destinations::create()?;
+        let failures = FAILURES.to_string();
+        on(
+            &sandbox,
+            &["--failures", &failures, "--of", "4", "--backoff", "1h"],
+        )?;
+        open(&all, family, 0)?;
+        let memory_before = memory()?;
+
+        let begun = Instant::now();
+        let (mut done, mut used) = (1, 0);
+        while done < count {
+            let next = count.min(done + BETWEEN);
+            let refused = all.refuse(family, done..next)?;
+            ensure!(
+                refused == u64::from(next - done),
+                "{refused} of {done}..{next} refused"
+            );
+            done = next;
+            use_it(&all, family, 0)?;
+            used += 1;
+        }
+        let failing = begun.elapsed();
+        let begun = Instant::now();
+        let accepted = all.accept(family, 0..count)?;
+        ensure!(accepted == u64::from(count), "{accepted} of {count} accepted");
+        let succeeding = begun.elapsed();
+
+        let found = [
+            entries::<{ size_of::<GuardState>() }>(STATES)?,
+            entries::<{ size_of::<Seen>() }>(SEEN)?,
+            entries::<8>(TRIALS)?,
+        ];
+        println!(
+            "  {family:?}: {count} destinations refused in {failing:.1?}, accepted in {succeeding:.1?}; entries: {found:?}"
+        );
+        let most = MAX_STATES as usize;
+        ensure!(found.iter().all(|entries| *entries <= most), "{found:?}");
+        // Full, or nothing was tried. The kernel keeps some free on every CPU.
+        ensure!(found[..2].iter().all(|entries| *entries > most / 2), "{found:?}");
+        ensure!(
+            memory()? == memory_before,
+            "{:?}, not {memory_before:?}",
+            memory()?
+        );
+
+        let kept = state_of(Destinations::address(family, 0))?;
+        ensure!(
+            kept["state"] == "open" && kept["opened"] == 1 && kept["denied"] == used,
+            "not denied {used} times: {kept}"
+        );
+        open(&all, family, count)?;
+        policy::clear()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! One TFO connection each to very many destinations: blocks of addresses that are all this namespace's own
+//! (`ip route add local`), with a server that takes SYN data without a cookie, or with nobody there.
+//!
+//! Nobody there is the fastest way to fail: the RST comes back while `sendto` is still running.
+
+use std::{
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, sendto, setsockopt, shutdown,
+        socket, sockopt,
+    },
+};
+
+use crate::{client::Family, netns::Namespace, server::Listen, sockopt::FastOpenNoCookie};
+
+/// Nobody listens there.
+const CLOSED: u16 = 9;
+/// What rides in each SYN.
+const DATA: [u8; 64] = [7; 64];
+/// Connections nobody has accepted yet.
+const QUEUE: i32 = 4096;
+
+/// A namespace in which more than sixteen million addresses of either family lead back to it.
+pub struct Destinations {
+    namespace: Namespace,
+}
+
+impl Destinations {
+    /// Makes it. It goes with this value.
+    pub fn create() -> Result<Self> {
+        let namespace = Namespace::anonymous("destinations")?;
+        namespace.set_sysctl("net/ipv4/tcp_fastopen", "3")?;
+        for (family, block) in [("-4", "10.0.0.0/8"), ("-6", "fd77:1::/64")] {
+            namespace.command("ip", &[family, "route", "add", "local", block, "dev", "lo"])?;
+        }
+        Ok(Self { namespace })
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Address number `index`.
+    pub fn address(family: Family, index: u32) -> IpAddr {
+        match family {
+            Family::V6 => Ipv6Addr::from((0xfd77_0001_u128 << 96) | u128::from(index + 1)).into(),
+            _ => Ipv4Addr::from((10 << 24) | (index + 1) & 0x00ff_ffff).into(),
+        }
+    }
+
+    /// One connection that is refused to each of these, from every core. Returns how many were.
+    pub fn refuse(&self, family: Family, indices: std::ops::Range<u32>) -> Result<u64> {
+        self.each(indices, |index| {
+            let target = SocketAddr::new(Self::address(family, index), CLOSED);
+            Ok(start(target)? == Err(Errno::ECONNREFUSED))
+        })
+    }
+
+    /// One connection to each of these whose SYN data is taken. Returns how many were made.
+    pub fn accept(&self, family: Family, indices: std::ops::Range<u32>) -> Result<u64> {
+        let acceptor = Acceptor::start(&self.namespace, family)?;
+        self.each(indices, |index| {
+            let target = SocketAddr::new(Self::address(family, index), acceptor.port);
+            Ok(start(target)? == Ok(DATA.len()))
+        })
+    }
+
+    /// Shares the work among the cores, and counts how often it was done.
+    fn each(&self, indices: std::ops::Range<u32>, one: impl Fn(u32) -> Result<bool> + Sync) -> Result<u64> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let share = |first: u32| -> Result<u64> {
+            let mut done = 0;
+            for index in (first..indices.end).step_by(cores) {
+                done += u64::from(one(index)?);
+            }
+            Ok(done)
+        };
+        self.namespace.run(|| {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (indices.start..)
+                    .take(cores)
+                    .map(|first| scope.spawn(move || share(first)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|one| {
+                        one.join()
+                            .map_err(|_| anyhow!("destinations: a thread panicked"))?
+                    })
+                    .sum()
+            })
+        })
+    }
+}
+
+/// Sends the SYN and closes at once, by RST where there is a connection: nothing is left of it.
+fn start(target: SocketAddr) -> Result<nix::Result<usize>> {
+    let domain = if target.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let socket = socket(domain, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .context("destinations: opening a socket")?;
+    setsockopt(&socket, FastOpenNoCookie, &1).context("TCP_FASTOPEN_NO_COOKIE: setting it")?;
+    let reset = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&socket, sockopt::Linger, &reset).context("SO_LINGER: setting it")?;
+    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | MsgFlags::MSG_NOSIGNAL;
+    Ok(sendto(
+        socket.as_raw_fd(),
+        &DATA,
+        &SockaddrStorage::from(target),
+        flags,
+    ))
+}
+
+/// Accepts, reads and closes, on every address.
+struct Acceptor {
+    port: u16,
+    listener: Arc<std::net::TcpListener>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Acceptor {
+    fn start(namespace: &Namespace, family: Family) -> Result<Self> {
+        let any: IpAddr = match family {
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+            _ => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let listen = Listen {
+            fast_open: Some(QUEUE.cast_unsigned()),
+            no_cookie: true,
+            backlog: QUEUE,
+            ..Listen::new(SocketAddr::new(any, 0))
+        };
+        let listener = Arc::new(namespace.run(|| listen.open())?);
+        listener
+            .set_nonblocking(false)
+            .context("destinations: making the listener block")?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = (Arc::clone(&listener), Arc::clone(&stop));
+        Ok(Self {
+            port: listener
+                .local_addr()
+                .context("destinations: the listener's port")?
+                .port(),
+            listener,
+            stop,
+            thread: Some(thread::spawn(move || {
+                while !theirs.1.load(Ordering::Relaxed) {
+                    let Ok((mut stream, _)) = theirs.0.accept() else {
+                        continue;
+                    };
+                    // Unread data would turn the close into a RST, and a client still connecting would see it.
+                    let _ = stream.read(&mut [0; DATA.len()]);
+                }
+            })),
+        })
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Wakes the thread that waits in accept.
+        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_differ_and_stay_in_their_block() {
+        for (family, first, last) in [
+            (Family::V4, "10.0.0.1", "10.15.66.64"),
+            (Family::V6, "fd77:1::1", "fd77:1::f:4240"),
+        ] {
+            assert_eq!(Destinations::address(family, 0).to_string(), first);
+            assert_eq!(Destinations::address(family, 999_999).to_string(), last);
+        }
+    }
+}
