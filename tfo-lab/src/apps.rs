@@ -1,97 +1,35 @@
-//! Programs nobody here wrote, inside the lab: nginx as server, curl as client.
+//! Programs nobody here wrote, inside the lab: nginx as server, curl as client, unbound as both.
 
-use std::{
-    env, fs,
-    io::ErrorKind,
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+mod daemon;
+mod unbound;
 
-use anyhow::{Context, Result, bail};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use std::{net::SocketAddr, path::Path, process::Command};
 
-use crate::{lab::Lab, netns::Namespace};
+use anyhow::{Context, Result};
+use daemon::Daemon;
+pub use unbound::{Unbound, ask};
 
-const START_DEADLINE: Duration = Duration::from_secs(10);
-const PROC_TCP_LISTEN: &str = "0A";
+use crate::lab::Lab;
 
 /// A running nginx with a configuration and directory of its own.
 #[derive(Debug)]
-pub struct Nginx {
-    master: Child,
-    directory: PathBuf,
-    address: SocketAddr,
-}
+pub struct Nginx(Daemon);
 
 impl Nginx {
     /// Starts nginx on `address` in the server's namespace, with `fastopen=<queue>` if given.
     /// It answers every request with `ok`.
     pub fn start(lab: &Lab, address: SocketAddr, fast_open: Option<u32>) -> Result<Self> {
-        let directory = temporary_directory(address.port())?;
-        let config = directory.join("nginx.conf");
-        fs::write(&config, configuration(&directory, address, fast_open))
-            .with_context(|| format!("{}: writing nginx's configuration", config.display()))?;
-        let master = lab.in_server(|| {
-            Command::new("nginx")
-                .arg("-p")
-                .arg(&directory)
-                .arg("-c")
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .context("nginx: starting it; is the package `nginx` installed?")
-        })?;
-        let mut nginx = Self {
-            master,
-            directory,
-            address,
-        };
-        nginx.await_listener(lab.server())?;
-        Ok(nginx)
+        Daemon::start("nginx", lab.server(), address, |directory| {
+            let mut command = Command::new("nginx");
+            command.arg("-p").arg(directory);
+            (configuration(directory, address, fast_open), command)
+        })
+        .map(Self)
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Looks at the namespace's socket table instead of connecting: a trial connection would show
-    /// up in what is being tested.
-    fn await_listener(&mut self, namespace: &Namespace) -> Result<()> {
-        let deadline = Instant::now() + START_DEADLINE;
-        while !namespace.run(|| has_listener(self.address))? {
-            let ended = self.master.try_wait().context("nginx: asking for its state")?;
-            if ended.is_some() || Instant::now() > deadline {
-                let log = fs::read_to_string(self.directory.join("error.log")).unwrap_or_default();
-                bail!(
-                    "nginx on {}: does not listen ({ended:?}): {}",
-                    self.address,
-                    log.trim()
-                );
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.master.id()) {
-            // The master ends its workers; killing it outright would leave them behind.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        let _ = self.master.wait();
-        let _ = fs::remove_dir_all(&self.directory);
+        self.0.address()
     }
 }
 
@@ -129,20 +67,6 @@ fn parse_curl(output: &str) -> Option<CurlReport> {
     })
 }
 
-fn temporary_directory(port: u16) -> Result<PathBuf> {
-    let directory = env::temp_dir().join(format!("tfo-lab-nginx-{}-{port}", std::process::id()));
-    let make = || fs::DirBuilder::new().mode(0o700).create(&directory);
-    let result = match make() {
-        // Left over by a run that had the same process id.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_dir_all(&directory).and_then(|()| make())
-        }
-        other => other,
-    };
-    result.with_context(|| format!("{}: creating nginx's directory", directory.display()))?;
-    Ok(directory)
-}
-
 fn configuration(directory: &Path, address: SocketAddr, fast_open: Option<u32>) -> String {
     let directory = directory.display();
     let fast_open = fast_open
@@ -160,22 +84,6 @@ fn configuration(directory: &Path, address: SocketAddr, fast_open: Option<u32>) 
            server {{ listen {address}{fast_open}; return 200 \"ok\"; }}\n\
          }}\n"
     )
-}
-
-/// Whether the calling thread's namespace has a listener on that port.
-fn has_listener(address: SocketAddr) -> Result<bool> {
-    let path = if address.is_ipv4() {
-        "/proc/thread-self/net/tcp"
-    } else {
-        "/proc/thread-self/net/tcp6"
-    };
-    let table = fs::read_to_string(path).with_context(|| format!("{path}: reading it"))?;
-    let port = format!(":{:04X}", address.port());
-    Ok(table.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().is_some_and(|local| local.ends_with(&port));
-        local && fields.nth(1) == Some(PROC_TCP_LISTEN)
-    }))
 }
 
 #[cfg(test)]

@@ -112,9 +112,12 @@ pub fn install(packages: &[String]) -> Result<()> {
         .args(["install", "--yes", "--no-install-recommends"])
         .args(packages);
     process::run(&mut command).context("cannot install the packages named above")?;
-    // Debian enables the unit for the next boot; a test tool must not leave a server behind.
-    if packages.iter().any(|package| package == "nginx") && process::find("systemctl").is_some() {
-        let _ = process::output(process::command("systemctl").args(["disable", "nginx.service"]));
+    // Debian enables units for the next boot; a test tool must not leave a server behind.
+    for server in ["nginx", "unbound"] {
+        if packages.iter().any(|package| package == server) && process::find("systemctl").is_some() {
+            let unit = format!("{server}.service");
+            let _ = process::output(process::command("systemctl").args(["disable", &unit]));
+        }
     }
     Ok(())
 }

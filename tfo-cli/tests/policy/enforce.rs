@@ -1,14 +1,11 @@
-//! `no-data`: who and what is denied, and who and what is not; programs nobody here wrote.
+//! `no-data`: who and what is denied, and who and what is not.
 
 use std::{net::IpAddr, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use tfo_lab::{
-    apps::{self, Nginx},
     client::{Api, Connect, Family, Report},
-    command,
     lab::{self, Lab},
-    middlebox::{Effect, Middlebox, Rule},
     server::{Listen, Server},
 };
 
@@ -189,55 +186,5 @@ pub fn prefixes_expiry_observe() -> Result<()> {
         policy::list()?["rules"].as_array().map(Vec::len) == Some(2),
         "the expired rule is removed"
     );
-    Ok(())
-}
-
-/// Programs nobody here wrote.
-pub fn real_programs() -> Result<()> {
-    let lab = Lab::up_unique()?;
-    if !command::is_installed("nginx") || !command::is_installed("curl") {
-        println!("skipped: needs nginx and curl");
-        return Ok(());
-    }
-    let target = std::net::SocketAddr::new(lab::server_v4(0), 8080);
-    let _nginx = Nginx::start(&lab, target, Some(16))?;
-    apps::curl(&lab, target, true)?;
-    let _path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, target.ip()))?;
-    let timed = |name: &str, args: &[&str]| -> Result<u128> {
-        let begun = std::time::Instant::now();
-        let output = lab.client().command(name, args)?;
-        ensure!(output.contains("ok"), "{name}: {output:?}");
-        Ok(begun.elapsed().as_micros())
-    };
-    let url = format!("http://{target}/");
-    let curl = [
-        "--silent",
-        "--noproxy",
-        "*",
-        "--tcp-fastopen",
-        "--max-time",
-        "20",
-        &url,
-    ];
-    let wget = ["-q", "--no-proxy", "-O", "-", &url];
-    let mut programs = vec![("curl", &curl[..])];
-    if command::is_installed("wget2") {
-        programs.push(("wget2", &wget[..]));
-    }
-    for (name, args) in programs {
-        policy::clear()?;
-        let without = timed(name, args)?;
-        add(Path::new("/"), "10.77.0.0/24", &[])?;
-        let with = timed(name, args)?;
-        println!(
-            "  {name}: {without} us without a rule, {with} us with one, {} hits",
-            hits("10.77.0.0/24")?
-        );
-        ensure!(without >= u128::from(SYN_TIMEOUT_US), "{name} does not use TFO");
-        ensure!(
-            with < u128::from(HICCUP_US) && hits("10.77.0.0/24")? == 1,
-            "{name}: {with} us"
-        );
-    }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod observer;
 mod packets;
 mod policy;
 mod pty;
+mod programs;
 mod runner;
 mod scale;
 mod strip;
@@ -46,7 +47,8 @@ const TESTS: &[Test] = &[
         "enforce::longest_prefix_expiry_and_observe",
         enforce::prefixes_expiry_observe,
     ),
-    ("enforce::real_programs", enforce::real_programs),
+    ("programs::web_clients", programs::web_clients),
+    ("programs::resolver", programs::resolver),
     ("capture::no_syn_with_data_leaves", capture::no_data_leaves),
     ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
     ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),

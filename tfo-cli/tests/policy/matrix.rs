@@ -163,8 +163,8 @@ pub fn as_with_working_tfo() -> Result<()> {
             let count = ruled.len() as u64;
             connections += count;
             let stalling = count / OPTIONS.len() as u64 * STALLING;
-            let listed = policy::list()?;
-            ensure!(hits(&prefix(address))? == count, "not {count} hits: {listed}");
+            let in_force = policy::list()?;
+            ensure!(hits(&prefix(address))? == count, "not {count} hits: {in_force}");
             for (name, wanted) in [
                 ("denied", count),
                 ("pushed", count),
@@ -174,7 +174,7 @@ pub fn as_with_working_tfo() -> Result<()> {
                 ("passed_at_risk", 0),
                 ("passed_no_mark", 0),
             ] {
-                ensure!(counter(name)? == wanted, "{name}, not {wanted}: {listed}");
+                ensure!(counter(name)? == wanted, "{name}, not {wanted}: {in_force}");
             }
             ensure!(path.hits()? == dropped, "SYNs with data left");
             policy::clear()?;
