@@ -29,7 +29,7 @@ pub struct Tool {
     what_for: &'static str,
 }
 
-const TOOLS: [Tool; 15] = [
+const TOOLS: [Tool; 16] = [
     tool("ip", "iproute2", User::Lab, "namespaces and veth pairs"),
     tool("nft", "nftables", User::Lab, "the middlebox that drops or strips"),
     tool("nginx", "nginx", User::Tests, "a server nobody here wrote"),
@@ -51,6 +51,12 @@ const TOOLS: [Tool; 15] = [
         "bpftool",
         User::Tests,
         "programs of others, as the kernel lists them",
+    ),
+    tool(
+        "systemd-analyze",
+        "systemd",
+        User::Tests,
+        "whether systemd takes the units; it is not run",
     ),
     tool("ethtool", "ethtool", User::Tests, "checksum offload on and off"),
     tool("tcpdump", "tcpdump", User::Tests, "what was really on the wire"),

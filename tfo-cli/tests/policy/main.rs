@@ -25,6 +25,7 @@ mod runner;
 mod scale;
 mod strip;
 mod support;
+mod unit;
 mod watch;
 
 use runner::Test;
@@ -61,6 +62,9 @@ const TESTS: &[Test] = &[
     ("lifecycle::two_at_once_are_serialised", lifecycle::serialised),
     ("lifecycle::looking_needs_no_lock", lifecycle::looked_at),
     ("log::changes_are_told_with_what_where_and_why", log::changes),
+    ("unit::starts_reloads_and_stops", unit::starts_reloads_and_stops),
+    ("unit::has_the_rights_it_needs", unit::has_the_rights_it_needs),
+    ("unit::systemd_takes_it", unit::systemd_takes_it),
     ("observer::denied_whoever_came_first", observer::denied),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
     (
