@@ -45,6 +45,12 @@ enum Command {
     Run(RunArgs),
     /// Make as many connections per second as possible, in a namespace of their own
     Load(LoadArgs),
+    /// Send as much as one connection carries, in a namespace of its own; prints JSON
+    Bulk {
+        /// How long
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// Keep up mixed traffic for the demo, in the lab that is up or in one of its own
     Traffic {
         /// End by itself after this time
@@ -163,6 +169,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::List => commands::list(),
         Command::Run(args) => commands::run(tag, args),
         Command::Load(args) => commands::load(args),
+        Command::Bulk { seconds } => commands::bulk(*seconds),
         Command::Traffic { seconds } => commands::traffic(tag, *seconds),
         Command::VmScenario { throwaway } => commands::vm_scenario(*throwaway),
         Command::VmDenied { command } => commands::vm_denied(command),

@@ -6,13 +6,14 @@
 //! * [`middlebox`]: what a bad path does to the handshake
 //! * [`mib`]: the kernel's own counters, the second witness
 //! * [`scenario`]: every outcome of the design, produced on demand with its expected record
-//! * [`load`], [`flood`], [`traffic`], [`apps`], [`vm`]: rate, very many destinations, demo, third-party programs,
-//!   throwaway VMs
+//! * [`load`], [`bulk`], [`flood`]: connections per second, bytes per second, very many destinations
+//! * [`traffic`], [`apps`], [`vm`]: demo, third-party programs, throwaway VMs
 //!
 //! Traffic stays inside namespaces made here (or on the loopback of a throwaway VM); the host's
 //! own sysctls, routes and rules are never touched.
 
 pub mod apps;
+pub mod bulk;
 pub mod cli;
 pub mod client;
 pub mod command;

@@ -4,6 +4,8 @@ pub mod cost;
 pub mod dashboard;
 pub mod load;
 pub mod observer;
+pub mod policy;
 pub mod rate;
 pub mod report;
 pub mod stats;
+pub mod undone;

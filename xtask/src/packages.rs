@@ -25,70 +25,97 @@ pub const ALL_USERS: [User; 4] = [User::Lab, User::Tests, User::Vm, User::Bench]
 pub struct Tool {
     binary: &'static str,
     package: &'static str,
-    user: User,
+    users: &'static [User],
     what_for: &'static str,
 }
 
 const TOOLS: [Tool; 16] = [
-    tool("ip", "iproute2", User::Lab, "namespaces and veth pairs"),
-    tool("nft", "nftables", User::Lab, "the middlebox that drops or strips"),
-    tool("nginx", "nginx", User::Tests, "a server nobody here wrote"),
-    tool("curl", "curl", User::Tests, "a client nobody here wrote"),
+    tool("ip", "iproute2", &[User::Lab], "namespaces and veth pairs"),
+    tool(
+        "nft",
+        "nftables",
+        &[User::Lab],
+        "the middlebox that drops or strips",
+    ),
+    tool("nginx", "nginx", &[User::Tests], "a server nobody here wrote"),
+    tool("curl", "curl", &[User::Tests], "a client nobody here wrote"),
     tool(
         "wget2",
         "wget2",
-        User::Tests,
+        &[User::Tests],
         "a client that uses Fast Open unasked",
     ),
     tool(
         "unbound",
         "unbound",
-        User::Tests,
+        &[User::Tests],
         "a resolver with Fast Open at both ends",
     ),
     tool(
         "bpftool",
         "bpftool",
-        User::Tests,
-        "programs of others, as the kernel lists them",
+        &[User::Tests, User::Bench],
+        "programs as the kernel lists them, and what they cost",
     ),
     tool(
         "systemd-analyze",
         "systemd",
-        User::Tests,
+        &[User::Tests],
         "whether systemd takes the units; it is not run",
     ),
-    tool("ethtool", "ethtool", User::Tests, "checksum offload on and off"),
-    tool("tcpdump", "tcpdump", User::Tests, "what was really on the wire"),
-    tool("tmux", "tmux", User::Tests, "`tfo-cli top` on a terminal"),
-    tool("script", "bsdutils", User::Bench, "`tfo-cli top` on a terminal"),
+    tool(
+        "ethtool",
+        "ethtool",
+        &[User::Tests],
+        "checksum offload on and off",
+    ),
+    tool(
+        "tcpdump",
+        "tcpdump",
+        &[User::Tests],
+        "what was really on the wire",
+    ),
+    tool("tmux", "tmux", &[User::Tests], "`tfo-cli top` on a terminal"),
+    tool(
+        "script",
+        "bsdutils",
+        &[User::Bench],
+        "`tfo-cli top` on a terminal",
+    ),
     tool(
         "tcplife",
         "libbpf-tools",
-        User::Bench,
+        &[User::Bench],
         "what tfo-cli is compared with",
     ),
     tool(
         "qemu-system-x86_64",
         "qemu-system-x86",
-        User::Vm,
+        &[User::Vm],
         "boots older kernels",
     ),
-    tool("busybox", "busybox-static", User::Vm, "shell of the initramfs"),
-    tool("cpio", "cpio", User::Vm, "packs the initramfs"),
+    tool("busybox", "busybox-static", &[User::Vm], "shell of the initramfs"),
+    tool("cpio", "cpio", &[User::Vm], "packs the initramfs"),
 ];
 
-const fn tool(binary: &'static str, package: &'static str, user: User, what_for: &'static str) -> Tool {
+const fn tool(
+    binary: &'static str,
+    package: &'static str,
+    users: &'static [User],
+    what_for: &'static str,
+) -> Tool {
     Tool {
         binary,
         package,
-        user,
+        users,
         what_for,
     }
 }
 
 fn missing(users: &[User]) -> Vec<&'static Tool> {
-    let wanted = TOOLS.iter().filter(|tool| users.contains(&tool.user));
+    let wanted = TOOLS
+        .iter()
+        .filter(|tool| tool.users.iter().any(|user| users.contains(user)));
     wanted
         .filter(|tool| process::find(tool.binary).is_none())
         .collect()
@@ -194,7 +221,7 @@ pub fn ensure(users: &[User]) -> Result<()> {
     for tool in &missing {
         println!(
             "    missing: {} ({:?}: {})",
-            tool.binary, tool.user, tool.what_for
+            tool.binary, tool.users, tool.what_for
         );
     }
     let packages: Vec<String> = missing.iter().map(|tool| tool.package.to_owned()).collect();

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{LoadArgs, RunArgs, signals::EndSignals};
 use crate::{
+    bulk,
     lab::Lab,
     load::{Limit, Load},
     scenario::Scenario,
@@ -66,6 +67,10 @@ pub fn load(args: &LoadArgs) -> Result<()> {
         "{} connections in {:.2} s = {:.0}/s, {} with accepted SYN data, {} errors",
         report.connections, report.seconds, report.per_second, report.accepted, report.errors
     ))
+}
+
+pub fn bulk(seconds: u64) -> Result<()> {
+    say_json(&bulk::run(Duration::from_secs(seconds))?)
 }
 
 pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {

@@ -5,24 +5,24 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
+use super::undone::Undone;
+
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// `kernel.bpf_stats_enabled=1` for as long as this exists; then what it was before.
 pub struct StatsOn {
-    before: String,
+    _set: Undone,
 }
 
 impl StatsOn {
     pub fn enable() -> Result<Self> {
         let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
-        fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}: root is needed"))?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for StatsOn {
-    fn drop(&mut self) {
-        let _ = fs::write(SWITCH, self.before.trim());
+        let set = Undone::make(
+            "echo 1 > \"$1\"",
+            "echo \"$2\" > \"$1\"",
+            &[SWITCH, before.trim()],
+        )?;
+        Ok(Self { _set: set })
     }
 }
 

@@ -1,0 +1,161 @@
+//! A policy while something is measured: in a mount namespace of its own, whose bpffs takes everything along when
+//! it goes, however this process ends.
+
+pub mod floor;
+pub mod packet;
+pub mod rates;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+
+use super::observer::scratch;
+use crate::commands::program_path;
+use crate::process;
+
+/// Where the kernel's BPF objects get names.
+const BPFFS: &str = "/sys/fs/bpf";
+/// Rules of [`Rules::Many`].
+const MANY: u32 = 10_000;
+
+/// The mount namespace. There is one; what is measured needs it.
+pub struct Stage {
+    bpffs: PathBuf,
+}
+
+impl Stage {
+    /// Enters it for good. Children are in it too.
+    pub fn enter() -> Result<Self> {
+        let none = None::<&str>;
+        unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace: root is needed")?;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+            .context("cannot make mounts private")?;
+        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none)
+            .with_context(|| format!("cannot mount a bpffs on {BPFFS}"))?;
+        Ok(Self { bpffs: BPFFS.into() })
+    }
+
+    /// Puts rules in force until the result is dropped.
+    pub fn enforce(&self, rules: Rules) -> Result<InForce> {
+        if let Some(text) = rules.file() {
+            let path = scratch("policy.toml")?;
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            // From here on there may be something to remove, also when the command fails.
+            let in_force = InForce {
+                directory: Some(self.bpffs.join("tfo-cli")),
+            };
+            process::output(in_force.tfo_cli("apply").arg(&path))?;
+            Ok(in_force)
+        } else {
+            Ok(InForce { directory: None })
+        }
+    }
+}
+
+/// What is in force during a measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    None,
+    /// One for destinations nobody connects to.
+    One,
+    /// As many as in the issue, likewise.
+    Many,
+    /// One that denies every connection of the load generator.
+    Denying,
+}
+
+impl Rules {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "no policy",
+            Self::One => "1 rule",
+            Self::Many => "10,000 rules",
+            Self::Denying => "all denied",
+        }
+    }
+
+    /// The policy file. Rules are for the whole host, so that every connection is looked up.
+    fn file(self) -> Option<String> {
+        let mut text = String::new();
+        let mut rule = |dst: &str| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "[[rule]]\ncgroup = \"/\"\ndst = \"{dst}\"\n");
+        };
+        match self {
+            Self::None => return None,
+            Self::One => rule("192.0.2.0/24"),
+            Self::Denying => rule("127.0.0.0/8"),
+            Self::Many => {
+                for index in 0..MANY {
+                    let [_, a, b, c] = ((172 << 16) + index).to_be_bytes();
+                    rule(&format!("{a}.{b}.{c}.0/24"));
+                }
+            }
+        }
+        Some(text)
+    }
+}
+
+/// Rules in force. Dropping it removes them.
+pub struct InForce {
+    /// Where it is pinned, if there is anything.
+    directory: Option<PathBuf>,
+}
+
+impl InForce {
+    fn tfo_cli(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(program_path("tfo-cli"));
+        command.args(["policy", subcommand]);
+        if let Some(directory) = &self.directory {
+            command.arg("--bpffs").arg(directory);
+        }
+        command
+    }
+
+    /// Id of the program that sees every packet.
+    pub fn program(&self) -> Result<u64> {
+        let directory = self.directory.as_ref().context("nothing is in force")?;
+        let link = directory.join("link-egress");
+        let link = bpftool(&["link", "show", "pinned", &link.to_string_lossy()])?;
+        link["prog_id"]
+            .as_u64()
+            .context("bpftool names no program of the link")
+    }
+}
+
+impl Drop for InForce {
+    fn drop(&mut self) {
+        if self.directory.is_some() {
+            // Also after a signal, when no ordinary child is started any more.
+            let _ = self.tfo_cli("flush").output();
+        }
+    }
+}
+
+/// Asks bpftool.
+fn bpftool(args: &[&str]) -> Result<Value> {
+    let text = process::output(process::command("bpftool").arg("--json").args(args))?;
+    serde_json::from_str(&text).with_context(|| format!("bpftool {}: no JSON: {text}", args.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_different_and_for_nobody() {
+        let many = Rules::Many.file().unwrap();
+        let rules: std::collections::BTreeSet<_> =
+            many.lines().filter(|line| line.starts_with("dst")).collect();
+        assert_eq!(rules.len(), MANY as usize);
+        assert!(rules.contains("dst = \"172.0.0.0/24\"") && rules.contains("dst = \"172.39.15.0/24\""));
+        assert!(!many.contains("\"127."));
+        assert_eq!(Rules::None.file(), None);
+    }
+}
