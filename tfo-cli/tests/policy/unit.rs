@@ -57,10 +57,10 @@ fn run(lab: &Lab, setting_name: &str, file: &str, capabilities: &[String]) -> Re
     let line = setting(setting_name)?;
     let mut words = line.split_whitespace();
     ensure!(words.next() == Some(INSTALLED), "{line}");
-    let bounding: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+    let bounding = capabilities.join(",+");
     lab.in_client(|| {
         Command::new("setpriv")
-            .arg(format!("--bounding-set=-all{bounding}"))
+            .arg(format!("--bounding-set=-all,+{bounding}"))
             .args(["--no-new-privs", "--", BINARY])
             .args(words.map(|word| if word == FILE { file } else { word }))
             .envs(NO_CONFIG)
@@ -157,7 +157,7 @@ impl Drop for Holder {
 }
 
 /// The rights are enough to apply a file while the option is stripped in somebody else's namespace, and each of
-/// them is needed: without CAP_SYS_PTRACE that namespace is not seen and taken for gone.
+/// them is needed: without `CAP_SYS_PTRACE` that namespace is not seen and taken for gone.
 pub fn has_the_rights_it_needs() -> Result<()> {
     if !command::is_installed("setpriv") {
         println!("skipped: needs setpriv");
