@@ -167,19 +167,21 @@ pub struct Entries {
     pub count: usize,
 }
 
-/// Reads every entry of a hash map. Entries that come or go meanwhile may be missing or not; no entry of
-/// an LRU map counts as used because of it (`__htab_map_lookup_batch`, kernel/bpf/hashtab.c).
+/// Reads every entry of a hash map or a trie. Entries that come or go meanwhile may be missing or not, those of a
+/// trie may be there twice; no entry of an LRU map counts as used because of it (`__htab_map_lookup_batch`,
+/// kernel/bpf/hashtab.c).
 pub fn map_entries(
     map: BorrowedFd<'_>,
     key_len: usize,
     value_len: usize,
     capacity: usize,
 ) -> io::Result<Entries> {
-    /// Entries asked for at once; doubled when one hash bucket holds more.
-    const STEP: usize = 512;
-    let mut step = STEP;
+    /// Entries asked for at once, at first (most tables are nearly empty) and later on.
+    const STEPS: (usize, usize) = (32, 512);
+    let mut step = STEPS.0;
     let mut all = Entries::default();
-    let mut position = [0u64; 2];
+    // A hash map writes the number of a bucket, a trie a whole key (`generic_map_lookup_batch`).
+    let mut position = vec![0u64; key_len.div_ceil(size_of::<u64>()).max(1)];
     let mut started = false;
     while all.count <= capacity.saturating_mul(2) {
         let start = (all.keys.len(), all.values.len());
@@ -206,9 +208,13 @@ pub fn map_entries(
         all.keys.truncate(start.0 + got * key_len);
         all.values.truncate(start.1 + got * value_len);
         match code {
-            None => started = true,
+            None => {
+                started = true;
+                step = step.max(STEPS.1.min(step * 2));
+            }
             // The end of the map.
             Some(libc::ENOENT) => return Ok(all),
+            // One hash bucket holds more.
             Some(libc::ENOSPC) => step *= 2,
             Some(_) => return Err(result.err().unwrap_or_else(io::Error::last_os_error)),
         }

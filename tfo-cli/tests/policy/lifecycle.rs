@@ -336,64 +336,88 @@ pub fn deleted_cgroup() -> Result<()> {
 pub fn killed() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let path = sandbox.path().to_string_lossy().into_owned();
+    let base = format!("[[rule]]\ncgroup = \"{path}\"\ndst = \"198.51.100.0/24\"\n");
     let rules: Vec<String> = (0..20)
         .map(|net| format!("[[rule]]\ncgroup = \"{path}\"\ndst = \"10.{net}.0.0/16\"\n"))
         .collect();
     let rules = rules.concat();
-    let many = temporary("many.toml", &rules)?;
+    let (base, many) = (temporary("base.toml", &base)?, temporary("many.toml", &rules)?);
     let commands: [&[&str]; 4] = [
         &["policy", "add", "--cgroup", &path, "--dst", "192.0.2.0/24"],
         &["policy", "apply", &many],
         &["policy", "apply", "/dev/null"],
         &["policy", "flush"],
     ];
-    let begun = std::time::Instant::now();
-    ok(commands[0])?;
-    let whole = begun.elapsed();
-    policy::clear()?;
-    let (mut half_made, mut ended, mut states) = (0, 0, std::collections::BTreeSet::new());
-    let rounds = 120u32;
-    for round in 0..rounds {
-        let command = commands[(round / 2 % 4) as usize];
-        let mut child = Command::new(BINARY)
-            .args(command)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        thread::sleep(
-            whole * (round * 37 % rounds) / rounds + Duration::from_micros(u64::from(round % 7) * 100),
-        );
-        // Fails when it has ended already.
-        let _ = child.kill();
-        ended += u32::from(child.wait()?.code().is_some());
-        let output = policy::run(&["policy", "list", "--format", "json"])?;
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(
-            output.status.success(),
-            "round {round}, after {command:?}: {stderr}"
-        );
-        half_made += u32::from(stderr.contains("interrupted"));
-        let list: Value = serde_json::from_slice(&output.stdout)?;
-        let count = list["rules"].as_array().map_or(0, Vec::len);
-        states.insert(count);
-        // In force exactly while there are rules.
-        let linked = Path::new(PINS).join("link-egress").exists();
-        ensure!(
-            linked == (count > 0),
-            "round {round}, after {command:?}: {count} rules, linked: {linked}"
-        );
-        ensure!(
-            linked || !Path::new(PINS).exists(),
-            "round {round}: leftovers in {PINS}"
-        );
+    let mut seen = Seen::default();
+    // From nothing, and from a policy that is in force.
+    for before in ["/dev/null", &base] {
+        for command in commands {
+            ok(&["policy", "apply", before])?;
+            let begun = std::time::Instant::now();
+            ok(command)?;
+            let whole = begun.elapsed();
+            for step in 0..KILLS {
+                ok(&["policy", "apply", before])?;
+                // A little beyond the end.
+                kill_after(whole * step * 5 / (KILLS * 4), command, &mut seen)?;
+            }
+        }
     }
-    println!(
-        "  {rounds} commands of {whole:?}: {ended} ended by themselves, {half_made} left half a set, rules then: {states:?}"
+    println!("  {seen:?}");
+    ensure!(
+        seen.ended < seen.commands && seen.half_made > 0 && seen.rules.len() > 2,
+        "nobody was killed in the middle: {seen:?}"
     );
-    ensure!(ended < rounds && half_made > 0, "nobody was killed in the middle");
     policy::clear()?;
     wait_until_gone()
+}
+
+/// How often each command is killed.
+const KILLS: u32 = 14;
+
+/// What became of killed commands.
+#[derive(Debug, Default)]
+struct Seen {
+    commands: u32,
+    /// They were faster.
+    ended: u32,
+    /// They left something the next command had to remove.
+    half_made: u32,
+    /// How many rules there were then.
+    rules: std::collections::BTreeSet<usize>,
+}
+
+/// Kills a command at some instant, and looks at what is left with the next one.
+fn kill_after(delay: Duration, command: &[&str], seen: &mut Seen) -> Result<()> {
+    let mut child = Command::new(BINARY)
+        .args(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    thread::sleep(delay);
+    // Fails when it has ended already.
+    let _ = child.kill();
+    seen.commands += 1;
+    seen.ended += u32::from(child.wait()?.code().is_some());
+    let output = policy::run(&["policy", "list", "--format", "json"])?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.success(),
+        "after {command:?}, killed at {delay:?}: {stderr}"
+    );
+    seen.half_made += u32::from(stderr.contains("interrupted"));
+    let list: Value = serde_json::from_slice(&output.stdout)?;
+    let count = list["rules"].as_array().map_or(0, Vec::len);
+    seen.rules.insert(count);
+    // In force exactly while there are rules.
+    let linked = Path::new(PINS).join("link-egress").exists();
+    ensure!(
+        linked == (count > 0),
+        "after {command:?}, killed at {delay:?}: {count} rules, linked: {linked}"
+    );
+    ensure!(linked || !Path::new(PINS).exists(), "leftovers in {PINS}");
+    Ok(())
 }
 
 /// What the dashboard does: it reads what is in force, also while somebody else holds the lock.

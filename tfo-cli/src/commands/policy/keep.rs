@@ -40,13 +40,21 @@ impl Keeper {
             Ok(wanted) => wanted,
             Err(error) => return log::failed(&error),
         };
-        let rules = store.rules().map_err(|error| failure(&error))?;
-        let guards = store.guards().map_err(|error| failure(&error))?;
         let is_new = |id: u64| !self.served.contains(&id);
+        let cgroups = wanted.rules.iter().map(|spec| spec.cgroup.id);
+        let cgroups: HashSet<u64> = cgroups
+            .chain(wanted.guards.iter().map(|spec| spec.cgroup.id))
+            .collect();
+        if !cgroups.iter().copied().any(is_new) {
+            self.served = cgroups;
+            return Ok(());
+        }
+        let rules = store.rules().map_err(|error| failure(&error))?;
+        let there: HashSet<_> = rules.iter().map(|old| old.spec.key()).collect();
+        let guards = store.guards().map_err(|error| failure(&error))?;
         let mut changes = Vec::new();
         for spec in &wanted.rules {
-            let is_there = || rules.iter().any(|old| old.spec.key() == spec.key());
-            if is_new(spec.cgroup.id) && !is_there() {
+            if is_new(spec.cgroup.id) && !there.contains(&spec.key()) {
                 changes.push(Change::Add(spec.clone()));
             }
         }
@@ -56,9 +64,7 @@ impl Keeper {
                 changes.push(Change::Guard(spec.clone()));
             }
         }
-        let rules = wanted.rules.iter().map(|spec| spec.cgroup.id);
-        let guards = wanted.guards.iter().map(|spec| spec.cgroup.id);
-        self.served = rules.chain(guards).collect();
+        self.served = cgroups;
         change(store, &changes, &self.interfaces)
     }
 

@@ -1,17 +1,14 @@
 //! Rules and their hits in the kernel's maps.
 
-use std::{
-    collections::{HashMap as Map, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, os::fd::AsFd as _, time::Duration};
 
 use aya::maps::{HashMap, LpmTrie, MapData, lpm_trie::Key};
 use tfo_common::{
     event::PolicyAction,
-    policy::{Hits, KEY_BITS, MAX_PORTS, PortRange, Rule, RuleKey},
+    policy::{Hits, KEY_BITS, MAX_PORTS, MAX_RULES, PortRange, Rule, RuleKey},
 };
 
-use super::{Error, codec};
+use super::{super::sys, Error, codec};
 use crate::{
     model::addr::{self, Prefix},
     policy::{Installed, RuleSpec, Where},
@@ -21,6 +18,8 @@ type RawKey = [u8; size_of::<RuleKey>()];
 type RawRule = [u8; size_of::<Rule>()];
 type RawHits = [u8; size_of::<Hits>()];
 
+/// Length of a key in the trie.
+const TRIE_KEY: usize = size_of::<u32>() + size_of::<RuleKey>();
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
 /// `BPF_EXIST`.
@@ -28,8 +27,10 @@ const EXIST: u64 = 2;
 
 /// The two maps.
 pub struct Rules {
-    rules: LpmTrie<MapData, RawKey, RawRule>,
+    trie: LpmTrie<MapData, RawKey, RawRule>,
     hits: HashMap<MapData, u32, RawHits>,
+    /// The first once more, to be read many entries at a time.
+    whole: MapData,
 }
 
 /// What a new rule is written with.
@@ -44,24 +45,28 @@ pub struct Stamp<'a> {
 }
 
 impl Rules {
-    /// Takes the maps.
-    pub fn new(rules: LpmTrie<MapData, RawKey, RawRule>, hits: HashMap<MapData, u32, RawHits>) -> Self {
-        Self { rules, hits }
+    /// Takes the maps; `whole` is the first once more.
+    pub fn new(
+        trie: LpmTrie<MapData, RawKey, RawRule>,
+        hits: HashMap<MapData, u32, RawHits>,
+        whole: MapData,
+    ) -> Self {
+        Self { trie, hits, whole }
     }
 
     /// Every rule, by number. `path` gives a cgroup's present path.
     pub fn list(&self, mut path: impl FnMut(u64) -> Option<String>) -> Result<Vec<Installed>, Error> {
-        let mut hits = Map::new();
-        for entry in &self.hits {
-            let (id, raw) = entry.map_err(|error| Error::map("read", "hits".into(), &error))?;
-            hits.insert(id, codec::value::<_, Hits>(&raw));
-        }
-        let mut list = Vec::new();
-        for entry in &self.rules {
-            let (key, raw) = entry.map_err(|error| Error::map("read", "rules".into(), &error))?;
-            let (prefix_len, data) = (key.prefix_len(), key.data());
-            let rule: Rule = codec::value(&raw);
-            let Some(spec) = spec(prefix_len, &codec::value(&data), &rule, &mut path) else {
+        let found = entries::<TRIE_KEY, { size_of::<Rule>() }>(&self.whole, "rules")?;
+        let mut list = Vec::with_capacity(found.len());
+        for (key, raw) in &found {
+            // `struct bpf_lpm_trie_key`: the length of the prefix, then the data.
+            let (prefix_len, data) = key.split_at(size_of::<u32>());
+            let (Ok(prefix_len), Ok(data)) = (prefix_len.try_into(), data.try_into()) else {
+                continue;
+            };
+            let key: RuleKey = codec::value::<{ size_of::<RuleKey>() }, _>(data);
+            let rule: Rule = codec::value(raw);
+            let Some(spec) = spec(u32::from_ne_bytes(prefix_len), &key, &rule, &mut path) else {
                 continue;
             };
             list.push(Installed {
@@ -70,20 +75,28 @@ impl Rules {
                 created_ns: rule.created_ns,
                 expires_ns: rule.expires_ns,
                 by: codec::read(&rule.by).into_owned(),
-                hits: hits.get(&rule.id).copied().unwrap_or_default(),
+                hits: self.hits_of(rule.id),
             });
         }
         list.sort_by_key(|rule| rule.id);
+        list.dedup_by_key(|rule| rule.id);
         Ok(list)
+    }
+
+    /// One by one: reading all at once takes as long for one rule as for ten thousand, a walk over every bucket.
+    fn hits_of(&self, id: u32) -> Hits {
+        let raw = self.hits.get(&id, 0);
+        raw.map(|raw| codec::value(&raw)).unwrap_or_default()
+    }
+
+    fn ids_with_hits(&self) -> Result<Vec<u32>, Error> {
+        let ids = self.hits.keys().collect::<Result<_, _>>();
+        ids.map_err(|error| Error::map("read", "hits".into(), &error))
     }
 
     /// A number no rule has, nor had since the policy was set up and left hits behind.
     pub fn next_id(&self) -> Result<u32, Error> {
-        let mut highest = 0;
-        for entry in self.hits.keys() {
-            highest = highest.max(entry.map_err(|error| Error::map("read", "hits".into(), &error))?);
-        }
-        Ok(highest + 1)
+        Ok(self.ids_with_hits()?.into_iter().max().unwrap_or(0) + 1)
     }
 
     /// Writes a new rule: its hits first, for the rule itself makes it count.
@@ -92,7 +105,7 @@ impl Rules {
             .insert(id, [0; size_of::<Hits>()], NO_EXIST)
             .map_err(|error| Error::map("add", spec.to_string(), &error))?;
         let written = self
-            .rules
+            .trie
             .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), NO_EXIST);
         written.map_err(|error| {
             // Without its rule it is only clutter; should this fail too, the next command removes it.
@@ -103,14 +116,14 @@ impl Rules {
 
     /// Writes a rule in place of the one with the same cgroup and prefix.
     pub fn replace(&mut self, spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Result<(), Error> {
-        self.rules
+        self.trie
             .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), EXIST)
             .map_err(|error| Error::map("change", spec.to_string(), &error))
     }
 
     /// Removes a rule; one that is gone is fine.
     pub fn remove(&mut self, rule: &Installed) -> Result<(), Error> {
-        match self.rules.remove(&key(&rule.spec)) {
+        match self.trie.remove(&key(&rule.spec)) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound | aya::maps::MapError::ElementNotFound) => {}
             Err(error) if is_absent(&error) => {}
             Err(error) => return Err(Error::map("remove", rule.spec.to_string(), &error)),
@@ -120,18 +133,32 @@ impl Rules {
     }
 
     /// Removes hits without a rule: what a killed command may leave.
-    pub fn tidy(&mut self, rules: &[Installed]) {
+    pub fn tidy(&mut self, rules: &[Installed]) -> Result<(), Error> {
         let live: HashSet<u32> = rules.iter().map(|rule| rule.id).collect();
-        let ids: Vec<u32> = self.hits.keys().flatten().collect();
-        for id in ids.into_iter().filter(|id| !live.contains(id)) {
+        for id in self.ids_with_hits()?.into_iter().filter(|id| !live.contains(id)) {
             self.forget(id);
         }
+        Ok(())
     }
 
     fn forget(&mut self, id: u32) {
         // Gone already, or clutter for the next command.
         let _ = self.hits.remove(&id);
     }
+}
+
+/// Key and value.
+type Entry<const K: usize, const V: usize> = ([u8; K], [u8; V]);
+
+/// Every entry of a map whose keys and values have these lengths.
+fn entries<const K: usize, const V: usize>(map: &MapData, what: &str) -> Result<Vec<Entry<K, V>>, Error> {
+    let found =
+        sys::map_entries(map.fd().as_fd(), K, V, MAX_RULES as usize).map_err(Error::io("read", what))?;
+    let keys = found.keys.as_chunks().0.iter();
+    Ok(keys
+        .copied()
+        .zip(found.values.as_chunks().0.iter().copied())
+        .collect())
 }
 
 /// `ENOENT`.

@@ -24,7 +24,7 @@ use super::{
     rules::{Rules, Stamp},
     strip,
 };
-use crate::policy::{Change, Installed, InstalledGuard, guard::Destination};
+use crate::policy::{Change, Installed, InstalledGuard, Where, guard::Destination};
 
 /// How long handshakes of denied sockets that would stall are waited for before the push goes away.
 const LAST_PUSHES: Duration = Duration::from_secs(3);
@@ -254,6 +254,11 @@ impl Store {
     /// after the last.
     fn settle(&mut self) -> Result<(), Error> {
         let (rules, guards) = (self.rules()?, self.guards()?);
+        self.settle_for(&rules, &guards)
+    }
+
+    /// The same, where these are known already.
+    fn settle_for(&mut self, rules: &[Installed], guards: &[InstalledGuard]) -> Result<(), Error> {
         let Some(set) = &mut self.set else { return Ok(()) };
         if rules.is_empty() && guards.is_empty() {
             return self.take_down();
@@ -302,29 +307,25 @@ impl Store {
 
     /// Removes what is over: expired rules, rules and guards of cgroups that are gone, hits without a rule.
     fn tidy(&mut self) -> Result<(), Error> {
-        let (rules, guards) = (self.rules()?, self.guards()?);
+        let (mut rules, mut guards) = (self.rules()?, self.guards()?);
         let now = sys::monotonic_ns();
         let Some(set) = &mut self.set else { return Ok(()) };
-        for rule in &rules {
-            let gone = self.cgroups.is_gone(rule.spec.cgroup.id);
-            if gone {
-                self.removed.orphans.push(rule.clone());
-            } else if rule.expires_ns != 0 && now >= rule.expires_ns {
-                self.removed.expired.push(rule.clone());
-            } else {
-                continue;
-            }
+        let is_gone = |cgroup: &Where| self.cgroups.is_gone(cgroup.id);
+        let is_over = |rule: &Installed| rule.expires_ns != 0 && now >= rule.expires_ns;
+        self.removed.orphans = rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup)).collect();
+        self.removed.expired = rules.extract_if(.., |rule| is_over(rule)).collect();
+        self.removed.orphan_guards = guards
+            .extract_if(.., |guard| is_gone(&guard.spec.cgroup))
+            .collect();
+        for rule in self.removed.orphans.iter().chain(&self.removed.expired) {
             set.rules.remove(rule)?;
         }
-        for guard in guards {
-            if self.cgroups.is_gone(guard.spec.cgroup.id) {
-                set.guards.remove(&guard)?;
-                self.removed.orphan_guards.push(guard);
-            }
+        for guard in &self.removed.orphan_guards {
+            set.guards.remove(guard)?;
         }
-        set.rules.tidy(&rules);
+        set.rules.tidy(&rules)?;
         self.removed.interfaces = strip::refresh(&self.directory)?;
-        self.settle()
+        self.settle_for(&rules, &guards)
     }
 }
 
@@ -410,7 +411,9 @@ pub(super) fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules
     }
     let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES).map_err(&version)?;
     let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS).map_err(&version)?;
-    Ok((switches, Rules::new(rules, hits)))
+    let whole = MapData::from_pin(directory.join(policy::RULES))
+        .map_err(|error| version(format!("{}: {error}", policy::RULES)))?;
+    Ok((switches, Rules::new(rules, hits, whole)))
 }
 
 /// For `map_err`: maps that are not what they should be were made by another version.
