@@ -16,7 +16,7 @@ const SHORTEST_TTL: Duration = Duration::from_secs(1);
 const LONGEST_TTL: Duration = Duration::from_hours(876_000);
 
 /// How a person names a cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Its path, absolute or below the cgroup2 mount.
     Cgroup(PathBuf),

@@ -8,7 +8,7 @@ use crate::{
     exit::{self, Failure},
     kernel::policy::{Access, Cgroups, Error, Store},
     policy::{
-        GuardSpec, Plan, RuleSpec, Scope,
+        GuardSpec, Plan, RuleSpec, Scope, Where,
         file::{self, File},
     },
 };
@@ -60,11 +60,21 @@ pub struct Resolved {
 /// Looks cgroups up; two rules for the same place are refused with the lines of both.
 pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, Failure> {
     let mut missing = Vec::new();
-    let mut find = |line: usize, scope: &Scope| match cgroups.find(scope) {
-        Ok(found) => Some(found),
-        Err(error) => {
-            missing.push((line, error));
-            None
+    // Thousands of rules are about a few services.
+    let mut known: HashMap<Scope, Where> = HashMap::new();
+    let mut find = |line: usize, scope: &Scope| {
+        if let Some(found) = known.get(scope) {
+            return Some(found.clone());
+        }
+        match cgroups.find(scope) {
+            Ok(found) => {
+                known.insert(scope.clone(), found.clone());
+                Some(found)
+            }
+            Err(error) => {
+                missing.push((line, error));
+                None
+            }
         }
     };
     let twice = |line: usize, other: usize, what: &dyn std::fmt::Display| {
