@@ -287,11 +287,15 @@ pub enum Stat {
     GuardEvidence = 12,
     /// Connections whose option was to be taken out and that left by an interface without the classifier.
     StripMissed = 13,
+    /// Sockets given a callback flag of ours.
+    Flagged = 14,
+    /// Those of them from which it was taken back.
+    Unflagged = 15,
 }
 
 impl Stat {
     /// Number of entries.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 16;
     /// All of them with their names in JSON.
     pub const ALL: [(Stat, &'static str); Self::COUNT as usize] = [
         (Stat::Denied, "denied"),
@@ -308,6 +312,8 @@ impl Stat {
         (Stat::GuardTrials, "guard_trials"),
         (Stat::GuardEvidence, "guard_evidence"),
         (Stat::StripMissed, "strip_missed"),
+        (Stat::Flagged, "flagged"),
+        (Stat::Unflagged, "unflagged"),
     ];
 }
 

@@ -35,6 +35,8 @@ pub struct Syn {
     pub payload: usize,
     /// Whether it has the TFO option, of either kind.
     pub option: bool,
+    /// Whether that is the experimental kind (254).
+    pub experimental: bool,
     /// Whether its checksum is right; only looked at with the device's offload off.
     pub checksum: bool,
 }
@@ -125,6 +127,7 @@ fn syn(line: &str) -> Option<Syn> {
         port,
         payload,
         option: rest.contains("tfo ") || rest.contains("exp-tfo") || rest.contains("f989"),
+        experimental: rest.contains("exp-tfo") || rest.contains("f989"),
         checksum: !rest.contains("(incorrect"),
     })
 }

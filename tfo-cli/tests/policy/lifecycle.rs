@@ -10,7 +10,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tfo_lab::{client::Family, command, lab::Lab};
+use tfo_lab::{
+    client::Family,
+    command,
+    lab::Lab,
+    middlebox::{Effect, Middlebox, Rule},
+};
 
 use crate::{
     enforce::{is_fast, primed},
@@ -73,6 +78,38 @@ pub fn nothing_is_left() -> Result<()> {
         wait_until_gone().context(removal)?;
     }
     Ok(())
+}
+
+/// A guard asks for a callback on the sockets it watches. It goes only when they have been given back: whatever
+/// else is attached would be called for them from then on.
+pub fn flags_are_taken_back() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let path = sandbox.path().to_string_lossy().into_owned();
+    ok(&["guard", "on", "--cgroup", &path])?;
+    let _eats = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, connect.target.ip()))?;
+    thread::scope(|scope| {
+        let connection = scope.spawn(|| connect.run_in(lab.client()));
+        crate::support::wait_until("a socket to be flagged", || Ok(policy::counter("flagged")? == 1))?;
+        ensure!(
+            policy::counter("unflagged")? == 0 && in_handshake(&lab)?,
+            "too late"
+        );
+        ok(&["guard", "off", "--cgroup", &path])?;
+        ensure!(!in_handshake(&lab)?, "the guard went before its socket was done");
+        ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+        let report = connection.join().expect("it does not panic")?;
+        ensure!(report.reply_matched, "{report:?}");
+        Ok(())
+    })
+}
+
+/// Whether the client has a socket in `SYN_SENT`.
+fn in_handshake(lab: &Lab) -> Result<bool> {
+    let table = lab.in_client(|| Ok(fs::read_to_string("/proc/thread-self/net/tcp")?))?;
+    let state = |line: &str| line.split_whitespace().nth(3).map(str::to_owned);
+    Ok(table.lines().any(|line| state(line).as_deref() == Some("02")))
 }
 
 #[expect(clippy::too_many_lines, reason = "most of it is one table")]

@@ -52,6 +52,7 @@ const TESTS: &[Test] = &[
     ("programs::resolver", programs::resolver),
     ("capture::no_syn_with_data_leaves", capture::no_data_leaves),
     ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
+    ("lifecycle::flags_are_taken_back", lifecycle::flags_are_taken_back),
     ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),
     ("lifecycle::a_file_is_planned_and_applied", lifecycle::file),
     (
@@ -64,6 +65,10 @@ const TESTS: &[Test] = &[
     ("log::changes_are_told_with_what_where_and_why", log::changes),
     ("unit::starts_reloads_and_stops", unit::starts_reloads_and_stops),
     ("unit::has_the_rights_it_needs", unit::has_the_rights_it_needs),
+    (
+        "unit::watch_has_the_rights_it_needs",
+        unit::watch_has_the_rights_it_needs,
+    ),
     ("unit::systemd_takes_it", unit::systemd_takes_it),
     ("observer::denied_whoever_came_first", observer::denied),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
@@ -84,6 +89,10 @@ const TESTS: &[Test] = &[
     (
         "strip::no_option_leaves_before_tcx",
         strip::no_option_leaves_before_tcx,
+    ),
+    (
+        "strip::no_experimental_option_leaves",
+        strip::no_experimental_option_leaves,
     ),
     ("strip::a_guard_escalates", strip::escalates),
     ("watch::new_interfaces", watch::new_interfaces),

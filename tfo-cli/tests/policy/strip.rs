@@ -10,7 +10,7 @@ use tfo_lab::{
 };
 
 use crate::{
-    capture::Capture,
+    capture::{Capture, Syn},
     enforce::{at_once, is_fast, late, primed, service},
     guards::{on, state},
     policy::{self, add, counter, ok, run},
@@ -213,6 +213,74 @@ pub fn no_option_leaves() -> Result<()> {
         ensure!(!left.contains("tfo_pol_strip"), "left behind: {left}");
     }
     Ok(())
+}
+
+/// The same for option 254, to which a client moves on where 34 is not answered.
+pub fn no_experimental_option_leaves() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let lab = Lab::up_unique()?;
+        let sandbox = Sandbox::enter()?;
+        let server = Server::start(lab.server(), &Listen::on(service(family, 0), family))?;
+        let connect = Connect {
+            family,
+            ..Connect::new(server.address(), 300)
+        };
+        let unanswered = Rule::new(Effect::StripSynAck { experimental: false }, service(family, 0));
+        let _path = Middlebox::on_path(&lab, &unanswered)?;
+        let Some(capture) = Capture::start(&lab)? else {
+            return Ok(());
+        };
+        for _ in 0..2 {
+            at_once(&lab, &connect)?;
+        }
+        ensure!(
+            is_fast(&at_once(&lab, &connect)?),
+            "TFO by 254 does not work here"
+        );
+        let netns = lab.client().label().to_owned();
+        let dst = service(family, 0).to_string();
+        add(sandbox.path(), &dst, &["--action", "strip", "--netns", &netns])?;
+        let _drops = Middlebox::on_path(&lab, &Rule::new(Effect::DropTfoSyn, service(family, 0)))?;
+        for payload in [300, 5_000] {
+            let variant = Connect {
+                payload,
+                reply: payload,
+                ..connect.clone()
+            };
+            at_once(&lab, &variant)?;
+        }
+        ensure!(
+            counter("stripped")? == 2 && counter("strip_failed")? == 0 && checksum_errors(&lab)? == "0",
+            "{}",
+            policy::list()?
+        );
+        policy::clear()?;
+        let last = Connect {
+            api: Api::Plain,
+            ..connect.clone()
+        };
+        at_once(&lab, &last)?;
+        let syns = wait_for_syns(&capture, connect.target.port(), 6)?;
+        ensure!(
+            syns[1].experimental && syns[2].experimental && syns[2].payload == 300,
+            "{syns:?}"
+        );
+        ensure!(
+            syns[3..5].iter().all(|syn| !syn.option && syn.payload == 0),
+            "{syns:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Waits until that many SYNs to a port were seen.
+fn wait_for_syns(capture: &Capture, port: u16, count: usize) -> Result<Vec<Syn>> {
+    let mut syns = Vec::new();
+    crate::support::wait_until("tcpdump to see every SYN", || {
+        syns = capture.syns_until_fin_to(port)?;
+        Ok(syns.len() >= count)
+    })?;
+    Ok(syns)
 }
 
 /// Lets the kernel calculate checksums itself; false where that cannot be done.

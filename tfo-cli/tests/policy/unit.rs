@@ -15,18 +15,19 @@ use crate::{
     lifecycle::temporary,
     policy::{self, PINS, add},
     support::{BINARY, NO_CONFIG, sandbox::Sandbox},
+    watch::Watch,
 };
 
 const UNIT: &str = include_str!("../../dist/tfo-cli-policy.service");
-/// Its companion, which is only checked by systemd itself here.
+/// Its companion.
 const WATCH: &str = include_str!("../../dist/tfo-cli-policy-watch.service");
 /// What the unit calls the program and the file.
 const INSTALLED: &str = "/usr/bin/tfo-cli";
 const FILE: &str = "/etc/tfo-cli/policy.toml";
 
-/// The value of a setting, which the unit has once.
-fn setting(name: &str) -> Result<&'static str> {
-    let values: Vec<_> = UNIT
+/// The value of a setting, which a unit has once.
+fn setting(unit: &'static str, name: &str) -> Result<&'static str> {
+    let values: Vec<_> = unit
         .lines()
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='))
         .collect();
@@ -36,9 +37,9 @@ fn setting(name: &str) -> Result<&'static str> {
     }
 }
 
-/// Capabilities the unit leaves, as `setpriv` names them.
-fn capabilities() -> Result<Vec<String>> {
-    let names = setting("CapabilityBoundingSet")?.split_whitespace();
+/// Capabilities a unit leaves, as `setpriv` names them.
+fn capabilities(unit: &'static str) -> Result<Vec<String>> {
+    let names = setting(unit, "CapabilityBoundingSet")?.split_whitespace();
     names
         .map(|name| {
             let name = name.strip_prefix("CAP_").with_context(|| name.to_owned())?;
@@ -50,19 +51,9 @@ fn capabilities() -> Result<Vec<String>> {
 /// Runs the command of a setting as the unit would, with these capabilities and not one more, in the lab: rules that
 /// strip concern the interfaces of the namespace they are applied in.
 fn run(lab: &Lab, setting_name: &str, file: &str, capabilities: &[String]) -> Result<Output> {
-    ensure!(
-        setting("NoNewPrivileges")? == "yes",
-        "the unit may gain privileges"
-    );
-    let line = setting(setting_name)?;
-    let mut words = line.split_whitespace();
-    ensure!(words.next() == Some(INSTALLED), "{line}");
-    let bounding = capabilities.join(",+");
+    let mut command = command_of(UNIT, setting_name, file, capabilities)?;
     lab.in_client(|| {
-        Command::new("setpriv")
-            .arg(format!("--bounding-set=-all,+{bounding}"))
-            .args(["--no-new-privs", "--", BINARY])
-            .args(words.map(|word| if word == FILE { file } else { word }))
+        command
             .envs(NO_CONFIG)
             .stdin(Stdio::null())
             .output()
@@ -70,8 +61,30 @@ fn run(lab: &Lab, setting_name: &str, file: &str, capabilities: &[String]) -> Re
     })
 }
 
+fn command_of(
+    unit: &'static str,
+    setting_name: &str,
+    file: &str,
+    capabilities: &[String],
+) -> Result<Command> {
+    ensure!(
+        setting(unit, "NoNewPrivileges")? == "yes",
+        "the unit may gain privileges"
+    );
+    let line = setting(unit, setting_name)?;
+    let mut words = line.split_whitespace();
+    ensure!(words.next() == Some(INSTALLED), "{line}");
+    let bounding = capabilities.join(",+");
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--bounding-set=-all,+{bounding}"))
+        .args(["--no-new-privs", "--", BINARY])
+        .args(words.map(|word| if word == FILE { file } else { word }));
+    Ok(command)
+}
+
 fn succeeds(lab: &Lab, setting_name: &str, file: &str) -> Result<()> {
-    let output = run(lab, setting_name, file, &capabilities()?)?;
+    let output = run(lab, setting_name, file, &capabilities(UNIT)?)?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
@@ -179,7 +192,7 @@ pub fn has_the_rights_it_needs() -> Result<()> {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok((output.status.success() && !stderr.contains("are gone"), stderr))
     };
-    let all = capabilities()?;
+    let all = capabilities(UNIT)?;
     let (enough, said) = works(&all)?;
     ensure!(enough, "{all:?}: {said}");
     for one in &all {
@@ -187,6 +200,42 @@ pub fn has_the_rights_it_needs() -> Result<()> {
         ensure!(!works(&others)?.0, "it works without {one}");
     }
     Ok(())
+}
+
+/// With its rights the companion adds what the file lists, leaves somebody else's namespace alone, and strips on an
+/// interface that comes up.
+pub fn watch_has_the_rights_it_needs() -> Result<()> {
+    if !command::is_installed("setpriv") {
+        println!("skipped: needs setpriv");
+        return Ok(());
+    }
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let holder = Holder::start()?;
+    add(
+        sandbox.path(),
+        "203.0.113.0/24",
+        &["--action", "strip", "--netns", &holder.0.id().to_string()],
+    )?;
+    let file = policy_file(&sandbox, "strip")?;
+    let command = command_of(WATCH, "ExecStart", &file, &capabilities(WATCH)?)?;
+    let watch = lab.in_client(|| Watch::spawn("unit", command))?;
+    watch.until_it_says("added strip for")?;
+    let link = |args: &[&str]| lab.client().command("ip", args).map(drop);
+    link(&["link", "add", "late0", "type", "veth", "peer", "name", "late1"])?;
+    link(&["link", "set", "late0", "up"])?;
+    watch.until_it_says("stripping on late0")?;
+    let said = watch.said()?;
+    ensure!(
+        !said.contains("are gone") && !said.contains("not stripping"),
+        "{said}"
+    );
+    ensure!(
+        policy::list()?["rules"].as_array().map(Vec::len) == Some(3),
+        "{}",
+        policy::list()?
+    );
+    watch.end()
 }
 
 pub fn systemd_takes_it() -> Result<()> {

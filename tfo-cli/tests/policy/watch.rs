@@ -26,17 +26,24 @@ use crate::{
 };
 
 /// A watch under way, and what it says.
-struct Watch {
+pub struct Watch {
     child: Child,
     said: PathBuf,
 }
 
 impl Watch {
     fn start(tag: &str, more: &[&str]) -> Result<Self> {
-        let said = std::env::temp_dir().join(format!("tfo-cli-watch-{tag}"));
-        let child = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .args(["policy", "watch", "--interval", "200ms"])
-            .args(more)
+            .args(more);
+        Self::spawn(tag, command)
+    }
+
+    /// Starts a command that watches.
+    pub fn spawn(tag: &str, mut command: Command) -> Result<Self> {
+        let said = std::env::temp_dir().join(format!("tfo-cli-watch-{tag}"));
+        let child = command
             .envs(NO_CONFIG)
             .stdin(Stdio::null())
             .stderr(File::create(&said)?)
@@ -47,17 +54,17 @@ impl Watch {
         Ok(watch)
     }
 
-    fn said(&self) -> Result<String> {
+    pub fn said(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.said)?)
     }
 
-    fn until_it_says(&self, what: &str) -> Result<()> {
+    pub fn until_it_says(&self, what: &str) -> Result<()> {
         wait_until(what, || Ok(self.said()?.contains(what)))
             .with_context(|| format!("it said: {}", self.said().unwrap_or_default()))
     }
 
     /// Ends it as systemd would.
-    fn end(mut self) -> Result<()> {
+    pub fn end(mut self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?);
         kill(pid, Signal::SIGTERM)?;
         let status = self.child.wait()?;

@@ -68,6 +68,7 @@ fn connect(ops: &Ops) {
     {
         mark.added = STATE as u8;
         ops.set_flags(before | STATE);
+        count::stat(Stat::Flagged);
     }
 }
 
@@ -84,10 +85,7 @@ fn learn_push(ops: &Ops) {
 #[inline(always)]
 fn established(ops: &Ops) {
     let Some(mark) = marks::of(ops.sk()) else { return };
-    if mark.added != 0 {
-        ops.set_flags(ops.flags() & !u32::from(mark.added));
-        mark.added = 0;
-    }
+    take_back(ops, mark);
     if mark.guard != 0 {
         let now = count::now();
         let lost = if ops.total_retrans() > 0 {
@@ -102,6 +100,16 @@ fn established(ops: &Ops) {
     }
     if mark.flags & mark::DENIED != 0 {
         unstall(ops, mark);
+    }
+}
+
+/// Takes the flags back that we set.
+#[inline(always)]
+fn take_back(ops: &Ops, mark: &mut Mark) {
+    if mark.added != 0 {
+        ops.set_flags(ops.flags() & !u32::from(mark.added));
+        mark.added = 0;
+        count::stat(Stat::Unflagged);
     }
 }
 
@@ -170,10 +178,7 @@ fn state(ops: &Ops) {
         return;
     }
     let Some(mark) = marks::of(ops.sk()) else { return };
-    if mark.added != 0 {
-        ops.set_flags(ops.flags() & !u32::from(mark.added));
-        mark.added = 0;
-    }
+    take_back(ops, mark);
     if mark.flags & (mark::DENIED | mark::AT_RISK) == mark::DENIED | mark::AT_RISK {
         count::stat(Stat::AtRiskEnded);
     }

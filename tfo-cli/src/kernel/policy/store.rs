@@ -26,8 +26,8 @@ use super::{
 };
 use crate::policy::{Change, Installed, InstalledGuard, Where, guard::Destination};
 
-/// How long handshakes of denied sockets that would stall are waited for before the push goes away.
-const LAST_PUSHES: Duration = Duration::from_secs(3);
+/// How long handshakes are waited for whose sockets would stall without the push, or have a callback flag of ours.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
 /// How often that is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -295,7 +295,7 @@ impl Store {
             .map(|set| set.stats)
             .or_else(|| open_map(self.directory.path(), policy::STATS).ok())
         {
-            await_last_pushes(&stats);
+            await_last_handshakes(&stats);
         }
         strip::detach_all(&self.directory)?;
         pins::detach(&self.directory, pins::LINK_SOCK_OPS)?;
@@ -342,11 +342,14 @@ fn strips(change: &Change) -> bool {
     }
 }
 
-/// Denied sockets that would stall are pushed when their handshake ends: a moment, unless the peer is silent.
-fn await_last_pushes(stats: &Array<MapData, u64>) {
-    let deadline = Instant::now() + LAST_PUSHES;
+/// Denied sockets that would stall are pushed when their handshake ends, and flags are taken back then: a moment,
+/// unless the peer is silent.
+fn await_last_handshakes(stats: &Array<MapData, u64>) {
+    let deadline = Instant::now() + LAST_HANDSHAKES;
     let get = |stat: Stat| stats.get(&(stat as u32), 0).unwrap_or(0);
-    while get(Stat::AtRisk) > get(Stat::AtRiskEnded) && Instant::now() < deadline {
+    let is_waited_for =
+        || get(Stat::AtRisk) > get(Stat::AtRiskEnded) || get(Stat::Flagged) > get(Stat::Unflagged);
+    while is_waited_for() && Instant::now() < deadline {
         thread::sleep(GLANCE);
     }
 }
