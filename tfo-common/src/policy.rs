@@ -238,11 +238,14 @@ pub enum Switch {
     Push = 1,
     /// User space: 1 while there is a guard.
     Guards = 2,
+    /// User space: the highest number a rule has had. Numbers are not given twice: whoever removes a rule by the
+    /// number he saw a minute ago removes that one or none.
+    LastId = 3,
 }
 
 impl Switch {
     /// Number of entries.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Values of [`Switch::Push`].

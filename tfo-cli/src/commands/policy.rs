@@ -125,7 +125,13 @@ fn remove(bpffs: &Path, ids: &[u32]) -> Result<u8, Failure> {
 
 fn flush(bpffs: &Path) -> Result<u8, Failure> {
     let mut store = open(bpffs, Access::Flush)?;
+    // Of another version's policy nothing can be told but that it is gone.
+    let rules = store.rules().unwrap_or_default();
+    let guards = store.guards().unwrap_or_default();
     store.flush().map_err(|error| failure(&error))?;
+    let removed = rules.into_iter().map(Change::Remove);
+    let removed: Vec<Change> = removed.chain(guards.into_iter().map(Change::Unguard)).collect();
+    log::changed(&removed, None)?;
     log::flushed(bpffs)?;
     Ok(exit::DONE)
 }

@@ -130,10 +130,16 @@ pub fn changes() -> Result<()> {
     let lines = said(&["policy", "flush"], Journal::Own)?;
     ensure!(
         lines
-            == [format!(
-                "<5>tfo-cli: policy: removed everything in {}",
-                crate::policy::PINS
-            )],
+            == [
+                format!("<5>tfo-cli: policy: removed rule 2: no-data for {name} to 10.1.0.0/16 (why 1)"),
+                format!(
+                    "<5>tfo-cli: policy: removed rule 31: no-data for {name} to 192.0.2.0/24 (ticket 4711)"
+                ),
+                format!(
+                    "<5>tfo-cli: policy: removed everything in {}",
+                    crate::policy::PINS
+                ),
+            ],
         "{lines:#?}"
     );
     Ok(())

@@ -66,6 +66,8 @@ pub enum Rules {
     One,
     /// As many as in the issue, likewise.
     Many,
+    /// No rule, but a guard that watches the whole host and finds nothing wrong.
+    Guard,
     /// One that denies every connection of the load generator.
     Denying,
 }
@@ -76,6 +78,7 @@ impl Rules {
             Self::None => "no policy",
             Self::One => "1 rule",
             Self::Many => "10,000 rules",
+            Self::Guard => "a guard",
             Self::Denying => "all denied",
         }
     }
@@ -89,6 +92,7 @@ impl Rules {
         };
         match self {
             Self::None => return None,
+            Self::Guard => return Some("[[guard]]\ncgroup = \"/\"\n".to_owned()),
             Self::One => rule("192.0.2.0/24"),
             Self::Denying => rule("127.0.0.0/8"),
             Self::Many => {

@@ -94,11 +94,6 @@ impl Rules {
         ids.map_err(|error| Error::map("read", "hits".into(), &error))
     }
 
-    /// A number no rule has, nor had since the policy was set up and left hits behind.
-    pub fn next_id(&self) -> Result<u32, Error> {
-        Ok(self.ids_with_hits()?.into_iter().max().unwrap_or(0) + 1)
-    }
-
     /// Writes a new rule: its hits first, for the rule itself makes it count.
     pub fn add(&mut self, spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Result<(), Error> {
         self.hits

@@ -91,9 +91,13 @@ impl Store {
         let complete =
             has(pins::LINK_EGRESS) && has(pins::LINK_SOCK_OPS) && policy::MAPS.iter().all(|name| has(name));
         if complete {
-            if access == Access::Look {
-                store.set = Some(Set::open(&store.directory)?);
-                store.tidy()?;
+            match access {
+                Access::Look => {
+                    store.set = Some(Set::open(&store.directory)?);
+                    store.tidy()?;
+                }
+                // One that cannot be read goes without being told in detail.
+                Access::Flush => store.set = Set::open(&store.directory).ok(),
             }
         } else if names.iter().any(|name| pins::is_ours(name)) {
             store.removed.half_made = true;
@@ -229,12 +233,11 @@ impl Store {
         };
         let (now_ns, wall_ns) = super::super::clocks();
         let stamp = Stamp { now_ns, wall_ns, by };
-        let mut next_id = set.rules.next_id()?;
         for change in changes {
             match change {
                 Change::Add(spec) => {
-                    set.rules.add(spec, next_id, stamp)?;
-                    next_id += 1;
+                    let id = set.next_id()?;
+                    set.rules.add(spec, id, stamp)?;
                 }
                 Change::Replace(old, spec) => set.rules.replace(spec, old.id, stamp)?,
                 Change::Remove(old) => set.rules.remove(old)?,
@@ -391,6 +394,19 @@ impl Set {
         let mut set = Self::open(directory)?;
         set.unattached = Some(ebpf);
         Ok(set)
+    }
+
+    /// A number no rule has had. It is used up also when a kill comes before the rule.
+    fn next_id(&mut self) -> Result<u32, Error> {
+        let last = self
+            .switches
+            .get(&(Switch::LastId as u32), 0)
+            .map_err(|error| Error::map("read", "switches".into(), &error))?;
+        let id = last.checked_add(1).ok_or_else(|| Error::Full {
+            what: "a rule: every number has been used".to_owned(),
+        })?;
+        self.switch(Switch::LastId, id)?;
+        Ok(id)
     }
 
     fn switch(&mut self, which: Switch, value: u32) -> Result<(), Error> {

@@ -13,8 +13,10 @@ const BULK: Budget = Budget::AtLeast(0.99);
 
 /// Rules that concern none of the traffic, from none to many.
 const UNCONCERNED: [Rules; 3] = [Rules::None, Rules::One, Rules::Many];
-/// The same, and one that concerns all of it.
-const CONCERNED: [Rules; 4] = [Rules::None, Rules::One, Rules::Many, Rules::Denying];
+/// The same, a guard on all of it, and a rule that concerns all of it.
+const CONCERNED: [Rules; 5] = [Rules::None, Rules::One, Rules::Many, Rules::Guard, Rules::Denying];
+/// A guard looks at plain connections, too: it compares with them.
+const WATCHED: [Rules; 4] = [Rules::None, Rules::One, Rules::Many, Rules::Guard];
 
 pub fn run(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
     let stage = Stage::enter()?;
@@ -50,10 +52,10 @@ pub fn run(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
         Budget::None,
         rows,
     );
-    let plain = rates::connections(&stage, &UNCONCERNED, Kind::Plain, rounds, seconds)?;
+    let plain = rates::connections(&stage, &WATCHED, Kind::Plain, rounds, seconds)?;
     show(
         "plain connections",
-        &UNCONCERNED,
+        &WATCHED,
         &plain,
         ("/s", 1.0),
         Budget::None,
