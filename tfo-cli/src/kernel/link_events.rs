@@ -10,28 +10,25 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use super::netns;
+use super::netns::{self, Id};
 
 /// Listens in a number of namespaces.
 #[derive(Debug, Default)]
 pub struct LinkEvents {
-    /// By inode of the namespace.
-    sockets: BTreeMap<u32, Socket>,
+    /// By namespace.
+    sockets: BTreeMap<Id, Socket>,
 }
 
 impl LinkEvents {
-    /// Listens in exactly these namespaces from now on; true when one is new: what happened in it before was not
-    /// heard.
-    pub fn follow(&mut self, wanted: &BTreeMap<u32, File>) -> io::Result<bool> {
-        self.sockets.retain(|inode, _| wanted.contains_key(inode));
-        let mut is_new = false;
-        for (inode, namespace) in wanted {
-            if !self.sockets.contains_key(inode) {
-                self.sockets.insert(*inode, netns::inside(namespace, listen)?);
-                is_new = true;
+    /// Listens in exactly these namespaces from now on.
+    pub fn follow(&mut self, wanted: &BTreeMap<Id, File>) -> io::Result<()> {
+        self.sockets.retain(|id, _| wanted.contains_key(id));
+        for (id, namespace) in wanted {
+            if !self.sockets.contains_key(id) {
+                self.sockets.insert(*id, netns::inside(namespace, listen)?);
             }
         }
-        Ok(is_new)
+        Ok(())
     }
 
     /// Waits for an event, at most for `timeout`; true when there was one. Events that came together are one. A

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File},
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
@@ -19,6 +20,31 @@ const OWN: &str = "/proc/self/ns/net";
 /// Inode of the namespace this process is in; 0 where /proc does not tell.
 pub fn own_inode() -> u32 {
     inode(Path::new(OWN)).unwrap_or(0)
+}
+
+/// What tells a namespace from every other, also from one that gets its inode when it is gone: they are given out
+/// again at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id {
+    /// Inode, by which people know it.
+    pub inode: u32,
+    /// The kernel's own number.
+    pub cookie: u64,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "netns {}", self.inode)
+    }
+}
+
+/// Identity of an open namespace.
+pub fn id(namespace: &File) -> io::Result<Id> {
+    let inode = namespace.metadata()?.ino();
+    Ok(Id {
+        inode: u32::try_from(inode).map_err(|_| io::Error::other("not a network namespace"))?,
+        cookie: inside(namespace, sys::netns_cookie)?,
+    })
 }
 
 /// Every network namespace that a process or a name holds on to, by inode, opened.

@@ -3,6 +3,7 @@
 use std::{
     ffi::{CStr, CString},
     io,
+    net::{Ipv4Addr, UdpSocket},
     os::{
         fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -242,6 +243,29 @@ pub fn enter_netns(namespace: BorrowedFd<'_>) -> io::Result<()> {
     let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
     if result == 0 {
         Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Cookie of the calling thread's network namespace: unlike its inode it is never given to another one
+/// (`SO_NETNS_COOKIE`, Linux 5.14; `net_gen_cookie`, `net/core/net_namespace.c`).
+pub fn netns_cookie() -> io::Result<u64> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0u64;
+    let mut len = libc::socklen_t::try_from(size_of_val(&cookie)).unwrap_or(0);
+    // SAFETY: a live socket, and a live value of the length we say.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
     } else {
         Err(io::Error::last_os_error())
     }

@@ -94,6 +94,10 @@ const TESTS: &[Test] = &[
         "strip::no_experimental_option_leaves",
         strip::no_experimental_option_leaves,
     ),
+    (
+        "strip::numbers_of_namespaces_are_given_again",
+        strip::numbers_of_namespaces_are_given_again,
+    ),
     ("strip::a_guard_escalates", strip::escalates),
     ("watch::new_interfaces", watch::new_interfaces),
     ("watch::guards_and_expiry", watch::guards_and_expiry),

@@ -215,6 +215,48 @@ pub fn no_option_leaves() -> Result<()> {
     Ok(())
 }
 
+/// A namespace that gets the number of one that is gone is another one: nothing is taken for attached there.
+pub fn numbers_of_namespaces_are_given_again() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    let places = || -> Result<Vec<String>> {
+        let names = std::fs::read_dir(policy::PINS)?.flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        Ok(names
+            .filter(|name| ["tcx-", "every-"].iter().any(|kind| name.starts_with(kind)))
+            .collect())
+    };
+    let lab = Lab::up_unique()?;
+    let numbers = [lab.client().inode()?, lab.server().inode()?];
+    let netns = lab.client().label().to_owned();
+    add(
+        sandbox.path(),
+        "192.0.2.0/24",
+        &["--action", "strip", "--netns", &netns],
+    )?;
+    let before = places()?;
+    ensure!(before.len() == 3, "one for all, lo and {DEVICE}: {before:?}");
+    drop(lab);
+
+    // The kernel gives the lowest number that is free.
+    let lab = Lab::up_unique()?;
+    let again = [lab.client().inode()?, lab.server().inode()?];
+    println!("  numbers {numbers:?}, then {again:?}");
+    let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
+    ensure!(
+        stderr.contains("2 interfaces that were stripped on are gone"),
+        "{stderr}"
+    );
+    ensure!(places()?.is_empty(), "{before:?}, then {:?}", places()?);
+    let netns = lab.client().label().to_owned();
+    add(
+        sandbox.path(),
+        "198.51.100.0/24",
+        &["--action", "strip", "--netns", &netns],
+    )?;
+    ensure!(places()?.len() == 3, "{:?}", places()?);
+    Ok(())
+}
+
 /// The same for option 254, to which a client moves on where 34 is not answered.
 pub fn no_experimental_option_leaves() -> Result<()> {
     for family in [Family::V4, Family::V6] {

@@ -11,7 +11,6 @@ use std::{
     ffi::CStr,
     fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +18,10 @@ use aya::programs::SchedClassifier;
 
 use self::pin::{How, Pin};
 use super::{
-    super::{netns, programs as observer, sys},
+    super::{
+        netns::{self, Id},
+        programs as observer, sys,
+    },
     Error,
     bpffs::Directory,
     pins,
@@ -53,9 +55,8 @@ pub struct StripReport {
 
 /// Attaches the classifier where asked. Interfaces that have it already are left alone.
 pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport, Error> {
-    let (inode, namespace) = open(wanted.netns.as_deref())?;
-    let present =
-        interfaces(&namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
+    let (id, namespace) = open(wanted.netns.as_deref())?;
+    let present = interfaces(&namespace).map_err(Error::io("list interfaces of", id.to_string()))?;
     let chosen: Vec<(&String, u32)> = if wanted.devices.is_empty() {
         let up = present.iter().filter(|(_, found)| found.up);
         up.map(|(name, found)| (name, found.index)).collect()
@@ -64,18 +65,18 @@ pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport,
             Some((name, found)) => Ok((name, found.index)),
             None => Err(Error::Interface {
                 what: format!("interface {name}"),
-                why: format!("there is none in netns {inode}"),
+                why: format!("there is none in {id}"),
             }),
         };
         wanted.devices.iter().map(find).collect::<Result<_, _>>()?
     };
     if wanted.devices.is_empty() {
-        remember(directory, inode)?;
+        remember(directory, id)?;
     }
     let pinned = Pinned::read(directory)?;
     let mut report = StripReport::default();
     for (name, index) in chosen {
-        let attached = pinned.attach(directory, (inode, &namespace), (name, index), &mut report);
+        let attached = pinned.attach(directory, (id, &namespace), (name, index), &mut report);
         if wanted.devices.is_empty() {
             unless_gone(attached, &namespace, index)?;
         } else {
@@ -90,36 +91,29 @@ pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport,
 pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
     let mut report = StripReport::default();
     let pinned = Pinned::read(directory)?;
-    let mut inodes: Vec<u32> = pinned.every.clone();
-    inodes.extend(pinned.pins.iter().map(|pin| pin.netns));
-    inodes.sort_unstable();
-    inodes.dedup();
-    if inodes.is_empty() {
-        return Ok(report);
-    }
-    let namespaces = netns::all();
-    for inode in inodes {
-        let Some(namespace) = namespaces.get(&inode) else {
-            for pin in pinned.of(inode) {
+    let ids = pinned.namespaces();
+    let alive = living(&ids);
+    for id in ids {
+        let Some(namespace) = alive.get(&id) else {
+            for pin in pinned.of(id) {
                 directory.unpin(&pin.name())?;
                 report.gone += 1;
             }
-            directory.unpin(&pin::every(inode))?;
+            directory.unpin(&pin::every(id))?;
             continue;
         };
-        let present =
-            interfaces(namespace).map_err(Error::io("list interfaces of", format!("netns {inode}")))?;
-        for pin in pinned.of(inode) {
+        let present = interfaces(namespace).map_err(Error::io("list interfaces of", id.to_string()))?;
+        for pin in pinned.of(id) {
             if !present.values().any(|found| found.index == pin.index) {
                 directory.unpin(&pin.name())?;
                 report.gone += 1;
             }
         }
-        let every = pinned.every.contains(&inode);
+        let every = pinned.every.contains(&id);
         for (name, found) in &present {
-            let has_it = pinned.at(inode, found.index).is_some();
+            let has_it = pinned.at(id, found.index).is_some();
             if has_it || every && found.up {
-                let attached = pinned.attach(directory, (inode, namespace), (name, found.index), &mut report);
+                let attached = pinned.attach(directory, (id, namespace), (name, found.index), &mut report);
                 let failed = unless_gone(attached, namespace, found.index).err();
                 report.failed.extend(failed.map(|error| error.to_string()));
             }
@@ -131,18 +125,20 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
 /// Detaches it everywhere.
 pub fn detach_all(directory: &Directory) -> Result<(), Error> {
     let pinned = Pinned::read(directory)?;
-    let is_filter = |pin: &Pin| pin.how != How::Tcx;
-    let namespaces = if pinned.pins.iter().any(is_filter) {
-        netns::all()
-    } else {
-        BTreeMap::new()
-    };
+    let is_filter = |pin: &&Pin| pin.how != How::Tcx;
+    let filtered: Vec<Id> = pinned
+        .pins
+        .iter()
+        .filter(is_filter)
+        .map(|pin| pin.netns)
+        .collect();
+    let alive = living(&filtered);
     for pin in &pinned.pins {
-        match namespaces.get(&pin.netns) {
-            Some(namespace) if is_filter(pin) => {
+        match alive.get(&pin.netns) {
+            Some(namespace) if is_filter(&pin) => {
                 netns::inside(namespace, || clsact::detach(directory, *pin)).map_err(Error::io(
                     "detach the option stripper (clsact) from",
-                    format!("interface {} (netns {})", pin.index, pin.netns),
+                    format!("interface {} ({})", pin.index, pin.netns),
                 ))?;
                 directory.unpin(&pin.name())?;
             }
@@ -150,25 +146,33 @@ pub fn detach_all(directory: &Directory) -> Result<(), Error> {
             _ => pins::detach(directory, &pin.name())?,
         }
     }
-    for inode in pinned.every {
-        directory.unpin(&pin::every(inode))?;
+    for id in pinned.every {
+        directory.unpin(&pin::every(id))?;
     }
     Ok(())
 }
 
 /// Namespaces in which it is to be on every interface, opened. Reads names only, so that those who look need no
 /// lock.
-pub fn followed(directory: &Path) -> BTreeMap<u32, File> {
+pub fn followed(directory: &Path) -> BTreeMap<Id, File> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let wanted: Vec<u32> = entries
+    let wanted: Vec<Id> = entries
         .filter_map(|entry| pin::parse_every(&entry.file_name().to_string_lossy()))
         .collect();
+    living(&wanted)
+}
+
+/// Those of these namespaces that still exist, opened. Costs nothing where there are none to look for.
+fn living(wanted: &[Id]) -> BTreeMap<Id, File> {
     if wanted.is_empty() {
         return BTreeMap::new();
     }
-    let mut found = netns::all();
-    found.retain(|inode, _| wanted.contains(inode));
-    found
+    netns::all()
+        .into_iter()
+        .filter(|(inode, _)| wanted.iter().any(|id| id.inode == *inode))
+        .filter_map(|(_, namespace)| Some((netns::id(&namespace).ok()?, namespace)))
+        .filter(|(id, _)| wanted.contains(id))
+        .collect()
 }
 
 /// Where every interface is meant, one that went meanwhile is no error: those of containers come and go all the
@@ -187,7 +191,7 @@ fn unless_gone(attached: Result<(), Error>, namespace: &File, index: u32) -> Res
 /// What the pins say.
 struct Pinned {
     pins: Vec<Pin>,
-    every: Vec<u32>,
+    every: Vec<Id>,
 }
 
 impl Pinned {
@@ -199,11 +203,20 @@ impl Pinned {
         })
     }
 
-    fn of(&self, netns: u32) -> impl Iterator<Item = &Pin> {
+    /// Namespaces that any of them speaks of.
+    fn namespaces(&self) -> Vec<Id> {
+        let mut ids = self.every.clone();
+        ids.extend(self.pins.iter().map(|pin| pin.netns));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    fn of(&self, netns: Id) -> impl Iterator<Item = &Pin> {
         self.pins.iter().filter(move |pin| pin.netns == netns)
     }
 
-    fn at(&self, netns: u32, index: u32) -> Option<Pin> {
+    fn at(&self, netns: Id, index: u32) -> Option<Pin> {
         self.pins.iter().copied().find(|pin| pin.is_at(netns, index))
     }
 
@@ -211,12 +224,12 @@ impl Pinned {
     fn attach(
         &self,
         directory: &Directory,
-        (netns, namespace): (u32, &File),
+        (netns, namespace): (Id, &File),
         (name, index): (&str, u32),
         report: &mut StripReport,
     ) -> Result<(), Error> {
         let there = self.at(netns, index);
-        let place = format!("{name} (netns {netns})");
+        let place = format!("{name} ({netns})");
         netns::inside(namespace, || match there {
             Some(Pin { how: How::Tcx, .. }) => Ok(()),
             Some(pin) => clsact::ensure(directory, name, pin),
@@ -239,7 +252,7 @@ impl Pinned {
 }
 
 /// Pins what says that every interface of a namespace is meant.
-fn remember(directory: &Directory, netns: u32) -> Result<(), Error> {
+fn remember(directory: &Directory, netns: Id) -> Result<(), Error> {
     let path = directory.pin(&pin::every(netns));
     if path.exists() {
         return Ok(());
@@ -264,7 +277,7 @@ fn refused(error: impl std::error::Error) -> io::Error {
 }
 
 /// Opens a namespace by what the user calls it.
-fn open(wanted: Option<&str>) -> Result<(u32, File), Error> {
+fn open(wanted: Option<&str>) -> Result<(Id, File), Error> {
     let path: PathBuf = match wanted {
         None => "/proc/self/ns/net".into(),
         Some(path) if path.contains('/') => path.into(),
@@ -278,10 +291,8 @@ fn open(wanted: Option<&str>) -> Result<(u32, File), Error> {
         why: format!("{}: {error}", path.display()),
     };
     let file = File::open(&path).map_err(fail)?;
-    let inode = file.metadata().map_err(fail)?.ino();
     // A path that is no namespace is found out here, before anything is changed.
-    netns::inside(&file, || Ok(())).map_err(fail)?;
-    Ok((u32::try_from(inode).unwrap_or(0), file))
+    Ok((netns::id(&file).map_err(fail)?, file))
 }
 
 /// An interface.

@@ -16,7 +16,10 @@ use aya::programs::{
 
 use super::{
     super::{
-        super::tc::{self, Discipline},
+        super::{
+            netns::Id,
+            tc::{self, Discipline},
+        },
         bpffs::Directory,
     },
     How, Pin, program, refused,
@@ -27,7 +30,7 @@ use super::{
 const PRIORITY: u16 = 34_254;
 
 /// Attaches it. In the namespace of the calling thread, like everything here.
-pub fn attach(directory: &Directory, interface: &str, netns: u32, index: u32) -> io::Result<()> {
+pub fn attach(directory: &Directory, interface: &str, netns: Id, index: u32) -> io::Result<()> {
     let own = !has_discipline(index)?;
     let mut pin = Pin {
         how: How::Clsact { own },

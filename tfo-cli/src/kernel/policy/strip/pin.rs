@@ -5,8 +5,14 @@
 //! tcx-<netns>-<interface>        it is on this one (the link)
 //! clsact-<own|shared>-<netns>-<interface>   the same before Linux 6.6 (the program)
 //! ```
+//! A namespace is written as `<inode>-<cookie>`, an interface as its index.
 
-use super::super::pins::{CLSACT, EVERY, TCX};
+use std::str::FromStr;
+
+use super::super::{
+    super::netns::Id,
+    pins::{CLSACT, EVERY, TCX},
+};
 
 /// How it is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +31,8 @@ pub enum How {
 pub struct Pin {
     /// How.
     pub how: How,
-    /// Inode of the network namespace.
-    pub netns: u32,
+    /// The network namespace.
+    pub netns: Id,
     /// Index of the interface.
     pub index: u32,
 }
@@ -39,7 +45,7 @@ impl Pin {
             How::Clsact { own: true } => format!("{CLSACT}own-"),
             How::Clsact { own: false } => format!("{CLSACT}shared-"),
         };
-        format!("{how}{}-{}", self.netns, self.index)
+        format!("{how}{}-{}", written(self.netns), self.index)
     }
 
     /// The other way.
@@ -54,32 +60,44 @@ impl Pin {
                 (How::Clsact { own: false }, rest.strip_prefix("shared-")?)
             }
         };
-        let (netns, index) = rest.split_once('-')?;
+        let (netns, index) = rest.rsplit_once('-')?;
         Some(Self {
             how,
-            netns: number(netns)?,
+            netns: read(netns)?,
             index: number(index)?,
         })
     }
 
     /// Whether two are about one interface.
-    pub fn is_at(self, netns: u32, index: u32) -> bool {
+    pub fn is_at(self, netns: Id, index: u32) -> bool {
         (self.netns, self.index) == (netns, index)
     }
 }
 
 /// Name of the pin for every interface of a namespace.
-pub fn every(netns: u32) -> String {
-    format!("{EVERY}{netns}")
+pub fn every(netns: Id) -> String {
+    format!("{EVERY}{}", written(netns))
 }
 
 /// The namespace it is for.
-pub fn parse_every(name: &str) -> Option<u32> {
-    number(name.strip_prefix(EVERY)?)
+pub fn parse_every(name: &str) -> Option<Id> {
+    read(name.strip_prefix(EVERY)?)
+}
+
+fn written(netns: Id) -> String {
+    format!("{}-{}", netns.inode, netns.cookie)
+}
+
+fn read(text: &str) -> Option<Id> {
+    let (inode, cookie) = text.split_once('-')?;
+    Some(Id {
+        inode: number(inode)?,
+        cookie: number(cookie)?,
+    })
 }
 
 /// Only the digits we write: `parse` takes a sign, too.
-fn number(text: &str) -> Option<u32> {
+fn number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
@@ -98,7 +116,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pins_are_named_for_what_they_are(how in how(), netns: u32, index: u32) {
+        fn pins_are_named_for_what_they_are(how in how(), inode: u32, cookie: u64, index: u32) {
+            let netns = Id { inode, cookie };
             let pin = Pin { how, netns, index };
             prop_assert_eq!(Pin::parse(&pin.name()), Some(pin));
             prop_assert!(pins::is_ours(&pin.name()));
