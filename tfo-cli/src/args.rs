@@ -73,10 +73,10 @@ enum RawCommand {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page (roff), of the program or of one command.
+    /// Prints the manual page (roff), of the program or of one command: `man policy add`.
     Man {
         /// The command.
-        command: Option<String>,
+        command: Vec<String>,
     },
 }
 
@@ -96,7 +96,7 @@ pub enum Command {
     /// `completions`
     Completions(clap_complete::Shell),
     /// `man`
-    Man(Option<String>),
+    Man(Vec<String>),
 }
 
 /// What a command line asks for.

@@ -21,7 +21,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Guard(command) => guard::run(&command),
         Command::BenchModel(config) => bench_model::run(&config),
         Command::Completions(shell) => completions::run(shell),
-        Command::Man(command) => man::run(command.as_deref()),
+        Command::Man(command) => man::run(&command),
     }
 }
 

@@ -16,6 +16,19 @@ use crate::{
     policy::{Scope, guard::Settings, rule},
 };
 
+/// What `status` shows of destinations.
+const COLUMNS: &str = "\
+Columns:
+  STATE       closed: Fast Open goes through; open: it is off; half-open: one connection tries it
+  ACTION      what is done to SYNs while it is off: no-data or strip
+  FAILED      attempts with SYN data that failed, of all
+  RECENT      failures among the latest attempts, which open it
+  BARE        failures among the latest SYNs with the option and without data, which make it strip
+  PLAIN       SYNs without Fast Open that were lost, of all: where these fail, too, it is not to blame
+  DENIED      SYNs that were kept from leaving with data
+  SAVED       what those would have cost
+  NEXT TRIAL  when one connection tries again";
+
 /// What the user typed.
 #[derive(Args, Clone, Debug)]
 pub struct GuardArgs {
@@ -26,7 +39,7 @@ pub struct GuardArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum RawGuard {
-    /// Sets a guard on a cgroup, or changes the one that is there.
+    /// Sets a guard on a cgroup, in place of the one that is there; what that knows of destinations is kept.
     #[command(after_help = EXIT_CODES)]
     On {
         #[command(flatten)]
@@ -60,7 +73,7 @@ enum RawGuard {
         pins: PinArgs,
     },
     /// Shows guards, and destinations with failures: state, evidence, next trial, time saved.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = format!("{COLUMNS}\n\n{EXIT_CODES}"))]
     Status {
         /// Format of the output.
         #[arg(long, value_enum, default_value_t = ListFormat::Text)]
@@ -117,6 +130,8 @@ impl GuardArgs {
                     max_backoff: time("--max-backoff", &max_backoff)?,
                     escalate,
                 };
+                let why = "says where the option is stripped, and this guard does not: see --escalate";
+                interfaces.only(escalate, why)?;
                 let settings = settings
                     .check()
                     .map_err(|(name, why)| Failure::new(crate::exit::USAGE, format!("--{name}: {why}")))?;

@@ -14,7 +14,7 @@ use crate::{
     exit::Failure,
     kernel::policy::Interfaces,
     model::addr::Prefix,
-    policy::{Scope, rule},
+    policy::{Scope, file, rule},
 };
 
 /// A look reads all rules, and scans /proc for network namespaces.
@@ -58,10 +58,10 @@ enum RawPolicy {
         pins: PinArgs,
     },
     /// Shows what `apply` would change, and changes nothing.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = format!("{}\n\n{EXIT_CODES}", file::FORMAT))]
     Plan(FileArgs),
     /// Makes rules and guards exactly those of a file: what it does not list is removed.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = format!("{}\n\n{EXIT_CODES}", file::FORMAT))]
     Apply {
         #[command(flatten)]
         file: FileArgs,
@@ -238,6 +238,8 @@ impl PolicyArgs {
 
 impl WatchArgs {
     fn resolve(self) -> Result<WatchConfig, Failure> {
+        let why = "says where rules of --keep strip, and there is no --keep";
+        self.interfaces.only(self.keep.is_some(), why)?;
         Ok(WatchConfig {
             interval: value::duration_at_least("--interval", &self.interval, SHORTEST_WATCH)?,
             keep: self.keep,
@@ -262,11 +264,14 @@ impl AddArgs {
             .scope()
             .ok_or_else(|| Failure::usage("--cgroup", "", "where?"))?;
         let ttl = self.ttl.as_deref();
+        let action = rule::action(&self.action).map_err(bad("--action", &self.action))?;
+        let why = "says where the option is stripped, and this rule does not: see --action strip";
+        self.interfaces.only(action == PolicyAction::Strip, why)?;
         Ok(AddConfig {
             scope,
             dst: rule::destination(&self.dst).map_err(bad("--dst", &self.dst))?,
             ports: rule::ports(ports).map_err(bad("--port", &self.port.join(",")))?,
-            action: rule::action(&self.action).map_err(bad("--action", &self.action))?,
+            action,
             ttl: ttl
                 .map(|text| rule::ttl(text).map_err(bad("--ttl", text)))
                 .transpose()?,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
+    exit::{self, Failure},
     kernel::policy::{DIRECTORY, Interfaces},
     policy::Scope,
 };
@@ -57,6 +58,16 @@ pub struct InterfaceArgs {
 }
 
 impl InterfaceArgs {
+    /// An error where something was named that would have no effect.
+    pub fn only(&self, has_effect: bool, why: &str) -> Result<(), Failure> {
+        let flag = if self.netns.is_some() { "--netns" } else { "--dev" };
+        if has_effect || self.netns.is_none() && self.dev.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(exit::USAGE, format!("{flag}: {why}"))
+            .hint("leave it out: everything else holds on all interfaces"))
+    }
+
     /// What was asked for.
     pub fn interfaces(self) -> Interfaces {
         Interfaces {

@@ -7,6 +7,8 @@ mod watch;
 
 use std::path::Path;
 
+use tfo_common::event::PolicyAction;
+
 use crate::{
     args::{AddConfig, FileConfig, ListFormat, PolicyConfig, PolicyWhat},
     exit::{self, Failure},
@@ -90,6 +92,9 @@ fn add_rule(bpffs: &Path, add: &AddConfig) -> Result<u8, Failure> {
             .hint("remove it first, or give one rule all the ports it is for")
     })?;
     change(&mut store, &plan.changes, &add.interfaces)?;
+    if add.action == PolicyAction::Strip && add.interfaces.netns.is_none() {
+        log::elsewhere(store.cgroups(), &add.scope)?;
+    }
     Ok(exit::DONE)
 }
 
@@ -97,10 +102,11 @@ fn list(bpffs: &Path, format: ListFormat) -> Result<u8, Failure> {
     let store = open(bpffs, Access::Look)?;
     let rules = store.rules().map_err(|error| failure(&error))?;
     let stats = store.stats();
+    let places = &store.removed().interfaces.places;
     let now = policy_text::Now::read();
     output::print(&match format {
-        ListFormat::Text => policy_text::rules(&rules, &stats, now),
-        ListFormat::Json => policy_json::rules(&rules, &stats, now)?,
+        ListFormat::Text => policy_text::rules(&rules, places, &stats, now),
+        ListFormat::Json => policy_json::rules(&rules, places, &stats, now)?,
     })?;
     Ok(exit::DONE)
 }
@@ -125,6 +131,10 @@ fn remove(bpffs: &Path, ids: &[u32]) -> Result<u8, Failure> {
 
 fn flush(bpffs: &Path) -> Result<u8, Failure> {
     let mut store = open(bpffs, Access::Flush)?;
+    let is_there = store.is_there().map_err(|error| failure(&error))?;
+    if !is_there && !store.removed().half_made {
+        return log::nothing(bpffs).map(|()| exit::DONE);
+    }
     // Of another version's policy nothing can be told but that it is gone.
     let rules = store.rules().unwrap_or_default();
     let guards = store.guards().unwrap_or_default();

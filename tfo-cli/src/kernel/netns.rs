@@ -22,6 +22,11 @@ pub fn own_inode() -> u32 {
     inode(Path::new(OWN)).unwrap_or(0)
 }
 
+/// Inode of the namespace a process is in.
+pub fn inode_of(process: u32) -> Option<u32> {
+    inode(Path::new(&format!("/proc/{process}/ns/net")))
+}
+
 /// What tells a namespace from every other, also from one that gets its inode when it is gone: they are given out
 /// again at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

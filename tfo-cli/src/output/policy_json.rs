@@ -20,6 +20,8 @@ struct Document<T> {
 #[derive(Serialize)]
 struct RuleList<'a> {
     rules: Vec<Rule<'a>>,
+    /// Interfaces on which the option is taken out: `eth0 (netns 4026531840)`.
+    stripping_on: &'a [String],
     counters: Counters<'a>,
 }
 
@@ -161,7 +163,12 @@ struct PlannedChange<'a> {
 }
 
 /// Rules in force.
-pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now) -> anyhow::Result<String> {
+pub fn rules(
+    rules: &[Installed],
+    stripping_on: &[String],
+    stats: &[u64; Stat::COUNT as usize],
+    now: Now,
+) -> anyhow::Result<String> {
     let list = rules.iter().map(|rule| Rule {
         id: rule.id,
         spec: Spec::new(&rule.spec),
@@ -176,6 +183,7 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
         "policy",
         RuleList {
             rules: list.collect(),
+            stripping_on,
             counters: Counters(stats),
         },
     )

@@ -1,6 +1,6 @@
 //! Rules, guards and plans as tables for people.
 
-use tfo_common::policy::Stat;
+use tfo_common::{guard::Phase, policy::Stat};
 
 use super::{clean, number};
 use crate::policy::{
@@ -40,7 +40,12 @@ impl Now {
 }
 
 /// Rules, by number.
-pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now) -> String {
+pub fn rules(
+    rules: &[Installed],
+    stripping_on: &[String],
+    stats: &[u64; Stat::COUNT as usize],
+    now: Now,
+) -> String {
     if rules.is_empty() {
         return "no rules\n".to_owned();
     }
@@ -83,6 +88,9 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
         ]
     });
     let mut text = table(&header, &rows.collect::<Vec<_>>(), &[0, 5]);
+    if !stripping_on.is_empty() {
+        text.extend(["\nstripping on ", &clean(&stripping_on.join(", ")), "\n"]);
+    }
     let passed = stats[Stat::PassedAtRisk as usize];
     if passed > 0 {
         let why = "this kernel cannot push their sockets, which would stall (Linux 6.1 can)";
@@ -90,8 +98,8 @@ pub fn rules(rules: &[Installed], stats: &[u64; Stat::COUNT as usize], now: Now)
     }
     let missed = stats[Stat::StripMissed as usize];
     if missed > 0 {
-        let why =
-            "they left by an interface that came up later; `tfo-cli policy watch` strips on those at once";
+        let why = "they left by another network namespace (--netns), or by an interface that came up later \
+                   (`tfo-cli policy watch` strips on those at once)";
         text.extend([
             "\n",
             &missed.to_string(),
@@ -198,7 +206,12 @@ pub fn known(dest: &Destination, now: Now) -> [String; KNOWN.len()] {
         dest.phase().name().to_owned(),
         dest.action().unwrap_or("-").to_owned(),
         format!("{}/{}", state.failures, state.attempts),
-        recent.to_string(),
+        // They begin anew when it opens.
+        if dest.phase() == Phase::Closed {
+            recent.to_string()
+        } else {
+            "-".into()
+        },
         bare.to_string(),
         format!(
             "{}/{}",
@@ -207,10 +220,10 @@ pub fn known(dest: &Destination, now: Now) -> [String; KNOWN.len()] {
         ),
         number::count(state.denied),
         number::duration(dest.saved_us()),
-        if state.until_ns == 0 {
-            "-".into()
-        } else {
-            number::duration(now.until_us(state.until_ns))
+        match dest.phase() {
+            Phase::Closed => "-".into(),
+            Phase::HalfOpen => "now".into(),
+            Phase::Open => number::duration(now.until_us(state.until_ns)),
         },
     ]
 }

@@ -39,6 +39,24 @@ pub struct File {
     pub guards: Vec<FileGuard>,
 }
 
+/// The format, as help and README show it.
+pub const FORMAT: &str = r#"Format of the file (TOML):
+  [[rule]]
+  unit = "app.service"                 # or cgroup = "/path", container = "id"
+  dst = "203.0.113.0/24"
+  ports = [443, "8000-8999"]           # none: all
+  action = "no-data"                   # default; strip, observe
+  ttl = "7d"                           # none: until removed. Applying again does not renew it
+  note = "ticket 4711"
+
+  [[guard]]
+  cgroup = "/"
+  failures = 5
+  of = 6
+  backoff = "10m"
+  max-backoff = "24h"
+  escalate = false"#;
+
 /// A rule of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRule {

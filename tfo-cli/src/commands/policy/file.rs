@@ -45,7 +45,7 @@ pub fn read(path: &Path) -> Result<File, Failure> {
     let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
     file::parse(&text).map_err(|error| {
         Failure::new(exit::USAGE, format!("{}: {error}", path.display()))
-            .hint("the format is described in `tfo-cli man policy` and the README")
+            .hint("see the format in `tfo-cli policy apply --help`")
     })
 }
 
@@ -77,12 +77,12 @@ pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, 
             }
         }
     };
-    let twice = |line: usize, other: usize, what: &dyn std::fmt::Display| {
+    let twice = |line: usize, other: usize, what: &dyn std::fmt::Display, hint: &str| {
         let message = format!(
             "{}: line {line}: {what} is in line {other} already",
             path.display()
         );
-        Failure::new(exit::USAGE, message).hint("give one rule all the ports it is for")
+        Failure::new(exit::USAGE, message).hint(hint)
     };
     let mut rules = Vec::new();
     let mut lines = HashMap::new();
@@ -100,7 +100,12 @@ pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, 
         };
         if let Some(other) = lines.insert(spec.key(), rule.line) {
             let what = format!("a rule for {} to {}", spec.cgroup.path, spec.dst);
-            return Err(twice(rule.line, other, &what));
+            return Err(twice(
+                rule.line,
+                other,
+                &what,
+                "give one rule all the ports it is for",
+            ));
         }
         rules.push(spec);
     }
@@ -115,6 +120,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, 
                 guard.line,
                 other,
                 &format_args!("a guard on {}", cgroup.path),
+                "a cgroup has one guard",
             ));
         }
         guards.push(GuardSpec {

@@ -12,11 +12,15 @@ use std::{
     path::Path,
 };
 
+use super::failure;
 use crate::{
     exit::Failure,
-    kernel::policy::{Removed, StripReport},
+    kernel::{
+        netns,
+        policy::{Cgroups, Removed, StripReport},
+    },
     output,
-    policy::{Change, Plan, news::News},
+    policy::{Change, Plan, Scope, news::News},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -137,6 +141,26 @@ pub fn skipped(path: &Path, at: usize, why: &dyn fmt::Display) -> io::Result<()>
 /// A file that was applied.
 pub fn applied(path: &Path, plan: &Plan) -> io::Result<()> {
     line(&format_args!("applied {}: {}", path.display(), plan.summary()))
+}
+
+/// A rule that strips, where it is not in effect: its service is in another network namespace than we are.
+pub fn elsewhere(cgroups: &Cgroups, scope: &Scope) -> Result<(), Failure> {
+    let found = cgroups.find(scope).map_err(|error| failure(&error))?;
+    let Some(process) = cgroups.process(found.id) else {
+        return Ok(());
+    };
+    if netns::inode_of(process).is_some_and(|inode| inode != netns::own_inode()) && found.path != "/" {
+        line(&format_args!(
+            "{} is in another network namespace, where nothing is stripped yet: add a rule with --netns {process}",
+            output::clean(&found.path)
+        ))?;
+    }
+    Ok(())
+}
+
+/// There was nothing.
+pub fn nothing(path: &Path) -> Result<(), Failure> {
+    Ok(line(&format_args!("nothing to remove in {}", path.display()))?)
 }
 
 /// Nothing is left.

@@ -9,13 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tfo_common::event::PolicyAction;
 
 use crate::{
     commands::policy,
     exit::{self, Failure},
     kernel::policy::{Access, Interfaces, Store},
     output::{clean, complain, policy_text::Now},
-    policy::{Change, Plan, Request, Where},
+    policy::{Change, Plan, Request, Where, request::Wish},
     signals::Stop,
     tui::{self, Answer, Job},
 };
@@ -121,7 +122,17 @@ fn change(bpffs: &Path, request: &Request, shown: &Plan) -> Result<String, Failu
         return Err(Failure::new(exit::FAILED, why).hint("ask again to see what would change now"));
     }
     // The option is stripped where the service is, which need not be where the dashboard is.
-    let process = store.cgroups().process(request.target.cgroup_id);
+    let strips = matches!(
+        request.wish,
+        Wish::Add {
+            action: PolicyAction::Strip,
+            ..
+        }
+    );
+    let process = store
+        .cgroups()
+        .process(request.target.cgroup_id)
+        .filter(|_| strips);
     let interfaces = Interfaces {
         netns: process.map(|id| id.to_string()),
         devices: Vec::new(),

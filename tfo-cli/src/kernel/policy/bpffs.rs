@@ -38,10 +38,8 @@ impl Directory {
         };
         match sys::file_system(parent) {
             Ok(MAGIC) => {}
-            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Error::io("look at", parent.display().to_string())(source));
-            }
-            _ => return Err(no_bpffs()),
+            Ok(_) => return Err(no_bpffs()),
+            Err(source) => return Err(Error::io("look at", parent.display().to_string())(source)),
         }
         let lock = File::open(parent).map_err(Error::io("open", parent.display().to_string()))?;
         let deadline = Instant::now() + PATIENCE;

@@ -1,10 +1,16 @@
 //! Why a policy cannot be read or changed: each error names the object and what to do about it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use tfo_common::policy::MAX_RULES;
 
 use crate::exit;
+
+/// Where a bpffs is mounted on every Linux that mounts one.
+const MOUNT: &str = "/sys/fs/bpf";
 
 /// Everything that can go wrong. Nothing was changed unless the error says so.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +121,11 @@ impl Error {
     /// One line that says what to do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoBpffs { parent, .. } => Some(format!(
-                "mount one: mount -t bpf bpf {}, or name a directory on one with --bpffs",
-                parent.display()
+            Self::NoBpffs { directory, .. } if directory.as_path() == Path::new(MOUNT) => {
+                Some(format!("name a directory below it: --bpffs {MOUNT}/tfo-cli"))
+            }
+            Self::NoBpffs { .. } => Some(format!(
+                "mount one: mount -t bpf bpf {MOUNT}, or name a directory right below one with --bpffs"
             )),
             Self::Busy { .. } => Some("try again when it is done".into()),
             Self::Version { .. } => {

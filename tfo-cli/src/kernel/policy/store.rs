@@ -118,6 +118,11 @@ impl Store {
         &self.cgroups
     }
 
+    /// Whether there is anything at all, be it of another version.
+    pub fn is_there(&self) -> Result<bool, Error> {
+        Ok(self.directory.names()?.is_some())
+    }
+
     /// Whether anything is in force.
     pub fn is_in_force(&self) -> bool {
         self.set.is_some()
@@ -174,7 +179,8 @@ impl Store {
         by: &str,
         mut done: impl FnMut(&Change),
     ) -> Result<StripReport, Error> {
-        if changes.is_empty() {
+        let is_about_interfaces = interfaces.is_named() && self.is_stripping()?;
+        if changes.is_empty() && !is_about_interfaces {
             return Ok(StripReport::default());
         }
         self.check_room(changes)?;
@@ -211,6 +217,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the classifier is needed now.
+    fn is_stripping(&self) -> Result<bool, Error> {
+        Ok(needs_stripping(&self.rules()?, &self.guards()?))
+    }
+
     fn change_all(
         &mut self,
         changes: &[Change],
@@ -222,8 +233,10 @@ impl Store {
             self.directory.create()?;
             self.set = Some(Set::create(&self.directory)?);
         }
-        // Before the rules: an interface that cannot be used stops everything.
-        let report = if changes.iter().any(strips) {
+        // Before the rules: an interface that cannot be used stops everything. Those that are named count also for
+        // rules that are there.
+        let is_about_interfaces = interfaces.is_named() && self.is_stripping()?;
+        let report = if is_about_interfaces || changes.iter().any(strips) {
             strip::attach(&self.directory, interfaces)?
         } else {
             StripReport::default()
@@ -267,9 +280,7 @@ impl Store {
             return self.take_down();
         }
         set.switch(Switch::Guards, u32::from(!guards.is_empty()))?;
-        let stripping = rules.iter().any(|rule| rule.spec.action == PolicyAction::Strip)
-            || guards.iter().any(|guard| guard.spec.settings.escalate);
-        if !stripping {
+        if !needs_stripping(rules, guards) {
             strip::detach_all(&self.directory)?;
         }
         if let Some(mut ebpf) = set.unattached.take() {
@@ -330,6 +341,12 @@ impl Store {
         self.removed.interfaces = strip::refresh(&self.directory)?;
         self.settle_for(&rules, &guards)
     }
+}
+
+/// Whether any of these takes the option out.
+fn needs_stripping(rules: &[Installed], guards: &[InstalledGuard]) -> bool {
+    rules.iter().any(|rule| rule.spec.action == PolicyAction::Strip)
+        || guards.iter().any(|guard| guard.spec.settings.escalate)
 }
 
 /// Whether a change needs the classifier.

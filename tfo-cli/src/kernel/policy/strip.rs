@@ -42,6 +42,13 @@ pub struct Interfaces {
     pub devices: Vec<String>,
 }
 
+impl Interfaces {
+    /// Whether anything was named.
+    pub fn is_named(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// What changed on interfaces, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StripReport {
@@ -49,6 +56,8 @@ pub struct StripReport {
     pub attached: Vec<String>,
     /// Interfaces that are gone.
     pub gone: usize,
+    /// Where it is, these included.
+    pub places: Vec<String>,
     /// Why it is not on an interface on which it is to be. Nothing else stops for that.
     pub failed: Vec<String>,
 }
@@ -114,8 +123,10 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
             let has_it = pinned.at(id, found.index).is_some();
             if has_it || every && found.up {
                 let attached = pinned.attach(directory, (id, namespace), (name, found.index), &mut report);
-                let failed = unless_gone(attached, namespace, found.index).err();
-                report.failed.extend(failed.map(|error| error.to_string()));
+                match unless_gone(attached, namespace, found.index) {
+                    Ok(()) => report.places.push(format!("{name} ({id})")),
+                    Err(error) => report.failed.push(error.to_string()),
+                }
             }
         }
     }

@@ -236,7 +236,7 @@ fn the_guard_that_watches() {
         format!("policy in force: no rule\n{settings}; closed, nothing has\nfailed here")
     );
     with(&mut model, &[], &guards, guarded(Some(opened(5))));
-    let numbers = "STATE open  ACTION no-data  FAILED 5/12  RECENT 0  BARE 0  PLAIN 0/20  DENIED 34\n\
+    let numbers = "STATE open  ACTION no-data  FAILED 5/12  RECENT -  BARE 0  PLAIN 0/20  DENIED 34\n\
                    SAVED 34.8s  NEXT TRIAL 9m12s";
     assert_eq!(
         page(&model, ""),
