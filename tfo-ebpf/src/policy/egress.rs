@@ -18,7 +18,7 @@ use crate::{
     count, guard, kern, lookup,
     lookup::Found,
     maps::global,
-    marks,
+    marks, risk,
     syn::{self, Syn},
 };
 
@@ -29,7 +29,9 @@ const DENY: i32 = 0;
 /// Entry.
 #[cgroup_skb]
 pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
-    let Some(syn) = syn::find(&ctx) else { return PASS };
+    let Some(syn) = syn::find(&ctx).and_then(|syn| syn::of_socket(&ctx, syn)) else {
+        return PASS;
+    };
     let mut verdict = decide(&ctx, &syn);
     // Without it the verifier does not see the bounds: "At program exit the register R0 has unknown scalar
     // value should have been in [0, 3]".
@@ -164,7 +166,7 @@ fn by_guard(
 /// Denies a SYN with data, unless its socket would hang.
 #[inline(always)]
 fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8, now: u64) -> i32 {
-    let at_risk = is_at_risk(ctx);
+    let at_risk = risk::is_at_risk(socket(ctx));
     if at_risk && count::switch(Switch::Push) != push::WORKS {
         count::stat(Stat::PassedAtRisk);
         return PASS;
@@ -189,23 +191,6 @@ fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8, now: u64) -> i32 
         count::stat(Stat::AtRisk);
     }
     DENY
-}
-
-/// Whether the kernel would leave the queued data where it is when the SYN-ACK comes:
-/// `tcp_rcv_synsent_state_process` (net/ipv4/tcp_input.c) sends only an ACK, or nothing at all for a while, when
-/// `rskq_defer_accept` is set or `inet_csk_in_pingpong_mode`. (`sk_write_pending` has a writer who goes on by
-/// itself.) Where the members are unknown every socket is at risk.
-#[inline(always)]
-fn is_at_risk(ctx: &SkBuffContext) -> bool {
-    let (pingpong, defer) = (
-        global!(TFO_LAYOUT, icsk_pingpong),
-        global!(TFO_LAYOUT, icsk_defer_accept),
-    );
-    if !pingpong.is_present() || !defer.is_present() || !global!(TFO_LAYOUT, skb_sk).is_present() {
-        return true;
-    }
-    let sk = socket(ctx);
-    kern::uint(sk, pingpong) != 0 || kern::uint(sk, defer) != 0
 }
 
 /// The context as `kern` wants it: for a `cgroup_skb` program it is the `struct sk_buff` itself.

@@ -50,6 +50,8 @@ mod ops;
 #[cfg(target_arch = "bpf")]
 mod options;
 #[cfg(target_arch = "bpf")]
+mod risk;
+#[cfg(target_arch = "bpf")]
 mod sock_ops;
 #[cfg(target_arch = "bpf")]
 mod strip;

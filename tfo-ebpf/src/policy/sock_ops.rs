@@ -19,7 +19,7 @@ use tfo_common::{
     time::us_between,
 };
 
-use crate::{count, guard, kern, maps::global, marks, ops::Ops};
+use crate::{count, guard, kern, maps::global, marks, ops::Ops, risk};
 
 /// include/uapi/linux/in.h and tcp.h.
 const SOL_TCP: i32 = 6;
@@ -54,14 +54,14 @@ fn connect(ops: &Ops) {
             ..Mark::NONE
         };
     }
-    if count::switch(Switch::Guards) == 0 {
-        return;
-    }
     let sk = kern::sock_of(&ops.ctx);
     if kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req)) == 0 {
         return;
     }
-    // A handshake that fails is only seen with this flag.
+    if count::switch(Switch::Guards) == 0 && !risk::is_at_risk(sk) {
+        return;
+    }
+    // A handshake that fails is only seen with this flag: by guards, and by whoever waits for those that would hang.
     let before = ops.flags();
     if before & STATE == 0
         && let Some(mark) = marks::make(ops.sk())
@@ -85,7 +85,6 @@ fn learn_push(ops: &Ops) {
 #[inline(always)]
 fn established(ops: &Ops) {
     let Some(mark) = marks::of(ops.sk()) else { return };
-    take_back(ops, mark);
     if mark.guard != 0 {
         let now = count::now();
         let lost = if ops.total_retrans() > 0 {
@@ -172,13 +171,19 @@ fn unstall(ops: &Ops, mark: &Mark) {
 
 /// SYN_SENT to CLOSE: the handshake failed, by a RST (ECONNREFUSED), a timeout or because the application gave
 /// up.
+///
+/// Flags are taken back whatever comes after SYN_SENT. `tcp_finish_connect` (net/ipv4/tcp_input.c) sets the state
+/// before it calls for ACTIVE_ESTABLISHED, where others ask for this flag: theirs must stay.
 #[inline(always)]
 fn state(ops: &Ops) {
-    if ops.arg::<0>() != SYN_SENT || ops.arg::<1>() != CLOSE {
+    if ops.arg::<0>() != SYN_SENT {
         return;
     }
     let Some(mark) = marks::of(ops.sk()) else { return };
     take_back(ops, mark);
+    if ops.arg::<1>() != CLOSE {
+        return;
+    }
     if mark.flags & (mark::DENIED | mark::AT_RISK) == mark::DENIED | mark::AT_RISK {
         count::stat(Stat::AtRiskEnded);
     }

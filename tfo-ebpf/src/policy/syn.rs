@@ -6,8 +6,12 @@
 
 use aya_ebpf::programs::SkBuffContext;
 
+use crate::marks;
+
 /// IPPROTO_TCP.
 const TCP: u8 = 6;
+/// SOCK_STREAM.
+const STREAM: u32 = 1;
 /// TCP flags (RFC 9293 section 3.1).
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -51,6 +55,40 @@ pub fn find(ctx: &SkBuffContext) -> Option<Syn> {
         0x46..=0x4f => ipv4_with_options(ctx),
         0x60..=0x6f if start + IPV6 + 20 <= end => ipv6(ip),
         _ => None,
+    }
+}
+
+/// The same with the destination its socket connects to. After a DNAT (LOCAL_OUT comes before this hook) the packet
+/// has another one, but rules are about what the application and everybody who watches it sees, and evidence for
+/// guards is filed under that. `None` for what no TCP socket sends: a raw socket has no way to fall back.
+#[inline(always)]
+pub fn of_socket(ctx: &SkBuffContext, syn: Syn) -> Option<Syn> {
+    let sk = marks::socket_of(ctx.skb.skb);
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: a full socket, checked above. Volatile, word by word: the verifier takes no wider reads.
+    unsafe {
+        let word = |at: *const u32| at.read_volatile();
+        if word(&raw const (*sk).protocol) != u32::from(TCP) || word(&raw const (*sk).type_) != STREAM {
+            return None;
+        }
+        let remote = if syn.family == 4 {
+            [word(&raw const (*sk).dst_ip4), 0, 0, 0]
+        } else {
+            let words = &raw const (*sk).dst_ip6;
+            [
+                word(&raw const (*words)[0]),
+                word(&raw const (*words)[1]),
+                word(&raw const (*words)[2]),
+                word(&raw const (*words)[3]),
+            ]
+        };
+        Some(Syn {
+            remote,
+            port: u16::from_be((&raw const (*sk).dst_port).read_volatile()),
+            ..syn
+        })
     }
 }
 
