@@ -31,6 +31,11 @@ impl LinkEvents {
         Ok(())
     }
 
+    /// In how many namespaces it listens.
+    pub fn namespaces(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Waits for an event, at most for `timeout`; true when there was one. Events that came together are one. A
     /// signal ends the wait early.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {

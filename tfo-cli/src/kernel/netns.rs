@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use super::sys;
+use super::{rights, sys};
 
 /// Where `ip netns` and container runtimes keep namespaces without a process.
 const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
@@ -61,6 +61,57 @@ pub fn all() -> BTreeMap<u32, File> {
         .into_iter()
         .filter_map(|inode| Some((inode, known.open(inode)?)))
         .collect()
+}
+
+/// Those of these namespaces that still exist, opened; the others are gone for good. An error where that cannot be
+/// told: taking a living one for gone would undo what was set up in it.
+pub fn living(wanted: &[Id]) -> io::Result<BTreeMap<Id, File>> {
+    let mut living = BTreeMap::new();
+    if wanted.is_empty() {
+        return Ok(living);
+    }
+    let mut paths: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+    // Unlike elsewhere a directory that cannot be read is an error here.
+    fs::read_dir("/proc")?;
+    for path in candidates() {
+        if let Some(inode) = inode(&path).filter(|inode| wanted.iter().any(|id| id.inode == *inode)) {
+            paths.entry(inode).or_default().push(path);
+        }
+    }
+    for (inode, paths) in paths {
+        // Processes end all the time; the last error counts when no path works and one is still there.
+        let mut failed = None;
+        for path in paths {
+            match File::open(&path).and_then(|file| Ok((id(&file)?, file))) {
+                Ok((id, file)) if id.inode == inode => {
+                    if wanted.contains(&id) {
+                        living.insert(id, file);
+                    }
+                    failed = None;
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    // Without CAP_SYS_PTRACE those of processes with more rights are hidden.
+    if living.len() < wanted.len() && !(sees_every_process() && rights::sees_into_processes()) {
+        return Err(io::Error::other(
+            "not every process of this host can be seen (CAP_SYS_PTRACE, the host's pid namespace)",
+        ));
+    }
+    Ok(living)
+}
+
+/// Whether /proc is that of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+fn sees_every_process() -> bool {
+    const INITIAL: u64 = 0xefff_fffc;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|found| found.ino() == INITIAL)
 }
 
 /// Where each namespace can be opened. Paths, not descriptors: an open descriptor would keep a namespace, and

@@ -30,18 +30,28 @@ pub fn check() -> Result<(), Error> {
     }
 }
 
+/// Whether /proc shows what namespaces every process is in (`CAP_SYS_PTRACE`).
+pub fn sees_into_processes() -> bool {
+    const SYS_PTRACE: u32 = 19;
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| effective(&status) >> SYS_PTRACE & 1 == 1)
+}
+
 /// Names of the capabilities that `/proc/self/status` does not show as effective.
 fn missing(status: &str) -> Vec<&'static str> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective = effective(status);
     NEEDED
         .iter()
         .filter(|(bit, _)| effective >> bit & 1 == 0)
         .map(|(_, name)| *name)
         .collect()
+}
+
+fn effective(status: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -177,6 +177,49 @@ pub fn random_loss() -> Result<()> {
     Ok(())
 }
 
+/// Behind a DNAT rule, as services of Kubernetes are: the destination is the one the application connects to.
+pub fn behind_dnat() -> Result<()> {
+    const SERVICE: &str = "10.99.0.9";
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, real) = primed(&lab, Family::V4, 0)?;
+    let rules = format!(
+        "table ip service {{\nchain output {{\ntype nat hook output priority -100;\n\
+         ip daddr {SERVICE} dnat to {}\n}}\n}}\n",
+        real.target.ip()
+    );
+    lab.in_client(|| tfo_lab::command::run_with_input("nft", &["-f", "-"], &rules).map(drop))?;
+    let via = real.target.ip().to_string();
+    lab.client()
+        .command("ip", &["route", "add", SERVICE, "via", &via])?;
+    let connect = Connect {
+        target: (SERVICE.parse::<std::net::IpAddr>()?, real.target.port()).into(),
+        ..real.clone()
+    };
+    at_once(&lab, &connect)?;
+    ensure!(is_fast(&at_once(&lab, &connect)?), "TFO through the rule");
+
+    let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, real.target.ip()))?;
+    on(&sandbox, &["--failures", "2", "--of", "2"])?;
+    for _ in 0..2 {
+        late(&lab, &connect)?;
+    }
+    at_once(&lab, &connect)?;
+    let opened = state()?;
+    ensure!(
+        opened["remote_addr"] == SERVICE && opened["state"] == "open" && opened["denied"] == 1,
+        "{opened}"
+    );
+    policy::clear()?;
+
+    late(&lab, &connect)?;
+    policy::add(sandbox.path(), SERVICE, &[])?;
+    at_once(&lab, &connect)?;
+    late(&lab, &real)?;
+    drop(path);
+    Ok(())
+}
+
 /// The kernel does not fall back from a RST: the connection is lost, not late.
 pub fn resets() -> Result<()> {
     for family in [Family::V4, Family::V6] {

@@ -204,7 +204,34 @@ pub fn bad_input() -> Result<()> {
         (
             vec!["policy", "list", "--bpffs", "/tmp/tfo-cli"],
             3,
-            "mount -t bpf bpf /tmp",
+            "mount -t bpf bpf /sys/fs/bpf, or",
+        ),
+        (
+            vec!["policy", "list", "--bpffs", "/sys/fs/bpf"],
+            3,
+            "name a directory below it: --bpffs /sys/fs/bpf/tfo-cli",
+        ),
+        (
+            vec!["policy", "list", "--bpffs", "/sys/fs/bpf/no/such"],
+            1,
+            "look at /sys/fs/bpf/no: No such file or directory",
+        ),
+        (
+            vec![
+                "policy", "add", "--cgroup", &path, "--dst", "::/0", "--dev", "eth0",
+            ],
+            2,
+            "--dev: says where the option is stripped, and this rule does not",
+        ),
+        (
+            vec!["guard", "on", "--cgroup", &path, "--netns", "1"],
+            2,
+            "--netns: says where the option is stripped, and this guard does not",
+        ),
+        (
+            vec!["policy", "watch", "--netns", "1"],
+            2,
+            "--netns: says where rules of --keep strip",
         ),
         (vec!["guard", "off", "--cgroup", &path], 1, "there is none"),
         (

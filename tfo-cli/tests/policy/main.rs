@@ -84,6 +84,7 @@ const TESTS: &[Test] = &[
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),
+    ("guards::behind_dnat", guards::behind_dnat),
     ("destinations::memory_is_bounded", destinations::bounded),
     ("strip::no_option_leaves", strip::no_option_leaves),
     (
@@ -98,6 +99,7 @@ const TESTS: &[Test] = &[
         "strip::numbers_of_namespaces_are_given_again",
         strip::numbers_of_namespaces_are_given_again,
     ),
+    ("strip::interfaces_named_later", strip::named_later),
     ("strip::a_guard_escalates", strip::escalates),
     ("watch::new_interfaces", watch::new_interfaces),
     ("watch::guards_and_expiry", watch::guards_and_expiry),

@@ -54,6 +54,15 @@ fn disciplines_of_our_own() -> Result<()> {
         )
     };
     ensure!(!has_discipline(DEVICE)? && !has_discipline("lo")?, "there before");
+    // Somebody else's, until he removes it: the one that is made then is ours, and goes with us.
+    tc(&["qdisc", "add", "dev", DEVICE, "clsact"])?;
+    add()?;
+    tc(&["qdisc", "del", "dev", DEVICE, "clsact"])?;
+    ok(&["policy", "list"])?;
+    ensure!(has_discipline(DEVICE)?, "not made again");
+    policy::clear()?;
+    ensure!(!has_discipline(DEVICE)?, "left behind");
+
     add()?;
     ensure!(has_discipline(DEVICE)? && has_discipline("lo")?, "not made");
     let filters = tc(&["filter", "show", "dev", DEVICE, "egress"])?;
@@ -131,10 +140,16 @@ pub fn no_option_leaves() -> Result<()> {
         let foreign = || -> Result<String> {
             let all =
                 tc(&["qdisc", "show", "dev", DEVICE])? + &tc(&["filter", "show", "dev", DEVICE, "egress"])?;
-            let others = all.lines().filter(|line| !line.contains("pref 34254"));
+            let others = all.lines().filter(|line| !line.contains("pref 34 "));
             Ok(others.collect::<Vec<_>>().join("\n"))
         };
         let before = foreign()?;
+        // A label of an address is listed like an interface.
+        let label = format!("{DEVICE}:1");
+        lab.client().command(
+            "ip",
+            &["addr", "add", "10.77.9.1/32", "dev", DEVICE, "label", &label],
+        )?;
         let netns = lab.client().label().to_owned();
         for index in [0, 2] {
             add(
@@ -254,6 +269,38 @@ pub fn numbers_of_namespaces_are_given_again() -> Result<()> {
         &["--action", "strip", "--netns", &netns],
     )?;
     ensure!(places()?.len() == 3, "{:?}", places()?);
+    Ok(())
+}
+
+/// Interfaces that are named count for rules that are there already.
+pub fn named_later() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let file = std::env::temp_dir().join("tfo-cli-test-strip.toml");
+    let name = sandbox.name()?;
+    std::fs::write(
+        &file,
+        format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"192.0.2.0/24\"\naction = \"strip\"\n"),
+    )?;
+    let file = file.to_string_lossy().into_owned();
+    ok(&["policy", "apply", &file, "--dev", "lo"])?;
+    let place = format!("{DEVICE} (netns {})", lab.client().inode()?);
+    let places = || -> Result<String> { Ok(policy::list()?["stripping_on"].to_string()) };
+    ensure!(
+        places()?.contains("\"lo (netns") && !places()?.contains(&place),
+        "{}",
+        places()?
+    );
+    let netns = lab.client().label().to_owned();
+    let output = run(&["policy", "apply", &file, "--netns", &netns])?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        stderr.contains(&format!("stripping on {place}")) && stderr.contains("1 unchanged"),
+        "{stderr}"
+    );
+    ensure!(places()?.contains(&place), "{}", places()?);
+    let text = ok(&["policy", "list"])?;
+    ensure!(text.contains("\nstripping on lo (netns"), "{text}");
     Ok(())
 }
 

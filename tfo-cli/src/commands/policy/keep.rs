@@ -17,8 +17,10 @@ pub struct Keeper {
     file: File,
     /// Of the file as it was read: size and time of its last change.
     stamp: Option<(u64, SystemTime)>,
-    /// Ids of cgroups whose rules were looked after already: what ran out or was removed since stays away.
+    /// Ids of cgroups whose rules were looked after already: what ran out or was removed since we began stays away.
     served: HashSet<u64>,
+    /// What went wrong at the look before, so that it is told once.
+    failed: Option<String>,
 }
 
 impl Keeper {
@@ -30,16 +32,24 @@ impl Keeper {
             path,
             interfaces,
             served: HashSet::new(),
+            failed: None,
         })
     }
 
-    /// Adds what is missing for cgroups that are new.
+    /// Adds what is missing for cgroups that are new. What does not work is told and tried again at the next look.
     pub fn look(&mut self, store: &mut Store) -> Result<(), Failure> {
         self.read_again()?;
-        let wanted = match file::resolve(&self.path, &self.file, store.cgroups()) {
-            Ok(wanted) => wanted,
-            Err(error) => return log::failed(&error),
-        };
+        let failed = self.add_missing(store).err();
+        let is_news = failed.as_ref().map(|error| &error.message) != self.failed.as_ref();
+        if let Some(error) = failed.as_ref().filter(|_| is_news) {
+            log::failed(error)?;
+        }
+        self.failed = failed.map(|error| error.message);
+        Ok(())
+    }
+
+    fn add_missing(&mut self, store: &mut Store) -> Result<(), Failure> {
+        let wanted = file::resolve(&self.path, &self.file, store.cgroups())?;
         let is_new = |id: u64| !self.served.contains(&id);
         let cgroups = wanted.rules.iter().map(|spec| spec.cgroup.id);
         let cgroups: HashSet<u64> = cgroups
@@ -64,8 +74,9 @@ impl Keeper {
                 changes.push(Change::Guard(spec.clone()));
             }
         }
+        change(store, &changes, &self.interfaces)?;
         self.served = cgroups;
-        change(store, &changes, &self.interfaces)
+        Ok(())
     }
 
     /// Reads the file when it has changed. One that cannot be read is told once; what it said before stays.

@@ -14,7 +14,7 @@ use super::{
     Error, codec,
     guards::configs,
     pins,
-    store::{open_map, open_rules, version_of},
+    store::{open_map, open_rules},
 };
 use crate::{
     model::addr,
@@ -30,7 +30,7 @@ pub fn in_force(directory: &Path, mut path: impl FnMut(u64) -> Option<String>) -
         return Ok(InForce::default());
     }
     let rules = open_rules(directory)?.1.list(&mut path)?;
-    let guards = open_map(directory, policy::GUARDS).map_err(version_of(directory))?;
+    let guards = open_map(directory, policy::GUARDS)?;
     Ok(InForce {
         rules,
         guards: configs(&guards, path)?,
@@ -44,8 +44,7 @@ pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Optio
     if !is_in_force(directory)? {
         return Ok(None);
     }
-    let states: HashMap<MapData, RawKey, RawState> =
-        open_map(directory, policy::STATES).map_err(version_of(directory))?;
+    let states: HashMap<MapData, RawKey, RawState> = open_map(directory, policy::STATES)?;
     let key = GuardKey {
         cgroup: guard,
         addr: dest.remote,

@@ -231,7 +231,14 @@ impl Store {
     ) -> Result<StripReport, Error> {
         if self.set.is_none() {
             self.directory.create()?;
-            self.set = Some(Set::create(&self.directory)?);
+            match Set::create(&self.directory) {
+                Ok(set) => self.set = Some(set),
+                Err(error) => {
+                    // Maps are pinned before programs are loaded.
+                    self.take_down()?;
+                    return Err(error);
+                }
+            }
         }
         // Before the rules: an interface that cannot be used stops everything. Those that are named count also for
         // rules that are there.
@@ -377,12 +384,9 @@ fn await_last_handshakes(stats: &Array<MapData, u64>) {
 impl Set {
     /// Opens pinned maps.
     fn open(directory: &Directory) -> Result<Self, Error> {
-        let version = version_of(directory.path());
         let (switches, rules) = open_rules(directory.path())?;
-        let guards: HashMap<MapData, _, _> = open_map(directory.path(), policy::GUARDS).map_err(&version)?;
-        let data = |name| {
-            MapData::from_pin(directory.pin(name)).map_err(|error| version(format!("{name}: {error}")))
-        };
+        let guards: HashMap<MapData, _, _> = open_map(directory.path(), policy::GUARDS)?;
+        let data = |name| open_data(directory.path(), name);
         Ok(Self {
             rules,
             guards: Guards::new(
@@ -391,7 +395,7 @@ impl Set {
                 vec![data(policy::TRIALS)?, data(policy::SEEN)?],
             ),
             switches,
-            stats: open_map(directory.path(), policy::STATS).map_err(&version)?,
+            stats: open_map(directory.path(), policy::STATS)?,
             unattached: None,
         })
     }
@@ -399,11 +403,7 @@ impl Set {
     /// Makes and pins maps, loads the programs.
     fn create(directory: &Directory) -> Result<Self, Error> {
         let ebpf = programs::load(directory)?;
-        let mut switches: Array<MapData, u32> =
-            open_map(directory.path(), policy::SWITCHES).map_err(|why| Error::Version {
-                directory: directory.path().to_path_buf(),
-                why,
-            })?;
+        let mut switches: Array<MapData, u32> = open_map(directory.path(), policy::SWITCHES)?;
         switches
             .set(Switch::Abi as u32, ABI, 0)
             .map_err(|error| Error::map("set", "switches".into(), &error))?;
@@ -439,35 +439,53 @@ impl Set {
 
 /// Opens the rules, if they are of this version.
 pub(super) fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules), Error> {
-    let version = version_of(directory);
-    let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES).map_err(&version)?;
+    let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES)?;
     match switches.get(&(Switch::Abi as u32), 0) {
         Ok(ABI) => {}
-        found => return Err(version(format!("format {}, not {ABI}", found.unwrap_or(0)))),
+        found => {
+            return Err(Error::Version {
+                directory: directory.to_path_buf(),
+                why: format!("format {}, not {ABI}", found.unwrap_or(0)),
+            });
+        }
     }
-    let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES).map_err(&version)?;
-    let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS).map_err(&version)?;
-    let whole = MapData::from_pin(directory.join(policy::RULES))
-        .map_err(|error| version(format!("{}: {error}", policy::RULES)))?;
+    let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES)?;
+    let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS)?;
+    let whole = open_data(directory, policy::RULES)?;
     Ok((switches, Rules::new(rules, hits, whole)))
 }
 
-/// For `map_err`: maps that are not what they should be were made by another version.
-pub(super) fn version_of(directory: &Path) -> impl Fn(String) -> Error {
-    let directory = directory.to_path_buf();
-    move |why| Error::Version {
-        directory: directory.clone(),
-        why,
-    }
-}
-
 /// Opens a pinned map as what it should be; sizes of key and value are checked by aya.
-pub(super) fn open_map<T>(directory: &Path, name: &str) -> Result<T, String>
+pub(super) fn open_map<T>(directory: &Path, name: &str) -> Result<T, Error>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    MapData::from_pin(directory.join(name))
-        .and_then(Map::from_map_data)
+    let map = open_data(directory, name)?;
+    Map::from_map_data(map)
         .and_then(T::try_from)
-        .map_err(|error| format!("{name}: {error}"))
+        .map_err(|error| unusable(directory, name, &error))
+}
+
+/// Opens a pinned map as whatever it is.
+pub(super) fn open_data(directory: &Path, name: &str) -> Result<MapData, Error> {
+    MapData::from_pin(directory.join(name)).map_err(|error| unusable(directory, name, &error))
+}
+
+/// A map that is not there, or not what it should be, was made by another version; everything else is a failure.
+fn unusable(directory: &Path, name: &str, error: &aya::maps::MapError) -> Error {
+    let code = match error {
+        aya::maps::MapError::SyscallError(call) => call.io_error.raw_os_error(),
+        _ => None,
+    };
+    match code {
+        Some(code) if code != libc::ENOENT => Error::Io {
+            operation: "open",
+            object: directory.join(name).display().to_string(),
+            source: std::io::Error::from_raw_os_error(code),
+        },
+        _ => Error::Version {
+            directory: directory.to_path_buf(),
+            why: format!("{name}: {error}"),
+        },
+    }
 }

@@ -101,7 +101,15 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
     let mut report = StripReport::default();
     let pinned = Pinned::read(directory)?;
     let ids = pinned.namespaces();
-    let alive = living(&ids);
+    let alive = match netns::living(&ids) {
+        Ok(alive) => alive,
+        Err(error) => {
+            report
+                .failed
+                .push(format!("look for network namespaces: {error}"));
+            return Ok(report);
+        }
+    };
     for id in ids {
         let Some(namespace) = alive.get(&id) else {
             for pin in pinned.of(id) {
@@ -143,7 +151,7 @@ pub fn detach_all(directory: &Directory) -> Result<(), Error> {
         .filter(is_filter)
         .map(|pin| pin.netns)
         .collect();
-    let alive = living(&filtered);
+    let alive = netns::living(&filtered).map_err(Error::io("look for", "network namespaces"))?;
     for pin in &pinned.pins {
         match alive.get(&pin.netns) {
             Some(namespace) if is_filter(&pin) => {
@@ -165,25 +173,12 @@ pub fn detach_all(directory: &Directory) -> Result<(), Error> {
 
 /// Namespaces in which it is to be on every interface, opened. Reads names only, so that those who look need no
 /// lock.
-pub fn followed(directory: &Path) -> BTreeMap<Id, File> {
+pub fn followed(directory: &Path) -> io::Result<BTreeMap<Id, File>> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let wanted: Vec<Id> = entries
         .filter_map(|entry| pin::parse_every(&entry.file_name().to_string_lossy()))
         .collect();
-    living(&wanted)
-}
-
-/// Those of these namespaces that still exist, opened. Costs nothing where there are none to look for.
-fn living(wanted: &[Id]) -> BTreeMap<Id, File> {
-    if wanted.is_empty() {
-        return BTreeMap::new();
-    }
-    netns::all()
-        .into_iter()
-        .filter(|(inode, _)| wanted.iter().any(|id| id.inode == *inode))
-        .filter_map(|(_, namespace)| Some((netns::id(&namespace).ok()?, namespace)))
-        .filter(|(id, _)| wanted.contains(id))
-        .collect()
+    netns::living(&wanted)
 }
 
 /// Where every interface is meant, one that went meanwhile is no error: those of containers come and go all the
@@ -317,8 +312,9 @@ fn interfaces(namespace: &File) -> io::Result<BTreeMap<String, Interface>> {
     netns::inside(namespace, || {
         let mut found = BTreeMap::new();
         sys::each_interface(|name: &CStr, flags| {
+            // A name with a colon is a label of an address (ip-address(8)), not an interface.
             let index = sys::interface_index(name);
-            if index > 0 {
+            if index > 0 && !name.to_bytes().contains(&b':') {
                 let up = flags & libc::IFF_UP.unsigned_abs() != 0;
                 found.insert(name.to_string_lossy().into_owned(), Interface { index, up });
             }

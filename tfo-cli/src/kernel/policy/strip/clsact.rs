@@ -25,9 +25,9 @@ use super::{
     How, Pin, program, refused,
 };
 
-/// Priority of our filter: nobody picks it by chance, and `tcf_auto_prio` (`net/sched/cls_api.c`) begins at 49152 and
-/// counts down.
-const PRIORITY: u16 = 34_254;
+/// Priority of our filter: early, because one that ends the chain (`TC_ACT_OK`) would keep packets from us, and yet one
+/// that nobody picks by chance. `tcf_auto_prio` (`net/sched/cls_api.c`) begins at 49152 and counts down.
+const PRIORITY: u16 = 34;
 
 /// Attaches it. In the namespace of the calling thread, like everything here.
 pub fn attach(directory: &Directory, interface: &str, netns: Id, index: u32) -> io::Result<()> {
@@ -66,11 +66,17 @@ fn add_discipline(directory: &Directory, pin: &mut Pin) -> io::Result<()> {
 
 /// Makes sure of the filter: also where a command was killed before it had made it, or where somebody has removed
 /// the discipline.
-pub fn ensure(directory: &Directory, interface: &str, pin: Pin) -> io::Result<()> {
+pub fn ensure(directory: &Directory, interface: &str, mut pin: Pin) -> io::Result<()> {
     let mut program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let handle = program.info().map_err(refused)?.id();
     if !has_discipline(pin.index)? {
-        tc::add_clsact(pin.index)?;
+        // Whoever it belonged to: the one that is made now is ours.
+        let before = directory.pin(&pin.name());
+        pin.how = How::Clsact { own: true };
+        if before != directory.pin(&pin.name()) {
+            fs::rename(before, directory.pin(&pin.name()))?;
+        }
+        add_discipline(directory, &mut pin)?;
     } else if tc::egress_filters(pin.index)?.contains(&ours(handle)) {
         return Ok(());
     }

@@ -26,7 +26,9 @@ pub fn attach(directory: &Directory, interface: &str, pin: &Path) -> io::Result<
         .attach_with_options(
             interface,
             TcAttachType::Egress,
-            TcAttachOptions::TcxOrder(LinkOrder::default()),
+            // Before all others: one that ends the chain (TCX_PASS) would keep packets from us, and we always pass them
+            // on.
+            TcAttachOptions::TcxOrder(LinkOrder::first()),
         )
         .map_err(refused)?;
     let link = program.take_link(id).map_err(refused)?;
