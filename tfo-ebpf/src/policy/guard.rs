@@ -3,6 +3,8 @@
 //! Changes are made in place and without a lock: two CPUs that finish handshakes with one destination in the
 //! same instant may lose one piece of evidence, and the state machine puts up with that.
 
+use core::mem::{MaybeUninit, offset_of};
+
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tfo_common::{
     guard::{Change, Decision, Ended, Evidence, GuardKey, GuardState, Seen, TRIAL_NS, later},
@@ -16,14 +18,21 @@ use crate::{
 };
 
 /// The destination of a SYN, for the guard of a cgroup.
+///
+/// Padding is written with its neighbours: an array of zeros becomes a call of `memset`, and before Linux 6.2 a
+/// program with any call between its own functions is verified without pruning ("BPF program is too large").
 #[inline(always)]
 pub fn key(cgroup: u64, syn: &Syn) -> GuardKey {
-    GuardKey {
-        cgroup,
-        addr: syn.addr(),
-        port: syn.port,
-        family: syn.family,
-        pad: [0; 5],
+    const { assert!(offset_of!(GuardKey, port) == 24 && offset_of!(GuardKey, family) == 26) };
+    let mut key = MaybeUninit::<GuardKey>::uninit();
+    let start = key.as_mut_ptr();
+    // SAFETY: within the structure, of which every byte is written: `bpfel` is little-endian.
+    unsafe {
+        (&raw mut (*start).cgroup).write(cgroup);
+        (&raw mut (*start).addr).write(syn.addr());
+        let rest = u64::from(syn.port) | u64::from(syn.family) << 16;
+        start.cast::<u64>().add(3).write_volatile(rest);
+        key.assume_init()
     }
 }
 

@@ -7,6 +7,8 @@
 //!    next shorter one is asked for.
 //! 3. Ports select nothing: a rule that decides and does not cover the port leaves the connection alone.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     btf_maps::lpm_trie::Key, helpers::generated::bpf_skb_ancestor_cgroup_id, programs::SkBuffContext,
 };
@@ -43,7 +45,8 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         guard: 0,
     };
     let mut nearest: Option<&Rule> = None;
-    let mut key = Key::new(0, RuleKey::new(0, syn.family, syn.addr()));
+    let mut key = MaybeUninit::uninit();
+    let key = fill(&mut key, syn);
     let mut depth = 0;
     while depth < MAX_DEPTH {
         // SAFETY: a valid context.
@@ -54,7 +57,7 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         if guards && TFO_POL_GUARDS.get_ptr(cgroup).is_some() {
             found.guard = cgroup;
         }
-        if rules && let Some(rule) = rule_of(&mut key, cgroup, syn.family, now) {
+        if rules && let Some(rule) = rule_of(key, cgroup, syn.family, now) {
             nearest = Some(rule);
         }
         depth += 1;
@@ -67,6 +70,30 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         }
     }
     found
+}
+
+/// The key for a destination, of no cgroup yet.
+///
+/// Filled in place, and padding byte by byte: an array of zeros becomes a call of `memset`, and before Linux 6.2 a program with
+/// any call between its own functions is verified without pruning ("BPF program is too large").
+#[inline(always)]
+fn fill<'a>(key: &'a mut MaybeUninit<Key<RuleKey>>, syn: &Syn) -> &'a mut Key<RuleKey> {
+    let start = key.as_mut_ptr();
+    // SAFETY: within the structure, which is packed, and of which every byte is written.
+    unsafe {
+        (&raw mut (*start).prefix_len).write_unaligned(0);
+        let data = &raw mut (*start).data;
+        (&raw mut (*data).cgroup).write([0; 8]);
+        (&raw mut (*data).family).write(syn.family);
+        (&raw mut (*data).addr).write(syn.addr());
+        let pad: *mut u8 = (&raw mut (*data).pad).cast();
+        let mut index = 0;
+        while index < size_of_val(&(*data).pad) {
+            pad.add(index).write_volatile(0);
+            index += 1;
+        }
+        key.assume_init_mut()
+    }
 }
 
 /// The rule of one cgroup.
