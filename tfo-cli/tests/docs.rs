@@ -83,3 +83,11 @@ fn degradations_are_those_the_kernel_side_names() {
         assert!(source.contains(&format!("\"{name}\"")), "{name} is named nowhere");
     }
 }
+
+#[test]
+fn the_file_it_shows_is_that_of_the_help() {
+    let lines = tfo_cli::policy::file::FORMAT.lines().skip(1);
+    let shown = lines.map(str::trim_start).collect::<Vec<_>>().join("\n");
+    assert!(README.contains(&shown), "{shown}");
+    tfo_cli::policy::file::parse(&shown).expect("it is a file");
+}

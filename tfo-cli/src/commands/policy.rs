@@ -78,7 +78,7 @@ fn add_rule(bpffs: &Path, add: &AddConfig) -> Result<u8, Failure> {
         .find(&add.scope)
         .map_err(|error| failure(&error))?;
     let spec = RuleSpec {
-        cgroup,
+        cgroup: cgroup.clone(),
         dst: add.dst,
         ports: add.ports.clone(),
         action: add.action,
@@ -93,7 +93,7 @@ fn add_rule(bpffs: &Path, add: &AddConfig) -> Result<u8, Failure> {
     })?;
     change(&mut store, &plan.changes, &add.interfaces)?;
     if add.action == PolicyAction::Strip && add.interfaces.netns.is_none() {
-        log::elsewhere(store.cgroups(), &add.scope)?;
+        log::elsewhere(store.cgroups(), &cgroup)?;
     }
     Ok(exit::DONE)
 }

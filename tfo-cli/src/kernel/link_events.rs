@@ -2,7 +2,7 @@
 //!
 //! A socket keeps its namespace alive, so whoever listens must look now and then whether anybody else still does.
 
-use std::{collections::BTreeMap, fs::File, io, os::fd::AsFd as _, time::Duration};
+use std::{collections::BTreeMap, io, os::fd::AsFd as _, time::Duration};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::{
@@ -20,13 +20,14 @@ pub struct LinkEvents {
 }
 
 impl LinkEvents {
-    /// Listens in exactly these namespaces from now on.
-    pub fn follow(&mut self, wanted: &BTreeMap<Id, File>) -> io::Result<()> {
-        self.sockets.retain(|id, _| wanted.contains_key(id));
-        for (id, namespace) in wanted {
-            if !self.sockets.contains_key(id) {
-                self.sockets.insert(*id, netns::inside(namespace, listen)?);
-            }
+    /// Listens in exactly these namespaces from now on. Only those that are new are looked for.
+    pub fn follow(&mut self, wanted: &[Id]) -> io::Result<()> {
+        self.sockets.retain(|id, _| wanted.contains(id));
+        let is_new = |id: &&Id| !self.sockets.contains_key(id);
+        let new: Vec<Id> = wanted.iter().filter(is_new).copied().collect();
+        // Where they cannot be told, whoever looks after the interfaces says so.
+        for (id, namespace) in netns::living(&new).unwrap_or_default() {
+            self.sockets.insert(id, netns::inside(&namespace, listen)?);
         }
         Ok(())
     }

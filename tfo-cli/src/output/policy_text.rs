@@ -1,5 +1,7 @@
 //! Rules, guards and plans as tables for people.
 
+use std::{array, iter};
+
 use tfo_common::{guard::Phase, policy::Stat};
 
 use super::{clean, number};
@@ -151,35 +153,10 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
         return text;
     }
     text.push('\n');
-    let [state, action, failed, recent, bare, plain, denied, saved, trial] = KNOWN;
-    let header = [
-        "DESTINATION",
-        state,
-        action,
-        failed,
-        recent,
-        bare,
-        plain,
-        denied,
-        saved,
-        trial,
-        "CGROUP",
-    ];
+    let header = between("DESTINATION", KNOWN, "CGROUP");
     let rows = destinations.iter().map(|dest| {
-        let [state, action, failed, recent, bare, plain, denied, saved, trial] = known(dest, now);
-        [
-            std::net::SocketAddr::new(dest.addr, dest.port).to_string(),
-            state,
-            action,
-            failed,
-            recent,
-            bare,
-            plain,
-            denied,
-            saved,
-            trial,
-            path(dest.cgroup_id),
-        ]
+        let to = std::net::SocketAddr::new(dest.addr, dest.port).to_string();
+        between(to, known(dest, now), path(dest.cgroup_id))
     });
     text.push_str(&table(&header, &rows.collect::<Vec<_>>(), &[3, 4, 5, 6, 7]));
     text
@@ -226,6 +203,13 @@ pub fn known(dest: &Destination, now: Now) -> [String; KNOWN.len()] {
             Phase::Open => number::duration(now.until_us(state.until_ns)),
         },
     ]
+}
+
+/// What is known, with something before and behind it.
+fn between<T: Default>(first: T, known: [T; KNOWN.len()], last: T) -> [T; KNOWN.len() + 2] {
+    let mut all = iter::once(first).chain(known).chain([last]);
+    // There are exactly as many.
+    array::from_fn(|_| all.next().unwrap_or_default())
 }
 
 /// A plan: what would change, and the sum.

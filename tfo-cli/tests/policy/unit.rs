@@ -14,7 +14,7 @@ use crate::{
     enforce::{is_fast, primed},
     lifecycle::temporary,
     policy::{self, PINS, add},
-    support::{BINARY, NO_CONFIG, sandbox::Sandbox},
+    support::{BINARY, NO_CONFIG, ground::temporary_directory, sandbox::Sandbox},
     watch::Watch,
 };
 
@@ -251,10 +251,11 @@ pub fn systemd_takes_it() -> Result<()> {
     ]
     .map(|(name, text)| {
         // The file's name is that of the unit. The manual comes with the package.
-        let path = format!("{directory}/{name}");
+        let path = directory.join(name);
         fs::write(&path, text.replace(INSTALLED, BINARY))?;
         Command::new("systemd-analyze")
-            .args(["verify", "--man=no", "--recursive-errors=no", &path])
+            .args(["verify", "--man=no", "--recursive-errors=no"])
+            .arg(&path)
             .stdin(Stdio::null())
             .output()
     });
@@ -269,12 +270,4 @@ pub fn systemd_takes_it() -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn temporary_directory() -> Result<String> {
-    Ok(
-        command::run("mktemp", &["--directory", "--tmpdir", "tfo-test.XXXXXX"])?
-            .trim()
-            .to_owned(),
-    )
 }

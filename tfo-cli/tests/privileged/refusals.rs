@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tfo_lab::command;
 
-use crate::support::{BINARY, NO_CONFIG, kernel::Loaded, needs_kernel, sandbox::Sandbox};
+use crate::support::{
+    BINARY, NO_CONFIG, ground::temporary_directory, kernel::Loaded, needs_kernel, sandbox::Sandbox,
+};
 
 const USAGE: i32 = 2;
 const MISSING: i32 = 3;
@@ -59,9 +61,8 @@ struct Copy {
 
 impl Copy {
     fn make() -> Result<Self> {
-        let made = command::run("mktemp", &["--directory", "--tmpdir", "tfo-test.XXXXXX"])?;
         let copy = Self {
-            directory: made.trim().into(),
+            directory: temporary_directory()?,
         };
         fs::copy(BINARY, copy.path()).context("copying the program")?;
         let directory = copy.directory.to_string_lossy().into_owned();

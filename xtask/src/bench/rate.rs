@@ -1,4 +1,4 @@
-//! Connections per second with nothing, with ours and with theirs attached, in alternating rounds.
+//! Rates in alternating rounds: connections per second with nothing, with ours and with theirs attached.
 
 use std::time::Duration;
 
@@ -11,42 +11,47 @@ use crate::interrupt;
 /// Each round measures all three close together in time: the machine's own speed drifts.
 const CONTESTANTS: [Option<Tool>; 3] = [None, Some(Tool::Top), Some(Tool::Tcplife)];
 
-/// Medians over the rounds.
+/// Medians over the rounds, per contestant in their order; the first is what the others are compared with.
 #[derive(Debug)]
 pub struct Rates {
-    /// Connections per second, in the order none, `top`, `tcplife`.
-    pub per_second: [f64; 3],
-    /// Of the rate without anything attached in the same round.
-    pub top_ratio: f64,
-    pub tcplife_ratio: f64,
+    /// Per second.
+    pub per_second: Vec<f64>,
+    /// Of what the first one did in the same round.
+    pub ratios: Vec<f64>,
 }
 
+/// Connections per second with nothing, `top` and `tcplife` attached.
 pub fn measure(rounds: u32, seconds: u32) -> Result<Rates> {
-    let mut columns: [Vec<f64>; 3] = Default::default();
+    let names = CONTESTANTS.map(|tool| tool.map_or("none", Tool::name));
+    alternate(&names, rounds, |index| with(CONTESTANTS[index], seconds))
+}
+
+/// Measures contestants in alternating rounds.
+pub fn alternate(names: &[&str], rounds: u32, measure: impl Fn(usize) -> Result<f64>) -> Result<Rates> {
+    let mut columns = vec![Vec::new(); names.len()];
     for round in 0..rounds {
         // Every other round backwards, so that being first or last favours nobody.
-        let mut order = [0, 1, 2];
+        let mut order: Vec<_> = columns.iter_mut().enumerate().collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        for contestant in order {
-            let rate = with(CONTESTANTS[contestant], seconds)?;
-            columns[contestant].push(rate);
+        for (index, column) in order {
+            column.push(measure(index)?);
         }
-        let last = |column: &Vec<f64>| column.last().copied().unwrap_or_default();
-        println!(
-            "    round {}: none {:.0}/s, tfo-cli top {:.0}/s, tcplife {:.0}/s",
-            round + 1,
-            last(&columns[0]),
-            last(&columns[1]),
-            last(&columns[2])
-        );
+        let shown: Vec<_> = names
+            .iter()
+            .zip(&columns)
+            .map(|(name, column)| format!("{name} {:.0}/s", column[column.len() - 1]))
+            .collect();
+        println!("    round {}: {}", round + 1, shown.join(", "));
     }
-    let [none, top, tcplife] = &mut columns;
+    let base = columns.first().cloned().unwrap_or_default();
     Ok(Rates {
-        top_ratio: median(&mut ratios(top, none)),
-        tcplife_ratio: median(&mut ratios(tcplife, none)),
-        per_second: [median(none), median(top), median(tcplife)],
+        ratios: columns
+            .iter()
+            .map(|column| median(&mut ratios(column, &base)))
+            .collect(),
+        per_second: columns.iter_mut().map(|column| median(column)).collect(),
     })
 }
 

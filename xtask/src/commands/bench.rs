@@ -110,24 +110,27 @@ fn run_time(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
 fn connection_rate(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
     println!("\n==> connections per second, {rounds} rounds of {seconds} s");
     let rates = rate::measure(rounds, seconds)?;
-    let [none, top, tcplife] = rates.per_second;
+    let ([none, top, tcplife], [_, top_ratio, tcplife_ratio]) = (&rates.per_second[..], &rates.ratios[..])
+    else {
+        anyhow::bail!("three are measured");
+    };
     rows.push(Row::new(
         "connections, nothing attached",
-        none,
+        *none,
         "/s",
         Budget::None,
     ));
-    rows.push(Row::new("connections, tfo-cli top", top, "/s", Budget::None));
-    rows.push(Row::new("connections, tcplife", tcplife, "/s", Budget::None));
+    rows.push(Row::new("connections, tfo-cli top", *top, "/s", Budget::None));
+    rows.push(Row::new("connections, tcplife", *tcplife, "/s", Budget::None));
     rows.push(Row::new(
         "  tfo-cli top / nothing, median of rounds",
-        rates.top_ratio,
+        *top_ratio,
         "",
         RATE,
     ));
     rows.push(Row::new(
         "  tcplife / nothing, median of rounds",
-        rates.tcplife_ratio,
+        *tcplife_ratio,
         "",
         Budget::None,
     ));

@@ -12,7 +12,6 @@ use std::{
     path::Path,
 };
 
-use super::failure;
 use crate::{
     exit::Failure,
     kernel::{
@@ -20,7 +19,7 @@ use crate::{
         policy::{Cgroups, Removed, StripReport},
     },
     output,
-    policy::{Change, Plan, Scope, news::News},
+    policy::{Change, Plan, Where, news::News},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -144,8 +143,7 @@ pub fn applied(path: &Path, plan: &Plan) -> io::Result<()> {
 }
 
 /// A rule that strips, where it is not in effect: its service is in another network namespace than we are.
-pub fn elsewhere(cgroups: &Cgroups, scope: &Scope) -> Result<(), Failure> {
-    let found = cgroups.find(scope).map_err(|error| failure(&error))?;
+pub fn elsewhere(cgroups: &Cgroups, found: &Where) -> io::Result<()> {
     let Some(process) = cgroups.process(found.id) else {
         return Ok(());
     };

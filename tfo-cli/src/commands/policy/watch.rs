@@ -40,12 +40,9 @@ pub fn run(bpffs: &Path, config: &WatchConfig) -> Result<u8, Failure> {
     let mut is_told = false;
     while !stop.raised() {
         // Listened first, looked then: what happens in between is an event of the next round.
-        // Where they cannot be told the look says so, and those of the look before are listened in.
-        if let Ok(namespaces) = followed(bpffs) {
-            events
-                .follow(&namespaces)
-                .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
-        }
+        events
+            .follow(&followed(bpffs))
+            .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
         look(bpffs, &mut known, keeper.as_mut())?;
         if !is_told {
             log::watching(bpffs, events.namespaces())?;

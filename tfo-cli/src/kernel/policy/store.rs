@@ -12,7 +12,7 @@ use aya::{
 };
 use tfo_common::{
     event::PolicyAction,
-    policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, push},
+    policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch},
 };
 
 use super::{
@@ -163,13 +163,6 @@ impl Store {
         values
     }
 
-    /// Whether this kernel lacks the push, so that sockets that would stall pass; `None` before the first
-    /// connection showed it.
-    pub fn pushes(&self) -> Option<bool> {
-        let switch = self.set.as_ref()?.switches.get(&(Switch::Push as u32), 0).ok()?;
-        (switch != push::UNKNOWN).then_some(switch == push::WORKS)
-    }
-
     /// Makes changes, in order, and sets the policy up before the first or takes it down after the last. When
     /// one fails the rest is not made; those before it stay, and `done` has been told of each.
     pub fn change(
@@ -179,53 +172,26 @@ impl Store {
         by: &str,
         mut done: impl FnMut(&Change),
     ) -> Result<StripReport, Error> {
-        let is_about_interfaces = interfaces.is_named() && self.is_stripping()?;
+        let (rules, guards) = (self.rules()?, self.guards()?);
+        // Interfaces that are named count also for rules that are there.
+        let is_about_interfaces = interfaces.is_named() && needs_stripping(&rules, &guards);
         if changes.is_empty() && !is_about_interfaces {
             return Ok(StripReport::default());
         }
-        self.check_room(changes)?;
-        let result = self.change_all(changes, interfaces, by, &mut done);
+        check_room(changes, rules.len(), guards.len())?;
+        let wanted = (is_about_interfaces || changes.iter().any(strips)).then_some(interfaces);
+        let result = self.change_all(changes, wanted, by, &mut done);
         let settled = self.settle();
         let report = result?;
         settled?;
         Ok(report)
     }
 
-    /// Whether everything fits, so that nothing is changed when it does not. Removals come last and make no room.
-    fn check_room(&self, changes: &[Change]) -> Result<(), Error> {
-        let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
-        for (there, added, most, what) in [
-            (
-                self.rules()?.len(),
-                count(|change| matches!(change, Change::Add(_))),
-                MAX_RULES,
-                "rules",
-            ),
-            (
-                self.guards()?.len(),
-                count(|change| matches!(change, Change::Guard(_))),
-                MAX_GUARDS,
-                "guards",
-            ),
-        ] {
-            if added > 0 && there + added > most as usize {
-                return Err(Error::Full {
-                    what: format!("{added} {what} to the {there} that are there (room for {most})"),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the classifier is needed now.
-    fn is_stripping(&self) -> Result<bool, Error> {
-        Ok(needs_stripping(&self.rules()?, &self.guards()?))
-    }
-
+    /// `interfaces`: where the classifier is to be attached, if it is.
     fn change_all(
         &mut self,
         changes: &[Change],
-        interfaces: &Interfaces,
+        interfaces: Option<&Interfaces>,
         by: &str,
         done: &mut dyn FnMut(&Change),
     ) -> Result<StripReport, Error> {
@@ -240,13 +206,10 @@ impl Store {
                 }
             }
         }
-        // Before the rules: an interface that cannot be used stops everything. Those that are named count also for
-        // rules that are there.
-        let is_about_interfaces = interfaces.is_named() && self.is_stripping()?;
-        let report = if is_about_interfaces || changes.iter().any(strips) {
-            strip::attach(&self.directory, interfaces)?
-        } else {
-            StripReport::default()
+        // Before the rules: an interface that cannot be used stops everything.
+        let report = match interfaces {
+            Some(interfaces) => strip::attach(&self.directory, interfaces)?,
+            None => StripReport::default(),
         };
         let Some(set) = &mut self.set else {
             return Ok(report);
@@ -348,6 +311,24 @@ impl Store {
         self.removed.interfaces = strip::refresh(&self.directory)?;
         self.settle_for(&rules, &guards)
     }
+}
+
+/// Whether everything fits, so that nothing is changed when it does not. Removals come last and make no room.
+fn check_room(changes: &[Change], rules: usize, guards: usize) -> Result<(), Error> {
+    let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+    let new_rules = count(|change| matches!(change, Change::Add(_)));
+    let new_guards = count(|change| matches!(change, Change::Guard(_)));
+    for (there, added, most, what) in [
+        (rules, new_rules, MAX_RULES, "rules"),
+        (guards, new_guards, MAX_GUARDS, "guards"),
+    ] {
+        if added > 0 && there + added > most as usize {
+            return Err(Error::Full {
+                what: format!("{added} {what} to the {there} that are there (room for {most})"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether any of these takes the option out.

@@ -171,14 +171,12 @@ pub fn detach_all(directory: &Directory) -> Result<(), Error> {
     Ok(())
 }
 
-/// Namespaces in which it is to be on every interface, opened. Reads names only, so that those who look need no
-/// lock.
-pub fn followed(directory: &Path) -> io::Result<BTreeMap<Id, File>> {
+/// Namespaces in which it is to be on every interface. Reads names only, so that those who look need no lock.
+pub fn followed(directory: &Path) -> Vec<Id> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let wanted: Vec<Id> = entries
+    entries
         .filter_map(|entry| pin::parse_every(&entry.file_name().to_string_lossy()))
-        .collect();
-    netns::living(&wanted)
+        .collect()
 }
 
 /// Where every interface is meant, one that went meanwhile is no error: those of containers come and go all the
@@ -238,7 +236,7 @@ impl Pinned {
         let place = format!("{name} ({netns})");
         netns::inside(namespace, || match there {
             Some(Pin { how: How::Tcx, .. }) => Ok(()),
-            Some(pin) => clsact::ensure(directory, name, pin),
+            Some(mut pin) => clsact::ensure(directory, name, &mut pin),
             None if env::var_os(NO_TCX).is_none() && tcx::is_there(name) => {
                 let pin = Pin {
                     how: How::Tcx,

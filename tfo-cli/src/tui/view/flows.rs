@@ -2,14 +2,14 @@
 
 use tfo_common::Role;
 
-use super::grid::{Cell, Col};
+use super::grid::{self, Cell, Col, Listed};
 use crate::{
     output::{clean, flow_text, time},
     tui::state::State,
 };
 
-/// The columns: name, heading, width, right, when it gives way.
-const COLS: [(&str, &str, u16, bool, u8); 11] = [
+/// The columns.
+const COLS: [Listed; 11] = [
     ("time", "TIME", 12, false, 3),
     ("role", "ROLE", 6, false, 8),
     ("local", "LOCAL", 9, false, 9),
@@ -23,30 +23,16 @@ const COLS: [(&str, &str, u16, bool, u8); 11] = [
     ("gain", "GAIN", 8, true, 1),
 ];
 
-/// The columns.
+/// The columns, as wide as this state needs them.
 pub fn cols(state: &State) -> Vec<Col> {
-    let col = |(id, (name, title, width, right, give_way)): (
-        usize,
-        &(&'static str, &'static str, u16, bool, u8),
-    )| {
-        let least = match *name {
-            "local" => state.widths.local.max(*width),
-            "remote" => state.widths.remote.max(*width),
-            _ => *width,
+    grid::listed(&COLS, |name, width| {
+        let least = match name {
+            "local" => state.widths.local.max(width),
+            "remote" => state.widths.remote.max(width),
+            _ => width,
         };
-        let most = if *name == "who" { 24 } else { least };
-        Col {
-            id,
-            name,
-            title,
-            least,
-            most,
-            right: *right,
-            give_way: *give_way,
-            sort: None,
-        }
-    };
-    COLS.iter().enumerate().map(col).collect()
+        (least, if name == "who" { 24 } else { least })
+    })
 }
 
 /// What a flow says in a column.

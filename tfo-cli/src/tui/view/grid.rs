@@ -37,6 +37,27 @@ pub struct Col {
     pub sort: Option<SortKey>,
 }
 
+/// A column as views list it: name, heading, width, right, when it gives way.
+pub type Listed = (&'static str, &'static str, u16, bool, u8);
+
+/// Columns of a list nobody sorts by; `widths` gives the narrowest and the widest of each by name and width.
+pub fn listed(columns: &[Listed], widths: impl Fn(&str, u16) -> (u16, u16)) -> Vec<Col> {
+    let col = |(id, &(name, title, width, right, give_way)): (usize, &Listed)| {
+        let (least, most) = widths(name, width);
+        Col {
+            id,
+            name,
+            title,
+            least,
+            most,
+            right,
+            give_way,
+            sort: None,
+        }
+    };
+    columns.iter().enumerate().map(col).collect()
+}
+
 /// Text with its style.
 pub type Cell = (String, Style);
 

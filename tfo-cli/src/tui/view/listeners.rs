@@ -3,15 +3,15 @@
 use ratatui::style::Style;
 use tfo_common::{Outcome, Role, listener::ListenerRecord};
 
-use super::grid::{Cell, Col};
+use super::grid::{self, Cell, Col, Listed};
 use crate::{
     model::addr,
     output::{clean, number},
     tui::state::State,
 };
 
-/// The columns: name, heading, width, right, when it gives way.
-const COLS: [(&str, &str, u16, bool, u8); 11] = [
+/// The columns.
+const COLS: [Listed; 11] = [
     ("service", "SERVICE", 10, false, 0),
     ("address", "ADDRESS", 9, false, 0),
     ("port", "PORT", 5, true, 0),
@@ -25,29 +25,16 @@ const COLS: [(&str, &str, u16, bool, u8); 11] = [
     ("plain", "PLAIN", 7, true, 7),
 ];
 
-/// The columns.
+/// The columns, as wide as this state needs them.
 pub fn cols(state: &State) -> Vec<Col> {
-    let col = |(id, (name, title, width, right, give_way)): (
-        usize,
-        &(&'static str, &'static str, u16, bool, u8),
-    )| {
-        let (least, most) = match *name {
-            "address" => (state.widths.local.max(*width), state.widths.local.max(*width)),
-            "service" => (*width, state.widths.service.clamp(*width, 40)),
-            _ => (*width, *width),
-        };
-        Col {
-            id,
-            name,
-            title,
-            least,
-            most,
-            right: *right,
-            give_way: *give_way,
-            sort: None,
+    grid::listed(&COLS, |name, width| match name {
+        "address" => {
+            let width = state.widths.local.max(width);
+            (width, width)
         }
-    };
-    COLS.iter().enumerate().map(col).collect()
+        "service" => (width, state.widths.service.clamp(width, 40)),
+        _ => (width, width),
+    })
 }
 
 /// What a listener says in a column.

@@ -2,7 +2,7 @@
 //! with `tests/policy`.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
     thread,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use tfo_lab::lab;
+use tfo_lab::{command, lab};
 
 /// The program under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tfo-cli");
@@ -20,6 +20,12 @@ pub const NO_CONFIG: [(&str, &str); 2] = [("HOME", "/nonexistent"), ("XDG_CONFIG
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// What the tool reads the kernel's structures from.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// A new directory, for this user alone.
+pub fn temporary_directory() -> Result<PathBuf> {
+    let made = command::run("mktemp", &["--directory", "--tmpdir", "tfo-test.XXXXXX"])?;
+    Ok(made.trim().into())
+}
 
 /// Why nothing can be observed here, or `None` when it can.
 pub fn why_not() -> Option<&'static str> {
@@ -33,7 +39,7 @@ fn missing_feature() -> Option<String> {
     if !Path::new(BTF).exists() {
         return Some(format!("needs {BTF} (CONFIG_DEBUG_INFO_BTF)"));
     }
-    if tfo_lab::command::run("findmnt", &["-t", "cgroup2"]).is_err() {
+    if command::run("findmnt", &["-t", "cgroup2"]).is_err() {
         return Some("needs a cgroup2 mount".to_owned());
     }
     // The object is looked for before the cgroup is: a cgroup that does not exist attaches nothing.

@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use crate::bench::load::Kind;
-use crate::bench::policy::rates::{self, Rates};
+use crate::bench::policy::rates;
 use crate::bench::policy::{Rules, Stage, packet};
+use crate::bench::rate::Rates;
 use crate::bench::report::{Budget, Row};
 
 // The budgets of the design.

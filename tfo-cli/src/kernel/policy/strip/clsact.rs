@@ -40,7 +40,7 @@ pub fn attach(directory: &Directory, interface: &str, netns: Id, index: u32) -> 
     program(directory)?
         .pin(directory.pin(&pin.name()))
         .map_err(refused)?;
-    let attached = add_discipline(directory, &mut pin).and_then(|()| ensure(directory, interface, pin));
+    let attached = ensure(directory, interface, &mut pin);
     if attached.is_err() {
         // The error of attaching says more than one of this would.
         let _ = detach(directory, pin);
@@ -49,34 +49,33 @@ pub fn attach(directory: &Directory, interface: &str, netns: Id, index: u32) -> 
     attached
 }
 
-/// Makes the discipline, unless somebody else was faster.
+/// Makes a discipline that goes with us, unless somebody else is faster. Whoever the one before belonged to.
 fn add_discipline(directory: &Directory, pin: &mut Pin) -> io::Result<()> {
-    if pin.how != (How::Clsact { own: true }) {
-        return Ok(());
-    }
+    note_owner(directory, pin, true)?;
     match tc::add_clsact(pin.index) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let before = directory.pin(&pin.name());
-            pin.how = How::Clsact { own: false };
-            fs::rename(before, directory.pin(&pin.name()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => note_owner(directory, pin, false),
         done => done,
     }
 }
 
+/// Says in the pin's name whether the discipline is ours.
+fn note_owner(directory: &Directory, pin: &mut Pin, own: bool) -> io::Result<()> {
+    let how = How::Clsact { own };
+    if pin.how == how {
+        return Ok(());
+    }
+    let before = directory.pin(&pin.name());
+    pin.how = how;
+    fs::rename(before, directory.pin(&pin.name()))
+}
+
 /// Makes sure of the filter: also where a command was killed before it had made it, or where somebody has removed
 /// the discipline.
-pub fn ensure(directory: &Directory, interface: &str, mut pin: Pin) -> io::Result<()> {
+pub fn ensure(directory: &Directory, interface: &str, pin: &mut Pin) -> io::Result<()> {
     let mut program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let handle = program.info().map_err(refused)?.id();
     if !has_discipline(pin.index)? {
-        // Whoever it belonged to: the one that is made now is ours.
-        let before = directory.pin(&pin.name());
-        pin.how = How::Clsact { own: true };
-        if before != directory.pin(&pin.name()) {
-            fs::rename(before, directory.pin(&pin.name()))?;
-        }
-        add_discipline(directory, &mut pin)?;
+        add_discipline(directory, pin)?;
     } else if tc::egress_filters(pin.index)?.contains(&ours(handle)) {
         return Ok(());
     }
