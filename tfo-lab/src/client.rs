@@ -27,6 +27,7 @@ use crate::{
     netns::Namespace,
     pattern,
     sockopt::{RawTcpInfo, TcpInfo},
+    undisturbed::undisturbed,
 };
 
 /// Address family of the client's socket.
@@ -143,7 +144,7 @@ impl Connect {
     ///
     /// A refused or timed-out connection is not an error here: see [`Report::error`].
     pub fn open(&self) -> Result<Connection> {
-        let (stream, mut report, sent) = start::start(self)?;
+        let (stream, mut report, sent) = undisturbed(|| start::start(self))?;
         report.note_addresses(&stream);
         let mut connection = Connection {
             want: self.clone(),
@@ -179,10 +180,13 @@ impl Connection {
 
     /// Sends what did not fit into the SYN and reads the reply.
     pub fn exchange(&mut self) -> Result<()> {
-        self.send_rest()?;
-        if self.report.error.is_none() {
-            self.read_reply()?;
-        }
+        undisturbed(|| {
+            self.send_rest()?;
+            if self.report.error.is_none() {
+                self.read_reply()?;
+            }
+            Ok(())
+        })?;
         self.note_info();
         Ok(())
     }

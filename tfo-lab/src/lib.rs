@@ -6,6 +6,7 @@
 //! * [`middlebox`]: what a bad path does to the handshake
 //! * [`mib`]: the kernel's own counters, the second witness
 //! * [`scenario`]: every outcome of the design, produced on demand with its expected record
+//! * [`undisturbed`]: what keeps ends of child processes from interrupting connections
 //! * [`load`], [`bulk`], [`flood`]: connections per second, bytes per second, very many destinations
 //! * [`traffic`], [`apps`], [`vm`]: demo, third-party programs, throwaway VMs
 //!
@@ -30,4 +31,5 @@ pub mod scenario;
 pub mod server;
 pub mod sockopt;
 pub mod traffic;
+pub mod undisturbed;
 pub mod vm;

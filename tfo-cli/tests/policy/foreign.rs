@@ -11,6 +11,7 @@ use tfo_lab::{
     command,
     lab::{self, DEVICE, Lab},
     server::Server,
+    undisturbed::undisturbed,
 };
 
 use crate::{
@@ -234,7 +235,7 @@ fn arrives(lab: &Lab, family: Family) -> Result<bool> {
         }
         Ok(())
     })?;
-    taken.recv(&mut [0; 64]).context("the datagram nobody drops")?;
+    undisturbed(|| taken.recv(&mut [0; 64]).context("the datagram nobody drops"))?;
     refused.set_nonblocking(true)?;
     Ok(refused.recv(&mut [0; 64]).is_ok())
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::daemon::{Daemon, LOG};
-use crate::{lab::Lab, netns::Namespace};
+use crate::{lab::Lab, netns::Namespace, undisturbed::undisturbed};
 
 /// Everything below it has one address.
 const ZONE: &str = "lab.";
@@ -87,9 +87,10 @@ pub fn ask(lab: &Lab, resolver: SocketAddr, name: &str) -> Result<Ipv4Addr> {
         socket.connect(resolver).context("DNS question")?;
         socket.send(&question).context("DNS question: sending it")?;
         let mut answer = vec![0; 512];
-        let length = socket
-            .recv(&mut answer)
-            .with_context(|| format!("DNS question for {name}: no answer"))?;
+        let length = undisturbed(|| {
+            let answered = socket.recv(&mut answer);
+            answered.with_context(|| format!("DNS question for {name}: no answer"))
+        })?;
         answer.truncate(length);
         Ok(answer)
     })?;
