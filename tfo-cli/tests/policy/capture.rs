@@ -2,8 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::UdpSocket,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
     thread,
 };
 
@@ -24,7 +28,12 @@ use crate::{
 pub struct Capture {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Datagrams sent to find the end.
+    marks: AtomicU16,
 }
+
+/// The first of the ports nobody uses that mark the end of what has left.
+const FIRST_MARK: u16 = 64_000;
 
 /// One SYN of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,22 +92,31 @@ impl Capture {
                 theirs.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        Ok(Some(Self { child, lines }))
+        Ok(Some(Self {
+            child,
+            lines,
+            marks: AtomicU16::new(0),
+        }))
     }
 
-    /// Waits until a connection to `port` has been closed, then gives every SYN seen.
-    pub fn syns_until_fin_to(&self, port: u16) -> Result<Vec<Syn>> {
+    /// Every SYN that has left by now: waits until a datagram sent after them has been seen. What an earlier call
+    /// waited for does not count.
+    pub fn syns(&self, lab: &Lab) -> Result<Vec<Syn>> {
+        let port = FIRST_MARK + self.marks.fetch_add(1, Ordering::Relaxed);
+        lab.in_client(|| {
+            let socket = UdpSocket::bind((lab::client_v4(0), 0)).context("UDP")?;
+            socket
+                .send_to(b"mark", (lab::server_v4(0), port))
+                .context("UDP: marking the end of a capture")
+        })?;
         let all = || {
             self.lines
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .join("\n")
         };
-        wait_until("tcpdump to see the last FIN", || {
-            Ok(all().lines().any(|line| {
-                line.contains(&format!(".{port}: Flags [F")) || line.contains(&format!(".{port}: Flags [R"))
-            }))
-        })?;
+        let mark = format!(" > {}.{port}: ", lab::server_v4(0));
+        wait_until("tcpdump to see the last packet", || Ok(all().contains(&mark)))?;
         Ok(all().lines().filter_map(syn).collect())
     }
 }
@@ -158,7 +176,7 @@ pub fn no_data_leaves() -> Result<()> {
         }
         // UDP passes by as if nothing were there.
         lab.in_client(|| {
-            let socket = std::net::UdpSocket::bind((lab::client_v4(0), 0))?;
+            let socket = UdpSocket::bind((lab::client_v4(0), 0))?;
             socket.send_to(&[7; 300], (lab::server_v4(0), 9)).context("UDP")
         })?;
         let last = ruled.clone();
@@ -167,7 +185,7 @@ pub fn no_data_leaves() -> Result<()> {
             is_fast(&other.run_in(lab.client())?),
             "the other destination lost TFO"
         );
-        let syns = capture.syns_until_fin_to(other.target.port())?;
+        let syns = capture.syns(&lab)?;
         let to = |port: u16| syns.iter().filter(move |syn| syn.port == port);
         ensure!(to(ruled.target.port()).count() == 10, "{syns:?}");
         ensure!(

@@ -10,7 +10,7 @@ use tfo_lab::{
 };
 
 use crate::{
-    capture::{Capture, Syn},
+    capture::Capture,
     enforce::{at_once, is_fast, late, primed, service},
     guards::{on, state},
     policy::{self, add, counter, ok, run},
@@ -199,7 +199,7 @@ pub fn no_option_leaves() -> Result<()> {
             "the other destination keeps TFO"
         );
         if let Some(capture) = capture {
-            let syns = capture.syns_until_fin_to(other.target.port())?;
+            let syns = capture.syns(&lab)?;
             for syn in &syns {
                 let ruled = syn.port != other.target.port();
                 ensure!(!ruled || !syn.option && syn.payload == 0, "{syn:?}");
@@ -349,7 +349,8 @@ pub fn no_experimental_option_leaves() -> Result<()> {
             ..connect.clone()
         };
         at_once(&lab, &last)?;
-        let syns = wait_for_syns(&capture, connect.target.port(), 6)?;
+        let syns = capture.syns(&lab)?;
+        ensure!(syns.len() == 6, "{syns:?}");
         ensure!(
             syns[1].experimental && syns[2].experimental && syns[2].payload == 300,
             "{syns:?}"
@@ -360,16 +361,6 @@ pub fn no_experimental_option_leaves() -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Waits until that many SYNs to a port were seen.
-fn wait_for_syns(capture: &Capture, port: u16, count: usize) -> Result<Vec<Syn>> {
-    let mut syns = Vec::new();
-    crate::support::wait_until("tcpdump to see every SYN", || {
-        syns = capture.syns_until_fin_to(port)?;
-        Ok(syns.len() >= count)
-    })?;
-    Ok(syns)
 }
 
 /// Lets the kernel calculate checksums itself; false where that cannot be done.
