@@ -28,12 +28,7 @@ impl Cgroup {
     /// Opens the root of the hierarchy, or the directory given: absolute, or relative to the mount.
     pub fn open(wanted: Option<&Path>) -> Result<Self, Error> {
         let mount = mount_point()?;
-        let path = match wanted {
-            None => mount.clone(),
-            Some(path) if path.starts_with(&mount) => path.to_path_buf(),
-            // "/system.slice" as in /proc/PID/cgroup.
-            Some(path) => mount.join(path.strip_prefix("/").unwrap_or(path)),
-        };
+        let path = wanted.map_or_else(|| mount.clone(), |path| below(&mount, path));
         let fail = |why: String| Error::Cgroup {
             path: wanted.unwrap_or(&path).to_path_buf(),
             why,
@@ -48,6 +43,15 @@ impl Cgroup {
             directory,
         })
     }
+}
+
+/// Where a cgroup lies that is given as a path: absolute, or relative to the mount.
+pub fn below(mount: &Path, path: &Path) -> PathBuf {
+    if path.starts_with(mount) {
+        return path.to_path_buf();
+    }
+    // "/system.slice" as in /proc/PID/cgroup.
+    mount.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 impl Cgroup {

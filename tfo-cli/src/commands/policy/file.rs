@@ -23,9 +23,8 @@ pub fn plan(bpffs: &Path, config: &FileConfig) -> Result<(Store, Plan), Failure>
     let wanted = resolve(&config.path, &text, store.cgroups())?;
     for (line, error) in &wanted.missing {
         if !config.skip_missing {
-            let mut failed = failure(error);
-            failed.message = format!("{}: line {line}: {}", config.path.display(), failed.message);
-            return Err(failed.hint("start the service, or leave such rules out with --skip-missing"));
+            let hint = "start the service, or leave such rules out with --skip-missing";
+            return Err(in_line(&config.path, *line, error).hint(hint));
         }
         log::skipped(&config.path, *line, error)?;
     }
@@ -49,6 +48,13 @@ pub fn read(path: &Path) -> Result<File, Failure> {
     })
 }
 
+/// An error of the kernel side with its place in a file.
+fn in_line(path: &Path, line: usize, error: &Error) -> Failure {
+    let mut failed = failure(error);
+    failed.message = format!("{}: line {line}: {}", path.display(), failed.message);
+    failed
+}
+
 /// What a file lists, with the cgroups it means.
 pub struct Resolved {
     pub rules: Vec<RuleSpec>,
@@ -57,24 +63,26 @@ pub struct Resolved {
     pub missing: Vec<(usize, Error)>,
 }
 
-/// Looks cgroups up; two rules for the same place are refused with the lines of both.
+/// Looks cgroups up; two rules for the same place are refused with the lines of both, and names that cannot be one
+/// cgroup's, or could be several's, with theirs.
 pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, Failure> {
     let mut missing = Vec::new();
     // Thousands of rules are about a few services.
     let mut known: HashMap<Scope, Where> = HashMap::new();
     let mut find = |line: usize, scope: &Scope| {
         if let Some(found) = known.get(scope) {
-            return Some(found.clone());
+            return Ok(Some(found.clone()));
         }
         match cgroups.find(scope) {
             Ok(found) => {
                 known.insert(scope.clone(), found.clone());
-                Some(found)
+                Ok(Some(found))
             }
-            Err(error) => {
+            Err(error @ Error::NoCgroup { .. }) => {
                 missing.push((line, error));
-                None
+                Ok(None)
             }
+            Err(error) => Err(in_line(path, line, &error)),
         }
     };
     let twice = |line: usize, other: usize, what: &dyn std::fmt::Display, hint: &str| {
@@ -87,7 +95,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, 
     let mut rules = Vec::new();
     let mut lines = HashMap::new();
     for rule in &file.rules {
-        let Some(cgroup) = find(rule.line, &rule.scope) else {
+        let Some(cgroup) = find(rule.line, &rule.scope)? else {
             continue;
         };
         let spec = RuleSpec {
@@ -112,7 +120,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, 
     let mut guards = Vec::new();
     let mut lines = HashMap::new();
     for guard in &file.guards {
-        let Some(cgroup) = find(guard.line, &guard.scope) else {
+        let Some(cgroup) = find(guard.line, &guard.scope)? else {
             continue;
         };
         if let Some(other) = lines.insert(cgroup.id, guard.line) {

@@ -38,12 +38,20 @@ pub enum Error {
         /// What differs.
         why: String,
     },
-    /// No such cgroup, unit or container.
+    /// No cgroup can have such a name, or more than one has it.
     #[error("{what}: {why}")]
     Scope {
         /// As given.
         what: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// No such cgroup, unit or container: now, for a service may start.
+    #[error("{what}: {why}")]
+    NoCgroup {
+        /// As given.
+        what: String,
+        /// That it is not there.
         why: String,
     },
     /// No such interface or namespace.
@@ -112,7 +120,7 @@ impl Error {
         match self {
             Self::NoBpffs { .. } => exit::MISSING,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => exit::MISSING,
-            Self::Scope { .. } | Self::Interface { .. } => exit::USAGE,
+            Self::Scope { .. } | Self::NoCgroup { .. } | Self::Interface { .. } => exit::USAGE,
             Self::Busy { .. } | Self::Version { .. } | Self::Full { .. } | Self::Io { .. } => exit::FAILED,
             Self::Kernel(error) => error.exit_code(),
         }
@@ -131,7 +139,7 @@ impl Error {
             Self::Version { .. } => {
                 Some("remove it with `tfo-cli policy flush` and apply the policy again".into())
             }
-            Self::Scope { .. } => {
+            Self::Scope { .. } | Self::NoCgroup { .. } => {
                 Some("see `systemd-cgls`, or /proc/PID/cgroup of one of its processes".into())
             }
             Self::Interface { .. } => Some("see `ip link` and `ip netns`".into()),

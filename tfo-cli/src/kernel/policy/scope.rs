@@ -131,6 +131,9 @@ impl Cgroups {
             what: scope.to_string(),
             why,
         };
+        if !cgroup::below(&self.mount, path).exists() {
+            return Err(missing(scope));
+        }
         let opened = Cgroup::open(Some(path)).map_err(|error| match error {
             super::super::Error::Cgroup { why, .. } => fail(why),
             other => Error::Kernel(other),
@@ -161,7 +164,7 @@ impl Cgroups {
                     id: *id,
                 });
             }
-            [] => "there is no such cgroup".to_owned(),
+            [] => return Err(missing(scope)),
             _ => {
                 let paths: Vec<&str> = found.iter().take(LISTED).map(|(_, path)| path.as_str()).collect();
                 let more = if found.len() > LISTED { ", ..." } else { "" };
@@ -176,6 +179,14 @@ impl Cgroups {
             what: scope.to_string(),
             why,
         })
+    }
+}
+
+/// It is not there, which may change.
+fn missing(scope: &Scope) -> Error {
+    Error::NoCgroup {
+        what: scope.to_string(),
+        why: "there is no such cgroup".to_owned(),
     }
 }
 
@@ -230,8 +241,11 @@ mod tests {
             (Scope::Container(String::new()), "at least 6 digits"),
             (Scope::Container("fedcba987".into()), "no such cgroup"),
         ] {
-            let why = find(scope.clone()).expect_err("it cannot be found");
-            assert!(why.contains(part), "{scope}: {why}");
+            let error = all.find(&scope).expect_err("it cannot be found");
+            // Only what is not there may come later.
+            let is_missing = matches!(error, Error::NoCgroup { .. });
+            assert_eq!(is_missing, part == "no such cgroup", "{scope}: {error}");
+            assert!(error.to_string().contains(part), "{scope}: {error}");
         }
     }
 
