@@ -13,7 +13,8 @@ use super::{
     update::Effect,
 };
 use crate::policy::{
-    Plan, Request,
+    Installed, Plan, Request,
+    decide::decide,
     request::{Target, Wish},
 };
 
@@ -66,6 +67,13 @@ pub fn apply(state: &mut State, command: Command) -> Vec<Effect> {
     };
     match command {
         Command::AddRule => state.popup = Some(Popup::Rule(Form::add(target))),
+        // Here, not as the answer to a form somebody has filled in.
+        Command::ExpireRule if deciding(state, &target) == Deciding::Nothing => {
+            tell(
+                state,
+                format!("no rule decides on connections to {}", target.remote),
+            );
+        }
         Command::ExpireRule => state.popup = Some(Popup::Rule(Form::expire(target))),
         _ => {
             let wish = Wish::Remove;
@@ -122,6 +130,29 @@ fn target(state: &State) -> Result<Target, &'static str> {
             port,
         }),
     }
+}
+
+/// What decides on a target, as it was last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deciding<'a> {
+    /// It could not be read.
+    NotKnown,
+    /// No rule.
+    Nothing,
+    /// This one.
+    Rule(&'a Installed),
+}
+
+/// Looks up what decides on a target.
+pub fn deciding<'a>(state: &'a State, target: &Target) -> Deciding<'a> {
+    let snapshot = &state.snapshot;
+    let service = snapshot.names.get(target.cgroup_id);
+    let Some((policy, service)) = snapshot.policy.as_ref().zip(service) else {
+        return Deciding::NotKnown;
+    };
+    let remote = target.remote.to_canonical();
+    let rule = decide(&policy.rules, &service.path, remote, snapshot.at_ns);
+    rule.map_or(Deciding::Nothing, Deciding::Rule)
 }
 
 /// A key in the form.

@@ -8,7 +8,7 @@ use tfo_common::event::PolicyAction;
 use super::{in_force::rule, screens::Screen, *};
 use crate::{
     policy::{
-        Plan, Request, Where,
+        InForce, Installed, Plan, Request, Where,
         request::{Target, Wish},
     },
     tui::{
@@ -221,6 +221,39 @@ fn only_destinations_this_host_connects_to_have_rules() {
             "{keys} {codes:?}: {message}"
         );
     }
+}
+
+#[test]
+fn only_what_is_there_can_expire() {
+    let mut model = little();
+    let mut says = |rules: &[Installed]| {
+        let rules = rules.to_vec();
+        model.read_policy(Some(InForce {
+            rules,
+            ..Default::default()
+        }));
+        let mut state = state_with("--allow-policy", (80, 24), &model);
+        assert!(typed(&mut state, "x").is_empty());
+        (screen(&state).to_string(), state.popup, state.message)
+    };
+    let there = Installed {
+        expires_ns: 600_000_000_000,
+        ..rule(3, "/system.slice", "198.51.100.0/24", 443)
+    };
+    let elsewhere = rule(4, "/system.slice", "192.0.2.0/24", 443);
+    let (_, popup, message) = says(std::slice::from_ref(&elsewhere));
+    let message = message.unwrap_or_default();
+    assert!(
+        popup.is_none() && message.contains("no rule decides on connections to 198.51.100.7"),
+        "{message}"
+    );
+    let (text, popup, _) = says(&[elsewhere, there]);
+    assert!(
+        matches!(popup, Some(Popup::Rule(_)))
+            && text.contains("rule 3, no-data for /system.slice")
+            && text.contains("9m55s left"),
+        "{text}"
+    );
 }
 
 #[test]

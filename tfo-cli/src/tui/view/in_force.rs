@@ -114,15 +114,30 @@ fn rule(row: &DestRow, known: &Known<'_>, now: Now) -> String {
         let guard = if known.guard.is_some() { "" } else { ", no guard" };
         return format!("no rule{guard}");
     };
-    let left = match rule.expires_ns {
-        0 => String::new(),
-        end => format!("; {} left", number::duration(now.until_us(end))),
-    };
     if rule.covers(row.key.port) {
-        format!("rule {}, {}{left}", rule.id, rule.spec)
+        format!("rule {}, {}{}", rule.id, rule.spec, left(rule, now))
     } else {
+        let left = left(rule, now);
         format!("rule {} leaves this port alone: {}{left}", rule.id, rule.spec)
     }
+}
+
+/// How long a rule will be there, if it has an end.
+fn left(rule: &Installed, now: Now) -> String {
+    match rule.expires_ns {
+        0 => String::new(),
+        end => format!("; {} left", number::duration(now.until_us(end))),
+    }
+}
+
+/// The rule whose end somebody chooses.
+pub fn ending(state: &State, rule: &Installed) -> String {
+    format!(
+        "rule {}, {}{}",
+        rule.id,
+        clean(&rule.spec.to_string()),
+        left(rule, now(state))
+    )
 }
 
 fn guarded(

@@ -6,11 +6,11 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::popup;
+use super::{in_force, popup};
 use crate::{
     output::{clean, policy_text},
     tui::{
-        policy::{ACTIONS, Field, Form},
+        policy::{self, ACTIONS, Deciding, Field, Form},
         state::State,
     },
 };
@@ -37,6 +37,12 @@ pub fn form(state: &State, form: &Form, screen: Rect, buffer: &mut Buffer) {
         )
     };
     let mut lines = super::wrapped(&about, room(screen));
+    match policy::deciding(state, target) {
+        Deciding::Rule(rule) if !form.adds => {
+            lines.extend(super::wrapped(&in_force::ending(state, rule), room(screen)));
+        }
+        _ => {}
+    }
     lines.push(Line::default());
     lines.extend(form.fields().iter().map(|field| {
         let is_here = *field == form.field;
