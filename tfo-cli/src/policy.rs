@@ -9,6 +9,7 @@
 
 pub mod decide;
 pub mod file;
+pub mod gaps;
 pub mod guard;
 pub mod news;
 pub mod plan;

@@ -92,6 +92,7 @@ fn add_rule(bpffs: &Path, add: &AddConfig) -> Result<u8, Failure> {
             .hint("remove it first, or give one rule all the ports it is for")
     })?;
     change(&mut store, &plan.changes, &add.interfaces)?;
+    log::notes(&plan.notes)?;
     if add.action == PolicyAction::Strip && add.interfaces.netns.is_none() {
         log::elsewhere(store.cgroups(), &cgroup)?;
     }
@@ -156,6 +157,7 @@ fn apply(bpffs: &Path, file: &FileConfig, interfaces: &Interfaces) -> Result<u8,
     let (mut store, plan) = file::plan(bpffs, file)?;
     change_for(Some(&file.path), &mut store, &plan.changes, interfaces)?;
     log::applied(&file.path, &plan)?;
+    log::notes(&plan.notes)?;
     if file.format == ListFormat::Json {
         show(&plan, file.format)?;
     }

@@ -33,9 +33,10 @@ struct GuardList<'a> {
 }
 
 #[derive(Serialize)]
-struct Changes<'a> {
+struct PlanBody<'a> {
     changes: Vec<PlannedChange<'a>>,
     unchanged: usize,
+    notes: &'a [String],
 }
 
 /// Counters by name.
@@ -232,9 +233,10 @@ pub fn guards(
 pub fn plan(plan: &Plan) -> anyhow::Result<String> {
     document(
         "plan",
-        Changes {
+        PlanBody {
             changes: plan.changes.iter().map(planned).collect(),
             unchanged: plan.unchanged,
+            notes: &plan.notes,
         },
     )
 }

@@ -212,7 +212,7 @@ fn between<T: Default>(first: T, known: [T; KNOWN.len()], last: T) -> [T; KNOWN.
     array::from_fn(|_| all.next().unwrap_or_default())
 }
 
-/// A plan: what would change, and the sum.
+/// A plan: what would change, the sum, and what people may not expect.
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
     for change in &plan.changes {
@@ -221,6 +221,9 @@ pub fn plan(plan: &Plan) -> String {
     }
     text.push_str(&plan.summary());
     text.push('\n');
+    for note in &plan.notes {
+        text.extend(["note: ", &clean(note), "\n"]);
+    }
     text
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tfo_common::policy::Hits;
 
-use super::{GuardSpec, Installed, InstalledGuard, RuleSpec};
+use super::{GuardSpec, Installed, InstalledGuard, RuleSpec, gaps::gaps};
 
 /// One change. Each is one system call in the kernel: it happens or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Rules and guards that stay as they are.
     pub unchanged: usize,
+    /// What people may not expect of the result.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -102,7 +104,10 @@ impl Plan {
         wanted: (&[RuleSpec], &[GuardSpec]),
         installed: (&[Installed], &[InstalledGuard]),
     ) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self {
+            notes: gaps(wanted.0).iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        };
         let there: HashMap<_, _> = installed.0.iter().map(|old| (old.spec.key(), old)).collect();
         let listed: HashSet<_> = wanted.0.iter().map(RuleSpec::key).collect();
         for spec in wanted.0 {
@@ -140,13 +145,18 @@ impl Plan {
 
     /// One more rule; the error is the rule that is in its place.
     pub fn add(spec: RuleSpec, installed: &[Installed]) -> Result<Self, Box<Installed>> {
-        match installed.iter().find(|old| old.spec.key() == spec.key()) {
-            Some(old) => Err(Box::new(old.clone())),
-            None => Ok(Self {
-                changes: vec![Change::Add(spec)],
-                unchanged: installed.len(),
-            }),
+        if let Some(old) = installed.iter().find(|old| old.spec.key() == spec.key()) {
+            return Err(Box::new(old.clone()));
         }
+        let all = gaps(installed.iter().map(|old| &old.spec).chain([&spec]));
+        let about_it = all
+            .iter()
+            .filter(|gap| gap.narrow.key() == spec.key() || gap.wide.key() == spec.key());
+        Ok(Self {
+            notes: about_it.map(ToString::to_string).collect(),
+            changes: vec![Change::Add(spec)],
+            unchanged: installed.len(),
+        })
     }
 
     /// Whether it is the plan that was shown, and not one for a policy that has changed since.
@@ -266,6 +276,7 @@ mod tests {
                 Change::Remove(old.clone()),
             ],
             unchanged,
+            notes: Vec::new(),
         };
         let shown = plan(&old, 1);
         let mut hit = old.clone();

@@ -99,6 +99,7 @@ impl Request {
         Ok(Plan {
             changes: vec![change],
             unchanged: rules.len().saturating_sub(1),
+            notes: Vec::new(),
         })
     }
 

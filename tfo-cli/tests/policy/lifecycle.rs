@@ -19,6 +19,7 @@ use tfo_lab::{
 
 use crate::{
     enforce::{is_fast, primed},
+    files::temporary,
     policy::{self, PINS, add, fails, ok},
     support::{BINARY, no_problems, sandbox::Sandbox},
 };
@@ -284,88 +285,6 @@ fn before_now(before: &Value, now: &Value) -> Value {
     } else {
         before.clone()
     }
-}
-
-/// A file that goes with the mount namespace's /tmp... which is the host's: small, and overwritten next time.
-pub fn temporary(name: &str, text: &str) -> Result<String> {
-    let path = std::env::temp_dir().join(format!("tfo-cli-test-{name}"));
-    fs::write(&path, text).with_context(|| path.display().to_string())?;
-    Ok(path.to_string_lossy().into_owned())
-}
-
-pub fn file() -> Result<()> {
-    let sandbox = Sandbox::enter()?;
-    sandbox.within("app", || Ok(()))?;
-    let name = sandbox.name()?;
-    let text = format!(
-        "[[rule]]\ncgroup = \"{name}\"\ndst = \"10.0.0.0/8\"\nports = [443, \"8000-8999\"]\nttl = \"1h\"\nnote = \"one\"\n\
-         [[rule]]\ncgroup = \"{name}/app\"\ndst = \"2001:db8::/32\"\naction = \"observe\"\n\
-         [[guard]]\ncgroup = \"{name}\"\nfailures = 3\nof = 4\nbackoff = \"5m\"\n"
-    );
-    let path = temporary("policy.toml", &text)?;
-    let plan = ok(&["policy", "plan", &path])?;
-    ensure!(plan.contains("3 to add, 0 to change, 0 to remove"), "{plan}");
-    ensure!(!Path::new(PINS).exists(), "a plan changes nothing");
-    ok(&["policy", "apply", &path])?;
-    let rules = policy::list()?["rules"].clone();
-    ensure!(
-        rules[0]["ports"] == serde_json::json!([[443, 443], [8000, 8999]]),
-        "{rules}"
-    );
-    ensure!(
-        rules[0]["note"] == "one" && rules[0]["cgroup"] == name && !rules[0]["left_us"].is_null(),
-        "{rules}"
-    );
-    ensure!(
-        policy::guards()?["guards"][0]["failures"] == 3,
-        "{}",
-        policy::guards()?
-    );
-    let plan = ok(&["policy", "plan", &path])?;
-    ensure!(
-        plan == "0 to add, 0 to change, 0 to remove, 3 unchanged\n",
-        "{plan}"
-    );
-
-    let changed = text
-        .replace("action = \"observe\"", "action = \"no-data\"")
-        .replace("failures = 3", "failures = 4");
-    let changed = temporary(
-        "changed.toml",
-        &changed[changed.find("[[rule]]\ncgroup = \"").unwrap_or(0)..],
-    )?;
-    let plan: Value = serde_json::from_str(&ok(&["policy", "plan", &changed, "--format", "json"])?)?;
-    let names: Vec<&str> = plan["changes"]
-        .as_array()
-        .context("changes")?
-        .iter()
-        .filter_map(|change| change["change"].as_str())
-        .collect();
-    ensure!(
-        names == ["replace", "guard"] && plan["changes"][0]["id"] == 2,
-        "{plan}"
-    );
-    ok(&["policy", "apply", &changed])?;
-    ensure!(
-        policy::list()?["rules"][1]["action"] == "no-data",
-        "{}",
-        policy::list()?
-    );
-
-    // What another file does not list goes, with everything else.
-    ok(&["policy", "apply", "/dev/null"])?;
-    ensure!(!Path::new(PINS).exists(), "{PINS} is left");
-    let missing = temporary(
-        "skip.toml",
-        &format!("{text}\n[[rule]]\nunit = \"no-such\"\ndst = \"::/0\"\n"),
-    )?;
-    ok(&["policy", "apply", "--skip-missing", &missing])?;
-    ensure!(
-        policy::list()?["rules"].as_array().map(Vec::len) == Some(2),
-        "{}",
-        policy::list()?
-    );
-    Ok(())
 }
 
 pub fn deleted_cgroup() -> Result<()> {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    lifecycle::temporary,
+    files::temporary,
     support::{BINARY, NO_CONFIG, sandbox::Sandbox},
 };
 

@@ -11,6 +11,7 @@ mod dashboard;
 mod destinations;
 mod enforce;
 mod fallback;
+mod files;
 mod foreign;
 mod guards;
 mod lifecycle;
@@ -54,7 +55,8 @@ const TESTS: &[Test] = &[
     ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
     ("lifecycle::flags_are_taken_back", lifecycle::flags_are_taken_back),
     ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),
-    ("lifecycle::a_file_is_planned_and_applied", lifecycle::file),
+    ("files::a_file_is_planned_and_applied", files::planned_and_applied),
+    ("files::ports_below_a_wider_rule_are_told", files::gaps),
     (
         "lifecycle::a_deleted_cgroup_takes_its_rules_along",
         lifecycle::deleted_cgroup,

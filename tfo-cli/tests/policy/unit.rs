@@ -12,7 +12,7 @@ use tfo_lab::{client::Family, command, lab::Lab, netns::Namespace};
 
 use crate::{
     enforce::{is_fast, primed},
-    lifecycle::temporary,
+    files::temporary,
     policy::{self, PINS, add},
     support::{BINARY, NO_CONFIG, ground::temporary_directory, sandbox::Sandbox},
     watch::Watch,

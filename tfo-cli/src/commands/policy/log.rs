@@ -81,6 +81,11 @@ pub fn changed(changes: &[Change], file: Option<&Path>) -> io::Result<()> {
     })
 }
 
+/// What people may not expect of a change.
+pub fn notes(notes: &[String]) -> io::Result<()> {
+    lines(notes, |note| format!("note: {note}"))
+}
+
 /// What opening the policy removed.
 pub fn removed(removed: &Removed) -> io::Result<()> {
     if removed.half_made {
