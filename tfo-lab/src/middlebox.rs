@@ -26,7 +26,8 @@ pub enum Effect {
     DropTfoSyn,
     /// SYNs vanish, so that no handshake completes.
     DropSyn,
-    /// The first SYN-ACK of every connection vanishes.
+    /// SYN-ACKs vanish until the client has sent its SYN again. Were it only the first one, the server's timer could
+    /// send another just before the client's runs out, and the client would never know.
     DropFirstSynAck,
     /// Everything the client sends after its SYN vanishes: connections stay half-open.
     DropAfterSyn,

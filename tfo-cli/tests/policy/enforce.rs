@@ -16,8 +16,9 @@ use crate::{
 
 /// What a lost SYN costs (`TCP_TIMEOUT_INIT`).
 pub const SYN_TIMEOUT_US: u64 = 1_000_000;
-/// What nothing may take: far below a lost SYN, far above a busy machine's hiccups.
-pub const HICCUP_US: u64 = 500_000;
+/// What nothing may take: below a lost SYN, far above a busy machine's hiccups.
+pub const HICCUP_US: u64 = 900_000;
+
 /// Both families' addresses of service number `index`.
 pub fn service(family: Family, index: u8) -> IpAddr {
     if family == Family::V6 {

@@ -128,7 +128,7 @@ pub fn bad_input() -> Result<()> {
         (
             [&add[..], &["/no/such", "--dst", "::/0"]].concat(),
             2,
-            "cgroup /no/such: No such file",
+            "cgroup /no/such: there is no such cgroup",
         ),
         (
             [&add[..], &["/../..", "--dst", "::/0"]].concat(),

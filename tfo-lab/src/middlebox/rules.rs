@@ -13,24 +13,32 @@ const HEADER_WORDS: std::ops::RangeInclusive<u16> = 5..=15;
 
 /// The whole table for `rule`.
 pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
-    let set = if rule.effect == Effect::DropFirstSynAck {
-        seen_set(rule)
+    let memory = if rule.effect == Effect::DropFirstSynAck {
+        sent_syns(rule)
     } else {
         String::new()
     };
     let hook = hook(rule.effect, place);
     let lines = lines(rule).join("\n");
-    format!("table inet {table} {{\n{set}chain c {{\n{hook}\n{lines}\n}}\n}}\n")
+    format!("table inet {table} {{\n{memory}chain c {{\n{hook}\n{lines}\n}}\n}}\n")
 }
 
-/// Remembers the connections whose SYN-ACK was dropped already.
-fn seen_set(rule: &Rule) -> String {
+/// Remembers connections whose SYN has left once, and those whose SYN has left again.
+fn sent_syns(rule: &Rule) -> String {
     let address = if rule.server.is_ipv4() {
         "ipv4_addr"
     } else {
         "ipv6_addr"
     };
-    format!("set seen {{ type {address} . inet_service; size 65535; flags dynamic; }}\n")
+    let set = |name| format!("set {name} {{ type {address} . inet_service; size 65535; flags dynamic; }}\n");
+    let flow = format!("{} saddr . tcp sport", family(rule));
+    let syn = format!("{} {SYN}", to_server(rule));
+    format!(
+        "{}{}chain sent {{\ntype filter hook output priority filter;\n{syn} {flow} @once add @again {{ {flow} }}\n\
+         {syn} add @once {{ {flow} }}\n}}\n",
+        set("once"),
+        set("again"),
+    )
 }
 
 /// Which netfilter hook sees the packets in question.
@@ -64,9 +72,7 @@ fn lines(rule: &Rule) -> Vec<String> {
         }
         Effect::DropFirstSynAck => {
             let flow = format!("{} daddr . tcp dport", family(rule));
-            vec![format!(
-                "{from} {SYN_ACK} {flow} != @seen add @seen {{ {flow} }} counter drop"
-            )]
+            vec![format!("{from} {SYN_ACK} {flow} != @again counter drop")]
         }
         Effect::StripSyn { experimental } => strip(&format!("{to} {SYN}"), experimental),
         Effect::StripSynAck { experimental } => strip(&format!("{from} {SYN_ACK}"), experimental),
