@@ -149,11 +149,10 @@ impl Connect {
         let mut connection = Connection {
             want: self.clone(),
             stream,
+            started: report.started.unwrap_or_else(Instant::now),
             report,
             sent,
-            started: Instant::now(),
         };
-        connection.started -= connection.report.start_elapsed;
         if connection.report.error.is_none() {
             connection.await_handshake()?;
         }

@@ -68,6 +68,11 @@ impl Capture {
                     "--immediate-mode",
                     "-Q",
                     "out",
+                    // Of its ring's 2 MiB a packet takes 64 KiB where segments may be that long: 32 packets.
+                    "-s",
+                    "2000",
+                    "-B",
+                    "8192",
                     "tcp or udp or ip6",
                 ])
                 .stdin(Stdio::null())
@@ -103,12 +108,14 @@ impl Capture {
     /// waited for does not count.
     pub fn syns(&self, lab: &Lab) -> Result<Vec<Syn>> {
         let port = FIRST_MARK + self.marks.fetch_add(1, Ordering::Relaxed);
-        lab.in_client(|| {
-            let socket = UdpSocket::bind((lab::client_v4(0), 0)).context("UDP")?;
-            socket
-                .send_to(b"mark", (lab::server_v4(0), port))
-                .context("UDP: marking the end of a capture")
-        })?;
+        let send_mark = || {
+            lab.in_client(|| {
+                let socket = UdpSocket::bind((lab::client_v4(0), 0)).context("UDP")?;
+                socket
+                    .send_to(b"mark", (lab::server_v4(0), port))
+                    .context("UDP: marking the end of a capture")
+            })
+        };
         let all = || {
             self.lines
                 .lock()
@@ -116,7 +123,13 @@ impl Capture {
                 .join("\n")
         };
         let mark = format!(" > {}.{port}: ", lab::server_v4(0));
-        wait_until("tcpdump to see the last packet", || Ok(all().contains(&mark)))?;
+        wait_until("tcpdump to see the last packet", || {
+            let seen = all().contains(&mark);
+            if !seen {
+                send_mark()?;
+            }
+            Ok(seen)
+        })?;
         Ok(all().lines().filter_map(syn).collect())
     }
 }

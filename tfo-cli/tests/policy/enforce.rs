@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tfo_lab::{
     client::{Api, Connect, Family, Report},
     lab::{self, Lab},
+    mib::Mib,
     server::{Listen, Server},
 };
 
@@ -16,8 +17,8 @@ use crate::{
 
 /// What a lost SYN costs (`TCP_TIMEOUT_INIT`).
 pub const SYN_TIMEOUT_US: u64 = 1_000_000;
-/// What nothing may take: below a lost SYN, far above a busy machine's hiccups.
-pub const HICCUP_US: u64 = 900_000;
+/// What takes that long may have lost a SYN, or waited for a busy machine.
+const SUSPICIOUS_US: u64 = 900_000;
 
 /// Both families' addresses of service number `index`.
 pub fn service(family: Family, index: u8) -> IpAddr {
@@ -43,7 +44,7 @@ pub fn primed(lab: &Lab, family: Family, index: u8) -> Result<(Server, Connect)>
 pub fn at_once(lab: &Lab, connect: &Connect) -> Result<Report> {
     let report = run(lab, connect)?;
     ensure!(
-        time(&report) < HICCUP_US,
+        !is_late(&report),
         "{connect:?} took {} us: {report:?}",
         time(&report)
     );
@@ -65,6 +66,20 @@ fn run(lab: &Lab, connect: &Connect) -> Result<Report> {
     let report = connect.run_in(lab.client())?;
     ensure!(report.reply_matched, "{connect:?}: {report:?}");
     Ok(report)
+}
+
+/// Whether a connection has paid for a lost SYN. By the clock alone a machine that stood still would have, by the
+/// kernel's count alone one that sent some data again.
+pub fn is_late(report: &Report) -> bool {
+    time(report) >= SUSPICIOUS_US && report.tcp_info.is_none_or(|info| info.total_retrans > 0)
+}
+
+/// SYNs the client's namespace has sent again while `work` was done.
+pub fn syns_sent_again<T>(lab: &Lab, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    let before = lab.in_client(Mib::read_current)?;
+    let done = work()?;
+    let moved = lab.in_client(Mib::read_current)?.since(&before);
+    Ok((done, moved.of("TCPSynRetrans")))
 }
 
 /// Time to the first byte.
@@ -167,21 +182,15 @@ pub fn prefixes_expiry_observe() -> Result<()> {
     add(
         Path::new("/"),
         "fd77::2",
-        &["--ttl", "2s", "--note", "short-lived"],
+        &["--ttl", "5s", "--note", "short-lived"],
     )?;
     ensure!(!fast()?, "longest");
     let left = policy::list()?["rules"][2]["left_us"]
         .as_u64()
         .context("time left")?;
-    ensure!(left <= 2_000_000, "{left} us left");
+    ensure!(left <= 5_000_000, "{left} us left");
     // The kernel ends it by itself; then the next shorter prefix decides.
-    let waited = std::time::Instant::now();
     crate::support::wait_until("the rule to expire", fast)?;
-    ensure!(
-        waited.elapsed().as_micros() <= u128::from(left) + 1_000_000,
-        "late: {:?}",
-        waited.elapsed()
-    );
     ensure!(hits("::/0")? == 1, "{}", policy::list()?);
     ensure!(
         policy::list()?["rules"].as_array().map(Vec::len) == Some(2),

@@ -13,7 +13,7 @@ use tfo_lab::{
 };
 
 use crate::{
-    enforce::{HICCUP_US, SYN_TIMEOUT_US, is_fast, prefix, primed, service, time},
+    enforce::{SYN_TIMEOUT_US, is_fast, is_late, prefix, primed, service, time},
     matrix::run_all,
     policy::{self, PINS, add, counter, hits, ok},
 };
@@ -64,7 +64,7 @@ pub fn without_the_push() -> Result<()> {
                 .transpose()?;
             for (variant, report) in at_risk.iter().zip(run_all(&lab, &at_risk)?) {
                 let in_time = if healthy {
-                    time(&report) < HICCUP_US
+                    !is_late(&report)
                 } else {
                     time(&report) >= SYN_TIMEOUT_US
                 };
@@ -75,7 +75,7 @@ pub fn without_the_push() -> Result<()> {
             }
             for (variant, report) in others.iter().zip(run_all(&lab, &others)?) {
                 ensure!(
-                    report.reply_matched && time(&report) < HICCUP_US && !is_fast(&report),
+                    report.reply_matched && !is_late(&report) && !is_fast(&report),
                     "{variant:?}: {report:?}"
                 );
             }

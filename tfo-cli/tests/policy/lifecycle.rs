@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tfo_lab::{
     client::Family,
@@ -25,23 +25,24 @@ use crate::{
 };
 
 /// Names of our programs and maps that the kernel holds at present.
-fn in_kernel() -> Result<Vec<String>> {
+fn in_kernel() -> Vec<String> {
     let mut names = Vec::new();
-    for program in aya::programs::loaded_programs() {
-        names.push(program?.name_as_str().unwrap_or_default().to_owned());
+    // What is freed between its id and its name is an error, and gone.
+    for program in aya::programs::loaded_programs().flatten() {
+        names.push(program.name_as_str().unwrap_or_default().to_owned());
     }
-    for map in aya::maps::loaded_maps() {
-        names.push(map?.name_as_str().unwrap_or_default().to_owned());
+    for map in aya::maps::loaded_maps().flatten() {
+        names.push(map.name_as_str().unwrap_or_default().to_owned());
     }
     names.retain(|name| name.starts_with("tfo_pol") || name.starts_with("TFO_POL"));
     names.sort_unstable();
-    Ok(names)
+    names
 }
 
 /// Waits until the kernel has let go of everything: maps and programs are freed after a grace period.
 fn wait_until_gone() -> Result<()> {
     crate::support::wait_until("the kernel to free programs and maps", || {
-        Ok(in_kernel()?.is_empty())
+        Ok(in_kernel().is_empty())
     })
     .with_context(|| format!("{:?}", in_kernel()))
 }
@@ -57,7 +58,7 @@ pub fn nothing_is_left() -> Result<()> {
             "guard off" => drop(ok(&["guard", "on", "--cgroup", &path])?),
             _ => add(sandbox.path(), "10.77.0.2", &[])?,
         }
-        ensure!(in_kernel()?.len() >= 11, "{removal}: {:?}", in_kernel()?);
+        ensure!(in_kernel().len() >= 11, "{removal}: {:?}", in_kernel());
         let mode = fs::metadata(PINS)?.permissions();
         ensure!(
             std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777 == 0o700,
@@ -88,22 +89,26 @@ pub fn flags_are_taken_back() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let (_server, connect) = primed(&lab, Family::V4, 0)?;
     let path = sandbox.path().to_string_lossy().into_owned();
-    ok(&["guard", "on", "--cgroup", &path])?;
     let _eats = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, connect.target.ip()))?;
-    thread::scope(|scope| {
-        let connection = scope.spawn(|| connect.run_in(lab.client()));
-        crate::support::wait_until("a socket to be flagged", || Ok(policy::counter("flagged")? == 1))?;
-        ensure!(
-            policy::counter("unflagged")? == 0 && in_handshake(&lab)?,
-            "too late"
-        );
-        ok(&["guard", "off", "--cgroup", &path])?;
-        ensure!(!in_handshake(&lab)?, "the guard went before its socket was done");
-        ensure!(!Path::new(PINS).exists(), "{PINS} is left");
-        let report = connection.join().expect("it does not panic")?;
-        ensure!(report.reply_matched, "{report:?}");
-        Ok(())
-    })
+    // The handshake takes a second; a machine that stands still for that long gets another try.
+    for _ in 0..3 {
+        ok(&["guard", "on", "--cgroup", &path])?;
+        let in_time = thread::scope(|scope| {
+            let connection = scope.spawn(|| connect.run_in(lab.client()));
+            crate::support::wait_until("a socket to be flagged", || Ok(policy::counter("flagged")? == 1))?;
+            let in_time = policy::counter("unflagged")? == 0 && in_handshake(&lab)?;
+            ok(&["guard", "off", "--cgroup", &path])?;
+            ensure!(!in_handshake(&lab)?, "the guard went before its socket was done");
+            ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+            let report = connection.join().expect("it does not panic")?;
+            ensure!(report.reply_matched, "{report:?}");
+            Ok(in_time)
+        })?;
+        if in_time {
+            return Ok(());
+        }
+    }
+    bail!("the handshake was over each time before anybody could look")
 }
 
 /// Whether the client has a socket in `SYN_SENT`.
@@ -294,7 +299,7 @@ pub fn deleted_cgroup() -> Result<()> {
     add(sandbox.path(), "10.0.0.0/8", &[])?;
     let gone = sandbox.child("gone").to_string_lossy().into_owned();
     ok(&["guard", "on", "--cgroup", &gone])?;
-    fs::remove_dir(&gone)?;
+    crate::support::wait_until("the last thread to leave", || Ok(fs::remove_dir(&gone).is_ok()))?;
     let output = policy::run(&["policy", "list", "--format", "json"])?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(

@@ -7,13 +7,12 @@ use anyhow::{Context, Result, ensure};
 use tfo_lab::{
     client::{Api, Call, ClientOption, Connect, Family, Report},
     lab::Lab,
-    mib::Mib,
     middlebox::{Effect, Middlebox, Rule},
     server::{Listen, Server},
 };
 
 use crate::{
-    enforce::{HICCUP_US, is_fast, late, prefix, service, time},
+    enforce::{is_fast, is_late, late, prefix, service, syns_sent_again, time},
     policy::{self, add, counter, hits},
     support::no_problems,
 };
@@ -107,7 +106,7 @@ fn difference(report: &Report, healthy: &Report) -> Option<String> {
     if !report.reply_matched || report.error.is_some() {
         return Some("incomplete".into());
     }
-    if time(report) >= HICCUP_US {
+    if is_late(report) {
         return Some(format!("{} us, healthy {} us", time(report), time(healthy)));
     }
     if first_calls(report) != first_calls(healthy) {
@@ -143,7 +142,7 @@ pub fn as_with_working_tfo() -> Result<()> {
             let healthy = product(&lab, &connect)?;
             for (variant, report) in &healthy {
                 ensure!(
-                    is_fast(report) && report.reply_matched && time(report) < HICCUP_US,
+                    is_fast(report) && report.reply_matched && !is_late(report),
                     "no TFO on a healthy path: {variant:?}: {report:?}"
                 );
             }
@@ -153,10 +152,8 @@ pub fn as_with_working_tfo() -> Result<()> {
             late(&lab, &connect)?;
             add(Path::new("/"), &address.to_string(), &[])?;
             let dropped = path.hits()?;
-            let before = lab.in_client(Mib::read_current)?;
-            let ruled = product(&lab, &connect)?;
-            let moved = lab.in_client(Mib::read_current)?.since(&before);
-            ensure!(moved.of("TCPSynRetrans") == 0, "SYNs were sent again: {moved:?}");
+            let (ruled, again) = syns_sent_again(&lab, || product(&lab, &connect))?;
+            ensure!(again == 0, "{again} SYNs were sent again");
             for ((variant, report), (_, healthy)) in ruled.iter().zip(&healthy) {
                 if let Some(what) = difference(report, healthy) {
                     problems.push(format!("{variant:?}: {what}"));

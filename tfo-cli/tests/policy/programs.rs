@@ -18,7 +18,7 @@ use tfo_lab::{
 };
 
 use crate::{
-    enforce::{HICCUP_US, SYN_TIMEOUT_US, prefix, service},
+    enforce::{SYN_TIMEOUT_US, prefix, service, syns_sent_again},
     policy::{self, add, hits},
 };
 
@@ -58,15 +58,15 @@ pub fn web_clients() -> Result<()> {
         policy::clear()?;
         let without = timed(name, args)?;
         add(Path::new("/"), "10.77.0.0/24", &[])?;
-        let with = timed(name, args)?;
+        let (with, again) = syns_sent_again(&lab, || timed(name, args))?;
         println!(
             "  {name}: {without} us without a rule, {with} us with one, {} hits",
             hits("10.77.0.0/24")?
         );
         ensure!(without >= u128::from(SYN_TIMEOUT_US), "{name} does not use TFO");
         ensure!(
-            with < u128::from(HICCUP_US) && hits("10.77.0.0/24")? == 1,
-            "{name}: {with} us"
+            again == 0 && hits("10.77.0.0/24")? == 1,
+            "{name}: {again} SYNs sent again, {with} us"
         );
     }
     Ok(())
@@ -100,7 +100,7 @@ pub fn resolver() -> Result<()> {
         let healthy = timed("healthy.lab")?;
         let moved = lab.in_client(Mib::read_current)?.since(&before);
         ensure!(
-            moved.of("TCPFastOpenActive") == 1,
+            moved.of("TCPFastOpenActive") >= 1,
             "{family:?}: unbound does not use TFO"
         );
 
@@ -113,13 +113,13 @@ pub fn resolver() -> Result<()> {
             "{family:?}: {without} us, {dropped} SYNs dropped"
         );
         add(Path::new("/"), &address.to_string(), &["--port", "53"])?;
-        let with = timed("at-once.lab")?;
+        let (with, again) = syns_sent_again(&lab, || timed("at-once.lab"))?;
         println!(
             "  unbound, {family:?}: {healthy} us on a healthy path, {without} us without a rule, {with} us with one"
         );
         ensure!(
-            with < u128::from(HICCUP_US) && path.hits()? == dropped && hits(&prefix(address))? == 1,
-            "{family:?}: {with} us, {}",
+            again == 0 && path.hits()? == dropped && hits(&prefix(address))? == 1,
+            "{family:?}: {again} SYNs sent again, {with} us, {}",
             policy::list()?
         );
         policy::clear()?;

@@ -1,6 +1,12 @@
 //! A small test runner that speaks libtest's language: names, filters, `--list`, and the same lines.
 
-use std::{panic, process::ExitCode, time::Instant};
+use std::{
+    panic,
+    process::{self, ExitCode},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -9,6 +15,9 @@ use nix::{
 };
 
 use crate::{policy, support};
+
+/// No test takes a tenth of it on an idle machine.
+const LONGEST: Duration = Duration::from_mins(6);
 
 /// A name and what it runs.
 pub type Test = (&'static str, fn() -> Result<()>);
@@ -49,6 +58,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
     let mut failed = Vec::new();
     for (name, test) in &selected {
         let begun = Instant::now();
+        let _watched = watchdog(name);
         let result = panic::catch_unwind(*test).unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
         // A test that failed half-way must not spoil the next one.
         let cleared = policy::clear();
@@ -71,6 +81,20 @@ pub fn run(tests: &[Test]) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Ends the program with the name of a test that hangs. Whoever holds the result ends the watch by dropping it.
+fn watchdog(name: &'static str) -> Sender<()> {
+    let (ends, ended) = mpsc::channel();
+    thread::spawn(move || {
+        if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            println!(
+                "test {name} ... FAILED\n  it hangs: {LONGEST:?} have passed\n\ntest result: FAILED. 0 passed; 1 failed"
+            );
+            process::exit(1);
+        }
+    });
+    ends
 }
 
 /// Why nothing can be enforced here, or `None`. Enters the mount namespace when it can.

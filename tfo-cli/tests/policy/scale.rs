@@ -68,15 +68,13 @@ pub fn ten_thousand_rules() -> Result<()> {
     Ok(())
 }
 
-/// Run time of one program per run, by the kernel's own clock.
+/// Run time of one program per run, by the kernel's own clock. Of two with the name the older one is being freed.
 fn run_time(name: &str) -> Result<(u64, u64)> {
-    for program in aya::programs::loaded_programs() {
-        let program = program?;
-        if program.name() == name.as_bytes() {
-            return Ok((nanos(program.run_time()), program.run_count()));
-        }
-    }
-    anyhow::bail!("{name} is not loaded")
+    let named = aya::programs::loaded_programs()
+        .flatten()
+        .filter(|program| program.name() == name.as_bytes());
+    let newest = named.last().with_context(|| format!("{name} is not loaded"))?;
+    Ok((nanos(newest.run_time()), newest.run_count()))
 }
 
 fn nanos(duration: std::time::Duration) -> u64 {

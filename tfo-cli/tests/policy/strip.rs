@@ -404,7 +404,7 @@ pub fn escalates() -> Result<()> {
     );
     drop(path);
     // Back in two steps: the option first, then data.
-    crate::support::wait_until("TFO to come back", || Ok(is_fast(&at_once(&lab, &connect)?)))?;
+    crate::support::wait_until("TFO to come back", || Ok(is_fast(&connect.run_in(lab.client())?)))?;
     let closed = state()?;
     ensure!(closed["state"] == "closed", "{closed}");
     Ok(())

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpStream},
-    time::Duration,
+    time::Instant,
 };
 
 use nix::errno::Errno;
@@ -47,9 +47,9 @@ pub struct Report {
     pub reply_matched: bool,
     /// The kernel's view just before the close.
     pub tcp_info: Option<TcpInfo>,
-    /// How long the calls that start the connection took.
+    /// Just before the first call.
     #[serde(skip)]
-    pub(super) start_elapsed: Duration,
+    pub(super) started: Option<Instant>,
 }
 
 impl Report {
@@ -67,7 +67,7 @@ impl Report {
             received: 0,
             reply_matched: false,
             tcp_info: None,
-            start_elapsed: Duration::ZERO,
+            started: None,
         }
     }
 

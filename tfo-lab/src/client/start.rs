@@ -30,13 +30,12 @@ pub fn start(want: &Connect) -> Result<(TcpStream, Report, usize)> {
     let mut report = Report::new(want.target);
     let target = SockaddrStorage::from(wire_address(want.family, want.target));
     let data = pattern::bytes(want.payload);
-    let started = Instant::now();
+    report.started = Some(Instant::now());
     let sent = match want.api {
         Api::Plain => plain(&socket, &target, want, &mut report),
         Api::MsgFastopen => msg_fastopen(&socket, &target, &data, want, &mut report),
         Api::FastopenConnect => fastopen_connect(&socket, &target, &data, want, &mut report),
     };
-    report.start_elapsed = started.elapsed();
     let stream = TcpStream::from(socket);
     if let Source::Bound(_) = want.source {
         report.note_addresses(&stream);
