@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// How long a command may stand still after the first signal. Only a blocked terminal or pipe does.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A flag that is raised once and never lowered.
 #[derive(Clone, Debug, Default)]

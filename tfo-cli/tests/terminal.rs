@@ -50,6 +50,8 @@ impl OnTerminal {
     /// Starts it; `None` where there is no `script`.
     fn start(name: &str, program: &str, arguments: &str) -> Option<Self> {
         let directory = std::env::temp_dir().join(format!("tfo-cli-terminal-{name}-{}", std::process::id()));
+        // Of a run that was killed and had the same number.
+        let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a directory for the typescript");
         // The number of the process, and how the terminal was before and after it.
         let shell = format!(

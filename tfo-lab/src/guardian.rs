@@ -29,7 +29,7 @@ done
 
 /// Removes a cgroup and its children; they can be busy until the last thread is reaped.
 const REMOVE_CGROUP: &str = r#"
-for attempt in 1 2 3 4 5 6 7 8 9 10; do
+for attempt in $(seq 100); do
     rmdir "$1"/* "$1" 2>/dev/null
     [ -d "$1" ] || exit 0
     sleep 0.1

@@ -176,12 +176,12 @@ fn loss_loses_some_and_not_all() {
     needs_root!();
     let lab = Lab::up_unique().unwrap();
     let server = Server::start(lab.server(), &Listen::on(lab::server_v4(0), Family::V4)).unwrap();
-    let loss = Middlebox::on_path(&lab, &Rule::new(Effect::Loss(200), server.address().ip())).unwrap();
+    let loss = Middlebox::on_path(&lab, &Rule::new(Effect::Loss(100), server.address().ip())).unwrap();
     let connect = Connect {
-        timeout: Duration::from_secs(30),
+        timeout: Duration::from_mins(1),
         ..Connect::new(server.address(), 20_000)
     };
-    for _ in 0..5 {
+    for _ in 0..15 {
         assert!(connect.run_in(lab.client()).unwrap().reply_matched);
     }
     assert!(loss.hits().unwrap() > 0);

@@ -83,6 +83,16 @@ fn check_counters(run: &Run) -> Result<()> {
             "{side} counters {counted:?}, expected {expected:?}"
         );
     }
+    let again = run.client_mib.of("TCPSynRetrans");
+    let late = run
+        .connections
+        .iter()
+        .filter(|one| one.client.retransmitted)
+        .count() as u64;
+    ensure!(
+        (again > 0) == (late > 0) && again >= late,
+        "{again} SYNs sent again, by {late} connections"
+    );
     let cookies = run.server_mib.of("SyncookiesSent");
     ensure!(
         (cookies > 0) == (run.scenario == "syncookie"),
@@ -115,11 +125,12 @@ fn check_connection(run: &Run, connection: &Connection) -> Result<()> {
         info.client_fail
     );
     let handshake = report.handshake_us.context("no handshake time")?;
+    // What was prompt may have taken longer on a machine that stood still: the kernel counts SYNs sent again.
     ensure!(
-        (handshake > 900_000) == view.retransmitted,
+        !view.retransmitted || handshake > 900_000,
         "handshake took {handshake} us"
     );
-    ensure!(handshake < 3_000_000, "handshake took {handshake} us");
+    ensure!(handshake < 10_000_000, "handshake took {handshake} us");
     Ok(())
 }
 

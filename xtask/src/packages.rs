@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::interrupt::{self, Interrupted};
 use crate::process;
 
 /// Who calls for a program.
@@ -155,16 +157,29 @@ pub fn install(packages: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Refreshes the package lists, once.
+/// Refreshes the package lists, once. Whoever else refreshes them is waited for: `DPkg::Lock::Timeout` does not
+/// cover their lock (seen with apt 2.6.1).
 pub fn update() -> Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.swap(true, Ordering::Relaxed) {
-        return Ok(());
+    const ATTEMPTS: u32 = 12;
+    const PAUSE: Duration = Duration::from_secs(10);
+    for attempt in 1.. {
+        if DONE.load(Ordering::Relaxed) {
+            break;
+        }
+        match process::run(apt_get().args(["update", "--quiet"])) {
+            Ok(()) => DONE.store(true, Ordering::Relaxed),
+            Err(error) if attempt == ATTEMPTS || error.is::<Interrupted>() => {
+                return Err(error.context("cannot refresh the package lists"));
+            }
+            Err(_) => interrupt::sleep(PAUSE)?,
+        }
     }
-    process::run(apt_get().args(["update", "--quiet"])).context("cannot refresh the package lists")
+    Ok(())
 }
 
-fn apt_get() -> std::process::Command {
+/// `apt-get` as we call it.
+pub fn apt_get() -> std::process::Command {
     let mut command = process::command("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     // Another apt on the machine and a mirror's hiccup are both worth a wait.

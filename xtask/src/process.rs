@@ -154,13 +154,23 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{name}` printed text that is not UTF-8"))
 }
 
-/// Waits for a child with its stdout, a pipe, handed over line by line as it comes.
+/// A child that prints nothing for that long hangs: tests are silent for half a minute at most, building them for a few.
+const LONGEST_SILENCE: Duration = Duration::from_mins(20);
+
+/// Waits for a child with its stdout, a pipe, handed over line by line as it comes. One that hangs is ended.
 pub fn wait_with_lines(mut running: Running, mut on_line: impl FnMut(&str)) -> Result<ExitStatus> {
     let lines = lines_of(running.child.stdout.take());
+    let mut heard = (Instant::now(), String::new());
     loop {
         interrupt::check()?;
         match lines.recv_timeout(Duration::from_millis(100)) {
-            Ok(line) => on_line(&line),
+            Ok(line) => {
+                on_line(&line);
+                heard = (Instant::now(), line);
+            }
+            Err(RecvTimeoutError::Timeout) if heard.0.elapsed() > LONGEST_SILENCE => {
+                bail!("it has said nothing for {LONGEST_SILENCE:?} after: {}", heard.1)
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return running.wait(),
         }

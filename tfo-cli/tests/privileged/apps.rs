@@ -33,7 +33,7 @@ fn nginx_and_curl_are_seen_from_both_ends() -> Result<()> {
     // One that was there before the tool, one that comes later.
     let v4 = Nginx::start(&lab, SocketAddr::new(lab::server_v4(0), 8080), Some(64))?;
     // On the whole host, as a user starts it.
-    let trace = Tool::attached(&["trace", "--all", "--format", "json"])?;
+    let trace = Tool::attached(&["trace", "--all", "--format", "json", "--ttfb-wait", "20s"])?;
     let v6 = Nginx::start(&lab, SocketAddr::new(lab::server_v6(0), 8081), Some(64))?;
     let mut made = Vec::new();
     for nginx in [&v4, &v6] {

@@ -33,7 +33,7 @@ until grep -q attached /tmp/trace-stderr || ! kill -0 $trace 2>/dev/null || [ $t
 done
 tfo-lab vm-scenario --i-am-a-throwaway-vm >/tmp/scenario 2>/tmp/scenario-stderr
 scenario_exit=$?
-echo hello | nc -w 1 127.0.0.1 4000 >/dev/null
+echo hello | nc -w 10 127.0.0.1 4000 >/dev/null
 # Enforcement: rules and a guard that deny, strip and open (addresses of tfo-lab's vm/denied.rs).
 mount -t bpf bpf /sys/fs/bpf
 cat >/tmp/make-policy <<'END'

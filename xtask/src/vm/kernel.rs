@@ -59,17 +59,23 @@ fn obtain(directory: &Path, series: &str) -> Result<Kernel> {
         let _ = fs::remove_dir_all(&download);
         fs::create_dir_all(&download).with_context(|| format!("cannot create {}", download.display()))?;
         process::output(
-            process::command("apt-get")
+            packages::apt_get()
                 .current_dir(&download)
-                .args(["download", "-q", package]),
+                .args(["download", package]),
         )
         .with_context(|| format!("cannot download {package}"))?;
         let file = fs::read_dir(&download)?
             .flatten()
             .next()
             .context("apt-get download left no file")?;
-        process::output(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(&unpacked))
+        // Whole or not at all: an interrupted run must not leave half a kernel behind that counts as there.
+        let partial = directory.join("partial");
+        for old in [&partial, &unpacked] {
+            let _ = fs::remove_dir_all(old);
+        }
+        process::output(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(&partial))
             .with_context(|| format!("cannot unpack {package}"))?;
+        fs::rename(&partial, &unpacked).with_context(|| format!("cannot rename {}", partial.display()))?;
         fs::remove_dir_all(&download).with_context(|| format!("cannot remove {}", download.display()))?;
     }
     anyhow::ensure!(image.exists(), "package {package} has no {}", image.display());

@@ -23,7 +23,7 @@ pub fn becomes_quiet() -> bool {
     wait_until("all copies to go", || Ok(Loaded::now().programs.is_empty())).is_ok()
 }
 
-/// Programs of this tool, whatever instance they belong to, and all links there are.
+/// Programs of this tool, whatever instance they belong to, and their links.
 #[derive(Debug)]
 pub struct Loaded {
     programs: BTreeMap<u32, String>,
@@ -39,7 +39,10 @@ impl Loaded {
             let name = program.name_as_str().filter(|name| name.starts_with("tfo_"))?;
             Some((program.id(), format!("program {} {name}", program.id())))
         });
-        let links = loaded_links().flatten();
+        let programs: BTreeMap<u32, String> = ours.collect();
+        let links = loaded_links()
+            .flatten()
+            .filter(|link| programs.contains_key(&link.program_id()));
         let links = links.map(|link| {
             (
                 link.id(),
@@ -47,8 +50,8 @@ impl Loaded {
             )
         });
         Self {
-            programs: ours.collect(),
             links: links.collect(),
+            programs,
         }
     }
 
