@@ -11,7 +11,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     os::fd::AsFd,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -149,7 +149,6 @@ impl Connect {
         let mut connection = Connection {
             want: self.clone(),
             stream,
-            started: report.started.unwrap_or_else(Instant::now),
             report,
             sent,
         };
@@ -168,7 +167,6 @@ pub struct Connection {
     stream: TcpStream,
     report: Report,
     sent: usize,
-    started: Instant,
 }
 
 impl Connection {
@@ -199,7 +197,7 @@ impl Connection {
             };
             setsockopt(&self.stream, sockopt::Linger, &now).context("SO_LINGER: setting it")?;
         }
-        self.report.total_us = micros(self.started.elapsed());
+        self.report.total_us = micros(self.report.started.elapsed());
         Ok(self.report)
     }
 
@@ -217,7 +215,7 @@ impl Connection {
             }
         }
         self.report.note_addresses(&self.stream);
-        self.report.handshake_us = Some(micros(self.started.elapsed()));
+        self.report.handshake_us = Some(micros(self.report.started.elapsed()));
         Ok(())
     }
 
@@ -257,7 +255,7 @@ impl Connection {
                 Ok(len) => {
                     self.report
                         .first_byte_us
-                        .get_or_insert_with(|| micros(self.started.elapsed()));
+                        .get_or_insert_with(|| micros(self.report.started.elapsed()));
                     reply.extend_from_slice(&chunk[..len]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock && !self.want.blocking => {

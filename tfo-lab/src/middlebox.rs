@@ -28,7 +28,7 @@ pub enum Effect {
     DropSyn,
     /// SYN-ACKs vanish until the client has sent its SYN again. Were it only the first one, the server's timer could
     /// send another just before the client's runs out, and the client would never know.
-    DropFirstSynAck,
+    DropEarlySynAcks,
     /// Everything the client sends after its SYN vanishes: connections stay half-open.
     DropAfterSyn,
     /// RSTs from the server vanish.
@@ -114,7 +114,7 @@ impl Middlebox {
     /// Puts `rule` on the path.
     pub fn on_path(lab: &Lab, rule: &Rule) -> Result<Self> {
         match rule.effect {
-            Effect::DropFirstSynAck | Effect::StripSynAck { .. } => {
+            Effect::DropEarlySynAcks | Effect::StripSynAck { .. } => {
                 Self::install(lab.client(), rule, Place::Arrival)
             }
             // Hides what the server's own stack thinks of a hand-made peer: nothing may leave.

@@ -144,7 +144,7 @@ fn every_middlebox_can_be_installed_and_removed() {
         Effect::DropSynData,
         Effect::DropTfoSyn,
         Effect::DropSyn,
-        Effect::DropFirstSynAck,
+        Effect::DropEarlySynAcks,
         Effect::DropAfterSyn,
         Effect::DropServerReset,
         Effect::Loss(50),

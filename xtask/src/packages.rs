@@ -163,18 +163,18 @@ pub fn update() -> Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);
     const ATTEMPTS: u32 = 12;
     const PAUSE: Duration = Duration::from_secs(10);
-    for attempt in 1.. {
-        if DONE.load(Ordering::Relaxed) {
-            break;
-        }
-        match process::run(apt_get().args(["update", "--quiet"])) {
-            Ok(()) => DONE.store(true, Ordering::Relaxed),
-            Err(error) if attempt == ATTEMPTS || error.is::<Interrupted>() => {
-                return Err(error.context("cannot refresh the package lists"));
-            }
-            Err(_) => interrupt::sleep(PAUSE)?,
-        }
+    if DONE.load(Ordering::Relaxed) {
+        return Ok(());
     }
+    let mut attempts = 1;
+    while let Err(error) = process::run(apt_get().args(["update", "--quiet"])) {
+        if attempts == ATTEMPTS || error.is::<Interrupted>() {
+            return Err(error.context("cannot refresh the package lists"));
+        }
+        interrupt::sleep(PAUSE)?;
+        attempts += 1;
+    }
+    DONE.store(true, Ordering::Relaxed);
     Ok(())
 }
 

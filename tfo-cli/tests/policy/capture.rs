@@ -108,14 +108,6 @@ impl Capture {
     /// waited for does not count.
     pub fn syns(&self, lab: &Lab) -> Result<Vec<Syn>> {
         let port = FIRST_MARK + self.marks.fetch_add(1, Ordering::Relaxed);
-        let send_mark = || {
-            lab.in_client(|| {
-                let socket = UdpSocket::bind((lab::client_v4(0), 0)).context("UDP")?;
-                socket
-                    .send_to(b"mark", (lab::server_v4(0), port))
-                    .context("UDP: marking the end of a capture")
-            })
-        };
         let all = || {
             self.lines
                 .lock()
@@ -126,7 +118,7 @@ impl Capture {
         wait_until("tcpdump to see the last packet", || {
             let seen = all().contains(&mark);
             if !seen {
-                send_mark()?;
+                send_datagram(lab, port, b"mark")?;
             }
             Ok(seen)
         })?;
@@ -163,6 +155,15 @@ fn syn(line: &str) -> Option<Syn> {
     })
 }
 
+/// Sends a datagram from the client's device to a port of the server nobody reads.
+fn send_datagram(lab: &Lab, port: u16, content: &[u8]) -> Result<()> {
+    lab.in_client(|| {
+        let socket = UdpSocket::bind((lab::client_v4(0), 0)).context("UDP")?;
+        let sent = socket.send_to(content, (lab::server_v4(0), port));
+        sent.map(drop).context("UDP: sending")
+    })
+}
+
 pub fn no_data_leaves() -> Result<()> {
     for family in [Family::V4, Family::V6] {
         let lab = Lab::up_unique()?;
@@ -188,10 +189,7 @@ pub fn no_data_leaves() -> Result<()> {
             }
         }
         // UDP passes by as if nothing were there.
-        lab.in_client(|| {
-            let socket = UdpSocket::bind((lab::client_v4(0), 0))?;
-            socket.send_to(&[7; 300], (lab::server_v4(0), 9)).context("UDP")
-        })?;
+        send_datagram(&lab, 9, &[7; 300])?;
         let last = ruled.clone();
         last.run_in(lab.client())?;
         ensure!(

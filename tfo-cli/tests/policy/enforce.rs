@@ -19,6 +19,8 @@ use crate::{
 pub const SYN_TIMEOUT_US: u64 = 1_000_000;
 /// What takes that long may have lost a SYN, or waited for a busy machine.
 const SUSPICIOUS_US: u64 = 900_000;
+/// What takes that long hangs, whether or not anything was sent again: no machine stands still for it.
+pub const HANGING_US: u64 = 3_000_000;
 
 /// Both families' addresses of service number `index`.
 pub fn service(family: Family, index: u8) -> IpAddr {
@@ -68,18 +70,21 @@ fn run(lab: &Lab, connect: &Connect) -> Result<Report> {
     Ok(report)
 }
 
-/// Whether a connection has paid for a lost SYN. By the clock alone a machine that stood still would have, by the
+/// Whether a connection has paid for a lost SYN, or hung. By the clock alone a machine that stood still would have, by the
 /// kernel's count alone one that sent some data again.
 pub fn is_late(report: &Report) -> bool {
-    time(report) >= SUSPICIOUS_US && report.tcp_info.is_none_or(|info| info.total_retrans > 0)
+    let sent_again = report.tcp_info.is_none_or(|info| info.total_retrans > 0);
+    time(report) >= HANGING_US || time(report) >= SUSPICIOUS_US && sent_again
 }
 
-/// SYNs the client's namespace has sent again while `work` was done.
-pub fn syns_sent_again<T>(lab: &Lab, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
-    let before = lab.in_client(Mib::read_current)?;
+/// The kernel's count of SYNs sent again, by any connection.
+pub const SENT_AGAIN: &str = "TCPSynRetrans";
+
+/// By how much a counter of the client's namespace grew while `work` was done.
+pub fn counted<T>(lab: &Lab, name: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    let before = Mib::read(lab.client())?;
     let done = work()?;
-    let moved = lab.in_client(Mib::read_current)?.since(&before);
-    Ok((done, moved.of("TCPSynRetrans")))
+    Ok((done, Mib::read(lab.client())?.since(&before).of(name)))
 }
 
 /// Time to the first byte.

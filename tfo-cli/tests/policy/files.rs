@@ -110,19 +110,14 @@ pub fn gaps() -> Result<()> {
     let (name, app) = (sandbox.name()?, sandbox.child("app"));
     let app = app.to_string_lossy();
     let one = ["policy", "add", "--cgroup", &app, "--dst", "10.1.0.0/16"];
-    let stderr = |args: &[&str]| -> Result<String> {
-        let output = policy::run(args)?;
-        ensure!(output.status.success(), "{args:?}: {}", output.status);
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let said = stderr(&[&one[..], &["--port", "443"]].concat())?;
+    let said = policy::told(&[&one[..], &["--port", "443"]].concat())?;
     let note = format!(
         "note: no-data for {name}/app to 10.1.0.0/16 port 443 decides there alone: ports it does not name are not \
          under no-data for {name} to 10.0.0.0/8"
     );
     ensure!(said.contains(&note), "{said}");
     ok(&["policy", "remove", "2"])?;
-    let said = stderr(&one)?;
+    let said = policy::told(&one)?;
     ensure!(!said.contains("note:"), "{said}");
     let rule = |cgroup: &str, dst: &str, more: &str| {
         format!("[[rule]]\ncgroup = \"{cgroup}\"\ndst = \"{dst}\"\n{more}\n")
@@ -133,7 +128,7 @@ pub fn gaps() -> Result<()> {
     ensure!(plan["notes"].as_array().map(Vec::len) == Some(1), "{plan}");
     let plan = ok(&["policy", "plan", &path])?;
     ensure!(plan.contains(&note), "{plan}");
-    let said = stderr(&["policy", "apply", &path])?;
+    let said = policy::told(&["policy", "apply", &path])?;
     ensure!(said.contains(&note), "{said}");
     Ok(())
 }

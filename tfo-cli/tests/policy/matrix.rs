@@ -12,7 +12,7 @@ use tfo_lab::{
 };
 
 use crate::{
-    enforce::{is_fast, is_late, late, prefix, service, syns_sent_again, time},
+    enforce::{SENT_AGAIN, counted, is_fast, is_late, late, prefix, service, time},
     policy::{self, add, counter, hits},
     support::no_problems,
 };
@@ -152,7 +152,7 @@ pub fn as_with_working_tfo() -> Result<()> {
             late(&lab, &connect)?;
             add(Path::new("/"), &address.to_string(), &[])?;
             let dropped = path.hits()?;
-            let (ruled, again) = syns_sent_again(&lab, || product(&lab, &connect))?;
+            let (ruled, again) = counted(&lab, SENT_AGAIN, || product(&lab, &connect))?;
             ensure!(again == 0, "{again} SYNs were sent again");
             for ((variant, report), (_, healthy)) in ruled.iter().zip(&healthy) {
                 if let Some(what) = difference(report, healthy) {

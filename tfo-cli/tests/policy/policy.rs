@@ -61,6 +61,16 @@ pub fn fails(args: &[&str], code: i32) -> Result<String> {
     Ok(stderr)
 }
 
+/// Runs it, expects success and returns stderr: what it tells of changes.
+pub fn told(args: &[&str]) -> Result<String> {
+    fails(args, 0)
+}
+
+/// Adds a rule that strips, in a namespace by its name or a process of it.
+pub fn add_strip(cgroup: &Path, dst: &str, netns: &str) -> Result<()> {
+    add(cgroup, dst, &["--action", "strip", "--netns", netns])
+}
+
 /// Adds a rule for a cgroup.
 pub fn add(cgroup: &Path, dst: &str, more: &[&str]) -> Result<()> {
     let path = cgroup.to_string_lossy();

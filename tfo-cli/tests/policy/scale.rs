@@ -1,12 +1,13 @@
 //! Ten thousand rules, a full table, and what a packet pays. Numbers are printed, not asserted, but for sizes.
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use tfo_lab::{client::Family, lab::Lab};
 
 use crate::{
     enforce::{is_fast, primed},
+    files::temporary,
     policy::{self, add, fails, hits, ok},
     support::sandbox::Sandbox,
 };
@@ -20,9 +21,7 @@ fn write_rules(count: u32, name: &str) -> Result<String> {
         let rule = format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"{a}.{b}.{c}.0/24\"\n");
         text.push_str(&rule);
     }
-    let path = std::env::temp_dir().join("tfo-cli-test-rules.toml");
-    fs::write(&path, text)?;
-    Ok(path.to_string_lossy().into_owned())
+    temporary("rules.toml", &text)
 }
 
 pub fn ten_thousand_rules() -> Result<()> {

@@ -12,8 +12,9 @@ use tfo_lab::{
 use crate::{
     capture::Capture,
     enforce::{at_once, is_fast, late, primed, service},
+    files::temporary,
     guards::{on, state},
-    policy::{self, add, counter, ok, run},
+    policy::{self, add_strip, counter, ok, run, told},
     support::sandbox::Sandbox,
 };
 
@@ -46,13 +47,7 @@ fn disciplines_of_our_own() -> Result<()> {
     let tc = |args: &[&str]| lab.client().command("tc", args);
     let has_discipline =
         |dev: &str| -> Result<bool> { Ok(tc(&["qdisc", "show", "dev", dev])?.contains("clsact")) };
-    let add = || {
-        add(
-            sandbox.path(),
-            "10.77.0.2",
-            &["--action", "strip", "--netns", &netns],
-        )
-    };
+    let add = || add_strip(sandbox.path(), "10.77.0.2", &netns);
     ensure!(!has_discipline(DEVICE)? && !has_discipline("lo")?, "there before");
     // Somebody else's, until he removes it: the one that is made then is ours, and goes with us.
     tc(&["qdisc", "add", "dev", DEVICE, "clsact"])?;
@@ -152,11 +147,7 @@ pub fn no_option_leaves() -> Result<()> {
         )?;
         let netns = lab.client().label().to_owned();
         for index in [0, 2] {
-            add(
-                sandbox.path(),
-                &service(family, index).to_string(),
-                &["--action", "strip", "--netns", &netns],
-            )?;
+            add_strip(sandbox.path(), &service(family, index).to_string(), &netns)?;
         }
         // Drops requests as well as cookies, of either kind.
         let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropTfoSyn, service(family, 0)))?;
@@ -214,10 +205,10 @@ pub fn no_option_leaves() -> Result<()> {
             &["link", "add", "late0", "type", "veth", "peer", "name", "late1"],
         )?;
         lab.client().command("ip", &["link", "set", "late0", "up"])?;
-        let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
+        let stderr = told(&["policy", "list"])?;
         ensure!(stderr.contains("stripping on late0"), "{stderr}");
         lab.client().command("ip", &["link", "del", "late0"])?;
-        let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
+        let stderr = told(&["policy", "list"])?;
         ensure!(
             stderr.contains("1 interfaces that were stripped on are gone"),
             "{stderr}"
@@ -243,11 +234,7 @@ pub fn numbers_of_namespaces_are_given_again() -> Result<()> {
     let lab = Lab::up_unique()?;
     let numbers = [lab.client().inode()?, lab.server().inode()?];
     let netns = lab.client().label().to_owned();
-    add(
-        sandbox.path(),
-        "192.0.2.0/24",
-        &["--action", "strip", "--netns", &netns],
-    )?;
+    add_strip(sandbox.path(), "192.0.2.0/24", &netns)?;
     let before = places()?;
     ensure!(before.len() == 3, "one for all, lo and {DEVICE}: {before:?}");
     drop(lab);
@@ -256,18 +243,14 @@ pub fn numbers_of_namespaces_are_given_again() -> Result<()> {
     let lab = Lab::up_unique()?;
     let again = [lab.client().inode()?, lab.server().inode()?];
     println!("  numbers {numbers:?}, then {again:?}");
-    let stderr = String::from_utf8_lossy(&run(&["policy", "list"])?.stderr).into_owned();
+    let stderr = told(&["policy", "list"])?;
     ensure!(
         stderr.contains("2 interfaces that were stripped on are gone"),
         "{stderr}"
     );
     ensure!(places()?.is_empty(), "{before:?}, then {:?}", places()?);
     let netns = lab.client().label().to_owned();
-    add(
-        sandbox.path(),
-        "198.51.100.0/24",
-        &["--action", "strip", "--netns", &netns],
-    )?;
+    add_strip(sandbox.path(), "198.51.100.0/24", &netns)?;
     ensure!(places()?.len() == 3, "{:?}", places()?);
     Ok(())
 }
@@ -276,13 +259,11 @@ pub fn numbers_of_namespaces_are_given_again() -> Result<()> {
 pub fn named_later() -> Result<()> {
     let lab = Lab::up_unique()?;
     let sandbox = Sandbox::enter()?;
-    let file = std::env::temp_dir().join("tfo-cli-test-strip.toml");
     let name = sandbox.name()?;
-    std::fs::write(
-        &file,
-        format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"192.0.2.0/24\"\naction = \"strip\"\n"),
+    let file = temporary(
+        "strip.toml",
+        &format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"192.0.2.0/24\"\naction = \"strip\"\n"),
     )?;
-    let file = file.to_string_lossy().into_owned();
     ok(&["policy", "apply", &file, "--dev", "lo"])?;
     let place = format!("{DEVICE} (netns {})", lab.client().inode()?);
     let places = || -> Result<String> { Ok(policy::list()?["stripping_on"].to_string()) };
@@ -292,8 +273,7 @@ pub fn named_later() -> Result<()> {
         places()?
     );
     let netns = lab.client().label().to_owned();
-    let output = run(&["policy", "apply", &file, "--netns", &netns])?;
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = told(&["policy", "apply", &file, "--netns", &netns])?;
     ensure!(
         stderr.contains(&format!("stripping on {place}")) && stderr.contains("1 unchanged"),
         "{stderr}"
@@ -328,7 +308,7 @@ pub fn no_experimental_option_leaves() -> Result<()> {
         );
         let netns = lab.client().label().to_owned();
         let dst = service(family, 0).to_string();
-        add(sandbox.path(), &dst, &["--action", "strip", "--netns", &netns])?;
+        add_strip(sandbox.path(), &dst, &netns)?;
         let _drops = Middlebox::on_path(&lab, &Rule::new(Effect::DropTfoSyn, service(family, 0)))?;
         for payload in [300, 5_000] {
             let variant = Connect {

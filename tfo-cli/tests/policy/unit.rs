@@ -13,7 +13,7 @@ use tfo_lab::{client::Family, command, lab::Lab, netns::Namespace};
 use crate::{
     enforce::{is_fast, primed},
     files::temporary,
-    policy::{self, PINS, add},
+    policy::{self, PINS, add, add_strip},
     support::{BINARY, NO_CONFIG, ground::temporary_directory, sandbox::Sandbox},
     watch::Watch,
 };
@@ -183,11 +183,7 @@ pub fn has_the_rights_it_needs() -> Result<()> {
     let file = policy_file(&sandbox, "strip")?;
     let works = |capabilities: &[String]| -> Result<(bool, String)> {
         policy::clear()?;
-        add(
-            sandbox.path(),
-            "198.51.100.0/24",
-            &["--action", "strip", "--netns", &netns],
-        )?;
+        add_strip(sandbox.path(), "198.51.100.0/24", &netns)?;
         let output = run(&lab, "ExecStart", &file, capabilities)?;
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let is_whole = !stderr.contains("are gone") && !stderr.contains("not stripping");

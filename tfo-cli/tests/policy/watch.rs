@@ -20,8 +20,9 @@ use tfo_lab::{
 
 use crate::{
     enforce::{at_once, is_fast, late, primed, service},
+    files::temporary,
     guards::on,
-    policy::{self, PINS, add, counter, list},
+    policy::{self, PINS, add, add_strip, counter, list},
     support::{BINARY, NO_CONFIG, sandbox::Sandbox, wait_until},
 };
 
@@ -120,11 +121,7 @@ pub fn new_interfaces() -> Result<()> {
     let lab = Lab::up_unique()?;
     let sandbox = Sandbox::enter()?;
     let netns = lab.client().label().to_owned();
-    add(
-        sandbox.path(),
-        "10.78.0.0/16",
-        &["--action", "strip", "--netns", &netns],
-    )?;
+    add_strip(sandbox.path(), "10.78.0.0/16", &netns)?;
     // Without it the option leaves by a new interface, and that is counted.
     let (_server, missed) = connect_anew(&lab, 1)?;
     at_once(&lab, &missed)?;
@@ -213,13 +210,11 @@ pub fn restarted_services() -> Result<()> {
     let name = sandbox.name()?;
     let (app, late) = (sandbox.child("app"), sandbox.child("late"));
     fs::create_dir(&app)?;
-    let path = std::env::temp_dir().join("tfo-cli-test-keep.toml");
     let text = format!(
         "[[rule]]\ncgroup = \"{name}/app\"\ndst = \"192.0.2.0/24\"\nnote = \"kept\"\n\
          [[rule]]\ncgroup = \"{name}/late\"\ndst = \"192.0.2.0/24\"\n"
     );
-    fs::write(&path, text)?;
-    let file = path.to_string_lossy().into_owned();
+    let file = temporary("keep.toml", &text)?;
     let watch = Watch::start("keep", &["--keep", &file])?;
     ensure!(
         rules_of(&app)? == 1,
@@ -252,7 +247,7 @@ pub fn restarted_services() -> Result<()> {
     ensure!(rules_of(&app)? == 0, "{}", watch.said()?);
 
     // A file that makes no sense is told, and what it said before stays.
-    fs::write(&path, "[[rule]]\nno-such-key = 1\n")?;
+    fs::write(&file, "[[rule]]\nno-such-key = 1\n")?;
     watch.until_it_says("tfo-cli-test-keep.toml: line ")?;
     watch.end()?;
     let gone = std::env::temp_dir()

@@ -49,11 +49,11 @@ pub struct Report {
     pub tcp_info: Option<TcpInfo>,
     /// Just before the first call.
     #[serde(skip)]
-    pub(super) started: Option<Instant>,
+    pub(super) started: Instant,
 }
 
 impl Report {
-    /// An empty report for a connection to `remote`.
+    /// An empty report for a connection to `remote` that starts now.
     pub(super) fn new(remote: SocketAddr) -> Self {
         Self {
             calls: Vec::new(),
@@ -67,7 +67,7 @@ impl Report {
             received: 0,
             reply_matched: false,
             tcp_info: None,
-            started: None,
+            started: Instant::now(),
         }
     }
 

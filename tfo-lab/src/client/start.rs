@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
     os::fd::{AsRawFd, OwnedFd},
-    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -27,10 +26,9 @@ use crate::{
 /// Makes the socket and starts connecting. Returns how many bytes the kernel took meanwhile.
 pub fn start(want: &Connect) -> Result<(TcpStream, Report, usize)> {
     let socket = prepare(want)?;
-    let mut report = Report::new(want.target);
     let target = SockaddrStorage::from(wire_address(want.family, want.target));
     let data = pattern::bytes(want.payload);
-    report.started = Some(Instant::now());
+    let mut report = Report::new(want.target);
     let sent = match want.api {
         Api::Plain => plain(&socket, &target, want, &mut report),
         Api::MsgFastopen => msg_fastopen(&socket, &target, &data, want, &mut report),

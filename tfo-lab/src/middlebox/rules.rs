@@ -13,7 +13,7 @@ const HEADER_WORDS: std::ops::RangeInclusive<u16> = 5..=15;
 
 /// The whole table for `rule`.
 pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
-    let memory = if rule.effect == Effect::DropFirstSynAck {
+    let memory = if rule.effect == Effect::DropEarlySynAcks {
         sent_syns(rule)
     } else {
         String::new()
@@ -70,7 +70,7 @@ fn lines(rule: &Rule) -> Vec<String> {
         Effect::Loss(per_mille) => {
             vec![format!("{to} numgen random mod 1000 < {per_mille} counter drop")]
         }
-        Effect::DropFirstSynAck => {
+        Effect::DropEarlySynAcks => {
             let flow = format!("{} daddr . tcp dport", family(rule));
             vec![format!("{from} {SYN_ACK} {flow} != @again counter drop")]
         }

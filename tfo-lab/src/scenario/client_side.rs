@@ -31,7 +31,7 @@ pub fn accepted(stage: &mut Stage<'_>) -> Result<()> {
 pub fn accepted_late(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
-    let _path = stage.path(Effect::DropFirstSynAck, server.address())?;
+    let _path = stage.path(Effect::DropEarlySynAcks, server.address())?;
     let client = View::cookie("accepted-late", PAYLOAD, PAYLOAD).late();
     let server_view = View::cookie("accepted", PAYLOAD, PAYLOAD);
     stage.measure(&stage.connect(server.address()), client, Some(server_view))

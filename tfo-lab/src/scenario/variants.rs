@@ -117,7 +117,7 @@ pub fn request_timeout(stage: &mut Stage<'_>) -> Result<()> {
 /// The retransmitted SYN-ACK carries no cookie, so the client cannot tell this from a dropped SYN.
 pub fn request_late(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
-    let _path = stage.path(Effect::DropFirstSynAck, server.address())?;
+    let _path = stage.path(Effect::DropEarlySynAcks, server.address())?;
     let client = View::request("syn-timeout", false).late();
     stage.measure(
         &stage.connect(server.address()),
@@ -135,7 +135,7 @@ pub fn request_reset(stage: &mut Stage<'_>) -> Result<()> {
 
 pub fn plain_late(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
-    let _path = stage.path(Effect::DropFirstSynAck, server.address())?;
+    let _path = stage.path(Effect::DropEarlySynAcks, server.address())?;
     let connect = Connect {
         api: Api::Plain,
         ..stage.connect(server.address())

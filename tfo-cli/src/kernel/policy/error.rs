@@ -47,12 +47,10 @@ pub enum Error {
         why: String,
     },
     /// No such cgroup, unit or container: now, for a service may start.
-    #[error("{what}: {why}")]
+    #[error("{what}: there is no such cgroup")]
     NoCgroup {
         /// As given.
         what: String,
-        /// That it is not there.
-        why: String,
     },
     /// No such interface or namespace.
     #[error("{what}: {why}")]

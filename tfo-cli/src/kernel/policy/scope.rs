@@ -186,7 +186,6 @@ impl Cgroups {
 fn missing(scope: &Scope) -> Error {
     Error::NoCgroup {
         what: scope.to_string(),
-        why: "there is no such cgroup".to_owned(),
     }
 }
 

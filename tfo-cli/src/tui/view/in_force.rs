@@ -115,11 +115,16 @@ fn rule(row: &DestRow, known: &Known<'_>, now: Now) -> String {
         return format!("no rule{guard}");
     };
     if rule.covers(row.key.port) {
-        format!("rule {}, {}{}", rule.id, rule.spec, left(rule, now))
+        in_words(rule, now)
     } else {
         let left = left(rule, now);
         format!("rule {} leaves this port alone: {}{left}", rule.id, rule.spec)
     }
+}
+
+/// A rule, and how long it will be there.
+fn in_words(rule: &Installed, now: Now) -> String {
+    format!("rule {}, {}{}", rule.id, rule.spec, left(rule, now))
 }
 
 /// How long a rule will be there, if it has an end.
@@ -132,12 +137,7 @@ fn left(rule: &Installed, now: Now) -> String {
 
 /// The rule whose end somebody chooses.
 pub fn ending(state: &State, rule: &Installed) -> String {
-    format!(
-        "rule {}, {}{}",
-        rule.id,
-        clean(&rule.spec.to_string()),
-        left(rule, now(state))
-    )
+    clean(&in_words(rule, now(state)))
 }
 
 fn guarded(
