@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_probe_read_kernel};
 use tfo_common::layout::FieldLoc;
 
-use crate::maps::global;
+use crate::layout::layout;
 
 /// Reads `T` at an address; all zero where that fails.
 #[inline(always)]
@@ -62,7 +62,7 @@ pub fn uint(base: u64, at: FieldLoc) -> u64 {
 /// arithmetic on sock_or_null prohibited").
 #[inline(always)]
 pub fn sock_of(ctx: &impl EbpfContext) -> u64 {
-    context_pointer(ctx, global!(TFO_LAYOUT, kern_sk))
+    context_pointer(ctx, layout!(kern_sk))
 }
 
 /// A pointer member of `struct bpf_sock_ops_kern`.
@@ -85,21 +85,18 @@ pub fn context_pointer(ctx: &impl EbpfContext, at: FieldLoc) -> u64 {
 /// cgroup v2 id of a full socket (`sk->sk_cgrp_data.cgroup->kn->id`); 0 where unknown.
 #[inline(always)]
 pub fn cgroup_id(sk: u64) -> u64 {
-    let cgroup = pointer(sk, global!(TFO_LAYOUT, sk_cgroup));
-    uint(
-        pointer(cgroup, global!(TFO_LAYOUT, cgroup_kn)),
-        global!(TFO_LAYOUT, kn_id),
-    )
+    let cgroup = pointer(sk, layout!(sk_cgroup));
+    uint(pointer(cgroup, layout!(cgroup_kn)), layout!(kn_id))
 }
 
 /// Network namespace (`struct net *`) of any socket.
 #[inline(always)]
 pub fn net_of(sk: u64) -> u64 {
-    pointer(sk, global!(TFO_LAYOUT, skc_net))
+    pointer(sk, layout!(skc_net))
 }
 
 /// Inode of a socket's network namespace; 0 where unknown.
 #[inline(always)]
 pub fn netns_inode(sk: u64) -> u32 {
-    uint(net_of(sk), global!(TFO_LAYOUT, net_inum)) as u32
+    uint(net_of(sk), layout!(net_inum)) as u32
 }

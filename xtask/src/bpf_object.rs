@@ -15,9 +15,10 @@ const TARGET: &str = if cfg!(target_endian = "big") {
     "bpfel-unknown-none"
 };
 
-/// The crate's objects: the observer, which `build` names, and the enforcement programs.
+/// The crate's objects, and the cargo feature each is made with: the observer, which `build` names, and the
+/// enforcement programs.
 const OBSERVER: &str = "tfo-ebpf";
-const OBJECTS: [&str; 2] = [OBSERVER, "tfo-policy"];
+const OBJECTS: [(&str, &str); 2] = [(OBSERVER, "observer"), ("tfo-policy", "policy")];
 
 /// What a compiler warning does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,20 +41,29 @@ pub fn build(toolchain: &Toolchain, warnings: Warnings, log: Log) -> Result<Path
         toolchain.compiler,
         toolchain.linker.display()
     );
+    for (name, feature) in OBJECTS {
+        let built = compile(toolchain, warnings, log, name, feature)?;
+        ensure_bpf(&built)?;
+        workspace::copy_if_changed(&built, &workspace::target("bpf").join(name))?;
+    }
+    Ok(workspace::target("bpf").join(OBSERVER))
+}
+
+/// Compiles one object and returns where cargo put it.
+fn compile(
+    toolchain: &Toolchain,
+    warnings: Warnings,
+    log: Log,
+    name: &str,
+    feature: &str,
+) -> Result<PathBuf> {
     // Apart from the host's builds, which use another compiler.
     let target_dir = workspace::target("ebpf-build");
     let mut command = toolchain.compiler.cargo();
     command
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "tfo-ebpf",
-            "--target",
-            TARGET,
-            "-Z",
-            "build-std=core",
-        ])
+        .args(["build", "--release", "--package", "tfo-ebpf", "--bin", name])
+        .args(["--features", feature])
+        .args(["--target", TARGET, "-Z", "build-std=core"])
         .arg("--target-dir")
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain.linker));
@@ -64,14 +74,8 @@ pub fn build(toolchain: &Toolchain, warnings: Warnings, log: Log) -> Result<Path
         // Unlike `-D warnings` in the flags this does not make cargo build `core` again.
         command.args(["-Z", "warnings", "--config", "build.warnings = 'deny'"]);
     }
-    process::run(&mut command).context("cannot build tfo-ebpf")?;
-
-    for name in OBJECTS {
-        let built = target_dir.join(TARGET).join("release").join(name);
-        ensure_bpf(&built)?;
-        workspace::copy_if_changed(&built, &workspace::target("bpf").join(name))?;
-    }
-    Ok(workspace::target("bpf").join(OBSERVER))
+    process::run(&mut command).with_context(|| format!("cannot build {name} of tfo-ebpf"))?;
+    Ok(target_dir.join(TARGET).join("release").join(name))
 }
 
 /// Debug info is what `--btf` makes the object's BTF from. Separated as cargo wants it, so that a path

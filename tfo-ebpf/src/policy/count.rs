@@ -5,7 +5,7 @@ use tfo_common::policy::{Stat, Switch};
 
 use crate::{
     atomic,
-    maps::{TFO_POL_HITS, TFO_POL_STATS, TFO_POL_SWITCH},
+    policy::maps::{TFO_POL_HITS, TFO_POL_STATS, TFO_POL_SWITCH},
 };
 
 /// Counts one.

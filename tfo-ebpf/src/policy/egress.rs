@@ -15,11 +15,14 @@ use tfo_common::{
 };
 
 use crate::{
-    count, guard, kern, lookup,
-    lookup::Found,
-    maps::global,
-    marks, risk,
-    syn::{self, Syn},
+    kern,
+    layout::layout,
+    policy::{
+        count, guard, lookup,
+        lookup::Found,
+        marks, risk,
+        syn::{self, Syn},
+    },
 };
 
 /// Verdicts.
@@ -208,12 +211,12 @@ impl aya_ebpf::EbpfContext for SkbContext<'_> {
 /// carry it, are told apart.
 #[inline(always)]
 fn carries_option(ctx: &SkBuffContext) -> bool {
-    let request = kern::pointer(socket(ctx), global!(TFO_LAYOUT, tp_fastopen_req));
-    request != 0 && kern::uint(request, global!(TFO_LAYOUT, req_cookie_len)) as u8 as i8 >= 0
+    let request = kern::pointer(socket(ctx), layout!(tp_fastopen_req));
+    request != 0 && kern::uint(request, layout!(req_cookie_len)) as u8 as i8 >= 0
 }
 
 /// Address of a packet's socket.
 #[inline(always)]
 fn socket(ctx: &SkBuffContext) -> u64 {
-    kern::context_pointer(&SkbContext(ctx), global!(TFO_LAYOUT, skb_sk))
+    kern::context_pointer(&SkbContext(ctx), layout!(skb_sk))
 }

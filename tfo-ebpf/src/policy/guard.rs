@@ -12,9 +12,12 @@ use tfo_common::{
 };
 
 use crate::{
-    atomic, count,
-    maps::{TFO_POL_GUARDS, TFO_POL_SEEN, TFO_POL_STATES, TFO_POL_TRIALS},
-    syn::Syn,
+    atomic,
+    policy::{
+        count,
+        maps::{TFO_POL_GUARDS, TFO_POL_SEEN, TFO_POL_STATES, TFO_POL_TRIALS},
+        syn::Syn,
+    },
 };
 
 /// The destination of a SYN, for the guard of a cgroup.

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey};
 
-use crate::{
+use crate::policy::{
     maps::{TFO_POL_GUARDS, TFO_POL_RULES},
     syn::Syn,
 };

@@ -1,13 +1,11 @@
-//! The maps, all pinned by user space, and the load-time global.
+//! The maps of rules and guards, all pinned by user space.
 
 use aya_ebpf::{
-    Global,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
     guard::{GuardConfig, GuardKey, GuardState, Seen},
-    layout::Layout,
     policy::{self, Hits, Mark, Rule, RuleKey, Stat, Switch},
 };
 
@@ -47,14 +45,3 @@ pub static TFO_POL_SEEN: LruHashMap<GuardKey, Seen, { policy::MAX_STATES as usiz
 /// Trials under way: inserting is how one connection among many gets to be the trial.
 #[btf_map]
 pub static TFO_POL_TRIALS: LruHashMap<GuardKey, u64, { policy::MAX_STATES as usize }> = LruHashMap::new();
-
-/// Member positions on this kernel; user space fills it in before loading.
-#[unsafe(no_mangle)]
-pub static TFO_LAYOUT: Global<Layout> = Global::new(Layout::NONE);
-
-pub(crate) use crate::global::global;
-
-/// Types of the globals under the globals' names, for [`global!`].
-pub mod ty {
-    pub use tfo_common::layout::Layout as TFO_LAYOUT;
-}

@@ -1,6 +1,6 @@
 //! Which sockets would hang when their SYN data is denied.
 
-use crate::{kern, maps::global};
+use crate::{kern, layout::layout};
 
 /// Whether the kernel would leave the queued data where it is when the SYN-ACK comes:
 /// `tcp_rcv_synsent_state_process` (net/ipv4/tcp_input.c) sends only an ACK, or nothing at all for a while, when
@@ -8,11 +8,8 @@ use crate::{kern, maps::global};
 /// itself.) Where the members are unknown every socket is at risk.
 #[inline(always)]
 pub fn is_at_risk(sk: u64) -> bool {
-    let (pingpong, defer) = (
-        global!(TFO_LAYOUT, icsk_pingpong),
-        global!(TFO_LAYOUT, icsk_defer_accept),
-    );
-    if !pingpong.is_present() || !defer.is_present() || !global!(TFO_LAYOUT, skb_sk).is_present() {
+    let (pingpong, defer) = (layout!(icsk_pingpong), layout!(icsk_defer_accept));
+    if !pingpong.is_present() || !defer.is_present() || !layout!(skb_sk).is_present() {
         return true;
     }
     kern::uint(sk, pingpong) != 0 || kern::uint(sk, defer) != 0

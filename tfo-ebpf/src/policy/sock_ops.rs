@@ -19,7 +19,12 @@ use tfo_common::{
     time::us_between,
 };
 
-use crate::{count, guard, kern, maps::global, marks, ops::Ops, risk};
+use crate::{
+    kern,
+    layout::layout,
+    ops::Ops,
+    policy::{count, guard, marks, risk},
+};
 
 /// include/uapi/linux/in.h and tcp.h.
 const SOL_TCP: i32 = 6;
@@ -55,7 +60,7 @@ fn connect(ops: &Ops) {
         };
     }
     let sk = kern::sock_of(&ops.ctx);
-    if kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req)) == 0 {
+    if kern::pointer(sk, layout!(tp_fastopen_req)) == 0 {
         return;
     }
     if count::switch(Switch::Guards) == 0 && !risk::is_at_risk(sk) {
@@ -194,7 +199,7 @@ fn state(ops: &Ops) {
         return;
     }
     let now = count::now();
-    let error = kern::uint(kern::sock_of(&ops.ctx), global!(TFO_LAYOUT, sk_err));
+    let error = kern::uint(kern::sock_of(&ops.ctx), layout!(sk_err));
     let told = error != 0 || now.saturating_sub(mark.syn_ns) >= GIVE_UP_NS;
     let evidence = if !told || strip_missed(mark) {
         None

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use tfo_common::policy::{Stat, mark};
 
-use crate::{
+use crate::policy::{
     count, marks,
     options::{self, MAX, Options},
 };

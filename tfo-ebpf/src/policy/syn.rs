@@ -6,7 +6,7 @@
 
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::marks;
+use crate::policy::marks;
 
 /// IPPROTO_TCP.
 const TCP: u8 = 6;

@@ -5,16 +5,16 @@
 //! and an RCU free, 0.6 us a socket and twice that with the free (measured with `cargo xtask bench`), against 0.1 us
 //! for a preallocated hash entry. A plain connection has no entry at all, only a start slot.
 
-use aya_ebpf::{
-    bindings::BPF_SK_STORAGE_GET_F_CREATE,
-    helpers::generated::{bpf_ktime_get_ns, bpf_sk_storage_get},
-};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tfo_common::{Loss, Role, limits::COMM_LEN, slots, time::UNSEEN_US};
 
 use crate::{
-    account,
-    maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, ZERO_FLOW},
+    observer::{
+        account,
+        maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, ZERO_FLOW},
+    },
     ops::Ops,
+    storage,
 };
 
 /// Where a flow stands.
@@ -214,27 +214,11 @@ pub fn now() -> u64 {
 /// The mark of a listener, if we set flags on it.
 #[inline(always)]
 pub fn mark_of<'a, S>(sk: *mut S) -> Option<&'a mut Mark> {
-    storage(sk, 0)
+    storage::get(&TFO_LISTENERS, sk)
 }
 
 /// The mark of a listener, made if there is none.
 #[inline(always)]
 pub fn mark<'a, S>(sk: *mut S) -> Option<&'a mut Mark> {
-    storage(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
-}
-
-/// `bpf_sk_storage_get`: aya's own accessors take only a `SockAddrContext`.
-#[inline(always)]
-fn storage<'a, S>(sk: *mut S, flags: u64) -> Option<&'a mut Mark> {
-    if sk.is_null() {
-        return None;
-    }
-    let map = (&raw const TFO_LISTENERS).cast_mut().cast();
-    // SAFETY: a socket storage map of this object whose value is `Mark`; `sk` was checked; a NULL initial
-    // value means zero. The result is NULL or points to a value of the map.
-    unsafe {
-        bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags)
-            .cast::<Mark>()
-            .as_mut()
-    }
+    storage::get_or_create(&TFO_LISTENERS, sk)
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tfo_common::Loss;
 
-use crate::{
+use crate::observer::{
     account,
     flow::{self, bit, stage},
 };

@@ -13,9 +13,11 @@ use tfo_common::{Role, slots, time::UNSEEN_US};
 
 use super::flags;
 use crate::{
-    finish,
-    flow::{self, Flow, stage},
     kern,
+    observer::{
+        finish,
+        flow::{self, Flow, stage},
+    },
     ops::Ops,
 };
 

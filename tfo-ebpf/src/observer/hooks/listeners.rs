@@ -16,7 +16,11 @@ use aya_ebpf::{
 use tfo_common::listener::{ListenerRecord, Primed};
 
 use super::flags;
-use crate::{flow, kern, maps::global};
+use crate::{
+    kern,
+    layout::layout,
+    observer::{flow, maps::config},
+};
 
 /// `SOL_TCP` and `TCP_BPF_SOCK_OPS_CB_FLAGS` (include/uapi/linux/bpf.h).
 const SOL_TCP: i32 = 6;
@@ -122,21 +126,18 @@ fn for_listener(ctx: *mut IterTcp, act: impl FnOnce(*mut tcp_sock) -> Primed) ->
 /// told.
 #[inline(always)]
 fn is_in_scope(sk: u64) -> bool {
-    let scope = global!(TFO_CONFIG, scope_id);
-    let level = global!(TFO_CONFIG, scope_level);
-    let ancestors = global!(TFO_LAYOUT, cgroup_ancestors);
+    let scope = config!(scope_id);
+    let level = config!(scope_level);
+    let ancestors = layout!(cgroup_ancestors);
     if scope == 0 || !ancestors.is_present() {
         return true;
     }
-    let cgroup = kern::pointer(sk, global!(TFO_LAYOUT, sk_cgroup));
-    if kern::uint(cgroup, global!(TFO_LAYOUT, cgroup_level)) < u64::from(level) {
+    let cgroup = kern::pointer(sk, layout!(sk_cgroup));
+    if kern::uint(cgroup, layout!(cgroup_level)) < u64::from(level) {
         return false;
     }
     let ancestor = kern::read::<u64>(cgroup + u64::from(ancestors.byte) + u64::from(level) * 8);
-    kern::uint(
-        kern::pointer(ancestor, global!(TFO_LAYOUT, cgroup_kn)),
-        global!(TFO_LAYOUT, kn_id),
-    ) == scope
+    kern::uint(kern::pointer(ancestor, layout!(cgroup_kn)), layout!(kn_id)) == scope
 }
 
 /// The socket at hand as a full TCP socket; `None` for requests and TIME-WAIT.
@@ -155,12 +156,12 @@ fn full_socket(ctx: *mut IterTcp) -> Option<*mut tcp_sock> {
 
 #[inline(always)]
 fn state(sk: *mut tcp_sock) -> u64 {
-    kern::uint(sk as u64, global!(TFO_LAYOUT, skc_state))
+    kern::uint(sk as u64, layout!(skc_state))
 }
 
 #[inline(always)]
 fn cb_flags(sk: *mut tcp_sock) -> u32 {
-    kern::uint(sk as u64, global!(TFO_LAYOUT, tp_cb_flags)) as u32
+    kern::uint(sk as u64, layout!(tp_cb_flags)) as u32
 }
 
 #[inline(always)]
@@ -178,24 +179,24 @@ fn describe(sk: u64, uid: u32, primed: Primed) -> ListenerRecord {
         cgroup_id: kern::cgroup_id(sk),
         local: [0; 16],
         netns: kern::netns_inode(sk),
-        tfo_qlen: uint(global!(TFO_LAYOUT, tfo_qlen)),
-        tfo_max_qlen: uint(global!(TFO_LAYOUT, tfo_max_qlen)),
-        backlog: uint(global!(TFO_LAYOUT, sk_ack_backlog)),
-        max_backlog: uint(global!(TFO_LAYOUT, sk_max_ack_backlog)),
+        tfo_qlen: uint(layout!(tfo_qlen)),
+        tfo_max_qlen: uint(layout!(tfo_max_qlen)),
+        backlog: uint(layout!(sk_ack_backlog)),
+        max_backlog: uint(layout!(sk_max_ack_backlog)),
         uid,
-        local_port: uint(global!(TFO_LAYOUT, skc_num)) as u16,
+        local_port: uint(layout!(skc_num)) as u16,
         family: 4,
         primed: primed as u8,
         pad: 0,
     };
-    if u64::from(uint(global!(TFO_LAYOUT, skc_family))) == AF_INET6 {
+    if u64::from(uint(layout!(skc_family))) == AF_INET6 {
         record.family = 6;
-        let at = global!(TFO_LAYOUT, skc_v6_rcv_saddr);
+        let at = layout!(skc_v6_rcv_saddr);
         if at.is_present() {
             record.local = kern::read(sk + u64::from(at.byte));
         }
     } else {
-        let address = uint(global!(TFO_LAYOUT, skc_rcv_saddr)).to_ne_bytes();
+        let address = uint(layout!(skc_rcv_saddr)).to_ne_bytes();
         record.local[0] = address[0];
         record.local[1] = address[1];
         record.local[2] = address[2];

@@ -3,7 +3,10 @@
 use aya_ebpf::bindings::BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE;
 use tfo_common::flags::Control;
 
-use crate::{flow::Flow, maps::TFO_CONTROL, ops::Ops};
+use crate::{
+    observer::{flow::Flow, maps::TFO_CONTROL},
+    ops::Ops,
+};
 
 /// Sets callback flags and remembers which of them were not set before.
 #[inline(always)]

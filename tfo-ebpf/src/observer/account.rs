@@ -9,7 +9,7 @@ use tfo_common::{
 pub use crate::atomic::{add, add_one32};
 use crate::{
     kern,
-    maps::{TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, global},
+    observer::maps::{TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, config},
     ops::Ops,
 };
 
@@ -85,9 +85,9 @@ pub fn dest_key(ops: &Ops, role: Role, cgroup_id: u64) -> DestKey {
         Role::Server => {
             // Masks, not a loop over prefix bits: unrolled it was a third of the whole program.
             remote = if family == 4 {
-                remote.masked([global!(TFO_CONFIG, server_v4_mask), 0, 0, 0])
+                remote.masked([config!(server_v4_mask), 0, 0, 0])
             } else {
-                remote.masked(global!(TFO_CONFIG, server_v6_mask))
+                remote.masked(config!(server_v6_mask))
             };
             ops.local_port()
         }

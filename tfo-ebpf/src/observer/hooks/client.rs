@@ -17,12 +17,15 @@ use tfo_common::{
 
 use super::flags;
 use crate::{
-    account,
-    finish::{Times, Verdict, finish_plain},
-    flow::{self, Flow, bit, stage},
     kern,
-    maps::global,
-    mark,
+    layout::layout,
+    observer::{
+        account,
+        finish::{Times, Verdict, finish_plain},
+        flow::{self, Flow, bit, stage},
+        maps::config,
+        mark,
+    },
     ops::Ops,
 };
 
@@ -38,9 +41,9 @@ const SYSCTL_NO_COOKIE: u64 = 0x4;
 #[inline(always)]
 pub fn connect(ops: &Ops) {
     let sk = kern::sock_of(&ops.ctx);
-    let request = kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req));
+    let request = kern::pointer(sk, layout!(tp_fastopen_req));
     let now = flow::now();
-    if request == 0 && global!(TFO_CONFIG, emit_plain) == 0 {
+    if request == 0 && config!(emit_plain) == 0 {
         return flow::set_start(sk, now, Role::Client, false);
     }
     let Some(flow) = flow::begin(sk, Role::Client, now) else {
@@ -49,7 +52,7 @@ pub fn connect(ops: &Ops) {
     process(flow);
     if request != 0 {
         flow.bits = bit::REQUESTED;
-        flow.offered = kern::uint(request, global!(TFO_LAYOUT, req_size)) as u32;
+        flow.offered = kern::uint(request, layout!(req_size)) as u32;
         flags::add(ops, flow, WRITE | STATE | RTO);
     }
 }
@@ -59,10 +62,10 @@ pub fn connect(ops: &Ops) {
 fn process(flow: &mut Flow) {
     // SAFETY: no arguments.
     let task = unsafe { bpf_get_current_task() };
-    flow.tgid = kern::uint(task, global!(TFO_LAYOUT, task_tgid)) as u32;
-    let comm = global!(TFO_LAYOUT, task_comm);
+    flow.tgid = kern::uint(task, layout!(task_tgid)) as u32;
+    let comm = layout!(task_comm);
     if comm.is_present() {
-        flow.comm = kern::read(kern::pointer(task, global!(TFO_LAYOUT, task_leader)) + u64::from(comm.byte));
+        flow.comm = kern::read(kern::pointer(task, layout!(task_leader)) + u64::from(comm.byte));
     }
 }
 
@@ -83,11 +86,11 @@ pub fn syn_built(ops: &Ops, flow: &mut Flow) {
         flow.syn_len = ops.skb_len();
     }
     let sk = kern::sock_of(&ops.ctx);
-    let request = kern::pointer(sk, global!(TFO_LAYOUT, tp_fastopen_req));
+    let request = kern::pointer(sk, layout!(tp_fastopen_req));
     if request == 0 {
         return;
     }
-    let length = kern::uint(request, global!(TFO_LAYOUT, req_cookie_len)) as u8 as i8;
+    let length = kern::uint(request, layout!(req_cookie_len)) as u8 as i8;
     let option = match length {
         ..0 => TfoOption::None,
         0 => TfoOption::Request,
@@ -96,7 +99,7 @@ pub fn syn_built(ops: &Ops, flow: &mut Flow) {
     flow.option = option as u8;
     flow.option_kind = if length < 0 {
         0
-    } else if kern::uint(request, global!(TFO_LAYOUT, req_cookie_exp)) != 0 {
+    } else if kern::uint(request, layout!(req_cookie_exp)) != 0 {
         254
     } else {
         34
@@ -113,8 +116,8 @@ fn is_empty_cookieless(sk: u64, flow: &Flow) -> bool {
     if flow.offered > 0 {
         return false;
     }
-    let sysctl = kern::uint(kern::net_of(sk), global!(TFO_LAYOUT, net_tcp_fastopen));
-    sysctl & SYSCTL_NO_COOKIE != 0 || kern::uint(sk, global!(TFO_LAYOUT, tp_no_cookie)) != 0
+    let sysctl = kern::uint(kern::net_of(sk), layout!(net_tcp_fastopen));
+    sysctl & SYSCTL_NO_COOKIE != 0 || kern::uint(sk, layout!(tp_no_cookie)) != 0
 }
 
 /// `tcp_finish_connect`: the SYN-ACK was processed, its acknowledgement included; what the kernel makes of
@@ -190,7 +193,7 @@ fn plain_established(ops: &Ops, sk: u64, now: u64) {
         );
         return account::lost(Loss::SynUnseen);
     }
-    if kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen)) != 0 {
+    if kern::uint(sk, layout!(tp_syn_fastopen)) != 0 {
         return account::lost(Loss::SynUnseen);
     }
     let mut facts = Handshake::plain(Role::Client);
@@ -311,9 +314,9 @@ pub fn timeout(ops: &Ops) {
         return;
     }
     let sk = kern::sock_of(&ops.ctx);
-    let bits = kern::uint(sk, global!(TFO_LAYOUT, tp_syn_fastopen))
-        | kern::uint(sk, global!(TFO_LAYOUT, tp_syn_data))
-        | kern::uint(sk, global!(TFO_LAYOUT, tp_syn_data_acked));
+    let bits = kern::uint(sk, layout!(tp_syn_fastopen))
+        | kern::uint(sk, layout!(tp_syn_data))
+        | kern::uint(sk, layout!(tp_syn_data_acked));
     if bits != 0 {
         account::cross_check(sk, CrossCheck::ActiveFailTimeout);
     }

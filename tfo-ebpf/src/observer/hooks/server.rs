@@ -14,11 +14,14 @@ use tfo_common::{
 
 use super::flags;
 use crate::{
-    account,
-    finish::{Times, Verdict, finish_plain},
-    flow::{self, Flow, LISTENER_UNKNOWN, Request, bit, stage},
     kern,
-    maps::{TFO_CONTROL, TFO_REQUESTS, global},
+    layout::layout,
+    observer::{
+        account,
+        finish::{Times, Verdict, finish_plain},
+        flow::{self, Flow, LISTENER_UNKNOWN, Request, bit, stage},
+        maps::{TFO_CONTROL, TFO_REQUESTS, config},
+    },
     ops::{FoundOption, Ops, tcp_flag},
 };
 
@@ -63,7 +66,7 @@ pub fn syn_answered(ops: &Ops) {
     }
     let request = kern::sock_of(&ops.ctx);
     // The SYN-ACK of a child made from the SYN: `established` has seen it.
-    if kern::uint(request, global!(TFO_LAYOUT, treq_tfo_listener)) != 0 {
+    if kern::uint(request, layout!(treq_tfo_listener)) != 0 {
         return;
     }
     let syncookie = ops.arg::<0>() == SYNACK_COOKIE;
@@ -97,23 +100,23 @@ pub fn syn_answered(ops: &Ops) {
 /// Payload of the SYN: the sequence numbers it covers, less one for the SYN itself.
 #[inline(always)]
 fn syn_payload(ops: &Ops) -> u32 {
-    let block = global!(TFO_LAYOUT, skb_cb);
+    let block = layout!(skb_cb);
     if !block.is_present() {
         return 0;
     }
-    let block = kern::context_pointer(&ops.ctx, global!(TFO_LAYOUT, kern_syn_skb)) + u64::from(block.byte);
-    let first = kern::uint(block, global!(TFO_LAYOUT, cb_seq));
-    let end = kern::uint(block, global!(TFO_LAYOUT, cb_end_seq));
+    let block = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb)) + u64::from(block.byte);
+    let first = kern::uint(block, layout!(cb_seq));
+    let end = kern::uint(block, layout!(cb_end_seq));
     (end as u32).wrapping_sub(first as u32).saturating_sub(1)
 }
 
 /// What the listener behind a request could do for TFO: the checks of `tcp_try_fastopen`.
 #[inline(always)]
 fn listener_state(request: u64) -> u8 {
-    let max_at = global!(TFO_LAYOUT, tfo_max_qlen);
-    let length_at = global!(TFO_LAYOUT, tfo_qlen);
-    let sysctl_at = global!(TFO_LAYOUT, net_tcp_fastopen);
-    let listener = kern::pointer(request, global!(TFO_LAYOUT, skc_listener));
+    let max_at = layout!(tfo_max_qlen);
+    let length_at = layout!(tfo_qlen);
+    let sysctl_at = layout!(net_tcp_fastopen);
+    let listener = kern::pointer(request, layout!(skc_listener));
     let net = kern::net_of(request);
     if !max_at.is_present() || !length_at.is_present() || !sysctl_at.is_present() || listener == 0 || net == 0
     {
@@ -176,7 +179,7 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
             start_ns = request.start_ns;
             handshake_us = us_between(start_ns, now);
         }
-        None if global!(TFO_CONFIG, emit_plain) == 0 => {
+        None if config!(emit_plain) == 0 => {
             let times = Times {
                 now,
                 handshake_us,

@@ -7,7 +7,7 @@
 
 use tfo_common::policy::{self, Mark};
 
-use crate::{kern, maps::global};
+use crate::{kern, layout::layout};
 
 /// Entries looked at: more than any host keeps on one socket.
 const MOST: u32 = 8;
@@ -18,22 +18,19 @@ const NAME_LEN: usize = 16;
 #[inline(always)]
 pub fn of(sk: u64) -> Mark {
     let none = Mark::NONE;
-    let storage = kern::pointer(sk, global!(TFO_LAYOUT, sk_storage));
-    if storage == 0
-        || !global!(TFO_LAYOUT, selem_data).is_present()
-        || !global!(TFO_LAYOUT, smap_name).is_present()
-    {
+    let storage = kern::pointer(sk, layout!(sk_storage));
+    if storage == 0 || !layout!(selem_data).is_present() || !layout!(smap_name).is_present() {
         return none;
     }
-    let node_at = u64::from(global!(TFO_LAYOUT, selem_node).byte);
-    let mut node = kern::pointer(storage, global!(TFO_LAYOUT, storage_list));
+    let node_at = u64::from(layout!(selem_node).byte);
+    let mut node = kern::pointer(storage, layout!(storage_list));
     let mut seen = 0;
     while node != 0 && seen < MOST {
         let entry = node - node_at;
-        let map = kern::pointer(entry, global!(TFO_LAYOUT, selem_map));
-        let name: [u64; 2] = kern::read(map + u64::from(global!(TFO_LAYOUT, smap_name).byte));
+        let map = kern::pointer(entry, layout!(selem_map));
+        let name: [u64; 2] = kern::read(map + u64::from(layout!(smap_name).byte));
         if map != 0 && name == NAME {
-            return kern::read(entry + u64::from(global!(TFO_LAYOUT, selem_data).byte));
+            return kern::read(entry + u64::from(layout!(selem_data).byte));
         }
         // `hlist_node.next` is its first member.
         node = kern::read(node);

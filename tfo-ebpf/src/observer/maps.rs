@@ -1,4 +1,4 @@
-//! Maps and load-time globals. Names are those of `tfo_common::maps`.
+//! The observer's maps and load-time switches. Names are those of `tfo_common::maps`.
 
 use aya_ebpf::{
     Global,
@@ -10,11 +10,10 @@ use tfo_common::{
     DestKey, DestStats, FlowEvent,
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
     flags::{Config, Control, mask32, mask128},
-    layout::Layout,
     limits,
 };
 
-use crate::flow::{Flow, Mark, Request};
+use crate::observer::flow::{Flow, Mark, Request};
 
 /// Flow records.
 #[btf_map]
@@ -62,10 +61,6 @@ pub static TFO_REQUESTS: LruHashMap<u64, Request, { limits::REQUESTS as usize }>
 #[btf_map]
 pub static TFO_CONTROL: Array<u32, { Control::COUNT as usize }> = Array::new();
 
-/// Member positions on this kernel; user space fills it in before loading.
-#[unsafe(no_mangle)]
-pub static TFO_LAYOUT: Global<Layout> = Global::new(Layout::NONE);
-
 /// Load-time switches.
 #[unsafe(no_mangle)]
 pub static TFO_CONFIG: Global<Config> = Global::new(Config {
@@ -85,9 +80,14 @@ pub static ZERO_DEST: DestStats = DestStats::ZERO;
 /// A new flow, copied from here for the same reason.
 pub static ZERO_FLOW: Flow = Flow::ZERO;
 
-pub(crate) use crate::global::global;
-
-/// Types of the globals under the globals' names, for [`global!`].
-pub mod ty {
-    pub use tfo_common::{flags::Config as TFO_CONFIG, layout::Layout as TFO_LAYOUT};
+/// A load-time switch: `config!(emit_plain)`.
+macro_rules! config {
+    ($field:ident) => {
+        $crate::layout::read_global!(
+            $crate::observer::maps::TFO_CONFIG,
+            tfo_common::flags::Config,
+            $field
+        )
+    };
 }
+pub(crate) use config;

@@ -17,11 +17,13 @@ use tfo_common::{
 };
 
 use crate::{
-    account,
-    flow::{self, Flow, bit, stage},
-    hooks::flags,
     kern,
-    maps::{TFO_EVENTS, TFO_FIRST_BYTES, global},
+    observer::{
+        account,
+        flow::{self, Flow, bit, stage},
+        hooks::flags,
+        maps::{TFO_EVENTS, TFO_FIRST_BYTES, config},
+    },
     ops::Ops,
 };
 
@@ -93,7 +95,7 @@ pub fn finish(ops: &Ops, verdict: Verdict<'_>) {
             add_first_byte(row, flow.has(bit::REQUESTED), flow.ttfb_us);
         }
     }
-    if !outcome.is_plain() || global!(TFO_CONFIG, emit_plain) == 1 {
+    if !outcome.is_plain() || config!(emit_plain) == 1 {
         flow.bits |= bit::EMITTED;
         emit(ops, sk, flow, &facts, outcome, &times, saved_us, lost_us);
     }
@@ -296,7 +298,7 @@ fn wakeup() -> u64 {
             u64::from(BPF_RB_AVAIL_DATA),
         )
     };
-    if fill >= u64::from(global!(TFO_CONFIG, wake_bytes)) {
+    if fill >= u64::from(config!(wake_bytes)) {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         u64::from(BPF_RB_NO_WAKEUP)

@@ -17,8 +17,11 @@ use tfo_common::Role;
 
 use super::{client, first_byte, server};
 use crate::{
-    finish::{Verdict, finish},
-    flow, kern,
+    kern,
+    observer::{
+        finish::{Verdict, finish},
+        flow,
+    },
     ops::{Ops, tcp_flag},
 };
 

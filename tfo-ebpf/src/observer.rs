@@ -1,0 +1,21 @@
+//! The observer: watches TCP handshakes, classifies them with `tfo-common`, counts them and emits
+//! one record per flow in which TCP Fast Open had a part.
+//!
+//! ```text
+//! sock_ops ------> hooks::client   SYN built, SYN-ACK, failure, first byte
+//!          \-----> hooks::server   listen(), SYN answered, child created, first byte
+//! tp_btf --------> hooks::trace    RST received, SYN-ACK retransmitted, socket destroyed
+//! iter/tcp ------> hooks::listeners  callback flags on sockets that existed before us
+//!                       |
+//!                  flow (socket storage) -> finish -> totals, destination table, ring
+//! ```
+//!
+//! Rules for every hook: return 1, never write `reply`, OR callback flags in and take only our own out
+//! (other programs share them), never loop over packets, count whatever could not be kept.
+
+mod account;
+mod finish;
+mod flow;
+mod hooks;
+mod maps;
+mod mark;
