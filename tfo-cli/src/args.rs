@@ -2,6 +2,7 @@
 
 mod attach;
 mod bench;
+mod debug;
 mod guard;
 mod policy;
 mod scope;
@@ -16,6 +17,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 pub use self::{
     attach::AttachArgs,
     bench::BenchArgs,
+    debug::{DebugArgs, DebugWhat},
     guard::{GuardArgs, GuardCommand, GuardWhat},
     policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     top::{Look, ThemeChoice, TopArgs, TopConfig, TopFormat},
@@ -68,6 +70,9 @@ enum RawCommand {
     /// Measures the user side.
     #[command(hide = true)]
     BenchModel(BenchArgs),
+    /// What only those who work on the program need.
+    #[command(hide = true)]
+    Debug(DebugArgs),
     /// Prints a completion script for a shell.
     Completions {
         /// The shell.
@@ -93,6 +98,8 @@ pub enum Command {
     Guard(GuardCommand),
     /// `bench-model`
     BenchModel(BenchArgs),
+    /// `debug`
+    Debug(DebugArgs),
     /// `completions`
     Completions(clap_complete::Shell),
     /// `man`
@@ -160,6 +167,7 @@ impl RawCommand {
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
+            RawCommand::Debug(args) => Ok(Command::Debug(args)),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
             RawCommand::Man { command } => Ok(Command::Man(command)),
         }

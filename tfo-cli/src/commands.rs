@@ -3,6 +3,7 @@
 mod attach;
 mod bench_model;
 mod completions;
+mod debug;
 mod guard;
 mod man;
 mod policy;
@@ -20,6 +21,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::BenchModel(config) => bench_model::run(&config),
+        Command::Debug(args) => debug::run(&args),
         Command::Completions(shell) => completions::run(shell),
         Command::Man(command) => man::run(&command),
     }

@@ -30,6 +30,7 @@ mod ring;
 mod session;
 mod sys;
 mod tc;
+pub mod verify_cost;
 
 pub use error::Error;
 pub use session::Session;

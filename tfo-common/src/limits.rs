@@ -27,3 +27,7 @@ pub const SERVER_V6_PREFIX: u8 = 48;
 pub const BUCKETS: usize = 24;
 /// Smallest destination table a user may ask for (`--destinations`).
 pub const MIN_DESTS: u32 = 64;
+/// Instructions the verifier may process for one program of ours. It gives up at a million
+/// (`BPF_COMPLEXITY_LIMIT_INSNS`, `include/linux/bpf.h`), and the same program costs several times more on
+/// one kernel than on another.
+pub const VERIFIED_INSNS: u32 = 50_000;

@@ -6,6 +6,7 @@ mod demo;
 mod lab;
 mod setup;
 mod test;
+mod verify_cost;
 mod vm_test;
 
 use anyhow::Result;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Args),
     /// Boot Debian's 6.1 and 6.12 kernels under emulation and check tfo-cli there
     VmTest,
+    /// Build both BPF objects and print what the verifier of this kernel does with each program
+    VerifyCost,
     /// Measure cost and speed against the budgets, next to libbpf-tools' tcplife
     Bench(bench::Args),
     /// What continuous integration runs: the same as `test`
@@ -49,6 +52,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Lab(args) => lab::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::VmTest => vm_test::run(),
+        Command::VerifyCost => verify_cost::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci => test::run(&test::Args::default()),

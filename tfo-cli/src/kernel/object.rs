@@ -2,6 +2,11 @@
 
 use super::Error;
 
+/// Name of the object that observes.
+pub const OBSERVER: &str = "tfo-ebpf";
+/// Name of the object that enforces.
+pub const ENFORCEMENT: &str = "tfo-policy";
+
 /// The object file; empty in a binary built without the eBPF toolchain.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tfo-ebpf.o"));
 

@@ -84,6 +84,13 @@ pub fn attach_tracepoints(
     Ok(attached)
 }
 
+/// The tracepoint of a program, by the program's name.
+pub(super) fn tracepoint_of(program: &str) -> Option<&'static str> {
+    let optional = OPTIONAL.iter().map(|(name, tracepoint, ..)| (*name, *tracepoint));
+    let mut all = optional.chain([DESTROY]);
+    all.find_map(|(name, tracepoint)| (name == program).then_some(tracepoint))
+}
+
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<(), Error> {
     let program: &mut BtfTracePoint = find(ebpf, name)?;
     program
@@ -134,9 +141,18 @@ where
         .map_err(|error: ProgramError| refused("find", name, &error))
 }
 
-/// The kernel's own words are in the sources of aya's error; the verifier's verdict is its last line.
+/// An error that names the program.
 pub(super) fn refused(operation: &'static str, program: &'static str, error: &ProgramError) -> Error {
-    let why = match error {
+    Error::Program {
+        operation,
+        program,
+        why: why(error),
+    }
+}
+
+/// The kernel's own words are in the sources of aya's error; the verifier's verdict is its last line.
+pub(super) fn why(error: &ProgramError) -> String {
+    match error {
         ProgramError::LoadError {
             io_error,
             verifier_log,
@@ -154,11 +170,6 @@ pub(super) fn refused(operation: &'static str, program: &'static str, error: &Pr
             )
         }
         other => chain(other),
-    };
-    Error::Program {
-        operation,
-        program,
-        why,
     }
 }
 
