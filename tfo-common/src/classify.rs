@@ -3,7 +3,10 @@
 //! Pure, total and free of I/O. The same code runs inside the BPF programs, in replay and in tests; nothing
 //! else in the project decides an outcome.
 
-use crate::outcome::{Outcome, Role};
+use crate::{
+    codes::codes,
+    outcome::{Outcome, Role},
+};
 
 /// How the handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,37 +20,15 @@ pub enum End {
     Failed = 2,
 }
 
-/// The TFO option in the first SYN (RFC 7413 section 4.1.1): kind 34, or 254 with magic 0xF989.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum TfoOption {
-    /// No TFO option.
-    None = 0,
-    /// An empty option: the client asks for a cookie.
-    Request = 1,
-    /// An option with a cookie.
-    Cookie = 2,
-}
-
-impl TfoOption {
-    /// The option with this code, if there is one.
-    #[inline(always)]
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::None),
-            1 => Some(Self::Request),
-            2 => Some(Self::Cookie),
-            _ => None,
-        }
-    }
-
-    /// The word every output uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Request => "request",
-            Self::Cookie => "cookie",
-        }
+codes! {
+    /// The TFO option in the first SYN (RFC 7413 section 4.1.1): kind 34, or 254 with magic 0xF989.
+    TfoOption: u8 {
+        /// No TFO option.
+        None = 0, "none";
+        /// An empty option: the client asks for a cookie.
+        Request = 1, "request";
+        /// An option with a cookie.
+        Cookie = 2, "cookie";
     }
 }
 

@@ -31,7 +31,7 @@ pub struct FlowEvent {
     pub option_kind: u8,
     /// Bits of [`event_flags`].
     pub flags: u8,
-    /// Policy action that withheld the SYN data: 0 none, else [`PolicyAction`].
+    /// Policy action that withheld the SYN data: 0 none, else [`crate::PolicyAction`].
     pub policy: u8,
     /// Socket cookie: unique per connection while the host runs; the same in [`FirstByteEvent`].
     pub id: u64,
@@ -86,39 +86,6 @@ pub mod event_flags {
     pub const RESET: u8 = 4;
     /// The connection was never established.
     pub const NOT_ESTABLISHED: u8 = 8;
-}
-
-/// Action of a tfo-cli policy (DESIGN.md section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum PolicyAction {
-    /// No SYN carries data.
-    NoData = 1,
-    /// Nor a TFO option.
-    Strip = 2,
-    /// Counts what it would deny.
-    Observe = 3,
-}
-
-impl PolicyAction {
-    /// The action with this code, if there is one.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            1 => Some(Self::NoData),
-            2 => Some(Self::Strip),
-            3 => Some(Self::Observe),
-            _ => None,
-        }
-    }
-
-    /// The word every output uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoData => "no-data",
-            Self::Strip => "strip",
-            Self::Observe => "observe",
-        }
-    }
 }
 
 /// Time to first byte of a flow whose [`FlowEvent`] was sent before.

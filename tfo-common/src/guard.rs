@@ -20,6 +20,8 @@
 //! window of six shows five failures once in 670,000 connections (5 p^5 (1 - p)); three of three would show up
 //! once in 8,000.
 
+use crate::codes::codes;
+
 /// Attempts a window can hold.
 pub const MAX_WINDOW: u8 = 32;
 /// K by default.
@@ -111,36 +113,15 @@ pub struct Ended {
     pub lost_us: u32,
 }
 
-/// Where a destination stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// TFO goes through.
-    Closed = 0,
-    /// TFO is off.
-    Open = 1,
-    /// A trial is under way; all others are treated as in [`Phase::Open`].
-    HalfOpen = 2,
-}
-
-impl Phase {
-    /// The word every output uses.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half-open",
-        }
-    }
-
-    /// The phase with this code; unknown ones are closed, which harms nobody.
-    #[inline(always)]
-    pub const fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::Open,
-            2 => Self::HalfOpen,
-            _ => Self::Closed,
-        }
+codes! {
+    /// Where a destination stands.
+    Phase: u8 {
+        /// TFO goes through.
+        Closed = 0, "closed";
+        /// TFO is off.
+        Open = 1, "open";
+        /// A trial is under way; all others are treated as in [`Phase::Open`].
+        HalfOpen = 2, "half-open";
     }
 }
 
@@ -259,10 +240,19 @@ impl GuardState {
         opened: 0,
     };
 
+    /// Where the destination stands. A code this version does not know is closed, which harms nobody.
+    #[inline(always)]
+    pub const fn phase(&self) -> Phase {
+        match Phase::from_code(self.phase) {
+            Some(phase) => phase,
+            None => Phase::Closed,
+        }
+    }
+
     /// What to do with a TFO SYN now.
     #[inline(always)]
     pub fn decide(&self, now_ns: u64) -> Decision {
-        match Phase::from_code(self.phase) {
+        match self.phase() {
             Phase::Closed => Decision::Pass,
             _ if now_ns >= self.until_ns => Decision::Trial,
             _ => self.closed_door(),
@@ -318,7 +308,7 @@ impl GuardState {
 
     #[inline(always)]
     fn on_tfo(&mut self, config: &GuardConfig, failed: bool, ended: &Ended, now_ns: u64) -> Change {
-        match Phase::from_code(self.phase) {
+        match self.phase() {
             Phase::Closed => {
                 self.window = push(self.window, config.of, failed, ended.later);
                 if failed
@@ -342,7 +332,7 @@ impl GuardState {
         let down = self.bare.count_ones() >= u32::from(config.failures);
         self.bare = push(self.bare, config.of, failed, ended.later);
         let failing = self.bare.count_ones() >= u32::from(config.failures) && self.plain_does_better(config);
-        if Phase::from_code(self.phase) as u8 == Phase::Closed as u8 {
+        if matches!(self.phase(), Phase::Closed) {
             if failed && failing && config.escalate == 1 {
                 self.open(config, level::STRIP, now_ns);
                 return Change::Opened;

@@ -1,6 +1,8 @@
 //! Where kernel structures keep what the programs read: resolved from the running kernel's BTF at load time,
 //! never from constants (bit-fields move between releases).
 
+use crate::codes::codes;
+
 /// Position of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -34,93 +36,35 @@ impl FieldLoc {
     }
 }
 
-/// What stops working when one of its members is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Feature {
-    /// Nothing can be observed.
-    Core,
-    /// `pid` and `comm` of clients.
-    Process,
-    /// cgroup id, hence cgroup path, unit and container.
-    Cgroup,
-    /// Network namespace inode, and the cross-check that needs it.
-    Netns,
-    /// Server verdicts other than `accepted`.
-    Listener,
-    /// SYN payload length on the server, hence `option-stripped`.
-    SynPayload,
-    /// Option 254 told from 34 on the client.
-    ExpOption,
-    /// `paused` told from cookie-less zero-byte connects.
-    NoCookie,
-    /// Cross-check of third timeouts.
-    TimeoutCheck,
-    /// Listing of listeners with address and queue.
-    Listing,
-    /// Priming only the listeners of `--cgroup`.
-    Scope,
-    /// Connections denied by a policy told from those dropped by others.
-    Policy,
-    /// Stall risk of a denied socket, and resets as evidence for a guard.
-    Enforcement,
-}
-
-impl Feature {
-    /// Every feature.
-    pub const ALL: [Feature; 13] = [
-        Feature::Core,
-        Feature::Process,
-        Feature::Cgroup,
-        Feature::Netns,
-        Feature::Listener,
-        Feature::SynPayload,
-        Feature::ExpOption,
-        Feature::NoCookie,
-        Feature::TimeoutCheck,
-        Feature::Listing,
-        Feature::Scope,
-        Feature::Policy,
-        Feature::Enforcement,
-    ];
-
-    /// Short kebab-case name used in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Feature::Core => "core",
-            Feature::Process => "process",
-            Feature::Cgroup => "cgroup",
-            Feature::Netns => "netns",
-            Feature::Listener => "listener-state",
-            Feature::SynPayload => "syn-payload",
-            Feature::ExpOption => "option-254",
-            Feature::NoCookie => "no-cookie",
-            Feature::TimeoutCheck => "timeout-check",
-            Feature::Listing => "listener-list",
-            Feature::Scope => "priming-scope",
-            Feature::Policy => "policy",
-            Feature::Enforcement => "enforcement",
-        }
-    }
-
-    /// What the user misses without it.
-    pub const fn without(self) -> &'static str {
-        match self {
-            Feature::Core => "handshakes cannot be observed",
-            Feature::Process => "pid and comm of clients are unknown",
-            Feature::Cgroup => "cgroup, unit and container are unknown",
-            Feature::Netns => "network namespaces are unknown and the cross-check is off",
-            Feature::Listener => "server outcomes other than accepted are not classified",
-            Feature::SynPayload => "SYN payload length and option-stripped are unknown on servers",
-            Feature::ExpOption => "the experimental option 254 is shown as 34",
-            Feature::NoCookie => "a zero-byte connect in cookie-less mode is shown as paused",
-            Feature::TimeoutCheck => "TCPFastOpenActiveFail may exceed what the tool saw",
-            Feature::Listing => "listeners are not listed",
-            Feature::Scope => {
-                "with --cgroup listeners outside it get a callback flag too, which does nothing there"
-            }
-            Feature::Policy => "connections denied by a policy are shown as local-drop",
-            Feature::Enforcement => "a policy takes every denied socket for one that may stall",
-        }
+codes! {
+    /// What stops working when one of its members is missing. What it describes is what the user then misses.
+    Feature: u8 {
+        /// Nothing can be observed.
+        Core = 0, "core", "handshakes cannot be observed";
+        /// `pid` and `comm` of clients.
+        Process = 1, "process", "pid and comm of clients are unknown";
+        /// cgroup id, hence cgroup path, unit and container.
+        Cgroup = 2, "cgroup", "cgroup, unit and container are unknown";
+        /// Network namespace inode, and the cross-check that needs it.
+        Netns = 3, "netns", "network namespaces are unknown and the cross-check is off";
+        /// Server verdicts other than `accepted`.
+        Listener = 4, "listener-state", "server outcomes other than accepted are not classified";
+        /// SYN payload length on the server, hence `option-stripped`.
+        SynPayload = 5, "syn-payload", "SYN payload length and option-stripped are unknown on servers";
+        /// Option 254 told from 34 on the client.
+        ExpOption = 6, "option-254", "the experimental option 254 is shown as 34";
+        /// `paused` told from cookie-less zero-byte connects.
+        NoCookie = 7, "no-cookie", "a zero-byte connect in cookie-less mode is shown as paused";
+        /// Cross-check of third timeouts.
+        TimeoutCheck = 8, "timeout-check", "TCPFastOpenActiveFail may exceed what the tool saw";
+        /// Listing of listeners with address and queue.
+        Listing = 9, "listener-list", "listeners are not listed";
+        /// Priming only the listeners of `--cgroup`.
+        Scope = 10, "priming-scope", "with --cgroup listeners outside it get a callback flag too, which does nothing there";
+        /// Connections denied by a policy told from those dropped by others.
+        Policy = 11, "policy", "connections denied by a policy are shown as local-drop";
+        /// Stall risk of a denied socket, and resets as evidence for a guard.
+        Enforcement = 12, "enforcement", "a policy takes every denied socket for one that may stall";
     }
 }
 

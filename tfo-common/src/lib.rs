@@ -11,6 +11,9 @@
               bounded on the line before"
 )]
 
+mod codes;
+
+pub mod action;
 pub mod classify;
 pub mod counters;
 pub mod dest;
@@ -26,6 +29,7 @@ pub mod policy;
 pub mod slots;
 pub mod time;
 
+pub use action::PolicyAction;
 pub use classify::{End, Handshake, TfoOption, classify};
 pub use counters::{CrossCheck, Loss};
 pub use dest::{DestKey, DestStats};

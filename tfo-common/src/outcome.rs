@@ -1,131 +1,215 @@
-//! Roles and outcomes: the vocabulary of every output (DESIGN.md section 3).
+//! Roles and outcomes: the vocabulary of every output. An outcome knows its name, its group, what it says to a
+//! person, and whether it is a failure; whoever adds one is asked for each by the compiler.
 
-/// Which end of the connection this host is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Role {
-    /// The end that sent the SYN.
-    Client = 0,
-    /// The end that received it.
-    Server = 1,
+use crate::codes::codes;
+
+codes! {
+    /// Which end of the connection this host is.
+    Role: u8 {
+        /// The end that sent the SYN.
+        Client = 0, "client";
+        /// The end that received it.
+        Server = 1, "server";
+    }
 }
 
-impl Role {
-    /// Number of roles: the first dimension of every totals table.
-    pub const COUNT: usize = 2;
-    /// Both roles, in the order of their codes.
-    pub const ALL: [Role; Self::COUNT] = [Role::Client, Role::Server];
-
-    /// The role with this code, if there is one.
-    #[inline(always)]
-    pub const fn from_code(code: u8) -> Option<Role> {
-        match code {
-            0 => Some(Role::Client),
-            1 => Some(Role::Server),
-            _ => None,
-        }
+codes! {
+    /// What became of Fast Open in one handshake. Codes are append-only: they are stored in recordings.
+    Outcome: u8 {
+        /// TFO not asked for (client), or no TFO in the SYN (server).
+        Plain = 0, "plain";
+        /// Client: all SYN data acked by the SYN-ACK. Server: child created from the SYN.
+        Accepted = 1, "accepted";
+        /// All SYN data acked, but only after a SYN retransmission: the SYN-ACK was lost, the data was not.
+        AcceptedLate = 2, "accepted-late";
+        /// The SYN-ACK acked some of the SYN data.
+        PartlyAccepted = 3, "partly-accepted";
+        /// Cookie request sent and answered (client); request seen and TFO enabled on the listener (server).
+        CookieGranted = 4, "cookie-granted";
+        /// Cookie request sent, SYN-ACK came without a cookie.
+        CookieRefused = 5, "cookie-refused";
+        /// Cookie sent without data, handshake normal.
+        CookieOnly = 6, "cookie-only";
+        /// SYN data sent, SYN-ACK at once, nothing acked, no new cookie.
+        DataRefused = 7, "data-refused";
+        /// As `data-refused` with a new cookie in the SYN-ACK (client); the cookie did not match (server).
+        CookieRejected = 8, "cookie-rejected";
+        /// The SYN with the TFO option got no answer; a retransmitted bare SYN did.
+        SynTimeout = 9, "syn-timeout";
+        /// A RST answered the SYN that carried TFO.
+        Reset = 10, "reset";
+        /// TFO SYN sent, the handshake never completed.
+        Failed = 11, "failed";
+        /// TFO asked for; the kernel's blackhole pause sent a bare SYN.
+        Paused = 12, "paused";
+        /// SYN data withheld by a tfo-cli policy.
+        Denied = 13, "denied";
+        /// SYN data dropped on this host by something else (firewall, qdisc).
+        LocalDrop = 14, "local-drop";
+        /// The listener's TFO queue was full.
+        QueueOverflow = 15, "queue-overflow";
+        /// Request or cookie seen, listener or namespace has server TFO off.
+        NotEnabled = 16, "not-enabled";
+        /// SYN carried data but no TFO option.
+        OptionStripped = 17, "option-stripped";
+        /// SYN with TFO answered under SYN cookies.
+        Syncookie = 18, "syncookie";
     }
+}
 
-    /// The word every output uses.
-    pub const fn name(self) -> &'static str {
+codes! {
+    /// What outcomes have in common: every outcome is in exactly one group, and every group in exactly one column
+    /// of the destination table.
+    Group: u8 {
+        /// Fast Open had no part in the handshake.
+        Plain = 0, "plain";
+        /// Fast Open did what it was asked to do, or is on its way there (a cookie was granted).
+        Good = 1, "good";
+        /// A SYN or its answer was lost, which cost at least one retransmission timeout.
+        Timeout = 2, "timeout";
+        /// The other end answered at once, and did not take all the data or gave no cookie.
+        Refused = 3, "refused";
+        /// The handshake was never completed.
+        Broken = 4, "broken";
+        /// Something on this host other than a tfo-cli policy kept the data from leaving.
+        Held = 5, "held";
+        /// A tfo-cli policy kept the data from leaving, as it was told to.
+        Denied = 6, "denied";
+    }
+}
+
+impl Group {
+    /// Whether Fast Open was tried and did not work: what the dashboard counts as a failure. What a policy denies
+    /// is not: somebody wanted it.
+    pub const fn is_failure(self) -> bool {
         match self {
-            Role::Client => "client",
-            Role::Server => "server",
+            Self::Timeout | Self::Refused | Self::Broken | Self::Held => true,
+            Self::Plain | Self::Good | Self::Denied => false,
         }
     }
-}
-
-/// Makes the enum, its table of all values and its names from one list.
-macro_rules! outcomes {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal, [$($role:ident),+];)+) => {
-        /// What became of Fast Open in one handshake. Codes are append-only: they are stored in recordings.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum Outcome { $($(#[$doc])* $variant = $code,)+ }
-
-        impl Outcome {
-            /// Every outcome, in the order of their codes.
-            pub const ALL: [Outcome; Outcome::COUNT] = [$(Outcome::$variant),+];
-            /// Number of outcomes: the second dimension of every totals table.
-            pub const COUNT: usize = [$($code as u8),+].len();
-
-            /// The outcome with this code, if there is one.
-            #[inline(always)]
-            pub const fn from_code(code: u8) -> Option<Outcome> {
-                match code { $($code => Some(Outcome::$variant),)+ _ => None }
-            }
-
-            /// The kebab-case word every output uses.
-            pub const fn name(self) -> &'static str {
-                match self { $(Outcome::$variant => $name,)+ }
-            }
-
-            /// The roles in which this outcome can occur.
-            pub const fn roles(self) -> &'static [Role] {
-                match self { $(Outcome::$variant => &[$(Role::$role),+],)+ }
-            }
-        }
-    };
-}
-
-outcomes! {
-    /// TFO not asked for (client), or no TFO in the SYN (server).
-    Plain = 0, "plain", [Client, Server];
-    /// Client: all SYN data acked by the SYN-ACK. Server: child created from the SYN.
-    Accepted = 1, "accepted", [Client, Server];
-    /// All SYN data acked, but only after a SYN retransmission: the SYN-ACK was lost, the data was not.
-    AcceptedLate = 2, "accepted-late", [Client];
-    /// The SYN-ACK acked some of the SYN data.
-    PartlyAccepted = 3, "partly-accepted", [Client];
-    /// Cookie request sent and answered (client); request seen and TFO enabled on the listener (server).
-    CookieGranted = 4, "cookie-granted", [Client, Server];
-    /// Cookie request sent, SYN-ACK came without a cookie.
-    CookieRefused = 5, "cookie-refused", [Client];
-    /// Cookie sent without data, handshake normal.
-    CookieOnly = 6, "cookie-only", [Client];
-    /// SYN data sent, SYN-ACK at once, nothing acked, no new cookie.
-    DataRefused = 7, "data-refused", [Client];
-    /// As `data-refused` with a new cookie in the SYN-ACK (client); the cookie did not match (server).
-    CookieRejected = 8, "cookie-rejected", [Client, Server];
-    /// The SYN with the TFO option got no answer; a retransmitted bare SYN did.
-    SynTimeout = 9, "syn-timeout", [Client];
-    /// A RST answered the SYN that carried TFO.
-    Reset = 10, "reset", [Client];
-    /// TFO SYN sent, the handshake never completed.
-    Failed = 11, "failed", [Client];
-    /// TFO asked for; the kernel's blackhole pause sent a bare SYN.
-    Paused = 12, "paused", [Client];
-    /// SYN data withheld by a tfo-cli policy.
-    Denied = 13, "denied", [Client];
-    /// SYN data dropped on this host by something else (firewall, qdisc).
-    LocalDrop = 14, "local-drop", [Client];
-    /// The listener's TFO queue was full.
-    QueueOverflow = 15, "queue-overflow", [Server];
-    /// Request or cookie seen, listener or namespace has server TFO off.
-    NotEnabled = 16, "not-enabled", [Server];
-    /// SYN carried data but no TFO option.
-    OptionStripped = 17, "option-stripped", [Server];
-    /// SYN with TFO answered under SYN cookies.
-    Syncookie = 18, "syncookie", [Server];
 }
 
 impl Outcome {
-    /// Whether TFO did what it was asked to do, or is on its way there (a cookie was granted).
+    /// Its group.
+    pub const fn group(self) -> Group {
+        match self {
+            Self::Plain => Group::Plain,
+            Self::Accepted | Self::CookieGranted | Self::CookieOnly => Group::Good,
+            Self::AcceptedLate | Self::SynTimeout => Group::Timeout,
+            Self::PartlyAccepted
+            | Self::CookieRefused
+            | Self::DataRefused
+            | Self::CookieRejected
+            | Self::QueueOverflow
+            | Self::NotEnabled
+            | Self::OptionStripped
+            | Self::Syncookie => Group::Refused,
+            Self::Reset | Self::Failed => Group::Broken,
+            Self::Paused | Self::LocalDrop => Group::Held,
+            Self::Denied => Group::Denied,
+        }
+    }
+
+    /// What happened, in one sentence for a person; `None` where this end of a connection cannot have the outcome.
+    pub const fn sentence(self, role: Role) -> Option<&'static str> {
+        match role {
+            Role::Client => self.client_sentence(),
+            Role::Server => self.server_sentence(),
+        }
+    }
+
+    /// Whether this end of a connection can have the outcome.
+    pub const fn occurs_in(self, role: Role) -> bool {
+        self.sentence(role).is_some()
+    }
+
+    const fn client_sentence(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Plain => "Fast Open had no part in this connection.",
+            Self::Accepted => "The server took the data of the SYN: one round trip saved.",
+            Self::AcceptedLate => {
+                "The server took the data, but its SYN-ACK was lost: ordinary loss, not Fast Open's fault."
+            }
+            Self::PartlyAccepted => "The server took some of the data; the rest went again.",
+            Self::CookieGranted => "The server gave a cookie: the next connection can carry data.",
+            Self::CookieRefused => {
+                "The server gave no cookie: it has Fast Open off, or the path took the option out."
+            }
+            Self::CookieOnly => "The SYN carried a cookie and no data: nothing to gain or lose.",
+            Self::DataRefused => {
+                "The server answered at once and took nothing: Fast Open off, queue full or SYN cookies there."
+            }
+            Self::CookieRejected => {
+                "The server did not know the cookie and gave a new one: its key changed, or servers behind one \
+                 address have different keys."
+            }
+            Self::SynTimeout => {
+                "The SYN with Fast Open vanished and a bare one was answered: something on the path drops it."
+            }
+            Self::Reset => "A RST answered the SYN: the path or the server refuses it.",
+            Self::Failed => "Nobody answered, with Fast Open or without.",
+            Self::Paused => "The kernel had paused Fast Open after repeated timeouts.",
+            Self::Denied => "A tfo-cli policy kept the data out of the SYN; no time was lost.",
+            Self::LocalDrop => "This host dropped the SYN with data: firewall or queueing.",
+            Self::QueueOverflow | Self::NotEnabled | Self::OptionStripped | Self::Syncookie => return None,
+        })
+    }
+
+    const fn server_sentence(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Plain => "Fast Open had no part in this connection.",
+            Self::Accepted => "Data was in the application before the handshake ended.",
+            Self::CookieGranted => "A client asked for a cookie and got one.",
+            Self::CookieRejected => {
+                "The client's cookie did not match: the key changed, or it is another server's."
+            }
+            Self::QueueOverflow => "The listener's Fast Open queue was full: raise its qlen.",
+            Self::NotEnabled => "A client tried Fast Open; this listener has it off.",
+            Self::OptionStripped => "The SYN had data but no option: the path took it out.",
+            Self::Syncookie => "Under SYN cookies Fast Open is not used.",
+            Self::AcceptedLate
+            | Self::PartlyAccepted
+            | Self::CookieRefused
+            | Self::CookieOnly
+            | Self::DataRefused
+            | Self::SynTimeout
+            | Self::Reset
+            | Self::Failed
+            | Self::Paused
+            | Self::Denied
+            | Self::LocalDrop => return None,
+        })
+    }
+
+    /// Whether data in the SYN saved a round trip: the application had it before the handshake ended, and nothing
+    /// had to be sent again before.
+    #[inline(always)]
+    pub const fn saves_round_trip(self) -> bool {
+        matches!(self, Self::Accepted)
+    }
+
+    /// Whether the time from the first SYN to the one that was answered is lost. Handshakes that never completed
+    /// have no SYN that was answered.
+    #[inline(always)]
+    pub const fn loses_timeout(self) -> bool {
+        matches!(self, Self::AcceptedLate | Self::SynTimeout)
+    }
+
+    /// Whether Fast Open did what it was asked to do, or is on its way there.
     pub const fn is_good(self) -> bool {
-        matches!(
-            self,
-            Outcome::Accepted | Outcome::CookieGranted | Outcome::CookieOnly
-        )
+        matches!(self.group(), Group::Good)
     }
 
-    /// Whether TFO had no part in the handshake.
+    /// Whether Fast Open had no part in the handshake.
+    #[inline(always)]
     pub const fn is_plain(self) -> bool {
-        matches!(self, Outcome::Plain)
+        // Without `group()`: the BPF programs ask this, and a table of groups would be one more map for them.
+        matches!(self, Self::Plain)
     }
 
-    /// Whether Fast Open was tried and did not work: what a dashboard counts as a failure.
+    /// Whether Fast Open was tried and did not work: [`Group::is_failure`].
     pub const fn is_failure(self) -> bool {
-        !self.is_good() && !matches!(self, Outcome::Plain | Outcome::Denied)
+        self.group().is_failure()
     }
 }
 
@@ -134,29 +218,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_dense_and_round_trip() {
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(outcome as usize, index);
-            assert_eq!(Outcome::from_code(outcome as u8), Some(outcome));
-            assert!(!outcome.roles().is_empty());
+    fn every_outcome_occurs_and_says_what_happened() {
+        for outcome in Outcome::ALL {
+            assert!(
+                Role::ALL.into_iter().any(|role| outcome.occurs_in(role)),
+                "{outcome:?}"
+            );
+            for sentence in Role::ALL.into_iter().filter_map(|role| outcome.sentence(role)) {
+                assert!(sentence.ends_with('.'), "{sentence}");
+            }
+            assert_eq!(outcome.is_plain(), outcome.group() == Group::Plain, "{outcome:?}");
+            assert_eq!(
+                outcome.loses_timeout(),
+                outcome.group() == Group::Timeout,
+                "{outcome:?}"
+            );
+            assert!(!outcome.saves_round_trip() || outcome.is_good(), "{outcome:?}");
         }
-        assert_eq!(Outcome::from_code(Outcome::COUNT as u8), None);
-        assert_eq!(Role::from_code(2), None);
     }
 
     #[test]
-    fn names_are_unique_kebab_case() {
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+    fn every_group_has_an_outcome() {
+        for group in Group::ALL {
             assert!(
-                outcome
-                    .name()
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
-            );
-            assert!(
-                Outcome::ALL[..index]
-                    .iter()
-                    .all(|other| other.name() != outcome.name())
+                Outcome::ALL.into_iter().any(|outcome| outcome.group() == group),
+                "{group:?}"
             );
         }
     }

@@ -3,7 +3,7 @@
 //! A rule names a cgroup, a block of destinations and ports. Everything the tool knows about a rule lies in
 //! one map value, so that adding or changing it is one system call: it is there whole or not at all.
 
-use crate::event::PolicyAction;
+use crate::{PolicyAction, codes::codes};
 
 /// Changes whenever a structure here or in [`crate::guard`] changes: pinned maps of another version are
 /// refused, not misread.
@@ -258,66 +258,42 @@ pub mod push {
     pub const REFUSED: u32 = 2;
 }
 
-/// Index into [`STATS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Stat {
-    /// SYNs with data kept from leaving, by rules and guards.
-    Denied = 0,
-    /// SYNs a rule with `observe` would have denied.
-    Observed = 1,
-    /// Denied sockets that were pushed when they were established.
-    Pushed = 2,
-    /// Pushes the kernel refused.
-    PushFailed = 3,
-    /// SYNs that passed although denied, because their socket would stall and cannot be pushed.
-    PassedAtRisk = 4,
-    /// SYNs that passed although denied, because no mark could be made.
-    PassedNoMark = 5,
-    /// Denied sockets that would stall without the push.
-    AtRisk = 6,
-    /// Those of them whose handshake has ended.
-    AtRiskEnded = 7,
-    /// TFO options taken out.
-    Stripped = 8,
-    /// TFO options that could not be taken out.
-    StripFailed = 9,
-    /// SYNs a guard denied.
-    GuardDenied = 10,
-    /// Trials a guard let through.
-    GuardTrials = 11,
-    /// Evidence for guards.
-    GuardEvidence = 12,
-    /// Connections whose option was to be taken out and that left by an interface without the classifier.
-    StripMissed = 13,
-    /// Sockets given a callback flag of ours.
-    Flagged = 14,
-    /// Those of them from which it was taken back.
-    Unflagged = 15,
-}
-
-impl Stat {
-    /// Number of entries.
-    pub const COUNT: u32 = 16;
-    /// All of them with their names in JSON.
-    pub const ALL: [(Stat, &'static str); Self::COUNT as usize] = [
-        (Stat::Denied, "denied"),
-        (Stat::Observed, "observed"),
-        (Stat::Pushed, "pushed"),
-        (Stat::PushFailed, "push_failed"),
-        (Stat::PassedAtRisk, "passed_at_risk"),
-        (Stat::PassedNoMark, "passed_no_mark"),
-        (Stat::AtRisk, "at_risk"),
-        (Stat::AtRiskEnded, "at_risk_ended"),
-        (Stat::Stripped, "stripped"),
-        (Stat::StripFailed, "strip_failed"),
-        (Stat::GuardDenied, "guard_denied"),
-        (Stat::GuardTrials, "guard_trials"),
-        (Stat::GuardEvidence, "guard_evidence"),
-        (Stat::StripMissed, "strip_missed"),
-        (Stat::Flagged, "flagged"),
-        (Stat::Unflagged, "unflagged"),
-    ];
+codes! {
+    /// Index into [`STATS`], with its name in JSON.
+    Stat: u32 {
+        /// SYNs with data kept from leaving, by rules and guards.
+        Denied = 0, "denied";
+        /// SYNs a rule with `observe` would have denied.
+        Observed = 1, "observed";
+        /// Denied sockets that were pushed when they were established.
+        Pushed = 2, "pushed";
+        /// Pushes the kernel refused.
+        PushFailed = 3, "push_failed";
+        /// SYNs that passed although denied, because their socket would stall and cannot be pushed.
+        PassedAtRisk = 4, "passed_at_risk";
+        /// SYNs that passed although denied, because no mark could be made.
+        PassedNoMark = 5, "passed_no_mark";
+        /// Denied sockets that would stall without the push.
+        AtRisk = 6, "at_risk";
+        /// Those of them whose handshake has ended.
+        AtRiskEnded = 7, "at_risk_ended";
+        /// TFO options taken out.
+        Stripped = 8, "stripped";
+        /// TFO options that could not be taken out.
+        StripFailed = 9, "strip_failed";
+        /// SYNs a guard denied.
+        GuardDenied = 10, "guard_denied";
+        /// Trials a guard let through.
+        GuardTrials = 11, "guard_trials";
+        /// Evidence for guards.
+        GuardEvidence = 12, "guard_evidence";
+        /// Connections whose option was to be taken out and that left by an interface without the classifier.
+        StripMissed = 13, "strip_missed";
+        /// Sockets given a callback flag of ours.
+        Flagged = 14, "flagged";
+        /// Those of them from which it was taken back.
+        Unflagged = 15, "unflagged";
+    }
 }
 
 const _: () = assert!(size_of::<RuleKey>() == 32);
@@ -378,13 +354,6 @@ mod tests {
         assert!(!rule(&[], 0).is_expired(u64::MAX));
         assert!(!rule(&[], 100).is_expired(99));
         assert!(rule(&[], 100).is_expired(100));
-    }
-
-    #[test]
-    fn stats_are_dense() {
-        for (index, (stat, _)) in Stat::ALL.into_iter().enumerate() {
-            assert_eq!(stat as usize, index);
-        }
     }
 
     proptest! {

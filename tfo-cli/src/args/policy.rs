@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use tfo_common::{event::PolicyAction, policy::PortRange};
+use tfo_common::{PolicyAction, policy::PortRange};
 
 use super::{
     EXIT_CODES,
@@ -266,7 +266,7 @@ impl AddArgs {
         let ttl = self.ttl.as_deref();
         let action = rule::action(&self.action).map_err(bad("--action", &self.action))?;
         let why = "says where the option is stripped, and this rule does not: see --action strip";
-        self.interfaces.only(action == PolicyAction::Strip, why)?;
+        self.interfaces.only(action.strips_option(), why)?;
         Ok(AddConfig {
             scope,
             dst: rule::destination(&self.dst).map_err(bad("--dst", &self.dst))?,

@@ -7,8 +7,6 @@ mod watch;
 
 use std::path::Path;
 
-use tfo_common::event::PolicyAction;
-
 use crate::{
     args::{AddConfig, FileConfig, ListFormat, PolicyConfig, PolicyWhat},
     exit::{self, Failure},
@@ -93,7 +91,7 @@ fn add_rule(bpffs: &Path, add: &AddConfig) -> Result<u8, Failure> {
     })?;
     change(&mut store, &plan.changes, &add.interfaces)?;
     log::notes(&plan.notes)?;
-    if add.action == PolicyAction::Strip && add.interfaces.netns.is_none() {
+    if add.action.strips_option() && add.interfaces.netns.is_none() {
         log::elsewhere(store.cgroups(), &cgroup)?;
     }
     Ok(exit::DONE)

@@ -38,7 +38,11 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
         .into_iter()
         .map(|(feature, members)| Degradation {
             name: feature.name(),
-            why: format!("{} (kernel BTF has no {})", feature.without(), members.join(", ")),
+            why: format!(
+                "{} (kernel BTF has no {})",
+                feature.describe(),
+                members.join(", ")
+            ),
         })
         .collect();
     Ok((layout, degradations))

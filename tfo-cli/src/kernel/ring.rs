@@ -14,7 +14,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             let role = Role::from_code(event.role)?;
             let outcome = Outcome::from_code(event.outcome)?;
             TfoOption::from_code(event.option)?;
-            (outcome.roles().contains(&role) && matches!(event.family, 4 | 6)).then_some(Record::Flow(event))
+            (outcome.occurs_in(role) && matches!(event.family, 4 | 6)).then_some(Record::Flow(event))
         }
         _ => None,
     }

@@ -5,11 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tfo_common::{
-    FlowEvent, Outcome, Role, TfoOption,
-    event::{PolicyAction, event_flags},
-    time::UNSEEN_US,
-};
+use tfo_common::{FlowEvent, Outcome, PolicyAction, Role, TfoOption, event::event_flags, time::UNSEEN_US};
 
 use super::addr;
 

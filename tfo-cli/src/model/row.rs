@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use tfo_common::{DestKey, DestStats, Outcome, Role};
+use tfo_common::{DestKey, DestStats, Outcome, Role, outcome::Group};
 
 use super::{
     addr,
@@ -181,6 +181,15 @@ impl DestRow {
         self.sum(Outcome::is_failure)
     }
 
+    /// Handshakes whose outcome is in this group.
+    pub fn count_group(&self, group: Group) -> u64 {
+        Outcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.group() == group)
+            .map(|outcome| self.count(outcome))
+            .sum()
+    }
+
     /// Attempts whose SYN data was accepted whole.
     pub fn accepted(&self) -> u64 {
         self.count(Outcome::Accepted) + self.count(Outcome::AcceptedLate)
@@ -207,9 +216,9 @@ impl DestRow {
         Outcome::ALL
             .into_iter()
             .filter(|outcome| !outcome.is_plain() && self.count(*outcome) > 0)
-            // The first of equals wins: codes go from good to bad, so look at the bad end first.
+            // Of equals the one that is no failure wins, then the one with the lowest code.
             .rev()
-            .max_by_key(|outcome| self.count(*outcome))
+            .max_by_key(|outcome| (self.count(*outcome), !outcome.is_failure()))
     }
 
     /// Handshakes of every outcome that satisfies the test.

@@ -36,7 +36,7 @@ impl Serialize for ByOutcome<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let possible = Outcome::ALL
             .into_iter()
-            .filter(|outcome| outcome.roles().contains(&self.role));
+            .filter(|outcome| outcome.occurs_in(self.role));
         serializer.collect_map(possible.map(|outcome| (outcome.name(), self.counts[outcome as usize])))
     }
 }

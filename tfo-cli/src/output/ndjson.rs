@@ -116,7 +116,7 @@ impl<'a> FlowRecord<'a> {
             ttfb_us: flow.ttfb_us(),
             saved_us: event.saved_us,
             lost_us: event.lost_us,
-            policy: flow.policy().map(tfo_common::event::PolicyAction::name),
+            policy: flow.policy().map(tfo_common::PolicyAction::name),
             rtt_us: flow.rtt_us(),
         }
     }

@@ -40,11 +40,11 @@ struct PlanBody<'a> {
 }
 
 /// Counters by name.
-struct Counters<'a>(&'a [u64; Stat::COUNT as usize]);
+struct Counters<'a>(&'a [u64; Stat::COUNT]);
 
 impl Serialize for Counters<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(Stat::ALL.map(|(stat, name)| (name, self.0[stat as usize])))
+        serializer.collect_map(Stat::ALL.map(|stat| (stat.name(), self.0[stat as usize])))
     }
 }
 
@@ -167,7 +167,7 @@ struct PlannedChange<'a> {
 pub fn rules(
     rules: &[Installed],
     stripping_on: &[String],
-    stats: &[u64; Stat::COUNT as usize],
+    stats: &[u64; Stat::COUNT],
     now: Now,
 ) -> anyhow::Result<String> {
     let list = rules.iter().map(|rule| Rule {
@@ -194,7 +194,7 @@ pub fn rules(
 pub fn guards(
     guards: &[InstalledGuard],
     destinations: &[Destination],
-    stats: &[u64; Stat::COUNT as usize],
+    stats: &[u64; Stat::COUNT],
     now: Now,
 ) -> anyhow::Result<String> {
     let one = |dest: &Destination| {

@@ -42,12 +42,7 @@ impl Now {
 }
 
 /// Rules, by number.
-pub fn rules(
-    rules: &[Installed],
-    stripping_on: &[String],
-    stats: &[u64; Stat::COUNT as usize],
-    now: Now,
-) -> String {
+pub fn rules(rules: &[Installed], stripping_on: &[String], stats: &[u64; Stat::COUNT], now: Now) -> String {
     if rules.is_empty() {
         return "no rules\n".to_owned();
     }

@@ -7,7 +7,7 @@ use super::{
     number, time,
 };
 use crate::model::{DestRow, Snapshot, host::sysctl_words, snapshot::sum};
-use tfo_common::{Outcome, Role};
+use tfo_common::{Outcome, Role, outcome::Group};
 
 /// Columns of the text table: all but the trend, which needs a drawing.
 pub fn default_columns() -> Vec<Column> {
@@ -112,8 +112,13 @@ pub fn blackhole(snapshot: &Snapshot) -> String {
 fn totals(snapshot: &Snapshot, role: Role) -> String {
     let all = |wanted| number::count(snapshot.total(role, wanted));
     let fresh = sum(&snapshot.fresh, role, |outcome| !outcome.is_plain());
+    let denied = snapshot.total(role, |outcome| outcome.group() == Group::Denied);
+    let denied = match denied {
+        0 => String::new(),
+        count => format!(", {} denied", number::count(count)),
+    };
     format!(
-        "{}: {} tried ({}/s), {} good, {} failed, {} plain",
+        "{}: {} tried ({}/s), {} good, {} failed{denied}, {} plain",
         role.name(),
         all(|outcome| !outcome.is_plain()),
         number::rate(fresh, snapshot.interval_ns),

@@ -61,7 +61,7 @@ impl Installed {
 #[cfg(test)]
 mod tests {
     use tfo_common::{
-        event::PolicyAction,
+        PolicyAction,
         policy::{Hits, PortRange},
     };
 

@@ -21,7 +21,7 @@
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
-use tfo_common::{event::PolicyAction, policy::PortRange};
+use tfo_common::{PolicyAction, policy::PortRange};
 use toml::Spanned;
 
 use super::{

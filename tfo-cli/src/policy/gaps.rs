@@ -7,8 +7,6 @@ use std::{
     fmt, iter,
 };
 
-use tfo_common::event::PolicyAction;
-
 use super::RuleSpec;
 use crate::model::addr::Prefix;
 
@@ -53,7 +51,7 @@ pub fn gaps<'a>(rules: impl IntoIterator<Item = &'a RuleSpec> + Clone) -> Vec<Ga
         .into_iter()
         .filter(|rule| !rule.ports.is_empty())
         .filter_map(|narrow| next_best(narrow).map(|wide| Gap { narrow, wide }))
-        .filter(|gap| gap.wide.action != PolicyAction::Observe && !gap.is_covered())
+        .filter(|gap| gap.wide.action.denies_data() && !gap.is_covered())
         .collect()
 }
 
@@ -84,6 +82,8 @@ fn lineage(path: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use tfo_common::PolicyAction;
+
     use super::*;
     use crate::policy::{Where, rule};
 

@@ -116,7 +116,7 @@ pub struct Destination {
 impl Destination {
     /// closed, open or half-open.
     pub fn phase(&self) -> Phase {
-        Phase::from_code(self.state.phase)
+        self.state.phase()
     }
 
     /// What is done to its SYNs.

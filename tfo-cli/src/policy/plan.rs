@@ -196,7 +196,7 @@ fn says_the_same(old: &RuleSpec, new: &RuleSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tfo_common::event::PolicyAction;
+    use tfo_common::PolicyAction;
 
     use super::*;
     use crate::policy::{
@@ -304,7 +304,7 @@ mod tests {
             wanted in proptest::collection::btree_map((0u64..4, 0u8..4), 0usize..3, 0..8),
             before in proptest::collection::btree_map((0u64..4, 0u8..4), 0usize..3, 0..8),
         ) {
-            let actions = [PolicyAction::NoData, PolicyAction::Strip, PolicyAction::Observe];
+            let actions = PolicyAction::ALL;
             let specs = |map: &std::collections::BTreeMap<(u64, u8), usize>| -> Vec<RuleSpec> {
                 map.iter()
                     .map(|((cgroup, net), action)| spec(*cgroup, &format!("10.{net}.0.0/16"), actions[*action]))

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use tfo_common::{event::PolicyAction, policy::PortRange};
+use tfo_common::{PolicyAction, policy::PortRange};
 
 use super::{Change, Installed, Plan, RuleSpec, Where, decide::decide};
 use crate::model::addr::Prefix;

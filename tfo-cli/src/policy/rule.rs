@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
 use tfo_common::{
-    event::PolicyAction,
+    PolicyAction,
     policy::{Hits, MAX_PORTS, NOTE_LEN, PortRange},
 };
 
@@ -111,10 +111,10 @@ pub struct Installed {
 
 /// An action by its name.
 pub fn action(text: &str) -> Result<PolicyAction, String> {
-    [PolicyAction::NoData, PolicyAction::Strip, PolicyAction::Observe]
-        .into_iter()
-        .find(|action| action.name() == text)
-        .ok_or_else(|| format!("'{text}' is not an action: use no-data, strip or observe"))
+    PolicyAction::from_name(text).ok_or_else(|| {
+        let names = PolicyAction::ALL.map(PolicyAction::name);
+        format!("'{text}' is not an action; there are {}", names.join(", "))
+    })
 }
 
 /// A block of destinations. Host bits are refused, not cut: somebody meant something else. So are v4-mapped

@@ -5,7 +5,7 @@ mod form;
 
 use tfo_common::Role;
 
-pub use self::form::{ACTIONS, Field, Form, FormKey};
+pub use self::form::{Field, Form, FormKey};
 use super::{
     command::Command,
     lines::Line,

@@ -59,7 +59,7 @@ fn k_of_n_opens() {
     ] {
         let mut state = GuardState::NEW;
         feed(&mut state, &CONFIG, evidence, 1);
-        assert_eq!(Phase::from_code(state.phase), want, "{evidence:?}");
+        assert_eq!(state.phase(), want, "{evidence:?}");
     }
 }
 

@@ -79,14 +79,15 @@ pub fn finish(ops: &Ops, verdict: Verdict<'_>) {
     account::total(facts.role, outcome);
 
     // Without data in the SYN nothing arrived earlier, accepted or not.
-    let saved_us = if matches!(outcome, Outcome::Accepted) && facts.syn_data_len > 0 {
+    let saved_us = if outcome.saves_round_trip() && facts.syn_data_len > 0 {
         seen(times.rtt_us)
     } else {
         0
     };
-    let lost_us = match outcome {
-        Outcome::SynTimeout | Outcome::AcceptedLate => us_between(flow.start_ns, flow.syn_ns),
-        _ => 0,
+    let lost_us = if outcome.loses_timeout() {
+        us_between(flow.start_ns, flow.syn_ns)
+    } else {
+        0
     };
     let key = account::dest_key(ops, facts.role, flow.cgroup_id);
     if let Some(row) = account::dest_row(&key) {

@@ -9,7 +9,8 @@ use core::arch::asm;
 
 use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
 use tfo_common::{
-    event::PolicyAction,
+    PolicyAction,
+    action::OnSyn,
     guard::Decision,
     policy::{Mark, Stat, Switch, mark, push},
 };
@@ -65,36 +66,38 @@ fn decide(ctx: &SkBuffContext, syn: &Syn) -> i32 {
 /// A rule applies.
 #[inline(always)]
 fn by_rule(ctx: &SkBuffContext, found: &Found, has_data: bool, now: u64) -> i32 {
-    let observe = found.action == PolicyAction::Observe as u8;
-    let strip = found.action == PolicyAction::Strip as u8;
-    if !has_data {
-        // A bare SYN with the option. After a denied SYN it is the same connection's: the mark is there.
-        if !strip {
-            return PASS;
-        }
-        let Some(mark) = marks::make_for_packet(ctx) else {
-            count::stat(Stat::PassedNoMark);
-            return PASS;
-        };
-        if mark.flags & mark::DENIED == 0 {
-            count::hit(found.rule, now);
-        }
-        mark.rule = found.rule;
-        mark.action = found.action;
-        mark.flags |= mark::STRIP;
-        return PASS;
-    }
-    count::hit(found.rule, now);
-    if observe {
-        count::stat(Stat::Observed);
-        if let Some(mark) = marks::make_for_packet(ctx) {
+    match PolicyAction::on_syn(found.action, has_data) {
+        OnSyn::Pass => PASS,
+        OnSyn::MarkForStrip => {
+            // After a denied SYN it is the same connection's: the mark is there.
+            let Some(mark) = marks::make_for_packet(ctx) else {
+                count::stat(Stat::PassedNoMark);
+                return PASS;
+            };
+            if mark.flags & mark::DENIED == 0 {
+                count::hit(found.rule, now);
+            }
             mark.rule = found.rule;
             mark.action = found.action;
+            mark.flags |= mark::STRIP;
+            PASS
         }
-        return PASS;
+        OnSyn::Count => {
+            count::hit(found.rule, now);
+            count::stat(Stat::Observed);
+            if let Some(mark) = marks::make_for_packet(ctx) {
+                mark.rule = found.rule;
+                mark.action = found.action;
+            }
+            PASS
+        }
+        OnSyn::Deny => {
+            count::hit(found.rule, now);
+            let strip = PolicyAction::from_code(found.action).is_some_and(PolicyAction::strips_option);
+            let flags = if strip { mark::STRIP } else { 0 };
+            deny(ctx, found.rule, found.action, flags, now)
+        }
     }
-    let flags = if strip { mark::STRIP } else { 0 };
-    deny(ctx, found.rule, found.action, flags, now)
 }
 
 /// No rule applies, and a guard watches.

@@ -27,7 +27,7 @@ pub static TFO_POL_SWITCH: Array<u32, { Switch::COUNT as usize }> = Array::new()
 
 /// Counters, indexed by [`Stat`].
 #[btf_map]
-pub static TFO_POL_STATS: Array<u64, { Stat::COUNT as usize }> = Array::new();
+pub static TFO_POL_STATS: Array<u64, { Stat::COUNT }> = Array::new();
 
 /// Guards, by cgroup id.
 #[btf_map]

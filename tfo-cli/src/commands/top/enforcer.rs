@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tfo_common::event::PolicyAction;
 
 use crate::{
     commands::policy,
@@ -122,13 +121,7 @@ fn change(bpffs: &Path, request: &Request, shown: &Plan) -> Result<String, Failu
         return Err(Failure::new(exit::FAILED, why).hint("ask again to see what would change now"));
     }
     // The option is stripped where the service is, which need not be where the dashboard is.
-    let strips = matches!(
-        request.wish,
-        Wish::Add {
-            action: PolicyAction::Strip,
-            ..
-        }
-    );
+    let strips = matches!(request.wish, Wish::Add { action, .. } if action.strips_option());
     let process = store
         .cgroups()
         .process(request.target.cgroup_id)

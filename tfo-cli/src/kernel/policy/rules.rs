@@ -4,7 +4,7 @@ use std::{collections::HashSet, os::fd::AsFd as _, time::Duration};
 
 use aya::maps::{HashMap, LpmTrie, MapData, lpm_trie::Key};
 use tfo_common::{
-    event::PolicyAction,
+    PolicyAction,
     policy::{Hits, KEY_BITS, MAX_PORTS, MAX_RULES, PortRange, Rule, RuleKey},
 };
 

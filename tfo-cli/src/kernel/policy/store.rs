@@ -10,10 +10,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData},
 };
-use tfo_common::{
-    event::PolicyAction,
-    policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch},
-};
+use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch};
 
 use super::{
     super::{cgroup::Cgroup, rights, sys},
@@ -153,10 +150,10 @@ impl Store {
     }
 
     /// Counters, all zero when nothing is in force.
-    pub fn stats(&self) -> [u64; Stat::COUNT as usize] {
-        let mut values = [0; Stat::COUNT as usize];
+    pub fn stats(&self) -> [u64; Stat::COUNT] {
+        let mut values = [0; Stat::COUNT];
         if let Some(set) = &self.set {
-            for (stat, _) in Stat::ALL {
+            for stat in Stat::ALL {
                 values[stat as usize] = set.stat(stat);
             }
         }
@@ -333,18 +330,16 @@ fn check_room(changes: &[Change], rules: usize, guards: usize) -> Result<(), Err
 
 /// Whether any of these takes the option out.
 fn needs_stripping(rules: &[Installed], guards: &[InstalledGuard]) -> bool {
-    rules.iter().any(|rule| rule.spec.action == PolicyAction::Strip)
+    rules.iter().any(|rule| rule.spec.action.strips_option())
         || guards.iter().any(|guard| guard.spec.settings.escalate)
 }
 
 /// Whether a change needs the classifier.
 fn strips(change: &Change) -> bool {
     match change {
-        Change::Add(spec) => spec.action == PolicyAction::Strip,
+        Change::Add(spec) => spec.action.strips_option(),
         // One that does already has its interfaces, perhaps not all there are.
-        Change::Replace(old, spec) => {
-            spec.action == PolicyAction::Strip && old.spec.action != PolicyAction::Strip
-        }
+        Change::Replace(old, spec) => spec.action.strips_option() && !old.spec.action.strips_option(),
         Change::Guard(spec) => spec.settings.escalate,
         Change::Remove(_) | Change::Unguard(_) => false,
     }

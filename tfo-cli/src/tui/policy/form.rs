@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tfo_common::event::PolicyAction;
+use tfo_common::PolicyAction;
 
 use crate::policy::{
     Request,
@@ -16,16 +16,6 @@ const TIMES: [(&str, Option<Duration>); 4] = [
     ("1d", Some(Duration::from_hours(24))),
     ("until removed", None),
 ];
-/// Actions of a rule, and what they mean.
-pub const ACTIONS: [(PolicyAction, &str); 3] = [
-    (PolicyAction::NoData, "No SYN carries data; nothing is delayed."),
-    (
-        PolicyAction::Strip,
-        "No SYN carries data or the Fast Open option.",
-    ),
-    (PolicyAction::Observe, "Counts what no-data would deny."),
-];
-
 /// What a form asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -46,7 +36,7 @@ pub struct Form {
     pub adds: bool,
     /// Which line the keys change.
     pub field: Field,
-    /// Place in [`ACTIONS`].
+    /// Place in [`PolicyAction::ALL`].
     pub action: usize,
     /// 0: this port, 1: all.
     pub port: usize,
@@ -91,7 +81,7 @@ impl Form {
     pub fn choices(&self, field: Field) -> (Vec<String>, usize) {
         match field {
             Field::Action => (
-                ACTIONS.map(|(action, _)| action.name().to_owned()).to_vec(),
+                PolicyAction::ALL.map(|action| action.name().to_owned()).to_vec(),
                 self.action,
             ),
             Field::Port => (vec![self.target.port.to_string(), "all".to_owned()], self.port),
@@ -122,7 +112,7 @@ impl Form {
         let ttl = TIMES[self.time].1;
         let wish = if self.adds {
             Wish::Add {
-                action: ACTIONS[self.action].0,
+                action: PolicyAction::ALL[self.action],
                 all_ports: self.port == 1,
                 ttl,
             }

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use tfo_common::{
-    DestKey, Outcome,
-    event::PolicyAction,
+    DestKey, Outcome, PolicyAction,
     guard::{GuardState, Phase},
     policy::{Hits, PortRange},
 };

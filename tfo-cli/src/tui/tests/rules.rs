@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tfo_common::event::PolicyAction;
+use tfo_common::PolicyAction;
 
 use super::{in_force::rule, screens::Screen, *};
 use crate::{

@@ -2,7 +2,7 @@
 //! `policy list` and `guard status`; and which of them denied connections.
 
 use ratatui::text::{Line, Span};
-use tfo_common::{Outcome, Role, event::PolicyAction, guard::Phase};
+use tfo_common::{Outcome, Role, guard::Phase};
 
 use crate::{
     model::DestRow,
@@ -195,7 +195,7 @@ fn denied(row: &DestRow, known: Option<&Known<'_>>) -> Option<String> {
 }
 
 fn who(row: &DestRow, known: &Known<'_>) -> String {
-    let denies = |rule: &&Installed| rule.covers(row.key.port) && rule.spec.action != PolicyAction::Observe;
+    let denies = |rule: &&Installed| rule.covers(row.key.port) && rule.spec.action.denies_data();
     let rule = known.rule.filter(denies);
     // A rule beats the guard: what a guard denied then, it denied before there was the rule.
     let guard = known.guard.zip(known.state.state()).and_then(|(guard, dest)| {

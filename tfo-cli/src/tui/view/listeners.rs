@@ -1,7 +1,7 @@
 //! Rows of the view of listening sockets.
 
 use ratatui::style::Style;
-use tfo_common::{Outcome, Role, listener::ListenerRecord};
+use tfo_common::{Outcome, Role, listener::ListenerRecord, outcome::Group};
 
 use super::grid::{self, Cell, Col, Listed};
 use crate::{
@@ -42,7 +42,7 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
     let Some(one) = state.snapshot.listeners.get(index as usize) else {
         return Cell::default();
     };
-    let counted = |wanted: &[Outcome]| number::count(count(state, one, wanted));
+    let counted = |wanted: fn(Outcome) -> bool| number::count(count(state, one, wanted));
     let text = match COLS[id].0 {
         "service" => clean(&state.snapshot.names.label(one.cgroup_id)),
         "address" => addr::ip(&one.local, one.family).to_string(),
@@ -51,10 +51,13 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         "tfo" => fast_open(state, one).to_owned(),
         "queue" => format!("{}/{}", one.tfo_qlen, one.tfo_max_qlen),
         "backlog" => format!("{}/{}", one.backlog, one.max_backlog),
-        "accepted" => counted(&[Outcome::Accepted]),
-        "rejected" => counted(&[Outcome::CookieRejected, Outcome::NotEnabled]),
-        "overflow" => counted(&[Outcome::QueueOverflow]),
-        _ => counted(&[Outcome::Plain]),
+        "accepted" => counted(|outcome| outcome == Outcome::Accepted),
+        // The queue has a column of its own.
+        "rejected" => {
+            counted(|outcome| outcome.group() == Group::Refused && outcome != Outcome::QueueOverflow)
+        }
+        "overflow" => counted(|outcome| outcome == Outcome::QueueOverflow),
+        _ => counted(Outcome::is_plain),
     };
     let full = one.tfo_max_qlen > 0 && one.tfo_qlen >= one.tfo_max_qlen;
     (text, if full { state.theme.strong } else { Style::new() })
@@ -73,11 +76,10 @@ fn fast_open(state: &State, one: &ListenerRecord) -> &'static str {
 }
 
 /// Handshakes of the rows that arrived here: those of its service and port.
-fn count(state: &State, one: &ListenerRecord, wanted: &[Outcome]) -> u64 {
+fn count(state: &State, one: &ListenerRecord, wanted: fn(Outcome) -> bool) -> u64 {
     let here = |row: &&crate::model::DestRow| {
         row.role() == Role::Server && row.key.port == one.local_port && row.key.cgroup_id == one.cgroup_id
     };
     let rows = state.snapshot.rows.iter().filter(here);
-    rows.map(|row| wanted.iter().map(|outcome| row.count(*outcome)).sum::<u64>())
-        .sum()
+    rows.map(|row| row.sum(wanted)).sum()
 }

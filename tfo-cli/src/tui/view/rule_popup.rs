@@ -6,11 +6,13 @@ use ratatui::{
     text::{Line, Span},
 };
 
+use tfo_common::PolicyAction;
+
 use super::{in_force, popup};
 use crate::{
     output::{clean, policy_text},
     tui::{
-        policy::{self, ACTIONS, Deciding, Field, Form},
+        policy::{self, Deciding, Field, Form},
         state::State,
     },
 };
@@ -69,7 +71,7 @@ pub fn form(state: &State, form: &Form, screen: Rect, buffer: &mut Buffer) {
     }));
     lines.push(Line::default());
     if form.adds {
-        lines.push(Line::styled(ACTIONS[form.action].1, theme.dim));
+        lines.push(Line::styled(PolicyAction::ALL[form.action].describe(), theme.dim));
         lines.push(Line::default());
     }
     let keys = if form.fields().len() > 1 {
