@@ -7,6 +7,7 @@
 //! Invariants: `model` and `policy` never do I/O; `model` gets the time passed in; only `kernel` knows aya; only `tui` knows
 //! ratatui; nothing depends on `tui` but the `top` command.
 
+pub mod addr;
 pub mod args;
 pub mod commands;
 pub mod config;

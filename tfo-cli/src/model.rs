@@ -2,7 +2,6 @@
 //!
 //! Records and readings go in ([`Model::fold`], [`Model::read`]), an immutable [`Snapshot`] comes out.
 
-pub mod addr;
 mod base;
 pub mod cgroup;
 pub mod cost;

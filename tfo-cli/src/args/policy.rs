@@ -11,9 +11,9 @@ use super::{
     value,
 };
 use crate::{
+    addr::Prefix,
     exit::Failure,
     kernel::policy::Interfaces,
-    model::addr::Prefix,
     policy::{Scope, file, rule},
 };
 

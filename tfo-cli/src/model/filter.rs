@@ -15,7 +15,8 @@ use std::net::IpAddr;
 use tfo_common::{Outcome, Role};
 
 pub use self::parse::{FilterError, KEYS};
-use super::{addr::Prefix, feed::CgroupName};
+use super::feed::CgroupName;
+use crate::addr::Prefix;
 
 /// What a filter looks at: a flow or a row of a table. A number that does not exist matches no comparison.
 pub trait Subject {

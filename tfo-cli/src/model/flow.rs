@@ -7,7 +7,7 @@ use std::{
 
 use tfo_common::{FlowEvent, Outcome, PolicyAction, Role, TfoOption, event::event_flags, time::UNSEEN_US};
 
-use super::addr;
+use crate::addr;
 
 /// A finished handshake, as small as the record it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

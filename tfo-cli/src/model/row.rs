@@ -5,10 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use tfo_common::{DestKey, DestStats, Outcome, Role, outcome::Group};
 
 use super::{
-    addr,
     fields::{Difference, Fields},
     histogram::{Histograms, Latency},
 };
+use crate::addr;
 
 /// Intervals a row remembers for its sparkline.
 pub const TREND: usize = 16;

@@ -28,7 +28,7 @@ use super::{
     guard::Settings,
     rule::{self, Scope},
 };
-use crate::model::addr::Prefix;
+use crate::addr::Prefix;
 
 /// A file that was read; cgroups are not looked up yet.
 #[derive(Clone, Debug, PartialEq, Eq)]

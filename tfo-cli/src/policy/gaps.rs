@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::RuleSpec;
-use crate::model::addr::Prefix;
+use crate::addr::Prefix;
 
 /// A rule for some ports that takes the others out of the reach of a rule that denies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use tfo_common::{PolicyAction, policy::PortRange};
 
 use super::{Change, Installed, Plan, RuleSpec, Where, decide::decide};
-use crate::model::addr::Prefix;
+use crate::addr::Prefix;
 
 /// Note of the rules made so: whoever finds one later reads where it came from.
 pub const NOTE: &str = "tfo-cli top";

@@ -8,7 +8,7 @@ use tfo_common::{
     policy::{Hits, MAX_PORTS, NOTE_LEN, PortRange},
 };
 
-use crate::model::addr::Prefix;
+use crate::addr::Prefix;
 
 /// Shortest time to live: less has passed before a person has read the answer.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);

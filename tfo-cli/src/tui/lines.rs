@@ -5,12 +5,15 @@ use std::{collections::HashSet, net::IpAddr};
 use tfo_common::{DestKey, Outcome, Role, listener::ListenerRecord};
 
 use super::state::View;
-use crate::model::{
-    DestRow, Snapshot, SortKey, addr,
-    feed::CgroupName,
-    filter::{Filter, Metric, Subject},
-    services::{self, Service},
-    subject::{FlowSubject, RowSubject},
+use crate::{
+    addr,
+    model::{
+        DestRow, Snapshot, SortKey,
+        feed::CgroupName,
+        filter::{Filter, Metric, Subject},
+        services::{self, Service},
+        subject::{FlowSubject, RowSubject},
+    },
 };
 
 /// One line of a table.

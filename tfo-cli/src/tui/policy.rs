@@ -106,7 +106,7 @@ fn target(state: &State) -> Result<Target, &'static str> {
     };
     let of_key = |key: tfo_common::DestKey| {
         let role = Role::from_code(key.role).unwrap_or(Role::Client);
-        let remote = crate::model::addr::ip(&key.remote, key.family);
+        let remote = crate::addr::ip(&key.remote, key.family);
         (role, key.cgroup_id, remote, key.port)
     };
     let found = match (&state.page, state.line()) {

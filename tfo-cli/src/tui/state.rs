@@ -370,7 +370,7 @@ impl Widths {
             View::Listeners => {
                 for one in state.snapshot.listeners.iter() {
                     label(one.cgroup_id, &mut widths);
-                    let ip = crate::model::addr::ip(&one.local, one.family);
+                    let ip = crate::addr::ip(&one.local, one.family);
                     widths.local = widths.local.max(width(&ip.to_string()));
                 }
             }

@@ -14,7 +14,7 @@ use super::{
     rules::{Stamp, nanos},
 };
 use crate::{
-    model::addr,
+    addr,
     policy::{
         GuardSpec, InstalledGuard, Where,
         guard::{Destination, Settings},

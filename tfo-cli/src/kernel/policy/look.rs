@@ -17,7 +17,7 @@ use super::{
     store::{open_map, open_rules},
 };
 use crate::{
-    model::addr,
+    addr,
     policy::{InForce, guard::Destination},
 };
 

@@ -10,7 +10,7 @@ use tfo_common::{
 
 use super::{super::sys, Error, codec};
 use crate::{
-    model::addr::{self, Prefix},
+    addr::{self, Prefix},
     policy::{Installed, RuleSpec, Where},
 };
 

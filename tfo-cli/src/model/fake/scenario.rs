@@ -124,7 +124,7 @@ impl Scenario {
         let mut records = Vec::new();
         for peer in &PEERS {
             let mut key = dest_key(0);
-            let (remote, family) = crate::model::addr::bytes(peer.remote.parse().expect("a good address"));
+            let (remote, family) = crate::addr::bytes(peer.remote.parse().expect("a good address"));
             key = DestKey {
                 cgroup_id: peer.cgroup_id,
                 remote,

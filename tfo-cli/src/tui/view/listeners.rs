@@ -5,7 +5,7 @@ use tfo_common::{Outcome, Role, listener::ListenerRecord, outcome::Group};
 
 use super::grid::{self, Cell, Col, Listed};
 use crate::{
-    model::addr,
+    addr,
     output::{clean, number},
     tui::state::State,
 };
