@@ -52,15 +52,6 @@ impl Failure {
             None => Self::new(code, text),
         }
     }
-
-    /// Writes it to stderr and gives the exit code. A closed pipe is a clean end and says nothing.
-    pub fn report(&self) -> u8 {
-        if self.code != DONE {
-            // Nothing is left to do when stderr is closed too.
-            let _ = crate::output::complain(self);
-        }
-        self.code
-    }
 }
 
 impl fmt::Display for Failure {

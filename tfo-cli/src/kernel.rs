@@ -36,9 +36,14 @@ pub use error::Error;
 pub use session::Session;
 pub use sys::trim_memory;
 
-/// Now, on the clock of BPF programs (`CLOCK_MONOTONIC`) and on the wall, ns.
-pub fn clocks() -> (u64, u64) {
-    let monotonic = sys::monotonic_ns();
-    let wall = sys::wall_offset_ns().saturating_add_unsigned(monotonic);
-    (monotonic, u64::try_from(wall).unwrap_or(0))
+use crate::policy::Now;
+
+/// Now, on the clock of BPF programs (`CLOCK_MONOTONIC`) and on the wall.
+pub fn now() -> Now {
+    let monotonic_ns = sys::monotonic_ns();
+    let wall_ns = sys::wall_offset_ns().saturating_add_unsigned(monotonic_ns);
+    Now {
+        monotonic_ns,
+        wall_ns: u64::try_from(wall_ns).unwrap_or(0),
+    }
 }

@@ -36,6 +36,15 @@ pub fn run() -> ExitCode {
     };
     ExitCode::from(match result {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => report(&failure),
     })
+}
+
+/// Writes an error to stderr and gives its exit code. A closed pipe is a clean end and says nothing.
+fn report(failure: &exit::Failure) -> u8 {
+    if failure.code != exit::DONE {
+        // Nothing is left to do when stderr is closed too.
+        let _ = output::complain(failure);
+    }
+    failure.code
 }

@@ -1,10 +1,11 @@
-//! What a command asks of the kernel side: shared by `args`, which makes it, and `kernel`, which obeys it.
+//! What a command asks of the kernel side: made by `args`, obeyed by `kernel`.
 
 use std::path::PathBuf;
 
 use tfo_common::limits;
 
-use crate::kernel::policy;
+/// Directory of a bpffs where a policy is pinned unless told otherwise.
+pub const POLICY_DIRECTORY: &str = "/sys/fs/bpf/tfo-cli";
 
 /// How to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl Default for AttachOptions {
             destinations: limits::DESTS,
             server_v4_prefix: limits::SERVER_V4_PREFIX,
             server_v6_prefix: limits::SERVER_V6_PREFIX,
-            bpffs: policy::DIRECTORY.into(),
+            bpffs: POLICY_DIRECTORY.into(),
         }
     }
 }

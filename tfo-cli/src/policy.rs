@@ -11,7 +11,9 @@ pub mod decide;
 pub mod file;
 pub mod gaps;
 pub mod guard;
+mod interfaces;
 pub mod news;
+mod now;
 pub mod plan;
 pub mod request;
 pub mod rule;
@@ -19,6 +21,8 @@ pub mod rule;
 pub use self::{
     decide::InForce,
     guard::{GuardSpec, InstalledGuard},
+    interfaces::Interfaces,
+    now::Now,
     plan::{Change, Plan},
     request::Request,
     rule::{Installed, RuleSpec, Scope, Where},

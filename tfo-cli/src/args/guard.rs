@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    kernel::policy::Interfaces,
-    policy::{Scope, guard::Settings, rule},
+    policy::{Interfaces, Scope, guard::Settings, rule},
 };
 
 /// What `status` shows of destinations.

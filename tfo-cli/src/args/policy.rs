@@ -13,8 +13,7 @@ use super::{
 use crate::{
     addr::Prefix,
     exit::Failure,
-    kernel::policy::Interfaces,
-    policy::{Scope, file, rule},
+    policy::{Interfaces, Scope, file, rule},
 };
 
 /// A look reads all rules, and scans /proc for network namespaces.

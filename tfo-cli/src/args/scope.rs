@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::{
     exit::{self, Failure},
-    kernel::policy::{DIRECTORY, Interfaces},
-    policy::Scope,
+    options::POLICY_DIRECTORY,
+    policy::{Interfaces, Scope},
 };
 
 /// One cgroup, named in one of three ways.
@@ -41,7 +41,7 @@ impl ScopeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct PinArgs {
     /// Directory on a bpffs that holds the policy.
-    #[arg(long, value_name = "DIR", default_value = DIRECTORY)]
+    #[arg(long, value_name = "DIR", default_value = POLICY_DIRECTORY)]
     pub bpffs: PathBuf,
 }
 

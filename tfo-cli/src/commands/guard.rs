@@ -4,9 +4,9 @@ use super::policy::{change, failure, open};
 use crate::{
     args::{GuardCommand, GuardWhat, ListFormat},
     exit::{self, Failure},
-    kernel::policy::{Access, Interfaces},
+    kernel::{self, policy::Access},
     output::{self, policy_json, policy_text},
-    policy::{Change, GuardSpec},
+    policy::{Change, GuardSpec, Interfaces},
 };
 
 /// Runs the command.
@@ -32,7 +32,7 @@ pub fn run(command: &GuardCommand) -> Result<u8, Failure> {
         }
         GuardWhat::Status(format) => {
             let destinations = store.destinations().map_err(|error| failure(&error))?;
-            let now = policy_text::Now::read();
+            let now = kernel::now();
             output::print(&match format {
                 ListFormat::Text => policy_text::guards(&guards, &destinations, now),
                 ListFormat::Json => policy_json::guards(&guards, &destinations, &store.stats(), now)?,

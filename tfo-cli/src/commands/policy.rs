@@ -10,9 +10,12 @@ use std::path::Path;
 use crate::{
     args::{AddConfig, FileConfig, ListFormat, PolicyConfig, PolicyWhat},
     exit::{self, Failure},
-    kernel::policy::{Access, Error, Interfaces, Store},
+    kernel::{
+        self,
+        policy::{Access, Error, Store},
+    },
     output::{self, policy_json, policy_text},
-    policy::{Change, Plan, RuleSpec},
+    policy::{Change, Interfaces, Plan, RuleSpec},
 };
 
 /// Runs the command.
@@ -102,7 +105,7 @@ fn list(bpffs: &Path, format: ListFormat) -> Result<u8, Failure> {
     let rules = store.rules().map_err(|error| failure(&error))?;
     let stats = store.stats();
     let places = &store.removed().interfaces.places;
-    let now = policy_text::Now::read();
+    let now = kernel::now();
     output::print(&match format {
         ListFormat::Text => policy_text::rules(&rules, places, &stats, now),
         ListFormat::Json => policy_json::rules(&rules, places, &stats, now)?,

@@ -27,8 +27,5 @@ pub use self::{
     look::{guard_state, in_force},
     scope::Cgroups,
     store::{Access, Removed, Store},
-    strip::{Interfaces, StripReport, followed},
+    strip::{StripReport, followed},
 };
-
-/// Where everything is pinned unless told otherwise.
-pub const DIRECTORY: &str = "/sys/fs/bpf/tfo-cli";

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use tfo_common::policy::{PortRange, Stat};
 
-use super::{policy_text::Now, time};
-use crate::policy::{Change, GuardSpec, Installed, InstalledGuard, Plan, RuleSpec, guard::Destination};
+use super::time;
+use crate::policy::{Change, GuardSpec, Installed, InstalledGuard, Now, Plan, RuleSpec, guard::Destination};
 
 /// Version of every document here.
 const SCHEMA: u32 = 1;

@@ -6,40 +6,10 @@ use tfo_common::{guard::Phase, policy::Stat};
 
 use super::{clean, number};
 use crate::policy::{
-    Installed, InstalledGuard, Plan,
+    Installed, InstalledGuard, Now, Plan,
     guard::Destination,
     rule::{duration_text, ports_text},
 };
-
-/// The present, on both clocks a rule knows.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// `CLOCK_MONOTONIC` ns: the clock of expiry.
-    pub monotonic_ns: u64,
-    /// `CLOCK_REALTIME` ns: the clock of creation.
-    pub wall_ns: u64,
-}
-
-impl Now {
-    /// Reads both.
-    pub fn read() -> Self {
-        let (monotonic_ns, wall_ns) = crate::kernel::clocks();
-        Self {
-            monotonic_ns,
-            wall_ns,
-        }
-    }
-
-    /// Time from now to an instant of the monotonic clock, us.
-    pub fn until_us(self, ns: u64) -> u64 {
-        ns.saturating_sub(self.monotonic_ns) / 1_000
-    }
-
-    /// Time since an instant of the wall clock, us.
-    pub fn age_us(self, created_ns: u64) -> u64 {
-        self.wall_ns.saturating_sub(created_ns) / 1_000
-    }
-}
 
 /// Rules, by number.
 pub fn rules(rules: &[Installed], stripping_on: &[String], stats: &[u64; Stat::COUNT], now: Now) -> String {

@@ -139,7 +139,6 @@ mod tests {
     use tfo_common::policy::Hits;
 
     use super::*;
-    use crate::output::policy_text;
 
     fn cgroup() -> Where {
         Where {
@@ -179,7 +178,12 @@ mod tests {
     }
 
     fn shown(request: Request, rules: &[Installed]) -> String {
-        policy_text::plan(&request.plan(cgroup(), rules, 0).expect("there is a plan"))
+        let plan = request.plan(cgroup(), rules, 0).expect("there is a plan");
+        let lines = plan
+            .changes
+            .iter()
+            .map(|change| format!("{} {change}\n", change.sign()));
+        format!("{}{}\n", lines.collect::<String>(), plan.summary())
     }
 
     #[test]

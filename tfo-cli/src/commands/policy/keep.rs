@@ -6,8 +6,8 @@ use std::{collections::HashSet, fs, path::PathBuf, time::SystemTime};
 use super::{change, failure, file, log};
 use crate::{
     exit::Failure,
-    kernel::policy::{Interfaces, Store},
-    policy::{Change, file::File},
+    kernel::policy::Store,
+    policy::{Change, Interfaces, file::File},
 };
 
 /// Keeps rules and guards of a file in force.

@@ -13,9 +13,12 @@ use anyhow::Context as _;
 use crate::{
     commands::policy,
     exit::{self, Failure},
-    kernel::policy::{Access, Interfaces, Store},
-    output::{clean, complain, policy_text::Now},
-    policy::{Change, Plan, Request, Where, request::Wish},
+    kernel::{
+        self,
+        policy::{Access, Store},
+    },
+    output::{clean, complain},
+    policy::{Change, Interfaces, Plan, Request, Where, request::Wish},
     signals::Stop,
     tui::{self, Answer, Job},
 };
@@ -108,7 +111,7 @@ fn plan(bpffs: &Path, request: &Request) -> Result<(Store, Plan), Failure> {
     })?;
     let rules = store.rules().map_err(|error| policy::failure(&error))?;
     let plan = request
-        .plan(Where { path, id }, &rules, Now::read().monotonic_ns)
+        .plan(Where { path, id }, &rules, kernel::now().monotonic_ns)
         .map_err(|refused| Failure::new(exit::FAILED, &refused).hint(refused.hint()))?;
     Ok((store, plan))
 }

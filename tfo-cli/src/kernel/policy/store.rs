@@ -14,14 +14,14 @@ use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch};
 
 use super::{
     super::{cgroup::Cgroup, rights, sys},
-    Cgroups, Error, Interfaces, StripReport,
+    Cgroups, Error, StripReport,
     bpffs::Directory,
     guards::Guards,
     pins, programs,
     rules::{Rules, Stamp},
     strip,
 };
-use crate::policy::{Change, Installed, InstalledGuard, Where, guard::Destination};
+use crate::policy::{Change, Installed, InstalledGuard, Interfaces, Where, guard::Destination};
 
 /// How long handshakes are waited for whose sockets would stall without the push, or have a callback flag of ours.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
@@ -211,8 +211,12 @@ impl Store {
         let Some(set) = &mut self.set else {
             return Ok(report);
         };
-        let (now_ns, wall_ns) = super::super::clocks();
-        let stamp = Stamp { now_ns, wall_ns, by };
+        let now = super::super::now();
+        let stamp = Stamp {
+            now_ns: now.monotonic_ns,
+            wall_ns: now.wall_ns,
+            by,
+        };
         for change in changes {
             match change {
                 Change::Add(spec) => {

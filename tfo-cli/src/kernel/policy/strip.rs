@@ -26,28 +26,12 @@ use super::{
     bpffs::Directory,
     pins,
 };
+use crate::policy::Interfaces;
 
 /// Where named namespaces are.
 const NAMED: &str = "/run/netns";
 /// Set in the environment, newer kernels are treated as those before TCX: for tests of that.
 const NO_TCX: &str = "TFO_NO_TCX";
-
-/// On which interfaces the option is stripped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interfaces {
-    /// A network namespace: its name, a path, or the id of a process in it. `None` is the caller's own.
-    pub netns: Option<String>,
-    /// Names; none means all that are up, and those that come up later: from the next command on, or at once
-    /// while `policy watch` runs.
-    pub devices: Vec<String>,
-}
-
-impl Interfaces {
-    /// Whether anything was named.
-    pub fn is_named(&self) -> bool {
-        *self != Self::default()
-    }
-}
 
 /// What changed on interfaces, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

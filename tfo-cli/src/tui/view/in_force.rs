@@ -8,10 +8,10 @@ use crate::{
     model::DestRow,
     output::{
         clean, number,
-        policy_text::{KNOWN, Now, known},
+        policy_text::{KNOWN, known},
     },
     policy::{
-        InForce, Installed, InstalledGuard,
+        InForce, Installed, InstalledGuard, Now,
         decide::{decide, watch},
         guard::Destination,
     },
