@@ -20,7 +20,7 @@ pub use self::{
     debug::{DebugArgs, DebugWhat},
     guard::{GuardArgs, GuardCommand, GuardWhat},
     policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
-    top::{Look, ThemeChoice, TopArgs, TopConfig, TopFormat},
+    top::{TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };
 use crate::{
@@ -171,6 +171,16 @@ impl RawCommand {
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),
             RawCommand::Man { command } => Ok(Command::Man(command)),
         }
+    }
+}
+
+/// The command of a line, without a configuration file. A line that asks for help has none.
+#[cfg(test)]
+pub fn command(line: &str) -> Result<Command, Failure> {
+    let args = std::iter::once("tfo-cli").chain(line.split_whitespace());
+    match parse(args.map(Into::into), |_| Ok(Config::default()))? {
+        Parsed::Run(command) => Ok(*command),
+        Parsed::Print(text) => Err(Failure::new(exit::DONE, text)),
     }
 }
 

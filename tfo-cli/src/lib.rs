@@ -4,11 +4,13 @@
 //! args ─> commands ─> (kernel | recording) ─> model ─> snapshot ─> output, tui
 //! ```
 //!
-//! Invariants: `model` and `policy` never do I/O; `model` gets the time passed in; only `kernel` knows aya; only `tui` knows
-//! ratatui; nothing depends on `tui` but the `top` command.
+//! Invariants: `model` and `policy` never do I/O and get the time passed in; only `kernel` knows aya; only `tui` knows
+//! ratatui. Which module uses which is drawn in ARCHITECTURE.md and checked by a test.
 
 pub mod addr;
 pub mod args;
+#[cfg(test)]
+mod arrows;
 pub mod commands;
 pub mod config;
 pub mod exit;

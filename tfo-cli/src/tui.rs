@@ -7,6 +7,7 @@ mod effects;
 mod filter_line;
 mod lines;
 mod list;
+mod options;
 mod policy;
 mod state;
 mod terminal;
@@ -27,13 +28,13 @@ use self::{
     terminal::Screen,
 };
 use crate::{
-    args::TopConfig,
     model::{Snapshot, history::History},
     signals::{Jobs, Stop},
 };
 
 pub use self::{
     command::{Command, Key, Keys},
+    options::{Appearance, Options, Permission, ThemeChoice},
     policy::{Answer, Enforcer, Job},
     terminal::abandon,
 };
@@ -58,14 +59,14 @@ pub trait Feed {
 /// Shows the dashboard until the user or the flag ends it. The terminal is as before afterwards, also after a
 /// panic. Without an enforcer no key changes the policy.
 pub fn run(
-    config: &TopConfig,
+    options: &Options,
     feed: &dyn Feed,
     enforcer: Option<&dyn Enforcer>,
     stop: &Stop,
     jobs: &Jobs,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::enter()?;
-    let mut state = State::new(config);
+    let mut state = State::new(options);
     let mut effects = Effects::new(feed, enforcer);
     let size = screen.size()?;
     update::update(&mut state, Action::Resize(size.width, size.height));
@@ -127,12 +128,12 @@ pub mod bench {
 
     use ratatui::{Terminal, backend::TestBackend};
 
-    use super::{Action, Fresh, State, update::update, view};
-    use crate::{args::TopConfig, model::Model};
+    use super::{Action, Fresh, Options, State, update::update, view};
+    use crate::model::Model;
 
     /// Takes a snapshot, works out the table and draws it, that many times; the mean of one frame.
-    pub fn frame(config: &TopConfig, model: &Model, size: (u16, u16), frames: u32) -> Duration {
-        let mut state = State::new(config);
+    pub fn frame(model: &Model, size: (u16, u16), frames: u32) -> Duration {
+        let mut state = State::new(&Options::default());
         update(&mut state, Action::Resize(size.0, size.1));
         let Ok(mut terminal) = Terminal::new(TestBackend::new(size.0, size.1));
         let start = Instant::now();

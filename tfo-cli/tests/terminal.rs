@@ -16,8 +16,6 @@ use nix::{
     unistd::Pid,
 };
 use tfo_cli::{
-    args::{self, Parsed},
-    config::Config,
     model::{Model, Snapshot, history::History},
     signals::{Jobs, Stop},
     tui,
@@ -268,15 +266,8 @@ fn panics_where_asked() {
     if std::env::var_os(PANIC).is_none() {
         return;
     }
-    let line = ["tfo-cli", "top"].map(Into::into);
-    let Ok(Parsed::Run(command)) = args::parse(line, |_| Ok(Config::default())) else {
-        panic!("a good command line")
-    };
-    let args::Command::Top(config) = *command else {
-        panic!("it is top")
-    };
     let shown = tui::run(
-        &config,
+        &tui::Options::default(),
         &Panicking::default(),
         None,
         &Stop::default(),

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Command, Parsed, TopConfig, TraceConfig, TraceFormat, parse, parser};
-use crate::{config::Config, exit::USAGE, model::SortKey};
-
-fn run(line: &str) -> Result<Command, crate::exit::Failure> {
-    let args = std::iter::once("tfo-cli").chain(line.split_whitespace());
-    match parse(args.map(Into::into), |_| Ok(Config::default()))? {
-        Parsed::Run(command) => Ok(*command),
-        Parsed::Print(text) => panic!("{line} prints {text}"),
-    }
-}
+use super::{Command, TopConfig, TraceConfig, TraceFormat, command as run, parser};
+use crate::{
+    exit::USAGE,
+    model::SortKey,
+    output::column::Column,
+    tui::{Appearance, Permission, ThemeChoice},
+};
 
 fn trace(line: &str) -> TraceConfig {
     match run(&format!("trace {line}")) {
@@ -48,9 +45,30 @@ fn defaults() {
 fn the_dashboard_changes_rules_only_where_it_is_told_to() {
     let config = top("");
     assert!(!config.allow_policy);
+    assert_eq!(config.dashboard().permission, Permission::ReadOnly);
     let config = top("--allow-policy --bpffs /sys/fs/bpf/mine");
     assert!(config.allow_policy);
+    assert_eq!(config.dashboard().permission, Permission::Allowed);
     assert_eq!(config.attach.bpffs, std::path::Path::new("/sys/fs/bpf/mine"));
+    assert_eq!(
+        top("--replay x.tfo").dashboard().permission,
+        Permission::Recording
+    );
+}
+
+#[test]
+fn the_dashboard_begins_as_the_flags_say() {
+    let options =
+        top("--sort rtt --filter role:client --columns remote,lost --ascii --theme light").dashboard();
+    assert_eq!((options.sort, &*options.filter), (SortKey::Rtt, "role:client"));
+    let want = Appearance {
+        theme: ThemeChoice::Light,
+        ascii: true,
+        columns: Some(vec![Column::Remote, Column::Lost]),
+        ..Appearance::default()
+    };
+    assert_eq!(options.appearance, want);
+    assert_eq!(top("--no-color").dashboard().appearance.theme, ThemeChoice::Mono);
 }
 
 #[test]

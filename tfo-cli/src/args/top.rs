@@ -11,7 +11,7 @@ use crate::{
     model::{SortKey, filter::Filter},
     options::AttachOptions,
     output::column::{COLUMNS, Column},
-    tui::Keys,
+    tui::{self, Appearance, Permission, ThemeChoice},
 };
 
 /// Shorter intervals would read the whole destination table more often than a person can look.
@@ -122,36 +122,23 @@ pub struct TopConfig {
     /// Whether keys may change the policy.
     pub allow_policy: bool,
     /// How it looks.
-    pub look: Look,
+    pub appearance: Appearance,
 }
 
-/// Appearance and keys of the dashboard.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Look {
-    /// Colours.
-    pub theme: ThemeChoice,
-    /// No characters beyond ASCII.
-    pub ascii: bool,
-    /// Columns of destinations and services, if not all.
-    pub columns: Option<Vec<Column>>,
-    /// Host names instead of addresses.
-    pub names: bool,
-    /// Which key does what.
-    pub keys: Keys,
-}
-
-/// Colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ThemeChoice {
-    /// As the environment says.
-    #[default]
-    Auto,
-    /// For dark backgrounds.
-    Dark,
-    /// For light ones.
-    Light,
-    /// None.
-    Mono,
+impl TopConfig {
+    /// How the dashboard begins.
+    pub fn dashboard(&self) -> tui::Options {
+        tui::Options {
+            permission: match (&self.replay, self.allow_policy) {
+                (Some(_), _) => Permission::Recording,
+                (None, true) => Permission::Allowed,
+                (None, false) => Permission::ReadOnly,
+            },
+            sort: self.sort,
+            filter: self.filter_text.clone(),
+            appearance: self.appearance.clone(),
+        }
+    }
 }
 
 impl TopArgs {
@@ -164,7 +151,7 @@ impl TopArgs {
             let why = "--allow-policy: only the dashboard can change rules, and --format json prints once";
             return Err(Failure::new(exit::USAGE, why).hint("use `tfo-cli policy add`, `remove` or `apply`"));
         }
-        let look = Look {
+        let appearance = Appearance {
             theme: if self.no_color {
                 ThemeChoice::Mono
             } else {
@@ -196,7 +183,7 @@ impl TopArgs {
             replay: self.replay,
             speed: self.speed,
             allow_policy: self.allow_policy,
-            look,
+            appearance,
             attach: AttachOptions {
                 bpffs: self.pins.bpffs,
                 ..self.attach.resolve(false)?

@@ -8,8 +8,7 @@ use tfo_common::{Outcome, event::Record};
 
 use super::record;
 use crate::{
-    args::{self, BenchArgs, Command, Parsed, TopConfig},
-    config::Config,
+    args::BenchArgs,
     exit::{self, Failure},
     model::{
         Model,
@@ -57,7 +56,7 @@ pub fn run(config: &BenchArgs) -> Result<u8, Failure> {
     for (id, name) in Scenario::cgroups() {
         model.name(id, Some(name));
     }
-    let frame = tui::bench::frame(&top_config()?, &model, SIZE, config.frames);
+    let frame = tui::bench::frame(&model, SIZE, config.frames);
     drop(scenario);
     let report = Report {
         fold_events_per_s,
@@ -71,18 +70,6 @@ pub fn run(config: &BenchArgs) -> Result<u8, Failure> {
     let text = serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?;
     output::print(&format!("{text}\n"))?;
     Ok(exit::DONE)
-}
-
-fn top_config() -> Result<TopConfig, Failure> {
-    let changed = || Failure::new(exit::FAILED, "bench-model: the flags of top have changed");
-    let parsed = args::parse(["tfo-cli", "top"].map(Into::into), |_| Ok(Config::default()))?;
-    let Parsed::Run(command) = parsed else {
-        return Err(changed());
-    };
-    let Command::Top(config) = *command else {
-        return Err(changed());
-    };
-    Ok(config)
 }
 
 /// Half of the flows get their first byte later, as with real servers.

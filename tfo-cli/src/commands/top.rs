@@ -61,7 +61,13 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
     let allowed = enforcer
         .as_ref()
         .map(|enforcer| -> &dyn tui::Enforcer { enforcer });
-    let shown = tui::run(config, &*shared, allowed, stop, &signals::watch_jobs()?);
+    let shown = tui::run(
+        &config.dashboard(),
+        &*shared,
+        allowed,
+        stop,
+        &signals::watch_jobs()?,
+    );
     stop.raise();
     let read = reader
         .join()
@@ -75,7 +81,7 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
 fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
-    let shown = tui::run(config, &*shared, None, stop, &signals::watch_jobs()?);
+    let shown = tui::run(&config.dashboard(), &*shared, None, stop, &signals::watch_jobs()?);
     stop.raise();
     let played = replay
         .join()
@@ -152,20 +158,12 @@ fn chosen<'a>(config: &TopConfig, snapshot: &'a Snapshot) -> Vec<&'a DestRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        args::{Command, Parsed},
-        model::fake::Scenario,
-    };
+    use crate::{args::Command, model::fake::Scenario};
 
     fn print(flags: &str) -> String {
-        let line = format!("tfo-cli top --once --interval 100ms {flags}");
-        let Ok(Parsed::Run(command)) = crate::args::parse(line.split_whitespace().map(Into::into), |_| {
-            Ok(crate::config::Config::default())
-        }) else {
+        let line = format!("top --once --interval 100ms {flags}");
+        let Ok(Command::Top(config)) = crate::args::command(&line) else {
             panic!("{line} is a good command line")
-        };
-        let Command::Top(config) = *command else {
-            panic!("{line} is top")
         };
         let mut out = Vec::new();
         let reader = Reader {

@@ -7,9 +7,10 @@ use tfo_common::Role;
 
 pub use self::form::{Field, Form, FormKey};
 use super::{
+    Permission,
     command::Command,
     lines::Line,
-    state::{Page, Permission, Popup, State},
+    state::{Page, Popup, State},
     update::Effect,
 };
 use crate::policy::{

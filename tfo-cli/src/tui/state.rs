@@ -8,6 +8,7 @@ use std::{
 use tfo_common::{DestKey, Outcome};
 
 use super::{
+    Options, Permission,
     command::Keys,
     filter_line::FilterLine,
     lines::{Line, LineKey, Lines, Wanted},
@@ -17,7 +18,6 @@ use super::{
     view::{self, layout},
 };
 use crate::{
-    args::TopConfig,
     model::{
         DestRow, Flow, Snapshot, SortKey,
         history::{Frame, History},
@@ -84,17 +84,6 @@ pub enum Popup {
     Planning,
     /// Whether to do what the plan says.
     Plan,
-}
-
-/// Whether keys may change the policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// They may: `--allow-policy`.
-    Allowed,
-    /// They may not.
-    ReadOnly,
-    /// There is none: a recording is shown.
-    Recording,
 }
 
 /// One reading of a chart.
@@ -181,7 +170,7 @@ pub struct Widths {
 
 impl State {
     /// The state a dashboard starts with.
-    pub fn new(config: &TopConfig) -> Self {
+    pub fn new(options: &Options) -> Self {
         Self {
             snapshot: Snapshot::default(),
             history: History::default(),
@@ -191,16 +180,12 @@ impl State {
             view: View::Destinations,
             page: None,
             popup: None,
-            permission: match (&config.replay, config.allow_policy) {
-                (Some(_), _) => Permission::Recording,
-                (None, true) => Permission::Allowed,
-                (None, false) => Permission::ReadOnly,
-            },
+            permission: options.permission,
             asked: Asked::default(),
             size: (80, 24),
-            sort: config.sort,
+            sort: options.sort,
             reverse: false,
-            filter: FilterLine::new(&config.filter_text),
+            filter: FilterLine::new(&options.filter),
             editing: None,
             unfolded: HashSet::new(),
             table: Lines::default(),
@@ -208,18 +193,18 @@ impl State {
             scroll: 0,
             series: Vec::new(),
             widths: Widths::default(),
-            names: config.look.names,
+            names: options.appearance.names,
             hosts: HashMap::new(),
             message: None,
-            columns: config.look.columns.clone(),
-            theme: Theme::of(config.look.theme),
-            glyphs: if config.look.ascii {
+            columns: options.appearance.columns.clone(),
+            theme: Theme::of(options.appearance.theme),
+            glyphs: if options.appearance.ascii {
                 Glyphs::ASCII
             } else {
                 Glyphs::UNICODE
             },
-            keys: config.look.keys.clone(),
-            start: (config.sort, config.filter_text.clone()),
+            keys: options.appearance.keys.clone(),
+            start: (options.sort, options.filter.clone()),
         }
     }
 

@@ -9,43 +9,48 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, Mous
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
+    Appearance, Options, Permission, ThemeChoice,
     action::{self, Action, Fresh},
     state::State,
     update::{Effect, update},
     view,
 };
-use crate::{
-    args::{Command, Parsed},
-    config::Config,
-    model::{Model, fake::Scenario},
-};
+use crate::model::{Model, fake::Scenario};
 
 /// Every screen is looked at in these.
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-fn state_with(flags: &str, size: (u16, u16), model: &Model) -> State {
-    // Tests do not depend on the terminal they run in.
-    let theme = if flags.contains("--theme") {
-        ""
-    } else {
-        "--theme dark"
-    };
-    let line = format!("tfo-cli top {theme} {flags}");
-    let parsed = crate::args::parse(line.split_whitespace().map(Into::into), |_| Ok(Config::default()));
-    let Ok(Parsed::Run(command)) = parsed else {
-        panic!("{line} is a good command line")
-    };
-    let Command::Top(config) = *command else {
-        panic!("{line} is top")
-    };
-    let mut state = State::new(&config);
+/// Tests do not depend on the terminal they run in.
+fn dark() -> Appearance {
+    Appearance {
+        theme: ThemeChoice::Dark,
+        ..Appearance::default()
+    }
+}
+
+fn looks(appearance: Appearance) -> Options {
+    Options {
+        appearance,
+        ..Options::default()
+    }
+}
+
+fn may(permission: Permission) -> Options {
+    Options {
+        permission,
+        ..looks(dark())
+    }
+}
+
+fn state_with(options: &Options, size: (u16, u16), model: &Model) -> State {
+    let mut state = State::new(options);
     update(&mut state, Action::Resize(size.0, size.1));
     feed(&mut state, model);
     state
 }
 
 fn state(size: (u16, u16), model: &Model) -> State {
-    state_with("", size, model)
+    state_with(&looks(dark()), size, model)
 }
 
 fn feed(state: &mut State, model: &Model) {

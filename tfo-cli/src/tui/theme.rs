@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::args::ThemeChoice;
+use super::ThemeChoice;
 
 /// A set of styles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use tfo_common::{Loss, Outcome, event::Record, time::UNSEEN_US};
 
 use super::{incomplete, trace_source};
 use crate::{
-    args::{Command, Parsed, TraceConfig},
+    args::{Command, TraceConfig},
     model::{
         fake::{self, FakeSource, Scenario},
         feed::Reading,
@@ -16,14 +16,8 @@ use crate::{
 };
 
 fn config(flags: &str) -> TraceConfig {
-    let line = format!("tfo-cli trace --duration 200ms {flags}");
-    match crate::args::parse(line.split_whitespace().map(Into::into), |_| {
-        Ok(crate::config::Config::default())
-    }) {
-        Ok(Parsed::Run(command)) => match *command {
-            Command::Trace(config) => config,
-            other => panic!("{other:?}"),
-        },
+    match crate::args::command(&format!("trace --duration 200ms {flags}")) {
+        Ok(Command::Trace(config)) => config,
         other => panic!("{other:?}"),
     }
 }

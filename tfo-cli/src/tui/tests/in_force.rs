@@ -105,8 +105,8 @@ fn denied(count: u64) -> Model {
 }
 
 /// The page's lines about the policy.
-fn page(model: &Model, flags: &str) -> String {
-    let mut state = state_with(flags, (80, 24), model);
+fn page(model: &Model, permission: Permission) -> String {
+    let mut state = state_with(&may(permission), (80, 24), model);
     press(&mut state, &[KeyCode::Enter]);
     let text = view::text_of_cursor(&state).expect("a page is open");
     let lines = text
@@ -130,18 +130,24 @@ fn with(model: &mut Model, rules: &[Installed], guards: &[InstalledGuard], state
 #[test]
 fn what_is_not_known_is_not_none() {
     let mut model = little();
-    assert_eq!(page(&model, ""), "policy in force: not known");
+    assert_eq!(page(&model, Permission::ReadOnly), "policy in force: not known");
     assert_eq!(
-        page(&model, "--replay x.tfo"),
+        page(&model, Permission::Recording),
         "policy in force: not known, recordings do not have it"
     );
     with(&mut model, &[], &[], None);
-    assert_eq!(page(&model, ""), "policy in force: no rule, no guard");
+    assert_eq!(
+        page(&model, Permission::ReadOnly),
+        "policy in force: no rule, no guard"
+    );
     model.name(1, None);
-    assert_eq!(page(&model, ""), "policy in force: not known, the cgroup is gone");
+    assert_eq!(
+        page(&model, Permission::ReadOnly),
+        "policy in force: not known, the cgroup is gone"
+    );
     let model = denied(7);
     assert_eq!(
-        page(&model, ""),
+        page(&model, Permission::ReadOnly),
         "policy in force: not known\ndenied 7: a rule or a guard withheld SYN data"
     );
 }
@@ -171,7 +177,7 @@ fn the_rule_that_decides() {
     let of = |rules: &[Installed]| {
         let mut model = little();
         with(&mut model, rules, &[], None);
-        page(&model, "")
+        page(&model, Permission::ReadOnly)
     };
     let elsewhere = rule(1, "/system.slice/nginx.service", "198.51.100.0/24", 443);
     assert_eq!(of(&[elsewhere]), "policy in force: no rule, no guard");
@@ -213,7 +219,7 @@ fn the_guard_that_watches() {
     with(&mut model, &[], &guards, None);
     assert_eq!(model.guard_of(&first()), Some(50));
     let not_known = format!("policy in force: no rule\n{settings}; its state here is\nnot known");
-    assert_eq!(page(&model, ""), not_known);
+    assert_eq!(page(&model, Permission::ReadOnly), not_known);
     // What was asked about another destination, or of another guard, says nothing here.
     let elsewhere = Guarded {
         dest: fake::dest_key(9),
@@ -221,29 +227,29 @@ fn the_guard_that_watches() {
         state: None,
     };
     with(&mut model, &[], &guards, Some(elsewhere));
-    assert_eq!(page(&model, ""), not_known);
+    assert_eq!(page(&model, Permission::ReadOnly), not_known);
     let other = Guarded {
         dest: first(),
         guard: 49,
         state: None,
     };
     with(&mut model, &[], &guards, Some(other));
-    assert_eq!(page(&model, ""), not_known);
+    assert_eq!(page(&model, Permission::ReadOnly), not_known);
     with(&mut model, &[], &guards, guarded(None));
     assert_eq!(
-        page(&model, ""),
+        page(&model, Permission::ReadOnly),
         format!("policy in force: no rule\n{settings}; closed, nothing has\nfailed here")
     );
     with(&mut model, &[], &guards, guarded(Some(opened(5))));
     let numbers = "STATE open  ACTION no-data  FAILED 5/12  RECENT -  BARE 0  PLAIN 0/20  DENIED 34\n\
                    SAVED 34.8s  NEXT TRIAL 9m12s";
     assert_eq!(
-        page(&model, ""),
+        page(&model, Permission::ReadOnly),
         format!("policy in force: no rule\n{settings}\n{numbers}")
     );
     let near = rule(3, CHECKOUT, "198.51.100.0/24", 443);
     with(&mut model, &[near], &guards, guarded(Some(opened(5))));
-    assert!(page(&model, "").contains("back-off 10m to 1d; the rule beats it\nSTATE open"));
+    assert!(page(&model, Permission::ReadOnly).contains("back-off 10m to 1d; the rule beats it\nSTATE open"));
 }
 
 #[test]
@@ -297,7 +303,7 @@ fn denied_connections_say_who_denied_them() {
             state,
         });
         with(&mut model, rules, guards, guarded);
-        let lines = page(&model, "");
+        let lines = page(&model, Permission::ReadOnly);
         assert!(lines.ends_with(&format!("\ndenied 7: {want}")), "{want}: {lines}");
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     model::SortKey,
+    output::column::Column,
     tui::{
         action::Format,
         lines::Line,
@@ -237,7 +238,15 @@ fn the_mouse_chooses_opens_sorts_and_scrolls() {
 
 #[test]
 fn reset_brings_back_the_beginning() {
-    let mut state = state_with("--sort rtt --filter role:client", (80, 24), &little());
+    let mut state = state_with(
+        &Options {
+            sort: SortKey::Rtt,
+            filter: "role:client".into(),
+            ..looks(dark())
+        },
+        (80, 24),
+        &little(),
+    );
     typed(&mut state, "ssSjj/ fam:4");
     press(&mut state, &[KeyCode::Enter]);
     typed(&mut state, "r");
@@ -272,7 +281,14 @@ fn hints_are_true() {
 
 #[test]
 fn columns_are_those_one_asked_for() {
-    let state = state_with("--columns remote,lost", (120, 40), &little());
+    let state = state_with(
+        &looks(Appearance {
+            columns: Some(vec![Column::Remote, Column::Lost]),
+            ..dark()
+        }),
+        (120, 40),
+        &little(),
+    );
     let body = view::layout::split(&state).body;
     let text = screen(&state).to_string();
     let heading = text

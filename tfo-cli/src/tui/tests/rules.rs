@@ -30,7 +30,7 @@ const DEFAULT: Wish = Wish::Add {
 };
 
 fn allowed(size: (u16, u16)) -> State {
-    state_with("--allow-policy", size, &little())
+    state_with(&may(Permission::Allowed), size, &little())
 }
 
 fn asks(wish: Wish) -> Effect {
@@ -57,12 +57,12 @@ fn answer(state: &mut State, answer: Answer) {
 
 #[test]
 fn without_the_flag_keys_only_say_what_is_needed() {
-    for (flags, want) in [
-        ("", "start `tfo-cli top --allow-policy`"),
-        ("--replay x.tfo", "a recording has no policy"),
+    for (permission, want) in [
+        (Permission::ReadOnly, "start `tfo-cli top --allow-policy`"),
+        (Permission::Recording, "a recording has no policy"),
     ] {
         for open in ["", "2", "3"] {
-            let mut state = state_with(flags, (80, 24), &little());
+            let mut state = state_with(&may(permission), (80, 24), &little());
             typed(&mut state, open);
             for keys in ["a", "x", "d", "ay"] {
                 let effects = typed(&mut state, keys);
@@ -232,7 +232,7 @@ fn only_what_is_there_can_expire() {
             rules,
             ..Default::default()
         }));
-        let mut state = state_with("--allow-policy", (80, 24), &model);
+        let mut state = state_with(&may(Permission::Allowed), (80, 24), &model);
         assert!(typed(&mut state, "x").is_empty());
         (screen(&state).to_string(), state.popup, state.message)
     };

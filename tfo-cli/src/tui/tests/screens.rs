@@ -198,14 +198,15 @@ fn incident(readings: u32) -> Vec<Point> {
 
 #[test]
 fn an_incident_as_a_chart() {
-    for (flags, readings) in [("", 40), ("--ascii", 40), ("", 600), ("", 1), ("", 0)] {
+    for (ascii, readings) in [(false, 40), (true, 40), (false, 600), (false, 1), (false, 0)] {
         for size in SIZES {
-            let mut state = state_with(flags, size, &little());
+            let mut state = state_with(&looks(Appearance { ascii, ..dark() }), size, &little());
             press(&mut state, &[KeyCode::Enter]);
             state.series = incident(readings);
             // Past the numbers above it.
             press(&mut state, &[KeyCode::Down; 5]);
-            let name = format!("chart{}-{readings}-{}x{}", flags.replace('-', ""), size.0, size.1);
+            let glyphs = if ascii { "ascii" } else { "" };
+            let name = format!("chart{glyphs}-{readings}-{}x{}", size.0, size.1);
             insta::assert_snapshot!(name, screen(&state));
         }
     }
@@ -223,7 +224,14 @@ fn paused_in_the_past() {
 
 #[test]
 fn ascii_means_ascii() {
-    let mut state = state_with("--ascii", (120, 40), &Scenario::default().model(20));
+    let mut state = state_with(
+        &looks(Appearance {
+            ascii: true,
+            ..dark()
+        }),
+        (120, 40),
+        &Scenario::default().model(20),
+    );
     for keys in ["1", "2", "3", "4", "5", "1?"] {
         typed(&mut state, keys);
         assert!(screen(&state).to_string().lines().all(str::is_ascii), "{keys}");
@@ -239,8 +247,12 @@ fn ascii_means_ascii() {
 #[test]
 fn without_colour_nothing_has_one() {
     use ratatui::style::Color;
-    for (theme, coloured) in [("mono", false), ("dark", true), ("light", true)] {
-        let state = state_with(&format!("--theme {theme}"), (120, 40), &little());
+    for (theme, coloured) in [
+        (ThemeChoice::Mono, false),
+        (ThemeChoice::Dark, true),
+        (ThemeChoice::Light, true),
+    ] {
+        let state = state_with(&looks(Appearance { theme, ..dark() }), (120, 40), &little());
         let backend = screen(&state);
         let colours: Vec<Color> = backend
             .buffer()
@@ -249,10 +261,10 @@ fn without_colour_nothing_has_one() {
             .flat_map(|cell| [cell.fg, cell.bg])
             .filter(|color| *color != Color::Reset)
             .collect();
-        assert_eq!(!colours.is_empty(), coloured, "{theme}");
+        assert_eq!(!colours.is_empty(), coloured, "{theme:?}");
         assert!(
             colours.windows(2).all(|pair| pair[0] == pair[1]),
-            "{theme} has one accent"
+            "{theme:?} has one accent"
         );
     }
 }

@@ -9,8 +9,9 @@ use ratatui::{
 
 use super::layout;
 use crate::tui::{
+    Permission,
     command::Command,
-    state::{Permission, Popup, State, View},
+    state::{Popup, State, View},
 };
 
 /// Draws it.

@@ -11,7 +11,7 @@ use tfo_common::{Outcome, Role};
 use crate::{
     model::{host::sysctl_words, snapshot::sum},
     output::{clean, number, table, time},
-    tui::state::{Permission, State},
+    tui::{Permission, state::State},
 };
 
 /// Both roles fit on one line from here on.

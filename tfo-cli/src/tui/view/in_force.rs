@@ -15,7 +15,7 @@ use crate::{
         decide::{decide, watch},
         guard::Destination,
     },
-    tui::state::{Permission, State},
+    tui::{Permission, state::State},
 };
 
 /// What is known of one destination.
