@@ -22,6 +22,7 @@ mod own_cost;
 pub mod policy;
 pub mod recording;
 mod reverse_dns;
+pub mod runtime;
 pub mod signals;
 pub mod tui;
 

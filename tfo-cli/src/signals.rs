@@ -13,9 +13,11 @@ use std::{
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use tokio::{
-    runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
+    sync::Notify,
 };
+
+use crate::runtime;
 
 /// How long a command may stand still after the first signal. Only a blocked terminal or pipe does.
 const GRACE: Duration = Duration::from_secs(10);
@@ -28,17 +30,30 @@ pub struct Stop(Arc<State>);
 struct State {
     raised: AtomicBool,
     progress: AtomicU64,
+    /// Wakes who waits for the flag.
+    waiting: Notify,
 }
 
 impl Stop {
     /// Asks everybody to end.
     pub fn raise(&self) {
         self.0.raised.store(true, Ordering::Relaxed);
+        self.0.waiting.notify_waiters();
     }
 
     /// Whether it is time to end.
     pub fn raised(&self) -> bool {
         self.0.raised.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the flag is raised: for futures that end with the command.
+    pub async fn ended(&self) {
+        let mut waiting = std::pin::pin!(self.0.waiting.notified());
+        // Waits first and looks then: whoever raises the flag in between wakes us.
+        waiting.as_mut().enable();
+        if !self.raised() {
+            waiting.await;
+        }
     }
 
     /// Raises the flag should the thread that holds this panic: the others do not wait for it for ever.
@@ -114,37 +129,19 @@ impl Jobs {
 pub fn watch_jobs() -> anyhow::Result<Jobs> {
     let jobs = Jobs::default();
     let noted = jobs.clone();
-    let runtime = runtime()?;
-    let inside = runtime.enter();
-    let stops = SignalKind::from_raw(Signal::SIGTSTP as i32);
-    let continues = SignalKind::from_raw(Signal::SIGCONT as i32);
-    let (mut stops, mut continues) = (
-        signal(stops).context("listen for signals")?,
-        signal(continues).context("listen for signals")?,
-    );
-    drop(inside);
-    let run = move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = stops.recv() => noted.suspended.store(true, Ordering::Relaxed),
-                    _ = continues.recv() => noted.continued.store(true, Ordering::Relaxed),
-                }
+    let runtime = runtime::handle()?;
+    let _inside = runtime.enter();
+    let mut stops = listen(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
+    let mut continues = listen(SignalKind::from_raw(Signal::SIGCONT as i32))?;
+    runtime.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = stops.recv() => noted.suspended.store(true, Ordering::Relaxed),
+                _ = continues.recv() => noted.continued.store(true, Ordering::Relaxed),
             }
-        });
-    };
-    thread::Builder::new()
-        .name("jobs".into())
-        .spawn(run)
-        .context("start the signal thread")?;
+        }
+    });
     Ok(jobs)
-}
-
-fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the signal handler")
 }
 
 /// Raises the flag at the first signal. Should the command then be stuck in a write to a terminal or pipe
@@ -152,42 +149,36 @@ fn runtime() -> anyhow::Result<Runtime> {
 /// kernel then detaches the programs, because their links were held by it.
 pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
     let stop = Stop::default();
-    let runtime = runtime()?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _inside = runtime.enter();
-        let listen = |kind| signal(kind).context("listen for signals");
-        (
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        )
-    };
     let flag = stop.clone();
-    let run = move || {
-        runtime.block_on(async {
-            let mut next = async || {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-            };
-            next().await;
-            flag.raise();
-            let mut written = flag.written();
-            // A second signal, or standing still: either way the command did not end by itself.
-            while tokio::time::timeout(GRACE, next()).await.is_err() && flag.written() != written {
-                written = flag.written();
+    let runtime = runtime::handle()?;
+    let _inside = runtime.enter();
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    runtime.spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
-        });
+        };
+        next().await;
+        flag.raise();
+        let mut written = flag.written();
+        // A second signal, or standing still: either way the command did not end by itself.
+        while tokio::time::timeout(GRACE, next()).await.is_err() && flag.written() != written {
+            written = flag.written();
+        }
         abandon();
         std::process::exit(i32::from(crate::exit::FAILED));
-    };
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(run)
-        .context("start the signal thread")?;
+    });
     Ok(stop)
+}
+
+/// Catches a signal from now on. To be called inside the runtime.
+fn listen(kind: SignalKind) -> anyhow::Result<tokio::signal::unix::Signal> {
+    signal(kind).context("listen for signals")
 }
 
 #[cfg(test)]
@@ -205,6 +196,20 @@ mod tests {
             });
             assert_eq!(thread.join().is_err(), panics);
             assert_eq!(stop.raised(), panics);
+        }
+    }
+    #[test]
+    fn who_waits_for_the_flag_is_woken_once_it_is_raised_and_not_held_up_after() {
+        let stop = Stop::default();
+        let runtime = runtime::handle().expect("it starts");
+        let waits = |stop: Stop| runtime.spawn(async move { stop.ended().await });
+        let before = waits(stop.clone());
+        assert!(!stop.raised());
+        stop.raise();
+        let limit = Duration::from_mins(1);
+        for waits in [before, waits(stop)] {
+            let ended = runtime.block_on(async { tokio::time::timeout(limit, waits).await });
+            ended.expect("it is woken").expect("it ends");
         }
     }
 }
