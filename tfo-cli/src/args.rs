@@ -3,6 +3,7 @@
 mod attach;
 mod bench;
 mod debug;
+mod diagnose;
 mod guard;
 mod policy;
 mod scope;
@@ -18,6 +19,7 @@ pub use self::{
     attach::AttachArgs,
     bench::BenchArgs,
     debug::{DebugArgs, DebugWhat},
+    diagnose::{DiagnoseArgs, DiagnoseConfig, DiagnoseFormat},
     guard::{GuardArgs, GuardCommand, GuardWhat},
     policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     top::{TopArgs, TopConfig, TopFormat},
@@ -30,7 +32,7 @@ use crate::{
 
 /// Exit codes, as every `--help` ends.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed, or something was lost; 2 wrong usage; 3 a permission or kernel feature is missing.";
+Exit codes: 0 done; 1 failed, or something was lost; 2 wrong usage; 3 a permission or kernel feature is missing; 4 a finding of severity fail.";
 
 /// Shows what TCP Fast Open does on this host, connection by connection, and what it costs when it does not
 /// work.
@@ -56,6 +58,12 @@ enum RawCommand {
     /// on stderr, and for json as the last line.
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
+    /// Says what is wrong with Fast Open here: named findings with evidence, cost and fix.
+    ///
+    /// Never changes the system. Needs root, but for --replay. Watches for a while, then prints one line per finding, worst
+    /// first; each name is explained in docs/diagnoses.md. What nobody looked at is no evidence for anything.
+    #[command(after_help = EXIT_CODES)]
+    Diagnose(DiagnoseArgs),
     /// Switches Fast Open off for destinations and services, and on again.
     ///
     /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
@@ -92,6 +100,8 @@ pub enum Command {
     Top(TopConfig),
     /// `trace`
     Trace(TraceConfig),
+    /// `diagnose`
+    Diagnose(DiagnoseConfig),
     /// `policy`
     Policy(PolicyConfig),
     /// `guard`
@@ -164,6 +174,7 @@ impl RawCommand {
                 args.resolve(&config).map(Command::Top)
             }
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
+            RawCommand::Diagnose(args) => args.resolve().map(Command::Diagnose),
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),

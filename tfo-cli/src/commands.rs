@@ -4,6 +4,7 @@ mod attach;
 mod bench_model;
 mod completions;
 mod debug;
+mod diagnose;
 mod guard;
 mod man;
 mod policy;
@@ -18,6 +19,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Top(config) => top::run(&config),
         Command::Trace(config) => trace::run(&config),
+        Command::Diagnose(config) => diagnose::run(&config),
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::BenchModel(config) => bench_model::run(&config),

@@ -11,6 +11,9 @@ pub const USAGE: u8 = 2;
 /// A permission or a kernel feature is missing.
 pub const MISSING: u8 = 3;
 
+/// `diagnose` found something of severity fail.
+pub const FOUND: u8 = 4;
+
 /// An error as the user sees it: `tfo-cli: what: why`, and one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -6,6 +6,7 @@ mod base;
 pub mod cgroup;
 pub mod cost;
 pub mod crosscheck;
+pub mod diagnosis;
 #[doc(hidden)]
 pub mod fake;
 pub mod feed;
@@ -36,6 +37,7 @@ use self::{
     base::Base,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
+    diagnosis::{Facts, Report},
     feed::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
@@ -82,6 +84,7 @@ pub struct Model {
     listeners: Arc<[ListenerRecord]>,
     cost: Cost,
     cost_meter: CostMeter,
+    diagnosis: Arc<Report>,
 }
 
 impl Default for Model {
@@ -123,6 +126,7 @@ impl Model {
             listeners: Arc::default(),
             cost: Cost::default(),
             cost_meter: CostMeter::default(),
+            diagnosis: Arc::default(),
         }
     }
 
@@ -216,6 +220,7 @@ impl Model {
         self.history.clear();
         self.flows.clear();
         self.processes = Processes::default();
+        self.diagnosis = Arc::default();
     }
 
     /// The past, up to the latest reading. Cheap: the frames are shared.
@@ -289,6 +294,12 @@ impl Model {
         self.names.insert(cgroup_id, name);
     }
 
+    /// Looks for what is wrong; the snapshots after it have the findings.
+    pub fn diagnose(&mut self) {
+        let snapshot = self.snapshot();
+        self.diagnosis = Arc::new(diagnosis::diagnose(&Facts::new(&snapshot)));
+    }
+
     /// This instant, for good.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -313,6 +324,7 @@ impl Model {
             guarded: self.guarded,
             cost: self.cost.clone(),
             names: self.names.clone(),
+            diagnosis: Arc::clone(&self.diagnosis),
             processes: self.processes.share(),
         }
     }

@@ -2,6 +2,10 @@
 
 pub mod column;
 pub mod csv;
+pub mod diagnosis;
+pub mod diagnosis_json;
+pub mod diagnosis_markdown;
+pub mod diagnosis_text;
 pub mod export;
 pub mod flow_line;
 pub mod flow_text;

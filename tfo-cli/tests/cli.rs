@@ -120,6 +120,52 @@ impl Drop for Recording {
 }
 
 #[test]
+fn a_recording_is_diagnosed_and_the_exit_code_says_so() {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");
+    let json = tfo(&["diagnose", "--replay", recording, "--format", "json"]);
+    assert_eq!(json.status.code(), Some(4), "{}", stderr(&json));
+    let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&json.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one object per line"))
+        .collect();
+    let first = &lines[0];
+    assert_eq!(
+        (
+            &first["type"],
+            &first["id"],
+            &first["severity"],
+            &first["destination"]
+        ),
+        (
+            &"diagnosis".into(),
+            &"path-drops-syn-data".into(),
+            &"fail".into(),
+            &"10.77.0.3:5432".into()
+        )
+    );
+    assert_eq!(first["counts"]["unanswered"], 105);
+    assert_eq!(first["example"]["outcome"], "syn-timeout");
+    let last = lines.last().expect("there is a summary");
+    assert_eq!((&last["type"], &last["fail"]), (&"summary".into(), &1.into()));
+
+    // What the filter leaves out is no failure either.
+    let elsewhere = tfo(&["diagnose", "--replay", recording, "--filter", "port:8080"]);
+    assert_eq!(elsewhere.status.code(), Some(0), "{}", stderr(&elsewhere));
+    for format in ["text", "markdown"] {
+        let shown = tfo(&["diagnose", "--replay", recording, "--details", "--format", format]);
+        assert_eq!(shown.status.code(), Some(4));
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        for part in [
+            "path-drops-syn-data",
+            "policy add --cgroup /tfo-lab-rec/billing",
+            "105 of 105",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_recording_is_shown_without_root() {
     let recording = Recording::new("shown");
     let top = tfo(&["top", "--replay", recording.path()]);

@@ -40,12 +40,38 @@ fn every_command_it_shows_exists() {
         .split("tfo-cli ")
         .skip(1)
         .filter_map(|rest| rest.split(|end: char| !end.is_ascii_lowercase()).next())
-        .filter(|word| ["top", "trace", "policy", "guard", "man", "completions"].contains(word))
+        .filter(|word| {
+            [
+                "top",
+                "trace",
+                "diagnose",
+                "policy",
+                "guard",
+                "man",
+                "completions",
+            ]
+            .contains(word)
+        })
         .collect();
     assert!(shown.len() >= 5, "{shown:?}");
     for command in shown {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
+}
+
+/// `UPDATE_DOCS=1 cargo test -p tfo-cli --test docs` writes it anew.
+#[test]
+fn the_page_of_diagnoses_is_that_of_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/diagnoses.md");
+    let page = tfo_cli::model::diagnosis::registry::page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &page).expect("the page can be written");
+    }
+    let written = std::fs::read_to_string(path).expect("the page is there");
+    assert!(
+        written == page,
+        "docs/diagnoses.md is not made from the table: run with UPDATE_DOCS=1"
+    );
 }
 
 #[test]

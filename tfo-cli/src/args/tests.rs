@@ -215,6 +215,7 @@ fn help_is_as_reviewed() {
         "tfo-cli",
         "top",
         "trace",
+        "diagnose",
         "policy",
         "policy add",
         "policy apply",

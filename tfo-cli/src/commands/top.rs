@@ -1,8 +1,8 @@
 //! `tfo-cli top`: the dashboard on a terminal, a table everywhere else.
 
 mod enforcer;
-mod reader;
-mod replay;
+pub(super) mod reader;
+pub(super) mod replay;
 
 use std::{
     io::{self, IsTerminal as _, Write},

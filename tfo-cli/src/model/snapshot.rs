@@ -7,6 +7,7 @@ use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 use super::{
     cost::Cost,
     crosscheck::CrossLine,
+    diagnosis::Report,
     feed::{Degradation, Guarded, Host, Totals},
     flow::Flow,
     names::Names,
@@ -90,6 +91,8 @@ pub struct Snapshot {
     pub cost: Cost,
     /// What cgroup ids are called.
     pub names: Names,
+    /// What was found, as of the latest look.
+    pub diagnosis: Arc<Report>,
     /// Processes by cgroup id.
     pub processes: Arc<HashMap<u64, Vec<Process>>>,
 }

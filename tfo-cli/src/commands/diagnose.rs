@@ -1,0 +1,143 @@
+//! `tfo-cli diagnose`: watches for a while, or plays a recording, and says what is wrong.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{
+    attach, record,
+    top::{
+        reader::{self, Reader, Shared},
+        replay,
+    },
+};
+use crate::{
+    args::{DiagnoseConfig, DiagnoseFormat},
+    exit::{self, Failure},
+    model::{
+        Snapshot,
+        diagnosis::{Finding, Severity},
+        filter::Filter,
+        subject::RowSubject,
+    },
+    output::{self, diagnosis, diagnosis_json, diagnosis_markdown, diagnosis_text},
+    recording::Recording,
+    signals::{self, Stop},
+};
+
+/// How often the counters are read while watching.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs the command on the live kernel or on a recording.
+pub fn run(config: &DiagnoseConfig) -> Result<u8, Failure> {
+    let stop = signals::watch(|| {})?;
+    let snapshot = match &config.replay {
+        Some(path) => replayed(config, path, &stop)?,
+        None => watched(config, &stop)?,
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let shown = chosen(&config.filter, &snapshot);
+    write(config, &shown, &snapshot, &mut out)?;
+    out.flush()?;
+    if config.format == DiagnoseFormat::Text {
+        output::complain(&format_args!("tfo-cli: {}", summary(config, &shown, &snapshot)))?;
+    }
+    if snapshot.lost() > 0 {
+        output::complain(&format_args!(
+            "tfo-cli: incomplete: {}",
+            output::table::losses(&snapshot)
+        ))?;
+    }
+    Ok(exit_code(&shown))
+}
+
+/// 4 where something is broken.
+fn exit_code(shown: &[&Finding]) -> u8 {
+    if shown.iter().any(|finding| finding.severity == Severity::Fail) {
+        exit::FOUND
+    } else {
+        exit::DONE
+    }
+}
+
+/// The end of a recording.
+fn replayed(config: &DiagnoseConfig, path: &Path, stop: &Stop) -> Result<Snapshot, Failure> {
+    let recording = Recording::open(path).map_err(|error| record::failure(&error))?;
+    let shared = Shared::new(&config.attach);
+    if replay::play(recording, None, &shared, stop)? {
+        output::complain(&"tfo-cli: the recording ends inside a block: its recorder was stopped")?;
+    }
+    Ok(judged(&shared))
+}
+
+fn judged(shared: &Shared) -> Snapshot {
+    let mut model = shared.lock();
+    model.diagnose();
+    model.snapshot()
+}
+
+/// This host, after it was watched for a while.
+fn watched(config: &DiagnoseConfig, stop: &Stop) -> Result<Snapshot, Failure> {
+    let source = attach::attach(&config.attach)?;
+    let begin = |path: &std::path::PathBuf| record::begin(path, &*source, &config.attach);
+    let recorder = config.record.as_ref().map(begin).transpose()?;
+    let mut reader = Reader { source, recorder };
+    let shared = Shared::new(&config.attach);
+    reader.settled_tick(&shared)?;
+    attach::announce(&*reader.source)?;
+    let end = Instant::now() + config.duration;
+    let mut next = Instant::now() + INTERVAL;
+    while !stop.raised() && Instant::now() < end {
+        let wait = end.min(next).saturating_duration_since(Instant::now());
+        reader.source.wait(wait.min(reader::POLL))?;
+        reader.drain(&shared);
+        if Instant::now() >= next {
+            reader.tick(&shared)?;
+            next = Instant::now() + INTERVAL;
+        }
+    }
+    reader.settled_tick(&shared)?;
+    Ok(judged(&shared))
+}
+
+/// Findings about what passes the filter. Those about the host pass always.
+pub fn chosen<'a>(filter: &Filter, snapshot: &'a Snapshot) -> Vec<&'a Finding> {
+    let passes = |finding: &&Finding| {
+        finding.rows.is_empty()
+            || snapshot
+                .rows
+                .iter()
+                .filter(|row| finding.rows.contains(&row.key))
+                .any(|row| {
+                    filter.matches(&RowSubject {
+                        row,
+                        cgroup: snapshot.names.get(row.key.cgroup_id),
+                        processes: snapshot.processes_of(row.key.cgroup_id),
+                    })
+                })
+    };
+    snapshot.diagnosis.findings.iter().filter(passes).collect()
+}
+
+fn write(
+    config: &DiagnoseConfig,
+    shown: &[&Finding],
+    snapshot: &Snapshot,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match config.format {
+        DiagnoseFormat::Text => diagnosis_text::write(shown, snapshot, config.details, out),
+        DiagnoseFormat::Markdown => diagnosis_markdown::write(shown, snapshot, out),
+        DiagnoseFormat::Json => diagnosis_json::write(shown, snapshot, out),
+    }
+}
+
+fn summary(config: &DiagnoseConfig, shown: &[&Finding], snapshot: &Snapshot) -> String {
+    let mut line = diagnosis::totals(shown, snapshot.diagnosis.window_ns);
+    if !config.details && !shown.is_empty() {
+        line.push_str("; --details has evidence and fixes");
+    }
+    line
+}

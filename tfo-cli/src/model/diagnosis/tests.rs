@@ -1,0 +1,6 @@
+//! Scenarios and their near misses, group by group.
+
+mod case;
+mod path;
+
+use super::*;

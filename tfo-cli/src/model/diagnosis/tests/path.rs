@@ -1,0 +1,180 @@
+//! SYNs lost because of what they carry, and SYNs that are just lost.
+
+use tfo_common::Outcome;
+
+use super::{
+    case::{Case, SECOND, request},
+    *,
+};
+
+const DATA: &str = "path-drops-syn-data";
+const OPTION: &str = "path-drops-tfo-option";
+
+#[test]
+fn a_path_that_eats_syn_data() {
+    let finding = Case::default()
+        .with(20, Outcome::SynTimeout)
+        .plain(30, 0)
+        .finding(Id::PathDropsSynData);
+    assert_eq!(finding.severity, Severity::Fail);
+    assert_eq!(finding.confidence, Confidence::High);
+    assert!(!finding.is_over && finding.or_else.is_empty());
+    assert_eq!(finding.evidence.counts[..2], [("unanswered", 20), ("sent", 20)]);
+    let cost = finding.cost.expect("it costs");
+    assert_eq!((cost.kind, cost.per_connection_us), (CostKind::Lost, 1_024_000));
+    assert_eq!(
+        cost.per_hour_us,
+        Some(20 * 1_024_000 * 60),
+        "a minute was watched"
+    );
+    let example = finding.evidence.example.expect("the latest");
+    assert_eq!(example.id(), 20);
+    assert_eq!(
+        finding.command(),
+        Some(
+            "tfo-cli policy add --cgroup /system.slice/checkout.service --dst 198.51.100.7 --port 443 --ttl 7d"
+        )
+    );
+}
+
+#[test]
+fn three_unanswered_syns_are_enough_and_one_is_not() {
+    assert!(Case::default().with(1, Outcome::SynTimeout).ids().is_empty());
+    assert_eq!(Case::default().with(3, Outcome::SynTimeout).ids(), [DATA]);
+    // Two of two are 1 in 2,500 at the loss that is assumed: enough for the only destination of a host.
+    assert_eq!(Case::default().with(2, Outcome::SynTimeout).ids(), [DATA]);
+}
+
+#[test]
+fn among_many_destinations_more_is_needed() {
+    let mut case = Case::default().with(2, Outcome::SynTimeout);
+    for n in 1..=50 {
+        case = case.one(0, Outcome::Accepted, |event| event.remote[3] = 100 + n);
+    }
+    assert!(
+        case.ids().is_empty(),
+        "with 51 destinations one of them has such bad luck"
+    );
+    assert_eq!(case.many(10, 2, Outcome::SynTimeout, |_| {}).ids(), [DATA]);
+}
+
+#[test]
+fn random_loss_is_not_blamed() {
+    // Three of a hundred data SYNs, and the same share of plain ones.
+    let case = Case::default()
+        .with(97, Outcome::Accepted)
+        .many(10, 3, Outcome::SynTimeout, |_| {})
+        .plain(100, 3);
+    assert!(case.ids().is_empty());
+    // A path that loses a third of everything.
+    let lossy = Case::default()
+        .with(20, Outcome::Accepted)
+        .many(20, 10, Outcome::SynTimeout, |_| {})
+        .plain(60, 20);
+    assert!(lossy.ids().is_empty());
+}
+
+#[test]
+fn one_outage_is_not_blamed() {
+    let mut case = Case::default();
+    for n in 0..10 {
+        // All in the last second of it, where the first retransmission gets through.
+        case = case.one(5, Outcome::SynTimeout, |event| event.start_ns += n * SECOND / 11);
+    }
+    assert!(case.ids().is_empty());
+    // A second moment, a second later.
+    assert_eq!(case.one(6, Outcome::SynTimeout, |_| {}).ids(), [DATA]);
+    // SYNs earlier in an outage are sent more than twice: they are no moment of their own.
+    let long = Case::default().many(0, 5, Outcome::SynTimeout, |event| event.syn_retrans = 3);
+    assert!(long.ids().is_empty());
+}
+
+#[test]
+fn a_path_of_which_a_part_eats_syn_data() {
+    let finding = Case::default()
+        .with(15, Outcome::Accepted)
+        .many(5, 5, Outcome::SynTimeout, |_| {})
+        .plain(100, 0)
+        .finding(Id::PathDropsSynData);
+    assert_eq!(finding.severity, Severity::Warn, "one of four");
+    let half = Case::default()
+        .with(5, Outcome::Accepted)
+        .many(5, 5, Outcome::SynTimeout, |_| {})
+        .finding(Id::PathDropsSynData);
+    assert_eq!(half.severity, Severity::Fail, "one of two");
+}
+
+#[test]
+fn what_happens_no_more_is_only_told() {
+    let case = Case::default().with(10, Outcome::SynTimeout);
+    let nine = case.clone().many(20, 9, Outcome::Denied, |_| {});
+    assert_eq!(nine.finding(Id::PathDropsSynData).severity, Severity::Fail);
+    let ten = case.many(20, 10, Outcome::Denied, |_| {});
+    let finding = ten.finding(Id::PathDropsSynData);
+    assert!(finding.is_over && finding.severity == Severity::Info);
+    assert!(!ten.report().has_failed());
+}
+
+#[test]
+fn a_path_that_eats_the_option() {
+    let finding = Case::default()
+        .many(0, 6, Outcome::SynTimeout, request)
+        .plain(10, 0)
+        .finding(Id::PathDropsTfoOption);
+    assert_eq!(finding.severity, Severity::Fail);
+    assert!(
+        finding
+            .command()
+            .is_some_and(|command| command.contains("--action strip"))
+    );
+    // Its SYNs with data die as well: one finding, the wider one.
+    let both =
+        Case::default()
+            .many(0, 6, Outcome::SynTimeout, request)
+            .many(6, 6, Outcome::SynTimeout, |_| {});
+    assert_eq!(both.ids(), [OPTION]);
+    // A path that eats only data answers requests.
+    let data =
+        Case::default()
+            .many(0, 6, Outcome::SynTimeout, |_| {})
+            .many(6, 6, Outcome::CookieGranted, request);
+    assert_eq!(data.ids(), [DATA]);
+    assert!(
+        Case::default()
+            .one(0, Outcome::SynTimeout, request)
+            .many(1, 10, Outcome::CookieGranted, request)
+            .ids()
+            .is_empty()
+    );
+}
+
+#[test]
+fn without_flow_records_more_is_needed() {
+    let lost = |count| Case::default().with(count, Outcome::SynTimeout).without_flows();
+    assert!(lost(9).ids().is_empty());
+    let finding = lost(10).finding(Id::PathDropsSynData);
+    assert_eq!(finding.confidence, Confidence::Low);
+    assert!(finding.evidence.example.is_none());
+}
+
+#[test]
+fn a_short_look_is_not_extrapolated() {
+    let cost = |seconds| {
+        let case = Case::default().with(4, Outcome::SynTimeout).window(seconds);
+        case.finding(Id::PathDropsSynData)
+            .cost
+            .and_then(|cost| cost.per_hour_us)
+    };
+    assert_eq!(cost(4), None);
+    assert!(cost(5).is_some());
+}
+
+#[test]
+fn healthy_traffic_is_healthy() {
+    let case = Case::default()
+        .many(0, 5, Outcome::CookieGranted, request)
+        .many(5, 200, Outcome::Accepted, |_| {})
+        .many(20, 2, Outcome::AcceptedLate, |_| {})
+        .plain(500, 4);
+    assert!(case.ids().is_empty());
+}
