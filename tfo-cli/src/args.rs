@@ -1,5 +1,6 @@
 //! The command line: what the user typed ([`Cli`]) and what it means ([`Command`]). Resolving is pure.
 
+mod analyze;
 mod attach;
 mod bench;
 mod debug;
@@ -16,6 +17,7 @@ use std::{ffi::OsString, path::Path};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use self::{
+    analyze::{AnalyzeArgs, AnalyzeConfig},
     attach::AttachArgs,
     bench::BenchArgs,
     debug::{DebugArgs, DebugWhat},
@@ -64,6 +66,12 @@ enum RawCommand {
     /// first; each name is explained in docs/diagnoses.md. What nobody looked at is no evidence for anything.
     #[command(after_help = EXIT_CODES)]
     Diagnose(DiagnoseArgs),
+    /// Finds Fast Open in captures: what `trace` would have said, and what a capture cannot know by name.
+    ///
+    /// Needs neither root nor a kernel with BPF. A summary ends the output: behind the lines of text, and for json
+    /// as the last line.
+    #[command(after_help = EXIT_CODES)]
+    Analyze(AnalyzeArgs),
     /// Switches Fast Open off for destinations and services, and on again.
     ///
     /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
@@ -102,6 +110,8 @@ pub enum Command {
     Trace(TraceConfig),
     /// `diagnose`
     Diagnose(DiagnoseConfig),
+    /// `analyze`
+    Analyze(AnalyzeConfig),
     /// `policy`
     Policy(PolicyConfig),
     /// `guard`
@@ -175,6 +185,7 @@ impl RawCommand {
             }
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
             RawCommand::Diagnose(args) => args.resolve().map(Command::Diagnose),
+            RawCommand::Analyze(args) => args.resolve().map(Command::Analyze),
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),

@@ -1,5 +1,6 @@
 //! One file per subcommand: each wires kernel, model and output together and has no logic of its own.
 
+mod analyze;
 mod attach;
 mod bench_model;
 mod completions;
@@ -20,6 +21,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Top(config) => top::run(&config),
         Command::Trace(config) => trace::run(&config),
         Command::Diagnose(config) => diagnose::run(&config),
+        Command::Analyze(config) => analyze::run(&config),
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::BenchModel(config) => bench_model::run(&config),

@@ -11,6 +11,7 @@ pub mod addr;
 pub mod args;
 #[cfg(test)]
 mod arrows;
+pub mod capture;
 pub mod commands;
 pub mod config;
 pub mod exit;

@@ -9,6 +9,8 @@ pub mod diagnosis_text;
 pub mod export;
 pub mod flow_line;
 pub mod flow_text;
+pub mod judged;
+pub mod judged_summary;
 pub mod names;
 pub mod ndjson;
 pub mod number;

@@ -45,6 +45,7 @@ fn every_command_it_shows_exists() {
                 "top",
                 "trace",
                 "diagnose",
+                "analyze",
                 "policy",
                 "guard",
                 "man",

@@ -1,0 +1,58 @@
+//! How far a long read has come, on stderr where that is a terminal: bytes, rate, time left.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::capture::input::Input;
+
+/// Shorter reads show nothing.
+const LONG: Duration = Duration::from_millis(500);
+
+/// The bar; gone from the terminal when it is dropped.
+pub struct Progress {
+    bar: ProgressBar,
+    read: Arc<AtomicU64>,
+    begun: Instant,
+}
+
+impl Progress {
+    /// A bar for this input; hidden where stderr is no terminal, or where nobody knows how much is to come.
+    pub fn begin(input: &Input) -> Self {
+        let bar = match input.size {
+            Some(size) => ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(5)),
+            None => ProgressBar::hidden(),
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{bytes} of {total_bytes} {bar:20} {bytes_per_sec}, {eta} left")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self {
+            bar,
+            read: Arc::clone(&input.read),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Writes lines to a terminal the bar may be on.
+    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        if self.bar.is_hidden() || self.begun.elapsed() < LONG {
+            return write();
+        }
+        self.bar.set_position(self.read.load(Ordering::Relaxed));
+        self.bar.suspend(write)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
