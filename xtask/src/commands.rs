@@ -34,8 +34,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test and check
     Test(test::Args),
-    /// Boot Debian's 6.1 and 6.12 kernels under emulation and check tfo-cli there
-    VmTest,
+    /// Boot Debian's kernels, from 5.10 to the newest, under emulation and check tfo-cli there
+    VmTest(vm_test::Args),
     /// Build both BPF objects and print what the verifier of this kernel does with each program
     VerifyCost,
     /// Measure cost and speed against the budgets, next to libbpf-tools' tcplife
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Build(args) => build::run(&args),
         Command::Lab(args) => lab::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::VmTest => vm_test::run(),
+        Command::VmTest(args) => vm_test::run(&args),
         Command::VerifyCost => verify_cost::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),

@@ -1,5 +1,6 @@
 //! `tfo-cli debug programs`: what the verifier does with every program on this kernel, as a table or as JSON.
 
+use serde::Serialize;
 use tfo_common::limits;
 
 use crate::{
@@ -24,10 +25,19 @@ pub fn run(args: &DebugArgs) -> Result<u8, Failure> {
     Ok(if all_fine { exit::DONE } else { exit::FAILED })
 }
 
+/// A program, and how many instructions the verifier may process for it.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    cost: &'a ProgramCost,
+    bound: u32,
+}
+
 fn lines(costs: &[ProgramCost]) -> anyhow::Result<String> {
     let mut text = String::new();
     for cost in costs {
-        text.push_str(&serde_json::to_string(cost)?);
+        let bound = limits::VERIFIED_INSNS;
+        text.push_str(&serde_json::to_string(&Line { cost, bound })?);
         text.push('\n');
     }
     Ok(text)

@@ -1,73 +1,152 @@
-//! `cargo xtask vm-test`: the static programs on Debian's older kernels, under software emulation.
+//! `cargo xtask vm-test`: the static programs on Debian's kernels, old and new, under software emulation.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::build;
 use crate::packages::{self, User};
 use crate::test_log::TestLog;
-use crate::vm::kernel::Kernel;
+use crate::vm::kernel::{self, Kernel, Wanted};
 use crate::vm::machine::Machine;
+use crate::vm::release::Series;
+use crate::vm::report::{Entry, Report};
 use crate::vm::serial::Serial;
-use crate::vm::{initramfs, kernel, verdict};
+use crate::vm::verdict::Verdict;
+use crate::vm::{document, initramfs};
+use crate::{interrupt, workspace};
 
-pub fn run() -> Result<()> {
+#[derive(clap::Args)]
+pub struct Args {
+    /// Boot one kernel only: the newest of a series (6.12), the newest there is (newest), or an image
+    #[arg(long, value_name = "SERIES|PATH", value_parser = Wanted::parse)]
+    kernel: Option<Wanted>,
+    /// Write docs/kernels.md and docs/kernels.json from what was found
+    #[arg(long, conflicts_with = "kernel")]
+    bless: bool,
+    /// Boot nothing: write docs/kernels.md again from docs/kernels.json, after its wording has changed
+    #[arg(long, conflicts_with_all = ["kernel", "bless"])]
+    reword: bool,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let json = workspace::root().join("docs/kernels.json");
+    if args.reword {
+        let text = fs::read_to_string(&json).with_context(|| format!("cannot read {}", json.display()))?;
+        return document(&Report::read(&text)?);
+    }
     packages::ensure(&[User::Vm])?;
     build::everything()?;
     let mut log = TestLog::default();
-    kernels(&mut log)?;
+    let wanted = match &args.kernel {
+        Some(wanted) => std::slice::from_ref(wanted),
+        None => &kernel::MATRIX,
+    };
+    let mut report = boot_all(wanted, &mut log)?;
+    if args.bless {
+        report.write(&json)?;
+        document(&report)?;
+    }
     println!("{} passed, {} failed", log.passed, log.failed);
+    ensure!(log.failed == 0, "a kernel has findings");
     Ok(())
 }
 
-/// Boots every kernel with the programs that are built; each one counts as a test.
+fn document(report: &Report) -> Result<()> {
+    let path = workspace::root().join("docs/kernels.md");
+    fs::write(&path, document::write(report)).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Boots the kernels that must pass, with the programs that are built; each one counts as a test.
 pub fn kernels(log: &mut TestLog) -> Result<()> {
+    boot_all(&kernel::IN_CI, log)?;
+    ensure!(log.failed == 0, "a kernel has findings");
+    Ok(())
+}
+
+/// How often machines are looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
     ensure!(
         cfg!(target_arch = "x86_64"),
         "the kernels to boot are for x86_64; use --no-vm"
     );
-    let kernels = kernel::obtain_all().context("cannot get the kernels to boot")?;
+    let kernels = kernel::obtain(wanted).context("cannot get the kernels to boot")?;
     let initramfs = initramfs::pack(&["tfo-cli", "tfo-lab"].map(build::program_path), &kernels)?;
-    // All at once: emulation keeps one core busy each.
-    let machines: Vec<_> = kernels
-        .iter()
-        .map(|kernel| Machine::boot(kernel, &initramfs))
-        .collect::<Result<_>>()?;
-    let mut failed = Vec::new();
-    for (kernel, machine) in kernels.iter().zip(machines) {
-        let place = machine.log.clone();
-        let verdict = machine.output().and_then(|output| judge(kernel, &output));
-        crate::interrupt::check()?;
-        match verdict {
-            Ok(()) => log.passed += 1,
-            Err(error) => {
-                println!(
-                    "    {}: FAILED: {error:#}\n    log: {}",
-                    kernel.version,
-                    place.display()
-                );
-                log.failed += 1;
-                failed.push(kernel.version.as_str());
+    // Emulation keeps a core busy for each of them.
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    let mut waiting: VecDeque<_> = kernels.iter().collect();
+    let mut running: Vec<(&Kernel, Machine)> = Vec::new();
+    let mut report = Report::default();
+    while !(waiting.is_empty() && running.is_empty()) {
+        while running.len() < at_once
+            && let Some(kernel) = waiting.pop_front()
+        {
+            running.push((kernel, Machine::boot(kernel, &initramfs)?));
+        }
+        interrupt::sleep(GLANCE)?;
+        let mut still = Vec::new();
+        for (kernel, mut machine) in running {
+            match machine.output()? {
+                None => still.push((kernel, machine)),
+                Some(output) => {
+                    let entry = judge(kernel, &machine, &output);
+                    interrupt::check()?;
+                    match &entry {
+                        Some(entry) if entry.findings.is_empty() => log.passed += 1,
+                        _ => log.failed += 1,
+                    }
+                    report.kernels.extend(entry);
+                }
             }
         }
+        running = still;
     }
-    ensure!(failed.is_empty(), "failed on {}", failed.join(", "));
-    Ok(())
+    report.write(&workspace::target("vm/report.json"))?;
+    Ok(report)
 }
 
-fn judge(kernel: &Kernel, output: &str) -> Result<()> {
+/// Says what became of a boot: a line that begins with the kernel's version and ends with `N findings`, then each.
+/// `None` where the machine did not even come to its end.
+fn judge(kernel: &Kernel, machine: &Machine, output: &str) -> Option<Entry> {
+    let took = machine.age().as_secs();
+    match verdict(kernel, output) {
+        Ok((version, series, verdict)) => {
+            println!("{version}: {} CPUs, {took} s, {verdict}", kernel.cpus);
+            for degradation in &verdict.degradations {
+                println!("      degraded: {degradation}");
+            }
+            for problem in &verdict.problems {
+                println!("      wrong: {problem}");
+            }
+            Some(Entry::of(&version, series, kernel.cpus, verdict))
+        }
+        Err(error) => {
+            let version = &kernel.version;
+            println!(
+                "{version}: {} CPUs, {took} s, did not come to its end, 1 findings",
+                kernel.cpus
+            );
+            println!("      wrong: {error:#}\n      log: {}", machine.log.display());
+            None
+        }
+    }
+}
+
+fn verdict(kernel: &Kernel, output: &str) -> Result<(String, Series, Verdict)> {
     let serial = Serial::parse(output)?;
+    let version = serial
+        .lines("kernel")
+        .next()
+        .context("the machine did not name its kernel")?;
     ensure!(
-        serial.lines("kernel").any(|line| line == kernel.version),
-        "another kernel was booted"
+        !kernel.is_packaged || version == kernel.version,
+        "another kernel was booted: {version}"
     );
-    let verdict = verdict::Verdict::of(&serial)?;
-    println!("    {}: {verdict}", kernel.version);
-    for degradation in &verdict.degradations {
-        println!("      {degradation}");
-    }
-    for problem in &verdict.problems {
-        println!("      wrong: {problem}");
-    }
-    ensure!(verdict.problems.is_empty(), "{} findings", verdict.problems.len());
-    Ok(())
+    let series = Series::of(version)?;
+    Ok((version.to_owned(), series, Verdict::of(&serial, series)?))
 }

@@ -52,6 +52,7 @@ denied_exit=$?
     tfo-cli policy flush && [ ! -e /sys/fs/bpf/tfo-cli ] && ! tc qdisc show dev lo | grep -q clsact
 } >>/tmp/policy 2>&1
 policy_exit=$?
+tfo-cli debug programs --json >/tmp/programs 2>/tmp/programs-stderr
 # Flows are reported when they end or settle; emulation is slow.
 sleep 2
 kill -INT $trace
@@ -64,7 +65,7 @@ section() {
 }
 section kernel
 uname -r
-for name in trace-stderr scenario-stderr scenario denied-stderr denied policy counters trace; do
+for name in trace-stderr scenario-stderr scenario denied-stderr denied policy counters programs-stderr programs trace; do
     section $name
     cat /tmp/$name
 done

@@ -2,6 +2,7 @@
 
 mod connection;
 mod enforcement;
+mod programs;
 
 use std::fmt;
 
@@ -9,6 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use self::connection::Connection;
+pub use self::programs::Program;
+use super::expected;
+use super::release::Series;
 use super::serial::Serial;
 
 /// Where `init.sh` listens before the tool attaches.
@@ -17,10 +21,12 @@ const EARLY_PORT: u64 = 4000;
 /// What became of one boot.
 #[derive(Debug)]
 pub struct Verdict {
-    connections: usize,
-    records: usize,
-    /// What the tool said it cannot see on this kernel.
+    pub connections: usize,
+    pub records: usize,
+    /// What the tool said it cannot do on this kernel, each `NAME: WHY`.
     pub degradations: Vec<String>,
+    /// Every BPF program, as the kernel took it.
+    pub programs: Vec<Program>,
     /// Each a reason to fail.
     pub problems: Vec<String>,
 }
@@ -32,6 +38,7 @@ impl fmt::Display for Verdict {
             records,
             degradations,
             problems,
+            programs: _,
         } = self;
         let (degraded, wrong) = (degradations.len(), problems.len());
         write!(
@@ -42,7 +49,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Verdict {
-    pub fn of(serial: &Serial) -> Result<Self> {
+    pub fn of(serial: &Serial, series: Series) -> Result<Self> {
         let said = |section: &str| serial.lines(section).collect::<Vec<_>>().join("; ");
         ensure!(
             serial.lines("trace-stderr").any(|line| line.contains("attached")),
@@ -59,6 +66,11 @@ impl Verdict {
             .lines("trace")
             .map(|line| serde_json::from_str(line).with_context(|| format!("tfo-cli trace printed `{line}`")))
             .collect::<Result<_>>()?;
+        let programs: Vec<_> = serial
+            .lines("programs")
+            .map(Program::parse)
+            .collect::<Result<_>>()
+            .with_context(|| format!("tfo-cli debug programs: {}", said("programs-stderr")))?;
 
         let degradations: Vec<_> = serial.lines("trace-stderr").filter_map(degradation).collect();
         // On a kernel that cannot prime listeners, the early one's connection is missed: that has to
@@ -66,7 +78,11 @@ impl Verdict {
         let unprimed =
             !records.iter().any(is_early) && degradations.iter().any(|line| line.contains("listener"));
 
-        let mut problems = Vec::new();
+        let mut problems = expected::problems(series, &degradations);
+        if programs.is_empty() {
+            problems.push(format!("no figures of the verifier: {}", said("programs-stderr")));
+        }
+        problems.extend(programs.iter().filter_map(Program::problem));
         for (program, should) in [
             ("trace", i32::from(unprimed)),
             ("scenario", 0),
@@ -109,13 +125,14 @@ impl Verdict {
             connections: expected.len(),
             records: records.iter().filter(|record| record["type"] == "flow").count(),
             degradations,
+            programs,
             problems,
         })
     }
 }
 
 fn degradation(line: &str) -> Option<String> {
-    line.starts_with("tfo-cli: degraded").then(|| line.to_owned())
+    line.strip_prefix("tfo-cli: degraded: ").map(str::to_owned)
 }
 
 /// The server's record of the connection to the early listener.
@@ -140,6 +157,7 @@ mod tests {
 
     const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"cookie_in_syn_ack":false}"#;
     const COUNTERS: &str = r#"{"counters":{"denied":4,"pushed":4,"stripped":1,"push_failed":0,"passed_at_risk":0,"passed_no_mark":0,"strip_failed":0,"strip_missed":0}}"#;
+    const PROGRAM: &str = r#"{"object":"tfo-ebpf","program":"tfo_x","instructions":9,"jited_bytes":9,"verified_insns":9,"refused":null,"bound":50000}"#;
     const DEGRADED: &str = "tfo-cli: attached\r\ntfo-cli: degraded: listener-priming: too old";
     const EARLY: &str =
         r#"{"type":"flow","role":"server","local_port":4000,"remote_port":9,"outcome":"plain"}"#;
@@ -155,9 +173,17 @@ mod tests {
         let log = format!(
             "=== vm: trace-stderr\r\n{stderr}\r\n=== vm: scenario\r\n{scenario}\r\n=== vm: trace\r\n{trace}\r\n\
              === vm: counters\r\n{COUNTERS}\r\n=== vm: policy\r\n127.0.0.4:80  open  no-data\r\n\
-             === vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\ndenied 0\r\npolicy 0\r\n=== vm: end\r\n"
+             === vm: programs\r\n{PROGRAM}\r\n=== vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\ndenied 0\r\npolicy 0\r\n=== vm: end\r\n"
         );
-        Verdict::of(&Serial::parse(&log).unwrap()).unwrap().problems
+        // Without a listener from before attach, as on old kernels, or with one.
+        let series = if stderr.contains("degraded") {
+            Series::new(6, 1)
+        } else {
+            Series::new(6, 12)
+        };
+        Verdict::of(&Serial::parse(&log).unwrap(), series)
+            .unwrap()
+            .problems
     }
 
     fn record(role: &str, outcome: &str) -> String {
@@ -217,7 +243,7 @@ mod tests {
     #[test]
     fn not_attached_is_an_error_with_what_was_said() {
         let log = "=== vm: trace-stderr\ntfo-cli: kernel: no BTF\n=== vm: end\n";
-        let error = Verdict::of(&Serial::parse(log).unwrap()).unwrap_err();
+        let error = Verdict::of(&Serial::parse(log).unwrap(), Series::new(6, 12)).unwrap_err();
         assert!(error.to_string().contains("no BTF"), "{error}");
     }
 }

@@ -1,0 +1,64 @@
+//! What older kernels cannot do, by the name under which `tfo-cli` says so. Exactly this is expected of a machine:
+//! what is missing and not named here is a finding, and so is what is named here and works.
+
+use super::release::Series;
+
+/// Something missed on kernels before a series.
+#[derive(Debug)]
+pub struct Degradation {
+    pub name: &'static str,
+    /// The first series without it.
+    pub before: Series,
+    /// What is missed, for the document.
+    pub missed: &'static str,
+}
+
+pub const DEGRADATIONS: [Degradation; 1] = [Degradation {
+    name: "listener-priming",
+    before: Series::new(6, 12),
+    missed: "on listeners that existed before the tool only accepted Fast Open connections are seen; others are \
+        counted as lost (`unprimed-listener`)",
+}];
+
+/// Those of a series.
+pub fn of(series: Series) -> impl Iterator<Item = &'static Degradation> {
+    DEGRADATIONS.iter().filter(move |one| series < one.before)
+}
+
+/// What is wrong with the degradations a machine told, each `NAME: WHY`.
+pub fn problems(series: Series, told: &[String]) -> Vec<String> {
+    let name = |line: &str| line.split(": ").next().unwrap_or_default().to_owned();
+    let told: Vec<_> = told.iter().map(|line| (name(line), line)).collect();
+    let unexpected = told
+        .iter()
+        .filter(|(name, _)| !of(series).any(|one| one.name == name))
+        .map(|(_, line)| format!("degradation that is not expected on {series}: {line}"));
+    let missing = of(series)
+        .filter(|one| !told.iter().any(|(name, _)| name == one.name))
+        .map(|one| format!("degradation {} was expected on {series} and not told", one.name));
+    unexpected.chain(missing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_tells_exactly_what_is_expected_of_its_series() {
+        let (old, new) = (Series::new(6, 1), Series::new(6, 12));
+        let told = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+        assert_eq!(problems(new, &[]), [""; 0]);
+        assert_eq!(
+            problems(old, &told(&["listener-priming: too old: really"])),
+            [""; 0]
+        );
+        let extra = problems(new, &told(&["listener-priming: refused"]));
+        assert!(
+            extra[0].contains("not expected on 6.12: listener-priming: refused"),
+            "{extra:?}"
+        );
+        let (silent, other) = (problems(old, &[]), problems(old, &told(&["cgroup: unknown"])));
+        assert!(silent[0].contains("not told"), "{silent:?}");
+        assert_eq!(other.len(), 2, "{other:?}");
+    }
+}

@@ -1,0 +1,59 @@
+//! What the verifier of the machine's kernel did with each program: lines of `tfo-cli debug programs --json`.
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// A program of one of the two objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    pub object: String,
+    #[serde(rename = "program")]
+    pub name: String,
+    pub instructions: u64,
+    pub jited_bytes: u64,
+    /// Instructions the verifier processed, and how many it may.
+    pub verified_insns: Option<u64>,
+    pub bound: u64,
+    pub refused: Option<String>,
+}
+
+impl Program {
+    pub fn parse(line: &str) -> Result<Self> {
+        serde_json::from_str(line).with_context(|| format!("not a program: `{line}`"))
+    }
+
+    /// What is wrong with it.
+    pub fn problem(&self) -> Option<String> {
+        let Self { name, bound, .. } = self;
+        match (&self.refused, self.verified_insns) {
+            (Some(why), _) => Some(format!("{name}: refused: {why}")),
+            (None, None) => Some(format!("{name}: nothing says what its verification cost")),
+            (None, Some(count)) if count > *bound => Some(format!(
+                "{name}: {count} instructions verified, at most {bound} should be"
+            )),
+            (None, Some(_)) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"object":"tfo-policy","program":"tfo_pol_egress","instructions":1969,"jited_bytes":9113,"verified_insns":50000,"refused":null,"bound":50000}"#;
+
+    fn problem(line: &str) -> String {
+        Program::parse(line).unwrap().problem().unwrap_or_default()
+    }
+
+    #[test]
+    fn refused_above_the_bound_and_unknown_are_problems() {
+        assert_eq!(problem(LINE), "");
+        assert!(
+            problem(&LINE.replace(":50000,\"refused", ":50001,\"refused")).contains("50001 instructions")
+        );
+        assert!(problem(&LINE.replace("null", "\"E2BIG\"")).contains("refused: E2BIG"));
+        assert!(problem(&LINE.replace(":50000,\"refused", ":null,\"refused")).contains("nothing says"));
+        assert!(Program::parse("{}").is_err() && Program::parse("x").is_err());
+    }
+}
