@@ -23,8 +23,10 @@ pub const LISTENERS: &str = "TFO_LISTENERS";
 pub const REQUESTS: &str = "TFO_REQUESTS";
 /// Array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
 pub const CONTROL: &str = "TFO_CONTROL";
+/// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
+pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     EVENTS,
     TOTALS,
     LOSSES,
@@ -36,6 +38,7 @@ pub const ALL: [&str; 11] = [
     LISTENERS,
     REQUESTS,
     CONTROL,
+    PARTS,
 ];
 
 /// The global that carries [`crate::layout::Layout`].
@@ -43,7 +46,7 @@ pub const GLOBAL_LAYOUT: &str = "TFO_LAYOUT";
 /// The global that carries [`crate::flags::Config`].
 pub const GLOBAL_CONFIG: &str = "TFO_CONFIG";
 
-/// `sock_ops` program.
+/// The `sock_ops` program that is attached: it only decides which [`Part`] does the work.
 pub const PROG_SOCK_OPS: &str = "tfo_sock_ops";
 /// `tp_btf/tcp_receive_reset`.
 pub const PROG_RECEIVE_RESET: &str = "tfo_rcv_reset";
@@ -57,3 +60,73 @@ pub const PROG_PRIME: &str = "tfo_prime";
 pub const PROG_LIST: &str = "tfo_list";
 /// `iter/tcp` that takes the callback flags back.
 pub const PROG_RELEASE: &str = "tfo_release";
+
+/// A part of the `sock_ops` program: a program of its own, reached by a tail call. Each is verified and compiled
+/// by itself, so that no one grows past what a verifier takes, and a healthy connection does not drag the code of
+/// rare events through the instruction cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Part {
+    /// A connection begins.
+    Connect = 0,
+    /// A SYN is built.
+    SynBuilt = 1,
+    /// A SYN is answered.
+    SynAnswered = 2,
+    /// The handshake of a client is over.
+    ClientEstablished = 3,
+    /// The handshake of a server is over, or a child was made from a SYN.
+    ServerEstablished = 4,
+    /// A header is built while the first byte is awaited.
+    FirstByte = 5,
+    /// A state changes, a timer fires, a listener begins.
+    Rare = 6,
+    /// A verdict is counted and told.
+    Finish = 7,
+}
+
+impl Part {
+    /// Every part, in the order of the codes.
+    pub const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::SynBuilt,
+        Self::SynAnswered,
+        Self::ClientEstablished,
+        Self::ServerEstablished,
+        Self::FirstByte,
+        Self::Rare,
+        Self::Finish,
+    ];
+    /// Number of parts.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Name of its program, at most 15 bytes (`BPF_OBJ_NAME_LEN`).
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Connect => "tfo_connect",
+            Self::SynBuilt => "tfo_syn_built",
+            Self::SynAnswered => "tfo_syn_answer",
+            Self::ClientEstablished => "tfo_client_est",
+            Self::ServerEstablished => "tfo_server_est",
+            Self::FirstByte => "tfo_first_byte",
+            Self::Rare => "tfo_rare",
+            Self::Finish => "tfo_finish",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_numbered_without_gaps_and_their_names_fit() {
+        for (index, part) in Part::ALL.into_iter().enumerate() {
+            assert_eq!(part as usize, index);
+            assert!(
+                part.program().starts_with("tfo_") && part.program().len() <= 15,
+                "{part:?}"
+            );
+        }
+    }
+}

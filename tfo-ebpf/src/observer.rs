@@ -2,7 +2,7 @@
 //! one record per flow in which TCP Fast Open had a part.
 //!
 //! ```text
-//! sock_ops ------> hooks::client   SYN built, SYN-ACK, failure, first byte
+//! sock_ops ------> hooks::client   SYN built, SYN-ACK, failure, first byte     (by tail calls: hooks::sock_ops)
 //!          \-----> hooks::server   listen(), SYN answered, child created, first byte
 //! tp_btf --------> hooks::trace    RST received, SYN-ACK retransmitted, socket destroyed
 //! iter/tcp ------> hooks::listeners  callback flags on sockets that existed before us
@@ -19,3 +19,4 @@ mod flow;
 mod hooks;
 mod maps;
 mod mark;
+mod parts;

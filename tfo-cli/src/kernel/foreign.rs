@@ -1,7 +1,10 @@
 //! Is a `sock_ops` program of somebody else loaded? Then callback flags may be theirs.
 
 use aya::programs::loaded_programs;
-use tfo_common::{maps::PROG_SOCK_OPS, policy};
+use tfo_common::{
+    maps::{PROG_SOCK_OPS, Part},
+    policy,
+};
 
 /// `BPF_PROG_TYPE_SOCK_OPS` (include/uapi/linux/bpf.h).
 const SOCK_OPS: u32 = 13;
@@ -18,7 +21,8 @@ pub fn sock_ops_loaded() -> bool {
     false
 }
 
-/// The observer, or the policy: that one sets flags on clients only, and never on a listener.
+/// The observer with its parts, or the policy: that one sets flags on clients only, and never on a listener.
 fn is_ours(name: &[u8]) -> bool {
-    name == PROG_SOCK_OPS.as_bytes() || name == policy::PROG_SOCK_OPS.as_bytes()
+    let is = |ours: &str| name == ours.as_bytes();
+    is(PROG_SOCK_OPS) || is(policy::PROG_SOCK_OPS) || Part::ALL.iter().any(|part| is(part.program()))
 }

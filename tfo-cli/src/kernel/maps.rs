@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
 };
 use tfo_common::{CrossCheck, maps};
 
@@ -26,6 +26,8 @@ pub struct Maps {
     pub first_bytes: FirstBytes,
     /// Switches.
     pub control: Array<MapData, u32>,
+    /// The parts of the `sock_ops` program: emptied by the kernel when its last descriptor is closed.
+    pub parts: ProgramArray<MapData>,
 }
 
 impl Maps {
@@ -40,6 +42,7 @@ impl Maps {
             requests: lru(ebpf, maps::REQUESTS)?,
             first_bytes: map_first_bytes(ebpf)?,
             control: typed(ebpf, maps::CONTROL)?,
+            parts: typed(ebpf, maps::PARTS)?,
         })
     }
 }

@@ -62,6 +62,8 @@ mod tests {
             maps::PROG_RELEASE,
         ];
         let globals = [maps::GLOBAL_LAYOUT, maps::GLOBAL_CONFIG];
+        let parts = maps::Part::ALL.map(maps::Part::program);
+        let programs = programs.into_iter().chain(parts);
         assert_eq!(
             missing(observer, maps::ALL.into_iter().chain(programs).chain(globals)),
             [""; 0]

@@ -4,12 +4,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
+    maps::{MapData, ProgramArray},
     programs::{BtfTracePoint, CgroupAttachMode, Iter, ProgramError, SockOps},
 };
 use tfo_common::{
     flags::Config,
     layout::Layout,
-    maps::{self, GLOBAL_CONFIG, GLOBAL_LAYOUT},
+    maps::{self, GLOBAL_CONFIG, GLOBAL_LAYOUT, Part},
 };
 
 use super::{Error, cgroup::Cgroup, object};
@@ -50,9 +51,23 @@ pub(super) fn bytes_of<T: Copy>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// Loads and attaches the `sock_ops` program. Cgroup links are always "multi"; aya's other modes are
-/// refused by the kernel (EINVAL).
-pub fn attach_sock_ops(ebpf: &mut Ebpf, cgroup: &Cgroup) -> Result<(), Error> {
+/// Loads and attaches the `sock_ops` program, after its parts are where it jumps to. Cgroup links are always
+/// "multi"; aya's other modes are refused by the kernel (EINVAL). The kernel empties an array of programs with its
+/// last descriptor, so `parts` has to stay open.
+pub fn attach_sock_ops(
+    ebpf: &mut Ebpf,
+    parts: &mut ProgramArray<MapData>,
+    cgroup: &Cgroup,
+) -> Result<(), Error> {
+    for part in Part::ALL {
+        let name = part.program();
+        let program: &mut SockOps = find(ebpf, name)?;
+        program.load().map_err(|error| refused("load", name, &error))?;
+        let fd = program.fd().map_err(|error| refused("load", name, &error))?;
+        parts.set(part as u32, fd, 0).map_err(|error| Error::Load {
+            why: format!("put {name} into map {}: {error}", maps::PARTS),
+        })?;
+    }
     let program: &mut SockOps = find(ebpf, maps::PROG_SOCK_OPS)?;
     program
         .load()
@@ -116,7 +131,7 @@ pub fn load_iter(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<Owned
     })
 }
 
-/// Detaches everything that is attached.
+/// Detaches everything that is attached. The parts go with the one that jumps to them.
 pub fn detach(ebpf: &mut Ebpf) {
     if let Ok(program) = find::<SockOps>(ebpf, maps::PROG_SOCK_OPS) {
         // Not loaded or detached already: then there is nothing to do.

@@ -91,7 +91,7 @@ impl Session {
         let prime = optional_iter(&mut ebpf, PROG_PRIME, &btf, &mut degradations);
         let release = optional_iter(&mut ebpf, PROG_RELEASE, &btf, &mut degradations);
         let tracepoints = programs::attach_tracepoints(&mut ebpf, &btf, &mut degradations)?;
-        programs::attach_sock_ops(&mut ebpf, &cgroup)?;
+        programs::attach_sock_ops(&mut ebpf, &mut maps.parts, &cgroup)?;
         let mut session = Self {
             names: Names::new(cgroup.mount.clone()),
             ebpf,

@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use tfo_common::{
-    DestStats, EventKind, Handshake, Loss, Outcome, Role, classify,
+    DestStats, EventKind, Handshake, Loss, Outcome, Role,
     classify::End,
     counters::Stat,
     event::event_flags,
@@ -20,27 +20,17 @@ use crate::{
     kern,
     observer::{
         account,
-        flow::{self, Flow, bit, stage},
+        flow::{self, Flow, Times, bit, stage},
         hooks::flags,
         maps::{TFO_EVENTS, TFO_FIRST_BYTES, config},
     },
     ops::Ops,
 };
 
-/// Times of one handshake, us; [`UNSEEN_US`] where unknown.
-pub struct Times {
-    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
-    pub now: u64,
-    /// First SYN to the end.
-    pub handshake_us: u32,
-    /// The answered SYN to its answer.
-    pub rtt_us: u32,
-}
-
 /// Counts a finished handshake without a flow: nobody asked for TFO.
 #[inline(always)]
 pub fn finish_plain(ops: &Ops, sk: u64, facts: &Handshake, times: &Times) {
-    let outcome = classify(facts);
+    let outcome = Outcome::Plain;
     account::total(facts.role, outcome);
     let key = account::dest_key(ops, facts.role, kern::cgroup_id(sk));
     if let Some(row) = account::dest_row(&key) {
@@ -48,32 +38,24 @@ pub fn finish_plain(ops: &Ops, sk: u64, facts: &Handshake, times: &Times) {
     }
 }
 
-/// A handshake that has ended, with all there is to say about it.
-pub struct Verdict<'a> {
-    /// Address of its socket.
-    pub sk: u64,
-    /// Its flow.
-    pub flow: &'a mut Flow,
-    /// What happened.
-    pub facts: Handshake,
-    /// When.
-    pub times: Times,
-    /// Whether the first byte of the answer is still to come.
-    pub waits: bool,
-}
-
-/// Counts a finished handshake and emits its record. Called from one place: inlined into each hook it made the
-/// program 50 KiB, more than an L1 instruction cache, and its verification twice as long.
+/// Counts a finished handshake and emits its record: a program of its own, which finds in the flow what
+/// [`Flow::conclude`] left there. Not handed over in a scratch map: these programs can be interrupted on their CPU
+/// by others of their kind, but the flow belongs to the connection.
 #[inline(always)]
-pub fn finish(ops: &Ops, verdict: Verdict<'_>) {
-    let Verdict {
-        sk,
-        flow,
-        facts,
-        times,
-        waits,
-    } = verdict;
-    let outcome = classify(&facts);
+pub fn finish(ops: &Ops) {
+    let Some(flow) = flow::of_context(ops) else { return };
+    let sk = kern::sock_of(&ops.ctx);
+    let facts = flow.facts;
+    let times = Times {
+        now: flow.end_ns,
+        handshake_us: flow.handshake_us,
+        rtt_us: flow.rtt_us,
+    };
+    // Bounded here, because it becomes an index. Classified where the role is a constant, and before the jump:
+    // here the verifier would go through the rest once for every way through the classifier.
+    let Some(outcome) = Outcome::from_code(flow.outcome) else {
+        return;
+    };
     flow.stage = stage::FIRST_BYTE;
     flow.cgroup_id = kern::cgroup_id(sk);
     account::total(facts.role, outcome);
@@ -100,7 +82,7 @@ pub fn finish(ops: &Ops, verdict: Verdict<'_>) {
         flow.bits |= bit::EMITTED;
         emit(ops, sk, flow, &facts, outcome, &times, saved_us, lost_us);
     }
-    if waits {
+    if flow.waits_on != 0 {
         // The headers built from here on tell when the first byte comes (`first_byte`).
         flags::swap(ops, flow, STATE, WRITE);
     } else {

@@ -6,7 +6,7 @@
 //! for a preallocated hash entry. A plain connection has no entry at all, only a start slot.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use tfo_common::{Loss, Role, limits::COMM_LEN, slots, time::UNSEEN_US};
+use tfo_common::{Handshake, Loss, Role, classify, limits::COMM_LEN, slots, time::UNSEEN_US};
 
 use crate::{
     observer::{
@@ -87,8 +87,18 @@ pub struct Flow {
     pub added: u8,
     /// `PolicyAction` code of the policy that had a hand in it, known from the verdict on.
     pub policy: u8,
-    /// Zero.
-    pub pad2: [u8; 5],
+    /// 1 where the first byte of the answer is still to come when the verdict falls.
+    pub waits_on: u8,
+    /// What happened, once the verdict is reached: [`crate::observer::finish`] reads it.
+    pub facts: Handshake,
+    /// `Outcome` code, likewise.
+    pub outcome: u8,
+    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
+    pub end_ns: u64,
+    /// First SYN to the end, us; [`UNSEEN_US`] where unknown.
+    pub handshake_us: u32,
+    /// The answered SYN to its answer, us; [`UNSEEN_US`] where unknown.
+    pub rtt_us: u32,
 }
 
 impl Flow {
@@ -114,14 +124,40 @@ impl Flow {
         option_kind: 0,
         added: 0,
         policy: 0,
-        pad2: [0; 5],
+        waits_on: 0,
+        facts: Handshake::plain(Role::Client),
+        outcome: 0,
+        end_ns: 0,
+        handshake_us: UNSEEN_US,
+        rtt_us: UNSEEN_US,
     };
+
+    /// Writes down a verdict for [`crate::observer::finish`], which is another program.
+    #[inline(always)]
+    pub fn conclude(&mut self, facts: Handshake, times: &Times, waits: bool) {
+        self.outcome = classify(&facts) as u8;
+        self.facts = facts;
+        self.end_ns = times.now;
+        self.handshake_us = times.handshake_us;
+        self.rtt_us = times.rtt_us;
+        self.waits_on = u8::from(waits);
+    }
 
     /// Whether this bit of [`bit`] is set.
     #[inline(always)]
     pub fn has(&self, bit: u8) -> bool {
         self.bits & bit != 0
     }
+}
+
+/// Times of one handshake, us; [`UNSEEN_US`] where unknown.
+pub struct Times {
+    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
+    pub now: u64,
+    /// First SYN to the end.
+    pub handshake_us: u32,
+    /// The answered SYN to its answer.
+    pub rtt_us: u32,
 }
 
 /// Facts of a SYN that carried TFO, kept until its handshake finishes.

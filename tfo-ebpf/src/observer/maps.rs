@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
@@ -11,6 +11,7 @@ use tfo_common::{
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
     flags::{Config, Control, mask32, mask128},
     limits,
+    maps::Part,
 };
 
 use crate::observer::flow::{Flow, Mark, Request};
@@ -60,6 +61,10 @@ pub static TFO_REQUESTS: LruHashMap<u64, Request, { limits::REQUESTS as usize }>
 /// Switches, indexed by [`Control`].
 #[btf_map]
 pub static TFO_CONTROL: Array<u32, { Control::COUNT as usize }> = Array::new();
+
+/// The programs `tfo_sock_ops` jumps to, indexed by [`Part`].
+#[btf_map]
+pub static TFO_PARTS: ProgramArray<{ Part::COUNT }> = ProgramArray::new();
 
 /// Load-time switches.
 #[unsafe(no_mangle)]

@@ -21,8 +21,8 @@ use crate::{
     layout::layout,
     observer::{
         account,
-        finish::{Times, Verdict, finish_plain},
-        flow::{self, Flow, bit, stage},
+        finish::finish_plain,
+        flow::{self, Flow, Times, bit, stage},
         maps::config,
         mark,
     },
@@ -121,9 +121,10 @@ fn is_empty_cookieless(sk: u64, flow: &Flow) -> bool {
 }
 
 /// `tcp_finish_connect`: the SYN-ACK was processed, its acknowledgement included; what the kernel makes of
-/// unacked SYN data (`tcp_rcv_fastopen_synack`) comes after. So bytes acked and in flight are exact here.
+/// unacked SYN data (`tcp_rcv_fastopen_synack`) comes after. So bytes acked and in flight are exact here. Returns
+/// whether there is a verdict to finish.
 #[inline(always)]
-pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
+pub fn established(ops: &Ops) -> bool {
     let sk = kern::sock_of(&ops.ctx);
     let now = flow::now();
     let flow = match flow::of(sk) {
@@ -134,7 +135,7 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
                 flow::remove(sk);
             }
             plain_established(ops, sk, now);
-            return None;
+            return false;
         }
     };
     let mut facts = Handshake::plain(Role::Client);
@@ -163,17 +164,13 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
         (_, true) => us_between(flow.syn_ns, now),
         (_, false) => UNSEEN_US,
     };
-    Some(Verdict {
-        sk,
-        flow,
-        facts,
-        times: Times {
-            now,
-            handshake_us,
-            rtt_us,
-        },
-        waits: true,
-    })
+    let times = Times {
+        now,
+        handshake_us,
+        rtt_us,
+    };
+    flow.conclude(facts, &times, true);
+    true
 }
 
 /// A handshake without a flow: plain, unless the socket says that its SYN had TFO. Then it was under way
@@ -263,11 +260,12 @@ fn withheld(flow: &Flow, mark: &Mark) -> Withheld {
     }
 }
 
-/// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before.
+/// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before. Returns whether
+/// there is a verdict to finish.
 #[inline(always)]
-pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> {
+pub fn state(ops: &Ops, sk: u64, flow: &mut Flow) -> bool {
     if ops.arg::<0>() != SYN_SENT || ops.arg::<1>() != CLOSE || flow.stage != stage::HANDSHAKE {
-        return None;
+        return false;
     }
     let mark = mark::of(sk);
     flow.policy = mark.action;
@@ -295,13 +293,8 @@ pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> 
         handshake_us: UNSEEN_US,
         rtt_us: UNSEEN_US,
     };
-    Some(Verdict {
-        sk,
-        flow,
-        facts,
-        times,
-        waits: false,
-    })
+    flow.conclude(facts, &times, false);
+    true
 }
 
 /// A retransmission timer fired on a socket with TFO. Mirrors `tcp_fastopen_active_detect_blackhole`, which

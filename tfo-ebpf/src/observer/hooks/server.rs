@@ -18,8 +18,8 @@ use crate::{
     layout::layout,
     observer::{
         account,
-        finish::{Times, Verdict, finish_plain},
-        flow::{self, Flow, LISTENER_UNKNOWN, Request, bit, stage},
+        finish::finish_plain,
+        flow::{self, Flow, LISTENER_UNKNOWN, Request, Times, bit, stage},
         maps::{TFO_CONTROL, TFO_REQUESTS, config},
     },
     ops::{FoundOption, Ops, tcp_flag},
@@ -148,19 +148,19 @@ fn count_syn(request: u64, found: &FoundOption, listener: u8) {
 }
 
 /// `tcp_init_transfer` of a passive connection: at the SYN for a child created from it
-/// (`tcp_fastopen_create_child`), at the final ACK for any other.
+/// (`tcp_fastopen_create_child`), at the final ACK for any other. Returns whether there is a verdict to finish.
 #[inline(always)]
-pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
+pub fn established(ops: &Ops) -> bool {
     let sk = kern::sock_of(&ops.ctx);
     let now = flow::now();
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
         child_from_syn(ops, sk, now);
-        return None;
+        return false;
     }
     if ops.flags() & WRITE == 0 {
         // Inherited from the listener, so the listener did not have it: nobody saw the SYN.
         account::lost(Loss::Unprimed);
-        return None;
+        return false;
     }
     let mut facts = Handshake::plain(Role::Server);
     facts.syn_retrans = ops.total_retrans();
@@ -174,7 +174,7 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
         Some(request) => {
             if !add_facts(request, &mut facts) {
                 account::lost(Loss::ListenerUnknown);
-                return None;
+                return false;
             }
             start_ns = request.start_ns;
             handshake_us = us_between(start_ns, now);
@@ -187,11 +187,13 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
             };
             flow::set_start(sk, start_ns, Role::Server, flags::inherited_is_ours());
             finish_plain(ops, sk, &facts, &times);
-            return None;
+            return false;
         }
         None => {}
     }
-    let flow = flow::begin(sk, Role::Server, start_ns)?;
+    let Some(flow) = flow::begin(sk, Role::Server, start_ns) else {
+        return false;
+    };
     if let Some(request) = &request {
         flow.bits = bit::REQUESTED;
         flow.option_kind = request.option_kind;
@@ -203,13 +205,8 @@ pub fn established<'a>(ops: &Ops) -> Option<Verdict<'a>> {
         handshake_us,
         rtt_us: unless_repeated(handshake_us, &facts),
     };
-    Some(Verdict {
-        sk,
-        flow,
-        facts,
-        times,
-        waits: true,
-    })
+    flow.conclude(facts, &times, true);
+    true
 }
 
 /// A handshake is one RTT, unless its SYN-ACK had to be sent again.
@@ -288,12 +285,13 @@ fn take(key: u64) -> Option<Request> {
 }
 
 /// The state of a child created from the SYN changes: its handshake ends. Where the application closes
-/// before the final ACK the states are SYN_RECV -> FIN_WAIT1 -> ..., and the RTT comes a little later.
+/// before the final ACK the states are SYN_RECV -> FIN_WAIT1 -> ..., and the RTT comes a little later. Returns
+/// whether there is a verdict to finish.
 #[inline(always)]
-pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> {
+pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
     let (from, to) = (ops.arg::<0>(), ops.arg::<1>());
     if flow.stage != stage::HANDSHAKE || !flow.has(bit::FROM_SYN) || (from == SYN_RECV && to == FIN_WAIT1) {
-        return None;
+        return false;
     }
     let now = flow::now();
     let facts = Handshake {
@@ -316,11 +314,6 @@ pub fn state<'a>(ops: &Ops, sk: u64, flow: &'a mut Flow) -> Option<Verdict<'a>> 
         rtt_us: unless_repeated(handshake_us, &facts),
     };
     let waits = flow.ttfb_us == UNSEEN_US && to == ESTABLISHED;
-    Some(Verdict {
-        sk,
-        flow,
-        facts,
-        times,
-        waits,
-    })
+    flow.conclude(facts, &times, waits);
+    true
 }

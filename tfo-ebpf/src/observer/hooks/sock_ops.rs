@@ -1,8 +1,11 @@
-//! The `sock_ops` program: which callback goes where.
+//! The `sock_ops` programs: one that is attached and decides which part does the work, and the parts.
 //!
 //! `int __cgroup_bpf_run_filter_sock_ops(struct sock *, struct bpf_sock_ops_kern *, enum cgroup_bpf_attach_type)`
 //! (kernel/bpf/cgroup.c). It is called a dozen times per connection, so everything that is not ours leaves
 //! at once.
+//!
+//! Every program returns 1 whatever happens: 0 would turn into -EPERM for every program on the cgroup
+//! (`bpf_prog_run_array_cg`).
 
 use aya_ebpf::{
     bindings::{
@@ -12,16 +15,12 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-
-use tfo_common::Role;
+use tfo_common::{Role, maps::Part};
 
 use super::{client, first_byte, server};
 use crate::{
     kern,
-    observer::{
-        finish::{Verdict, finish},
-        flow,
-    },
+    observer::{finish, flow, parts::jump},
     ops::{Ops, tcp_flag},
 };
 
@@ -29,8 +28,7 @@ use crate::{
 const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
 
-/// Entry. The return value is 1 whatever happens: 0 would turn into -EPERM for every program on the cgroup
-/// (`bpf_prog_run_array_cg`).
+/// The one that is attached.
 #[sock_ops]
 pub fn tfo_sock_ops(ctx: SockOpsContext) -> u32 {
     #[cfg(feature = "log")]
@@ -56,19 +54,18 @@ fn log(ctx: &SockOpsContext) {
 
 #[inline(always)]
 fn dispatch(ops: &Ops) {
-    let verdict = match ops.op() {
-        BPF_SOCK_OPS_HDR_OPT_LEN_CB => return header(ops),
-        BPF_SOCK_OPS_TCP_CONNECT_CB => return client::connect(ops),
-        BPF_SOCK_OPS_RTO_CB => return client::timeout(ops),
-        BPF_SOCK_OPS_TCP_LISTEN_CB => return server::listen(ops),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => client::established(ops),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => server::established(ops),
-        BPF_SOCK_OPS_STATE_CB => state(ops),
+    match ops.op() {
+        BPF_SOCK_OPS_HDR_OPT_LEN_CB => header(ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => jump::<{ Part::Connect as u32 }>(ops),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => jump::<{ Part::ClientEstablished as u32 }>(ops),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => jump::<{ Part::ServerEstablished as u32 }>(ops),
+        // The state change every client goes through says nothing.
+        BPF_SOCK_OPS_STATE_CB if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED => {}
+        BPF_SOCK_OPS_STATE_CB | BPF_SOCK_OPS_RTO_CB | BPF_SOCK_OPS_TCP_LISTEN_CB => {
+            jump::<{ Part::Rare as u32 }>(ops);
+        }
         // TIMEOUT_INIT, RWND_INIT, NEEDS_ECN, ..., and whatever a newer kernel adds.
-        _ => return,
-    };
-    if let Some(verdict) = verdict {
-        finish(ops, verdict);
+        _ => {}
     }
 }
 
@@ -76,27 +73,99 @@ fn dispatch(ops: &Ops) {
 /// byte.
 #[inline(always)]
 fn header(ops: &Ops) {
-    if !ops.is_full() {
-        return server::syn_answered(ops);
-    }
-    match flow::of_context(ops) {
-        Some(flow) if ops.tcp_flags() & tcp_flag::SYN != 0 => client::syn_built(ops, flow),
-        Some(flow) => first_byte::building(ops, flow),
-        None => first_byte::building_plain(ops),
+    let syn = ops.tcp_flags() & tcp_flag::SYN != 0;
+    match (ops.is_full(), syn) {
+        (false, true) => jump::<{ Part::SynAnswered as u32 }>(ops),
+        (false, false) => {}
+        (true, true) => jump::<{ Part::SynBuilt as u32 }>(ops),
+        (true, false) => jump::<{ Part::FirstByte as u32 }>(ops),
     }
 }
 
-/// The state is about to change from args[0] to args[1]. The one every client goes through says nothing.
-#[inline(always)]
-fn state<'a>(ops: &Ops) -> Option<Verdict<'a>> {
-    if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED {
-        return None;
+/// [`Part::Connect`].
+#[sock_ops]
+pub fn tfo_connect(ctx: SockOpsContext) -> u32 {
+    client::connect(&Ops { ctx });
+    1
+}
+
+/// [`Part::SynBuilt`].
+#[sock_ops]
+pub fn tfo_syn_built(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    if let Some(flow) = flow::of_context(&ops) {
+        client::syn_built(&ops, flow);
     }
-    let flow = flow::of_context(ops)?;
-    let sk = kern::sock_of(&ops.ctx);
+    1
+}
+
+/// [`Part::SynAnswered`].
+#[sock_ops]
+pub fn tfo_syn_answer(ctx: SockOpsContext) -> u32 {
+    server::syn_answered(&Ops { ctx });
+    1
+}
+
+/// [`Part::ClientEstablished`].
+#[sock_ops]
+pub fn tfo_client_est(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    if client::established(&ops) {
+        jump::<{ Part::Finish as u32 }>(&ops);
+    }
+    1
+}
+
+/// [`Part::ServerEstablished`].
+#[sock_ops]
+pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    if server::established(&ops) {
+        jump::<{ Part::Finish as u32 }>(&ops);
+    }
+    1
+}
+
+/// [`Part::FirstByte`].
+#[sock_ops]
+pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    match flow::of_context(&ops) {
+        Some(flow) => first_byte::building(&ops, flow),
+        None => first_byte::building_plain(&ops),
+    }
+    1
+}
+
+/// [`Part::Rare`].
+#[sock_ops]
+pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    match ops.op() {
+        BPF_SOCK_OPS_RTO_CB => client::timeout(&ops),
+        BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
+        _ if state(&ops) => jump::<{ Part::Finish as u32 }>(&ops),
+        _ => {}
+    }
+    1
+}
+
+/// [`Part::Finish`].
+#[sock_ops]
+pub fn tfo_finish(ctx: SockOpsContext) -> u32 {
+    finish::finish(&Ops { ctx });
+    1
+}
+
+/// The state is about to change from args[0] to args[1]; whether that is a verdict.
+#[inline(always)]
+fn state(ops: &Ops) -> bool {
+    let Some(flow) = flow::of_context(ops) else {
+        return false;
+    };
     if flow.role == Role::Client as u8 {
-        client::state(ops, sk, flow)
+        client::state(ops, kern::sock_of(&ops.ctx), flow)
     } else {
-        server::state(ops, sk, flow)
+        server::state(ops, flow)
     }
 }
