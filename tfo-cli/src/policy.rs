@@ -6,8 +6,13 @@
 //!                       ├─> plan ─> changes ─> kernel::policy
 //! kernel::policy ─> installed ┘        └─> output
 //! ```
+//!
+//! Commands reach the kernel through the traits [`Policies`] and [`Enforcement`]; tests keep a policy in memory.
 
 pub mod decide;
+mod enforcement;
+#[cfg(test)]
+pub mod fake;
 pub mod file;
 pub mod gaps;
 pub mod guard;
@@ -20,8 +25,9 @@ pub mod rule;
 
 pub use self::{
     decide::InForce,
+    enforcement::{Access, Cgroups, Enforcement, EnforcementError, ErrorKind, Policies, Removed},
     guard::{GuardSpec, InstalledGuard},
-    interfaces::Interfaces,
+    interfaces::{Interfaces, StripReport},
     now::Now,
     plan::{Change, Plan},
     request::Request,

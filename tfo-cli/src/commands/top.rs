@@ -14,6 +14,7 @@ use super::{attach, record};
 use crate::{
     args::{TopConfig, TopFormat},
     exit::{self, Failure},
+    kernel::policy::Pinned,
     model::{DestRow, Snapshot, subject::RowSubject},
     output::{snapshot_json, table},
     recording::Recording,
@@ -56,7 +57,7 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
     let reader = reader::spawn(reader, config.interval, Arc::clone(&shared), stop.clone())?;
     let enforcer = config
         .allow_policy
-        .then(|| Enforcer::start(config.attach.bpffs.clone(), stop.clone()))
+        .then(|| Enforcer::start(Pinned::new(&*config.attach.bpffs), stop.clone()))
         .transpose()?;
     let allowed = enforcer
         .as_ref()

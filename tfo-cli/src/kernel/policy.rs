@@ -12,6 +12,7 @@
 
 mod bpffs;
 mod codec;
+mod enforcement;
 mod error;
 mod guards;
 mod look;
@@ -23,9 +24,10 @@ mod store;
 mod strip;
 
 pub use self::{
+    enforcement::Pinned,
     error::Error,
     look::{guard_state, in_force},
     scope::Cgroups,
-    store::{Access, Removed, Store},
-    strip::{StripReport, followed},
+    store::Store,
+    strip::followed,
 };

@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use super::{failure, log, open};
+use super::{log, open};
 use crate::{
     args::FileConfig,
     exit::{self, Failure},
-    kernel::policy::{Access, Cgroups, Error, Store},
     policy::{
-        GuardSpec, Plan, RuleSpec, Scope, Where,
+        Access, Cgroups, Enforcement, EnforcementError, ErrorKind, GuardSpec, Plan, Policies, RuleSpec,
+        Scope, Where,
         file::{self, File},
     },
 };
@@ -17,19 +17,19 @@ use crate::{
 const LONGEST: u64 = 16 << 20;
 
 /// Reads the file, looks its cgroups up and compares it with what is in force.
-pub fn plan(bpffs: &Path, config: &FileConfig) -> Result<(Store, Plan), Failure> {
+pub fn plan(policies: &dyn Policies, config: &FileConfig) -> Result<(Box<dyn Enforcement>, Plan), Failure> {
     let text = read(&config.path)?;
-    let store = open(bpffs, Access::Look)?;
+    let store = open(policies, Access::Look)?;
     let wanted = resolve(&config.path, &text, store.cgroups())?;
     for (line, error) in &wanted.missing {
         if !config.skip_missing {
             let hint = "start the service, or leave such rules out with --skip-missing";
             return Err(in_line(&config.path, *line, error).hint(hint));
         }
-        log::skipped(&config.path, *line, error)?;
+        log::skipped(&config.path, *line, &error.failure.message)?;
     }
-    let installed = store.rules().map_err(|error| failure(&error))?;
-    let watching = store.guards().map_err(|error| failure(&error))?;
+    let installed = store.rules()?;
+    let watching = store.guards()?;
     let plan = Plan::exactly((&wanted.rules, &wanted.guards), (&installed, &watching));
     Ok((store, plan))
 }
@@ -48,9 +48,9 @@ pub fn read(path: &Path) -> Result<File, Failure> {
     })
 }
 
-/// An error of the kernel side with its place in a file.
-fn in_line(path: &Path, line: usize, error: &Error) -> Failure {
-    let mut failed = failure(error);
+/// An error with its place in a file.
+fn in_line(path: &Path, line: usize, error: &EnforcementError) -> Failure {
+    let mut failed = error.failure.clone();
     failed.message = format!("{}: line {line}: {}", path.display(), failed.message);
     failed
 }
@@ -60,12 +60,12 @@ pub struct Resolved {
     pub rules: Vec<RuleSpec>,
     pub guards: Vec<GuardSpec>,
     /// Lines of rules and guards whose cgroup does not exist, and why not.
-    pub missing: Vec<(usize, Error)>,
+    pub missing: Vec<(usize, EnforcementError)>,
 }
 
 /// Looks cgroups up; two rules for the same place are refused with the lines of both, and names that cannot be one
 /// cgroup's, or could be several's, with theirs.
-pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, Failure> {
+pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolved, Failure> {
     let mut missing = Vec::new();
     // Thousands of rules are about a few services.
     let mut known: HashMap<Scope, Where> = HashMap::new();
@@ -78,7 +78,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &Cgroups) -> Result<Resolved, 
                 known.insert(scope.clone(), found.clone());
                 Ok(Some(found))
             }
-            Err(error @ Error::NoCgroup { .. }) => {
+            Err(error) if error.kind == ErrorKind::NoCgroup => {
                 missing.push((line, error));
                 Ok(None)
             }

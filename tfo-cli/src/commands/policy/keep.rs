@@ -3,11 +3,10 @@
 
 use std::{collections::HashSet, fs, path::PathBuf, time::SystemTime};
 
-use super::{change, failure, file, log};
+use super::{change, file, log};
 use crate::{
     exit::Failure,
-    kernel::policy::Store,
-    policy::{Change, Interfaces, file::File},
+    policy::{Change, Enforcement, Interfaces, file::File},
 };
 
 /// Keeps rules and guards of a file in force.
@@ -37,7 +36,7 @@ impl Keeper {
     }
 
     /// Adds what is missing for cgroups that are new. What does not work is told and tried again at the next look.
-    pub fn look(&mut self, store: &mut Store) -> Result<(), Failure> {
+    pub fn look(&mut self, store: &mut dyn Enforcement) -> Result<(), Failure> {
         self.read_again()?;
         let failed = self.add_missing(store).err();
         let is_news = failed.as_ref().map(|error| &error.message) != self.failed.as_ref();
@@ -48,7 +47,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn add_missing(&mut self, store: &mut Store) -> Result<(), Failure> {
+    fn add_missing(&mut self, store: &mut dyn Enforcement) -> Result<(), Failure> {
         let wanted = file::resolve(&self.path, &self.file, store.cgroups())?;
         let is_new = |id: u64| !self.served.contains(&id);
         let cgroups = wanted.rules.iter().map(|spec| spec.cgroup.id);
@@ -59,9 +58,9 @@ impl Keeper {
             self.served = cgroups;
             return Ok(());
         }
-        let rules = store.rules().map_err(|error| failure(&error))?;
+        let rules = store.rules()?;
         let there: HashSet<_> = rules.iter().map(|old| old.spec.key()).collect();
-        let guards = store.guards().map_err(|error| failure(&error))?;
+        let guards = store.guards()?;
         let mut changes = Vec::new();
         for spec in &wanted.rules {
             if is_new(spec.cgroup.id) && !there.contains(&spec.key()) {

@@ -14,12 +14,9 @@ use std::{
 
 use crate::{
     exit::Failure,
-    kernel::{
-        netns,
-        policy::{Cgroups, Removed, StripReport},
-    },
+    kernel::netns,
     output,
-    policy::{Change, Plan, Where, news::News},
+    policy::{Cgroups, Change, Plan, Removed, StripReport, Where, news::News},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -148,7 +145,7 @@ pub fn applied(path: &Path, plan: &Plan) -> io::Result<()> {
 }
 
 /// A rule that strips, where it is not in effect: its service is in another network namespace than we are.
-pub fn elsewhere(cgroups: &Cgroups, found: &Where) -> io::Result<()> {
+pub fn elsewhere(cgroups: &dyn Cgroups, found: &Where) -> io::Result<()> {
     let Some(process) = cgroups.process(found.id) else {
         return Ok(());
     };

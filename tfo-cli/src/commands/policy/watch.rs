@@ -6,20 +6,16 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use super::{failure, keep::Keeper, log};
+use super::{keep::Keeper, log};
 use crate::{
     args::WatchConfig,
     exit::{self, Failure},
-    kernel::{
-        link_events::LinkEvents,
-        policy::{Access, Error, Store, followed},
-    },
-    policy::news::Watched,
+    kernel::{link_events::LinkEvents, policy::followed},
+    policy::{Access, ErrorKind, Policies, news::Watched},
     signals::{self, Stop},
 };
 
@@ -29,23 +25,23 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const BREATH: Duration = Duration::from_millis(50);
 
 /// Runs until a signal.
-pub fn run(bpffs: &Path, config: &WatchConfig) -> Result<u8, Failure> {
+pub fn run(policies: &dyn Policies, config: &WatchConfig) -> Result<u8, Failure> {
     let keep = config.keep.clone();
     let mut keeper = keep
         .map(|path| Keeper::new(path, config.interfaces.clone()))
         .transpose()?;
     let stop = signals::watch(|| {})?;
     let mut events = LinkEvents::default();
-    let mut known = Known::default();
+    let mut seen = Seen::default();
     let mut is_told = false;
     while !stop.raised() {
         // Listened first, looked then: what happens in between is an event of the next round.
         events
-            .follow(&followed(bpffs))
+            .follow(&followed(policies.directory()))
             .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
-        look(bpffs, &mut known, keeper.as_mut())?;
+        look(policies, &mut seen, keeper.as_mut())?;
         if !is_told {
-            log::watching(bpffs, events.namespaces())?;
+            log::watching(policies.directory(), events.namespaces())?;
             is_told = true;
         }
         thread::sleep(BREATH);
@@ -56,37 +52,34 @@ pub fn run(bpffs: &Path, config: &WatchConfig) -> Result<u8, Failure> {
 
 /// What the latest look found, so that nothing is told twice.
 #[derive(Default)]
-struct Known {
+pub struct Seen {
     watched: Watched,
     /// Interfaces that could not be attached to.
     failed: Vec<String>,
 }
 
 /// Opens the policy, which repairs it, and tells what happened.
-fn look(bpffs: &Path, known: &mut Known, keeper: Option<&mut Keeper>) -> Result<(), Failure> {
-    let mut store = match Store::open(bpffs, Access::Look) {
+pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper>) -> Result<(), Failure> {
+    let mut store = match policies.open(Access::Look) {
         Ok(store) => store,
         // A command that takes long: it does the same work.
-        Err(Error::Busy { .. }) => return Ok(()),
-        Err(error) => return Err(failure(&error)),
+        Err(error) if error.kind == ErrorKind::Busy => return Ok(()),
+        Err(error) => return Err(error.into()),
     };
     let mut removed = store.removed().clone();
     let failed = removed.interfaces.failed.clone();
-    removed
-        .interfaces
-        .failed
-        .retain(|why| !known.failed.contains(why));
-    known.failed = failed;
+    removed.interfaces.failed.retain(|why| !seen.failed.contains(why));
+    seen.failed = failed;
     log::removed(&removed)?;
     if let Some(keeper) = keeper {
-        keeper.look(&mut store)?;
+        keeper.look(&mut *store)?;
     }
-    let destinations = store.destinations().map_err(|error| failure(&error))?;
-    let news = known.watched.look(&destinations);
+    let destinations = store.destinations()?;
+    let news = seen.watched.look(&destinations);
     if news.is_empty() {
         return Ok(());
     }
-    let guards = store.guards().map_err(|error| failure(&error))?;
+    let guards = store.guards()?;
     let paths: HashMap<u64, String> = guards
         .into_iter()
         .map(|guard| (guard.spec.cgroup.id, guard.spec.cgroup.path))

@@ -14,43 +14,21 @@ use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch};
 
 use super::{
     super::{cgroup::Cgroup, rights, sys},
-    Cgroups, Error, StripReport,
+    Cgroups, Error,
     bpffs::Directory,
     guards::Guards,
     pins, programs,
     rules::{Rules, Stamp},
     strip,
 };
-use crate::policy::{Change, Installed, InstalledGuard, Interfaces, Where, guard::Destination};
+use crate::policy::{
+    Access, Change, Installed, InstalledGuard, Interfaces, Removed, StripReport, Where, guard::Destination,
+};
 
 /// How long handshakes are waited for whose sockets would stall without the push, or have a callback flag of ours.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
 /// How often that is looked at.
 const GLANCE: Duration = Duration::from_millis(2);
-
-/// Whether a command may set the policy up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// What is there is read, repaired and tidied.
-    Look,
-    /// Everything goes, also what this version cannot read.
-    Flush,
-}
-
-/// What was removed on the way, for the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// A half-made set that a killed command had left.
-    pub half_made: bool,
-    /// Rules whose time was over.
-    pub expired: Vec<Installed>,
-    /// Rules whose cgroup is gone.
-    pub orphans: Vec<Installed>,
-    /// Guards whose cgroup is gone.
-    pub orphan_guards: Vec<InstalledGuard>,
-    /// What changed on interfaces by itself.
-    pub interfaces: StripReport,
-}
 
 /// The policy, locked against other instances while it lives.
 pub struct Store {

@@ -26,25 +26,12 @@ use super::{
     bpffs::Directory,
     pins,
 };
-use crate::policy::Interfaces;
+use crate::policy::{Interfaces, StripReport};
 
 /// Where named namespaces are.
 const NAMED: &str = "/run/netns";
 /// Set in the environment, newer kernels are treated as those before TCX: for tests of that.
 const NO_TCX: &str = "TFO_NO_TCX";
-
-/// What changed on interfaces, for the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StripReport {
-    /// `lo (netns 4026531840)`.
-    pub attached: Vec<String>,
-    /// Interfaces that are gone.
-    pub gone: usize,
-    /// Where it is, these included.
-    pub places: Vec<String>,
-    /// Why it is not on an interface on which it is to be. Nothing else stops for that.
-    pub failed: Vec<String>,
-}
 
 /// Attaches the classifier where asked. Interfaces that have it already are left alone.
 pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport, Error> {

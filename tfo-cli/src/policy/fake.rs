@@ -1,0 +1,223 @@
+//! A policy in memory, for tests of whoever reads and changes policies. It keeps what it is told, so that the next one
+//! who opens it finds it; it knows the cgroups it is given, and fails where it is told to.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tfo_common::policy::{Hits, Stat};
+
+use super::{
+    Access, Cgroups, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard, Interfaces,
+    Policies, Removed, Scope, StripReport, Where, guard::Destination,
+};
+use crate::exit::{self, Failure};
+
+/// What is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// Path by cgroup id.
+    pub cgroups: BTreeMap<u64, String>,
+    /// A process by cgroup id.
+    pub processes: BTreeMap<u64, u32>,
+    /// Rules in force.
+    pub rules: Vec<Installed>,
+    /// Guards in force.
+    pub guards: Vec<InstalledGuard>,
+    /// What guards know.
+    pub destinations: Vec<Destination>,
+    /// Another command holds the lock.
+    pub is_busy: bool,
+    /// The change with this number, counted from 0, fails.
+    pub fails_at: Option<usize>,
+    /// Where the option was to be stripped, at each change.
+    pub interfaces: Vec<Interfaces>,
+}
+
+/// The place of it. Clones lead to the same.
+#[derive(Clone, Debug, Default)]
+pub struct FakePolicies(Arc<Mutex<Kept>>);
+
+impl FakePolicies {
+    /// A host with these cgroups and no policy.
+    pub fn with_cgroups<const N: usize>(cgroups: [(u64, &str); N]) -> Self {
+        let fake = Self::default();
+        fake.kept().cgroups = cgroups.map(|(id, path)| (id, path.to_owned())).into();
+        fake
+    }
+
+    /// What is kept, to be looked at or changed behind everybody's back.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rules in force, as they are shown.
+    pub fn rules(&self) -> Vec<String> {
+        let kept = self.kept();
+        kept.rules.iter().map(|rule| rule.spec.to_string()).collect()
+    }
+}
+
+fn error(kind: ErrorKind, code: u8, message: &str) -> EnforcementError {
+    EnforcementError {
+        kind,
+        failure: Failure::new(code, message),
+    }
+}
+
+impl Policies for FakePolicies {
+    fn open(&self, access: Access) -> Result<Box<dyn Enforcement>, EnforcementError> {
+        let mut kept = self.kept();
+        if kept.is_busy {
+            return Err(error(ErrorKind::Busy, exit::FAILED, "lock: busy"));
+        }
+        let mut removed = Removed::default();
+        if access == Access::Look {
+            let cgroups = kept.cgroups.clone();
+            let is_gone = |cgroup: &Where| !cgroups.contains_key(&cgroup.id);
+            let orphans = kept.rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup));
+            removed.orphans = orphans.collect();
+            let orphans = kept.guards.extract_if(.., |guard| is_gone(&guard.spec.cgroup));
+            removed.orphan_guards = orphans.collect();
+        }
+        Ok(Box::new(FakeEnforcement {
+            cgroups: FakeCgroups {
+                paths: kept.cgroups.clone(),
+                processes: kept.processes.clone(),
+            },
+            place: self.clone(),
+            removed,
+        }))
+    }
+
+    fn directory(&self) -> &Path {
+        Path::new("/fake")
+    }
+}
+
+struct FakeCgroups {
+    paths: BTreeMap<u64, String>,
+    processes: BTreeMap<u64, u32>,
+}
+
+impl Cgroups for FakeCgroups {
+    fn path(&self, id: u64) -> Option<String> {
+        self.paths.get(&id).cloned()
+    }
+
+    fn process(&self, id: u64) -> Option<u32> {
+        self.processes.get(&id).copied()
+    }
+
+    fn find(&self, scope: &Scope) -> Result<Where, EnforcementError> {
+        let fits = |path: &str| match scope {
+            Scope::Cgroup(wanted) => Path::new(path) == wanted,
+            Scope::Unit(name) => path.ends_with(&format!("/{name}.service")),
+            Scope::Container(id) => path.contains(&**id),
+        };
+        let found = self.paths.iter().find(|(_, path)| fits(path));
+        let (id, path) = found.ok_or_else(|| {
+            let message = format!("{scope}: there is no such cgroup");
+            error(ErrorKind::NoCgroup, exit::USAGE, &message)
+        })?;
+        Ok(Where {
+            path: path.clone(),
+            id: *id,
+        })
+    }
+}
+
+struct FakeEnforcement {
+    place: FakePolicies,
+    cgroups: FakeCgroups,
+    removed: Removed,
+}
+
+impl Enforcement for FakeEnforcement {
+    fn removed(&self) -> &Removed {
+        &self.removed
+    }
+
+    fn cgroups(&self) -> &dyn Cgroups {
+        &self.cgroups
+    }
+
+    fn is_there(&self) -> Result<bool, EnforcementError> {
+        Ok(self.is_in_force())
+    }
+
+    fn is_in_force(&self) -> bool {
+        let kept = self.place.kept();
+        !kept.rules.is_empty() || !kept.guards.is_empty()
+    }
+
+    fn rules(&self) -> Result<Vec<Installed>, EnforcementError> {
+        Ok(self.place.kept().rules.clone())
+    }
+
+    fn guards(&self) -> Result<Vec<InstalledGuard>, EnforcementError> {
+        Ok(self.place.kept().guards.clone())
+    }
+
+    fn destinations(&self) -> Result<Vec<Destination>, EnforcementError> {
+        Ok(self.place.kept().destinations.clone())
+    }
+
+    fn stats(&self) -> [u64; Stat::COUNT] {
+        [0; Stat::COUNT]
+    }
+
+    fn change(
+        &mut self,
+        changes: &[Change],
+        interfaces: &Interfaces,
+        by: &str,
+        done: &mut dyn FnMut(&Change),
+    ) -> Result<StripReport, EnforcementError> {
+        let mut kept = self.place.kept();
+        kept.interfaces.push(interfaces.clone());
+        for (number, change) in changes.iter().enumerate() {
+            if kept.fails_at == Some(number) {
+                return Err(error(ErrorKind::Other, exit::FAILED, "made to fail"));
+            }
+            match change {
+                Change::Add(spec) => {
+                    let id = 1 + kept.rules.iter().map(|rule| rule.id).max().unwrap_or(0);
+                    kept.rules.push(Installed {
+                        spec: spec.clone(),
+                        id,
+                        created_ns: 0,
+                        expires_ns: 0,
+                        by: by.to_owned(),
+                        hits: Hits::default(),
+                    });
+                }
+                Change::Replace(old, spec) => {
+                    let there = kept.rules.iter_mut().filter(|rule| rule.id == old.id);
+                    there.for_each(|rule| rule.spec = spec.clone());
+                }
+                Change::Remove(old) => kept.rules.retain(|rule| rule.id != old.id),
+                Change::Guard(spec) => {
+                    kept.guards.retain(|guard| guard.spec.cgroup != spec.cgroup);
+                    kept.guards.push(InstalledGuard {
+                        spec: spec.clone(),
+                        created_ns: 0,
+                        by: by.to_owned(),
+                    });
+                }
+                Change::Unguard(old) => kept.guards.retain(|guard| guard.spec != old.spec),
+            }
+            done(change);
+        }
+        Ok(StripReport::default())
+    }
+
+    fn flush(&mut self) -> Result<(), EnforcementError> {
+        let mut kept = self.place.kept();
+        kept.rules.clear();
+        kept.guards.clear();
+        Ok(())
+    }
+}
