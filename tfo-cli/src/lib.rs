@@ -14,6 +14,7 @@ mod arrows;
 pub mod capture;
 pub mod commands;
 pub mod config;
+mod duration;
 pub mod exit;
 pub mod kernel;
 pub mod model;

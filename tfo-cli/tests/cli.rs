@@ -35,7 +35,7 @@ fn wrong_usage_is_2_with_one_message_and_a_hint() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         stderr(&output),
-        "tfo-cli: --duration soon: not a duration\n  use for example 500ms, 30s, 5m or 1h30m\n"
+        "tfo-cli: --duration soon: 'soon' is not a duration: use for example 500ms, 30s, 10m, 1h30m or 2d\n"
     );
     let output = tfo(&["frobnicate"]);
     assert_eq!(output.status.code(), Some(2));

@@ -9,10 +9,11 @@ use super::{
     EXIT_CODES,
     policy::ListFormat,
     scope::{InterfaceArgs, PinArgs, ScopeArgs},
+    value,
 };
 use crate::{
     exit::Failure,
-    policy::{Interfaces, Scope, guard::Settings, rule},
+    policy::{Interfaces, Scope, guard::Settings},
 };
 
 /// What `status` shows of destinations.
@@ -110,7 +111,6 @@ impl GuardArgs {
             args.scope()
                 .ok_or_else(|| Failure::usage("--cgroup", "", "where?"))
         };
-        let time = |flag, text: &str| rule::duration(text).map_err(|why| Failure::usage(flag, text, why));
         let (pins, what) = match self.command {
             RawGuard::On {
                 scope,
@@ -125,8 +125,8 @@ impl GuardArgs {
                 let settings = Settings {
                     failures,
                     of,
-                    backoff: time("--backoff", &backoff)?,
-                    max_backoff: time("--max-backoff", &max_backoff)?,
+                    backoff: value::duration("--backoff", &backoff)?,
+                    max_backoff: value::duration("--max-backoff", &max_backoff)?,
                     escalate,
                 };
                 let why = "says where the option is stripped, and this guard does not: see --escalate";

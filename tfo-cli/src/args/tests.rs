@@ -79,6 +79,7 @@ fn durations() {
         ("0.5", 500),
         ("1h30m", 5_400_000),
         ("5m", 300_000),
+        ("7d", 604_800_000),
         ("0", 0),
     ];
     for (text, ms) in table {
@@ -104,13 +105,13 @@ fn flags_become_one_filter() {
 #[test]
 fn wrong_values_are_usage_errors_that_name_flag_and_value() {
     let table = [
-        ("trace --duration soon", "--duration soon: not a duration"),
-        ("trace --duration -5s", "unexpected argument"),
         (
-            "trace --duration=-5s",
-            "--duration -5s: a duration cannot be negative",
+            "trace --duration soon",
+            "--duration soon: 'soon' is not a duration",
         ),
-        ("trace --ttfb-wait x", "--ttfb-wait x: not a duration"),
+        ("trace --duration -5s", "unexpected argument"),
+        ("trace --duration=-5s", "--duration -5s: '-5s' is negative"),
+        ("trace --ttfb-wait x", "--ttfb-wait x: 'x' is not a duration"),
         ("trace --count 0", "--count 0: nothing"),
         ("trace --count x", "invalid value 'x' for '--count"),
         ("trace --format xml", "invalid value 'xml'"),

@@ -2,21 +2,15 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use crate::{
+    duration,
     exit::Failure,
     model::filter::{Filter, FilterError},
 };
 
-/// A duration such as `500ms`, `30s`, `1h30m`; a bare number is seconds.
+/// A duration, with the flag's name in the error.
 pub fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
-    let bad = |why: &str| Failure::usage(flag, text, why).hint("use for example 500ms, 30s, 5m or 1h30m");
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| bad("not a duration"));
-    }
-    let signed: SignedDuration = text.parse().map_err(|_| bad("not a duration"))?;
-    Duration::try_from(signed).map_err(|_| bad("a duration cannot be negative"))
+    duration::parse(text).map_err(|why| Failure::usage(flag, text, why))
 }
 
 /// A duration that is not shorter than `least`.

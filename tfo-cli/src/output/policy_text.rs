@@ -5,10 +5,9 @@ use std::{array, iter};
 use tfo_common::{guard::Phase, policy::Stat};
 
 use super::{clean, number};
-use crate::policy::{
-    Installed, InstalledGuard, Now, Plan,
-    guard::Destination,
-    rule::{duration_text, ports_text},
+use crate::{
+    duration,
+    policy::{Installed, InstalledGuard, Now, Plan, guard::Destination, rule::ports_text},
 };
 
 /// Rules, by number.
@@ -98,8 +97,8 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
                     format!("{} of {}", settings.failures, settings.of),
                     format!(
                         "{} to {}",
-                        duration_text(settings.backoff),
-                        duration_text(settings.max_backoff)
+                        duration::text(settings.backoff),
+                        duration::text(settings.max_backoff)
                     ),
                     if settings.escalate {
                         "yes".into()

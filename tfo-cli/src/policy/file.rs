@@ -28,7 +28,7 @@ use super::{
     guard::Settings,
     rule::{self, Scope},
 };
-use crate::addr::Prefix;
+use crate::{addr::Prefix, duration};
 
 /// A file that was read; cgroups are not looked up yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,10 +262,10 @@ impl Lines {
         let raw = raw.into_inner();
         let default = Settings::default();
         let backoff = self
-            .optional("backoff", raw.backoff.as_ref(), rule::duration)?
+            .optional("backoff", raw.backoff.as_ref(), duration::parse)?
             .unwrap_or(default.backoff);
         let max_backoff = self
-            .optional("max-backoff", raw.max_backoff.as_ref(), rule::duration)?
+            .optional("max-backoff", raw.max_backoff.as_ref(), duration::parse)?
             .unwrap_or(default.max_backoff.max(backoff));
         let settings = Settings {
             failures: raw.failures.unwrap_or(default.failures),

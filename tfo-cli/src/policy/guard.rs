@@ -4,7 +4,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use tfo_common::guard::{self, GuardState, MAX_WINDOW, Phase, level};
 
-use super::rule::{Where, duration_text};
+use super::rule::Where;
+use crate::duration;
 
 /// What a guard says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +59,14 @@ impl Settings {
         if self.backoff < Duration::from_secs(1) || self.backoff > longest {
             return Err((
                 "backoff",
-                format!("{} is not 1s to a year", duration_text(self.backoff)),
+                format!("{} is not 1s to a year", duration::text(self.backoff)),
             ));
         }
         if self.max_backoff < self.backoff || self.max_backoff > longest {
             let why = format!(
                 "{} is not between the first back-off ({}) and a year",
-                duration_text(self.max_backoff),
-                duration_text(self.backoff)
+                duration::text(self.max_backoff),
+                duration::text(self.backoff)
             );
             return Err(("max-backoff", why));
         }
@@ -82,8 +83,8 @@ impl fmt::Display for GuardSpec {
             self.cgroup.path,
             settings.failures,
             settings.of,
-            duration_text(settings.backoff),
-            duration_text(settings.max_backoff),
+            duration::text(settings.backoff),
+            duration::text(settings.max_backoff),
             if settings.escalate { ", escalating" } else { "" }
         )
     }

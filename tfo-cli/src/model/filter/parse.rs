@@ -5,6 +5,7 @@ use std::{fmt, ops::Range, str::FromStr};
 use tfo_common::{Outcome, Role};
 
 use super::{Filter, Metric, Op, Term, Test, bit};
+use crate::duration;
 
 /// The keys of the language, with an example of each.
 pub const KEYS: [(&str, &str); 8] = [
@@ -212,23 +213,36 @@ fn outcome(value: &str) -> Result<Test, String> {
     }
 }
 
-/// A number with its unit: times in us, ms (the default) or s; shares with or without `%`; the rest may end in k or M.
+/// A number with its unit: times as everywhere, but milliseconds without a unit and with a sign, as `net` may be
+/// negative; shares with or without `%`; the rest may end in k or M.
 fn number(metric: Metric, text: &str) -> Result<f64, String> {
+    if metric.is_time() {
+        return time_us(text);
+    }
     let digits = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'))
         .unwrap_or(text.len());
     let (digits, unit) = text.split_at(digits);
-    let factor = match (metric.is_time(), unit) {
-        (true, "" | "ms") | (false, "k") => 1e3,
-        (true, "s") | (false, "M") => 1e6,
-        (true, "m" | "min") => 60e6,
-        (true, "us") | (false, "") => 1.0,
-        (false, "%") if metric == Metric::Hit => 1.0,
-        (true, _) => return Err(format!("'{text}' is not a time such as 250us, 100ms or 1s")),
-        (false, _) => return Err(format!("'{text}' is not a number such as 50 or 2k")),
+    let factor = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "%" if metric == Metric::Hit => 1.0,
+        _ => return Err(format!("'{text}' is not a number such as 50 or 2k")),
     };
     match digits.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value * factor),
         _ => Err(format!("'{text}' is not a number")),
     }
+}
+
+/// A time in microseconds.
+fn time_us(text: &str) -> Result<f64, String> {
+    if let Ok(ms) = text.parse::<f64>()
+        && ms.is_finite()
+    {
+        return Ok(ms * 1e3);
+    }
+    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |rest| (-1.0, rest));
+    Ok(sign * duration::parse(digits)?.as_nanos() as f64 / 1e3)
 }
