@@ -23,7 +23,7 @@ pub use self::{
     debug::{DebugArgs, DebugWhat},
     diagnose::{DiagnoseArgs, DiagnoseConfig, DiagnoseFormat},
     guard::{GuardArgs, GuardCommand, GuardWhat},
-    policy::{AddConfig, FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
+    policy::{FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     top::{TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };

@@ -31,5 +31,5 @@ pub use self::{
     now::Now,
     plan::{Change, Plan},
     request::Request,
-    rule::{Installed, RuleSpec, Scope, Where},
+    rule::{CgroupRef, Installed, RuleSpec, Scope},
 };

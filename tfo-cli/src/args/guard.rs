@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    policy::{Interfaces, Scope, guard::Settings},
+    policy::{GuardSpec, Interfaces, Scope, guard::Settings},
 };
 
 /// What `status` shows of destinations.
@@ -96,7 +96,7 @@ pub struct GuardCommand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardWhat {
     /// `on`
-    On(Scope, Settings, Interfaces),
+    On(GuardSpec<Scope>, Interfaces),
     /// `off`
     Off(Scope),
     /// `status`
@@ -134,10 +134,11 @@ impl GuardArgs {
                 let settings = settings
                     .check()
                     .map_err(|(name, why)| Failure::new(crate::exit::USAGE, format!("--{name}: {why}")))?;
-                (
-                    pins,
-                    GuardWhat::On(named(&scope)?, settings, interfaces.interfaces()),
-                )
+                let spec = GuardSpec {
+                    cgroup: named(&scope)?,
+                    settings,
+                };
+                (pins, GuardWhat::On(spec, interfaces.interfaces()))
             }
             RawGuard::Off { scope, pins } => (pins, GuardWhat::Off(named(&scope)?)),
             RawGuard::Status { format, pins } => (pins, GuardWhat::Status(format)),

@@ -2,8 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
-use tfo_common::{PolicyAction, policy::PortRange};
+use clap::{
+    Args, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser},
+};
+use tfo_common::PolicyAction;
 
 use super::{
     EXIT_CODES,
@@ -11,9 +14,8 @@ use super::{
     value,
 };
 use crate::{
-    addr::Prefix,
     exit::Failure,
-    policy::{Interfaces, Scope, file, rule},
+    policy::{Interfaces, RuleSpec, Scope, file, rule},
 };
 
 /// A look reads all rules, and scans /proc for network namespaces.
@@ -103,8 +105,8 @@ struct AddArgs {
         help_heading = "Where"
     )]
     port: Vec<String>,
-    /// `no-data`: no SYN carries data; `strip`: nor the TFO option; `observe`: only count.
-    #[arg(long, value_name = "ACTION", default_value = "no-data")]
+    /// What happens to SYNs.
+    #[arg(long, value_name = "ACTION", default_value = PolicyAction::NoData.name(), value_parser = actions())]
     action: String,
     /// Remove the rule by itself after this time; the kernel keeps it.
     #[arg(long, value_name = "TIME")]
@@ -132,6 +134,13 @@ struct FileArgs {
     pins: PinArgs,
 }
 
+/// The actions with what they mean, for help and completions.
+fn actions() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        PolicyAction::ALL.map(|action| PossibleValue::new(action.name()).help(action.describe())),
+    )
+}
+
 /// Formats of lists and plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
@@ -154,7 +163,7 @@ pub struct PolicyConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyWhat {
     /// `add`
-    Add(AddConfig),
+    Add(RuleSpec<Scope>, Interfaces),
     /// `list`
     List(ListFormat),
     /// `remove`
@@ -167,25 +176,6 @@ pub enum PolicyWhat {
     Apply(FileConfig, Interfaces),
     /// `watch`
     Watch(WatchConfig),
-}
-
-/// A rule to add; its cgroup is not looked up yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddConfig {
-    /// Where it applies.
-    pub scope: Scope,
-    /// Destinations.
-    pub dst: Prefix,
-    /// Ports.
-    pub ports: Vec<PortRange>,
-    /// What happens.
-    pub action: PolicyAction,
-    /// How long it lives.
-    pub ttl: Option<Duration>,
-    /// Why.
-    pub note: String,
-    /// Where the option is stripped, if it is.
-    pub interfaces: Interfaces,
 }
 
 /// How to watch.
@@ -216,7 +206,8 @@ impl PolicyArgs {
         let (pins, what) = match self.command {
             RawPolicy::Add(args) => {
                 let pins = args.pins.clone();
-                (pins, PolicyWhat::Add(args.resolve()?))
+                let (spec, interfaces) = args.resolve()?;
+                (pins, PolicyWhat::Add(spec, interfaces))
             }
             RawPolicy::List { format, pins } => (pins, PolicyWhat::List(format)),
             RawPolicy::Remove { ids, pins } => (pins, PolicyWhat::Remove(ids)),
@@ -248,7 +239,7 @@ impl WatchArgs {
 }
 
 impl AddArgs {
-    fn resolve(self) -> Result<AddConfig, Failure> {
+    fn resolve(self) -> Result<(RuleSpec<Scope>, Interfaces), Failure> {
         let bad = |flag: &'static str, text: &str| {
             let text = text.to_owned();
             move |why: String| Failure::usage(flag, text, why)
@@ -258,7 +249,7 @@ impl AddArgs {
             ports.push(rule::port_range(text).map_err(bad("--port", text))?);
         }
         // clap has made sure of exactly one.
-        let scope = self
+        let cgroup = self
             .scope
             .scope()
             .ok_or_else(|| Failure::usage("--cgroup", "", "where?"))?;
@@ -266,8 +257,8 @@ impl AddArgs {
         let action = rule::action(&self.action).map_err(bad("--action", &self.action))?;
         let why = "says where the option is stripped, and this rule does not: see --action strip";
         self.interfaces.only(action.strips_option(), why)?;
-        Ok(AddConfig {
-            scope,
+        let spec = RuleSpec {
+            cgroup,
             dst: rule::destination(&self.dst).map_err(bad("--dst", &self.dst))?,
             ports: rule::ports(ports).map_err(bad("--port", &self.port.join(",")))?,
             action,
@@ -275,8 +266,8 @@ impl AddArgs {
                 .map(|text| rule::ttl(text).map_err(bad("--ttl", text)))
                 .transpose()?,
             note: rule::note(&self.note).map_err(bad("--note", &self.note))?,
-            interfaces: self.interfaces.interfaces(),
-        })
+        };
+        Ok((spec, self.interfaces.interfaces()))
     }
 }
 

@@ -183,7 +183,7 @@ fn policies_and_guards() {
         ),
         (
             "policy add --cgroup / --dst ::/0 --action deny",
-            "--action deny: 'deny' is not an action",
+            "invalid value 'deny' for '--action",
         ),
         ("policy remove", "<ID>"),
         ("policy apply", "<FILE>"),
@@ -204,10 +204,10 @@ fn policies_and_guards() {
         panic!("it is a policy command")
     };
     assert_eq!(config.bpffs, std::path::Path::new("/sys/fs/bpf/tfo-cli"));
-    let super::PolicyWhat::Add(add) = config.what else {
+    let super::PolicyWhat::Add(rule, _) = config.what else {
         panic!("it adds")
     };
-    assert_eq!((add.ports.len(), add.ttl), (2, Some(Duration::from_hours(48))));
+    assert_eq!((rule.ports.len(), rule.ttl), (2, Some(Duration::from_hours(48))));
 }
 
 #[test]

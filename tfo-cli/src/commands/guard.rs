@@ -19,11 +19,11 @@ pub fn run_on(policies: &dyn Policies, what: &GuardWhat) -> Result<u8, Failure> 
     let mut store = open(policies, Access::Look)?;
     let guards = store.guards()?;
     match what {
-        GuardWhat::On(scope, settings, interfaces) => {
-            let cgroup = store.cgroups().find(scope)?;
+        GuardWhat::On(wanted, interfaces) => {
+            let cgroup = store.cgroups().find(&wanted.cgroup)?;
             let spec = GuardSpec {
                 cgroup,
-                settings: *settings,
+                settings: wanted.settings,
             };
             change(&mut *store, &[Change::Guard(spec)], interfaces)?;
         }

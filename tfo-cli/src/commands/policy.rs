@@ -8,11 +8,11 @@ mod watch;
 use std::path::Path;
 
 use crate::{
-    args::{AddConfig, FileConfig, ListFormat, PolicyConfig, PolicyWhat},
+    args::{FileConfig, ListFormat, PolicyConfig, PolicyWhat},
     exit::{self, Failure},
     kernel::{self, policy::Pinned},
     output::{self, policy_json, policy_text},
-    policy::{Access, Change, Enforcement, Interfaces, Plan, Policies, RuleSpec},
+    policy::{Access, Change, Enforcement, Interfaces, Plan, Policies, RuleSpec, Scope},
 };
 
 /// Runs the command.
@@ -22,7 +22,7 @@ pub fn run(config: &PolicyConfig) -> Result<u8, Failure> {
 
 fn run_on(policies: &dyn Policies, what: &PolicyWhat) -> Result<u8, Failure> {
     match what {
-        PolicyWhat::Add(add) => add_rule(policies, add),
+        PolicyWhat::Add(rule, interfaces) => add_rule(policies, rule, interfaces),
         PolicyWhat::List(format) => list(policies, *format),
         PolicyWhat::Remove(ids) => remove(policies, ids),
         PolicyWhat::Flush => flush(policies),
@@ -68,26 +68,19 @@ fn change_for(
     Ok(())
 }
 
-fn add_rule(policies: &dyn Policies, add: &AddConfig) -> Result<u8, Failure> {
+fn add_rule(policies: &dyn Policies, rule: &RuleSpec<Scope>, interfaces: &Interfaces) -> Result<u8, Failure> {
     let mut store = open(policies, Access::Look)?;
-    let cgroup = store.cgroups().find(&add.scope)?;
-    let spec = RuleSpec {
-        cgroup: cgroup.clone(),
-        dst: add.dst,
-        ports: add.ports.clone(),
-        action: add.action,
-        ttl: add.ttl,
-        note: add.note.clone(),
-    };
+    let cgroup = store.cgroups().find(&rule.cgroup)?;
+    let spec = rule.found(cgroup.clone());
     let installed = store.rules()?;
     let plan = Plan::add(spec, &installed).map_err(|old| {
         let why = format!("rule {} is there already: {}", old.id, old.spec);
-        Failure::usage("--dst", add.dst, why)
+        Failure::usage("--dst", rule.dst, why)
             .hint("remove it first, or give one rule all the ports it is for")
     })?;
-    change(&mut *store, &plan.changes, &add.interfaces)?;
+    change(&mut *store, &plan.changes, interfaces)?;
     log::notes(&plan.notes)?;
-    if add.action.strips_option() && add.interfaces.netns.is_none() {
+    if rule.action.strips_option() && interfaces.netns.is_none() {
         log::elsewhere(store.cgroups(), &cgroup)?;
     }
     Ok(exit::DONE)

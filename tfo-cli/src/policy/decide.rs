@@ -66,12 +66,12 @@ mod tests {
     };
 
     use super::*;
-    use crate::policy::{GuardSpec, RuleSpec, Where, guard::Settings};
+    use crate::policy::{CgroupRef, GuardSpec, RuleSpec, guard::Settings};
 
     fn rule(id: u32, path: &str, dst: &str, expires_ns: u64) -> Installed {
         Installed {
             spec: RuleSpec {
-                cgroup: Where {
+                cgroup: CgroupRef {
                     path: path.into(),
                     id: id.into(),
                 },
@@ -123,7 +123,7 @@ mod tests {
     fn the_nearest_guard_watches() {
         let guards = [(1, "/a"), (2, "/a/b"), (3, "/ab")].map(|(id, path)| InstalledGuard {
             spec: GuardSpec {
-                cgroup: Where {
+                cgroup: CgroupRef {
                     path: path.into(),
                     id,
                 },

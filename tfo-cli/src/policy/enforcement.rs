@@ -5,7 +5,9 @@ use std::path::Path;
 
 use tfo_common::policy::Stat;
 
-use super::{Change, Installed, InstalledGuard, Interfaces, Scope, StripReport, Where, guard::Destination};
+use super::{
+    CgroupRef, Change, Installed, InstalledGuard, Interfaces, Scope, StripReport, guard::Destination,
+};
 use crate::exit::Failure;
 
 /// What a command is going to do with a policy.
@@ -74,7 +76,7 @@ pub trait Cgroups {
     /// A process of a cgroup, or of one below it: to find the network namespace of a service.
     fn process(&self, id: u64) -> Option<u32>;
     /// The cgroup a scope means.
-    fn find(&self, scope: &Scope) -> Result<Where, EnforcementError>;
+    fn find(&self, scope: &Scope) -> Result<CgroupRef, EnforcementError>;
 }
 
 /// A policy that is open: nobody else changes it meanwhile.

@@ -10,8 +10,8 @@ use std::{
 use tfo_common::policy::{Hits, Stat};
 
 use super::{
-    Access, Cgroups, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard, Interfaces,
-    Policies, Removed, Scope, StripReport, Where, guard::Destination,
+    Access, CgroupRef, Cgroups, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
+    Interfaces, Policies, Removed, Scope, StripReport, guard::Destination,
 };
 use crate::exit::{self, Failure};
 
@@ -76,7 +76,7 @@ impl Policies for FakePolicies {
         let mut removed = Removed::default();
         if access == Access::Look {
             let cgroups = kept.cgroups.clone();
-            let is_gone = |cgroup: &Where| !cgroups.contains_key(&cgroup.id);
+            let is_gone = |cgroup: &CgroupRef| !cgroups.contains_key(&cgroup.id);
             let orphans = kept.rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup));
             removed.orphans = orphans.collect();
             let orphans = kept.guards.extract_if(.., |guard| is_gone(&guard.spec.cgroup));
@@ -111,7 +111,7 @@ impl Cgroups for FakeCgroups {
         self.processes.get(&id).copied()
     }
 
-    fn find(&self, scope: &Scope) -> Result<Where, EnforcementError> {
+    fn find(&self, scope: &Scope) -> Result<CgroupRef, EnforcementError> {
         let fits = |path: &str| match scope {
             Scope::Cgroup(wanted) => Path::new(path) == wanted,
             Scope::Unit(name) => path.ends_with(&format!("/{name}.service")),
@@ -122,7 +122,7 @@ impl Cgroups for FakeCgroups {
             let message = format!("{scope}: there is no such cgroup");
             error(ErrorKind::NoCgroup, exit::USAGE, &message)
         })?;
-        Ok(Where {
+        Ok(CgroupRef {
             path: path.clone(),
             id: *id,
         })

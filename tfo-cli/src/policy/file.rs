@@ -18,25 +18,26 @@
 //! escalate = false
 //! ```
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
-use tfo_common::{PolicyAction, policy::PortRange};
+use tfo_common::PolicyAction;
 use toml::Spanned;
 
 use super::{
+    GuardSpec, RuleSpec,
     guard::Settings,
     rule::{self, Scope},
 };
-use crate::{addr::Prefix, duration};
+use crate::duration;
 
 /// A file that was read; cgroups are not looked up yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Rules, in the order of the file.
-    pub rules: Vec<FileRule>,
+    pub rules: Vec<Listed<RuleSpec<Scope>>>,
     /// Guards.
-    pub guards: Vec<FileGuard>,
+    pub guards: Vec<Listed<GuardSpec<Scope>>>,
 }
 
 /// The format, as help and README show it.
@@ -57,34 +58,13 @@ pub const FORMAT: &str = r#"Format of the file (TOML):
   max-backoff = "24h"
   escalate = false"#;
 
-/// A rule of a file.
+/// Something a file lists, and the line it begins at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileRule {
-    /// Line it begins at.
+pub struct Listed<T> {
+    /// Line, from 1.
     pub line: usize,
-    /// Where it applies.
-    pub scope: Scope,
-    /// Destinations.
-    pub dst: Prefix,
-    /// Ports.
-    pub ports: Vec<PortRange>,
-    /// What happens.
-    pub action: PolicyAction,
-    /// How long it lives.
-    pub ttl: Option<Duration>,
-    /// Why.
-    pub note: String,
-}
-
-/// A guard of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileGuard {
-    /// Line it begins at.
-    pub line: usize,
-    /// Where it watches.
-    pub scope: Scope,
-    /// When it acts.
-    pub settings: Settings,
+    /// The rule or the guard.
+    pub spec: T,
 }
 
 /// What is wrong with a file.
@@ -233,7 +213,7 @@ impl Lines {
         }
     }
 
-    fn rule(&self, raw: Spanned<RawRule>) -> Result<FileRule, FileError> {
+    fn rule(&self, raw: Spanned<RawRule>) -> Result<Listed<RuleSpec<Scope>>, FileError> {
         let at = raw.span().start;
         let raw = raw.into_inner();
         let mut ports = Vec::new();
@@ -242,9 +222,8 @@ impl Lines {
                 .map_err(|why| self.error(port.span().start, format!("ports: {why}")))?;
             ports.push(range);
         }
-        Ok(FileRule {
-            line: self.number(at),
-            scope: self.scope(at, [raw.cgroup, raw.unit, raw.container])?,
+        let spec = RuleSpec {
+            cgroup: self.scope(at, [raw.cgroup, raw.unit, raw.container])?,
             dst: self.value("dst", &raw.dst, rule::destination)?,
             ports: rule::ports(ports).map_err(|why| self.error(at, format!("ports: {why}")))?,
             action: self
@@ -254,10 +233,14 @@ impl Lines {
             note: self
                 .optional("note", raw.note.as_ref(), rule::note)?
                 .unwrap_or_default(),
+        };
+        Ok(Listed {
+            line: self.number(at),
+            spec,
         })
     }
 
-    fn guard(&self, raw: Spanned<RawGuard>) -> Result<FileGuard, FileError> {
+    fn guard(&self, raw: Spanned<RawGuard>) -> Result<Listed<GuardSpec<Scope>>, FileError> {
         let at = raw.span().start;
         let raw = raw.into_inner();
         let default = Settings::default();
@@ -274,18 +257,23 @@ impl Lines {
             max_backoff,
             escalate: raw.escalate.unwrap_or(default.escalate),
         };
-        Ok(FileGuard {
-            line: self.number(at),
-            scope: self.scope(at, [raw.cgroup, raw.unit, raw.container])?,
+        let spec = GuardSpec {
+            cgroup: self.scope(at, [raw.cgroup, raw.unit, raw.container])?,
             settings: settings
                 .check()
                 .map_err(|(name, why)| self.error(at, format!("{name}: {why}")))?,
+        };
+        Ok(Listed {
+            line: self.number(at),
+            spec,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -316,15 +304,13 @@ escalate = true
     fn everything_is_read() {
         let file = parse(GOOD).expect("a good file");
         assert_eq!((file.rules.len(), file.guards.len()), (2, 1));
-        let rule = &file.rules[0];
-        assert_eq!(rule.scope, Scope::Unit("app.service".into()));
-        assert_eq!(
-            (rule.line, rule.ports.len(), rule.action),
-            (2, 2, PolicyAction::NoData)
-        );
+        let rule = &file.rules[0].spec;
+        assert_eq!(file.rules[0].line, 2);
+        assert_eq!(rule.cgroup, Scope::Unit("app.service".into()));
+        assert_eq!((rule.ports.len(), rule.action), (2, PolicyAction::NoData));
         assert_eq!(rule.ttl, Some(Duration::from_hours(7 * 24)));
-        assert_eq!(file.rules[1].action, PolicyAction::Observe);
-        let settings = file.guards[0].settings;
+        assert_eq!(file.rules[1].spec.action, PolicyAction::Observe);
+        let settings = file.guards[0].spec.settings;
         assert_eq!((settings.failures, settings.of, settings.escalate), (3, 4, true));
         assert_eq!(
             parse(""),
@@ -333,6 +319,15 @@ escalate = true
                 guards: Vec::new()
             })
         );
+    }
+
+    #[test]
+    fn the_format_that_help_shows_names_every_action() {
+        for action in PolicyAction::ALL {
+            assert!(FORMAT.contains(action.name()), "{}", action.name());
+        }
+        let (_, example) = FORMAT.split_once('\n').expect("a heading");
+        assert!(parse(example).is_ok(), "the example is a file");
     }
 
     #[test]

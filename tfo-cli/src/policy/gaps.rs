@@ -85,12 +85,12 @@ mod tests {
     use tfo_common::PolicyAction;
 
     use super::*;
-    use crate::policy::{Where, rule};
+    use crate::policy::{CgroupRef, rule};
 
     fn rule(path: &str, dst: &str, ports: &[&str], action: PolicyAction) -> RuleSpec {
         let ports = ports.iter().map(|text| rule::port_range(text).expect("ports"));
         RuleSpec {
-            cgroup: Where {
+            cgroup: CgroupRef {
                 path: path.into(),
                 id: 1,
             },

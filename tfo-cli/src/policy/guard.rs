@@ -4,14 +4,14 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use tfo_common::guard::{self, GuardState, MAX_WINDOW, Phase, level};
 
-use super::rule::Where;
+use super::rule::CgroupRef;
 use crate::duration;
 
-/// What a guard says.
+/// What a guard says. On the command line and in a file its cgroup is a [`super::Scope`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GuardSpec {
+pub struct GuardSpec<C = CgroupRef> {
     /// Sockets of this cgroup and those below it, up to the next guard.
-    pub cgroup: Where,
+    pub cgroup: C,
     /// When it acts.
     pub settings: Settings,
 }

@@ -201,12 +201,12 @@ mod tests {
     use super::*;
     use crate::policy::{
         guard::Settings,
-        rule::{self, Where},
+        rule::{self, CgroupRef},
     };
 
     fn spec(cgroup: u64, dst: &str, action: PolicyAction) -> RuleSpec {
         RuleSpec {
-            cgroup: Where {
+            cgroup: CgroupRef {
                 path: format!("/{cgroup}"),
                 id: cgroup,
             },

@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tfo_common::{PolicyAction, policy::PortRange};
 
-use super::{Change, Installed, Plan, RuleSpec, Where, decide::decide};
+use super::{CgroupRef, Change, Installed, Plan, RuleSpec, decide::decide};
 use crate::addr::Prefix;
 
 /// Note of the rules made so: whoever finds one later reads where it came from.
@@ -76,7 +76,7 @@ impl Refused {
 
 impl Request {
     /// What would change. `cgroup`: the target's, as it is called now.
-    pub fn plan(&self, cgroup: Where, rules: &[Installed], now_ns: u64) -> Result<Plan, Refused> {
+    pub fn plan(&self, cgroup: CgroupRef, rules: &[Installed], now_ns: u64) -> Result<Plan, Refused> {
         let change = match self.wish {
             Wish::Add {
                 action,
@@ -103,7 +103,13 @@ impl Request {
         })
     }
 
-    fn rule(&self, cgroup: Where, action: PolicyAction, all_ports: bool, ttl: Option<Duration>) -> RuleSpec {
+    fn rule(
+        &self,
+        cgroup: CgroupRef,
+        action: PolicyAction,
+        all_ports: bool,
+        ttl: Option<Duration>,
+    ) -> RuleSpec {
         // On the wire v4-mapped connections are IPv4.
         let remote = self.target.remote.to_canonical();
         let port = PortRange {
@@ -122,7 +128,7 @@ impl Request {
 
     fn decider<'a>(
         &self,
-        cgroup: &Where,
+        cgroup: &CgroupRef,
         rules: &'a [Installed],
         now_ns: u64,
     ) -> Result<&'a Installed, Refused> {
@@ -140,8 +146,8 @@ mod tests {
 
     use super::*;
 
-    fn cgroup() -> Where {
-        Where {
+    fn cgroup() -> CgroupRef {
+        CgroupRef {
             path: "/a/b".into(),
             id: 7,
         }
@@ -159,7 +165,7 @@ mod tests {
     fn installed(id: u32, path: &str, cgroup: u64, dst: &str) -> Installed {
         Installed {
             spec: RuleSpec {
-                cgroup: Where {
+                cgroup: CgroupRef {
                     path: path.into(),
                     id: cgroup,
                 },

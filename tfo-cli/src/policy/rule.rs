@@ -37,18 +37,19 @@ impl fmt::Display for Scope {
 
 /// A cgroup that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Where {
+pub struct CgroupRef {
     /// Path below the cgroup2 mount, beginning with `/`.
     pub path: String,
     /// cgroup v2 id.
     pub id: u64,
 }
 
-/// What a rule says.
+/// What a rule says. On the command line and in a file its cgroup is a [`Scope`]: a name that is still to be looked
+/// up, and may not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleSpec {
+pub struct RuleSpec<C = CgroupRef> {
     /// Sockets of this cgroup and those below it.
-    pub cgroup: Where,
+    pub cgroup: C,
     /// Destinations; without host bits.
     pub dst: Prefix,
     /// Destination ports, sorted; none means all.
@@ -59,6 +60,20 @@ pub struct RuleSpec {
     pub ttl: Option<Duration>,
     /// Why.
     pub note: String,
+}
+
+impl RuleSpec<Scope> {
+    /// The same rule for the cgroup that was found.
+    pub fn found(&self, cgroup: CgroupRef) -> RuleSpec {
+        RuleSpec {
+            cgroup,
+            dst: self.dst,
+            ports: self.ports.clone(),
+            action: self.action,
+            ttl: self.ttl,
+            note: self.note.clone(),
+        }
+    }
 }
 
 impl RuleSpec {

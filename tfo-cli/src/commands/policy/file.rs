@@ -7,8 +7,8 @@ use crate::{
     args::FileConfig,
     exit::{self, Failure},
     policy::{
-        Access, Cgroups, Enforcement, EnforcementError, ErrorKind, GuardSpec, Plan, Policies, RuleSpec,
-        Scope, Where,
+        Access, CgroupRef, Cgroups, Enforcement, EnforcementError, ErrorKind, GuardSpec, Plan, Policies,
+        RuleSpec, Scope,
         file::{self, File},
     },
 };
@@ -68,7 +68,7 @@ pub struct Resolved {
 pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolved, Failure> {
     let mut missing = Vec::new();
     // Thousands of rules are about a few services.
-    let mut known: HashMap<Scope, Where> = HashMap::new();
+    let mut known: HashMap<Scope, CgroupRef> = HashMap::new();
     let mut find = |line: usize, scope: &Scope| {
         if let Some(found) = known.get(scope) {
             return Ok(Some(found.clone()));
@@ -95,17 +95,10 @@ pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolv
     let mut rules = Vec::new();
     let mut lines = HashMap::new();
     for rule in &file.rules {
-        let Some(cgroup) = find(rule.line, &rule.scope)? else {
+        let Some(cgroup) = find(rule.line, &rule.spec.cgroup)? else {
             continue;
         };
-        let spec = RuleSpec {
-            cgroup,
-            dst: rule.dst,
-            ports: rule.ports.clone(),
-            action: rule.action,
-            ttl: rule.ttl,
-            note: rule.note.clone(),
-        };
+        let spec = rule.spec.found(cgroup);
         if let Some(other) = lines.insert(spec.key(), rule.line) {
             let what = format!("a rule for {} to {}", spec.cgroup.path, spec.dst);
             return Err(twice(
@@ -120,7 +113,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolv
     let mut guards = Vec::new();
     let mut lines = HashMap::new();
     for guard in &file.guards {
-        let Some(cgroup) = find(guard.line, &guard.scope)? else {
+        let Some(cgroup) = find(guard.line, &guard.spec.cgroup)? else {
             continue;
         };
         if let Some(other) = lines.insert(cgroup.id, guard.line) {
@@ -133,7 +126,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolv
         }
         guards.push(GuardSpec {
             cgroup,
-            settings: guard.settings,
+            settings: guard.spec.settings,
         });
     }
     Ok(Resolved {

@@ -16,7 +16,7 @@ use crate::{
     exit::Failure,
     kernel::netns,
     output,
-    policy::{Cgroups, Change, Plan, Removed, StripReport, Where, news::News},
+    policy::{CgroupRef, Cgroups, Change, Plan, Removed, StripReport, news::News},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -145,7 +145,7 @@ pub fn applied(path: &Path, plan: &Plan) -> io::Result<()> {
 }
 
 /// A rule that strips, where it is not in effect: its service is in another network namespace than we are.
-pub fn elsewhere(cgroups: &dyn Cgroups, found: &Where) -> io::Result<()> {
+pub fn elsewhere(cgroups: &dyn Cgroups, found: &CgroupRef) -> io::Result<()> {
     let Some(process) = cgroups.process(found.id) else {
         return Ok(());
     };

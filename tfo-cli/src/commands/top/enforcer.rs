@@ -14,7 +14,7 @@ use crate::{
     exit::{self, Failure},
     kernel,
     output::{clean, complain},
-    policy::{Access, Change, Enforcement, Interfaces, Plan, Policies, Request, Where, request::Wish},
+    policy::{Access, CgroupRef, Change, Enforcement, Interfaces, Plan, Policies, Request, request::Wish},
     signals::Stop,
     tui::{self, Answer, Job},
 };
@@ -107,7 +107,7 @@ fn plan(policies: &dyn Policies, request: &Request) -> Result<(Box<dyn Enforceme
     })?;
     let rules = store.rules()?;
     let plan = request
-        .plan(Where { path, id }, &rules, kernel::now().monotonic_ns)
+        .plan(CgroupRef { path, id }, &rules, kernel::now().monotonic_ns)
         .map_err(|refused| Failure::new(exit::FAILED, &refused).hint(refused.hint()))?;
     Ok((store, plan))
 }

@@ -8,8 +8,8 @@ use super::{Cgroups, Error, Store};
 use crate::{
     exit::Failure,
     policy::{
-        self, Access, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
-        Interfaces, Policies, Removed, Scope, StripReport, Where, guard::Destination,
+        self, Access, CgroupRef, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
+        Interfaces, Policies, Removed, Scope, StripReport, guard::Destination,
     },
 };
 
@@ -59,7 +59,7 @@ impl policy::Cgroups for Cgroups {
         Cgroups::process(self, id)
     }
 
-    fn find(&self, scope: &Scope) -> Result<Where, EnforcementError> {
+    fn find(&self, scope: &Scope) -> Result<CgroupRef, EnforcementError> {
         Ok(Cgroups::find(self, scope)?)
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     addr,
     policy::{
-        GuardSpec, InstalledGuard, Where,
+        CgroupRef, GuardSpec, InstalledGuard,
         guard::{Destination, Settings},
     },
 };
@@ -119,7 +119,7 @@ pub fn configs(
         let config: GuardConfig = codec::value(&raw);
         list.push(InstalledGuard {
             spec: GuardSpec {
-                cgroup: Where {
+                cgroup: CgroupRef {
                     path: path(id).unwrap_or_else(|| codec::read(&config.cgroup).into_owned()),
                     id,
                 },

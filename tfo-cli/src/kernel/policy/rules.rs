@@ -11,7 +11,7 @@ use tfo_common::{
 use super::{super::sys, Error, codec};
 use crate::{
     addr::{self, Prefix},
-    policy::{Installed, RuleSpec, Where},
+    policy::{CgroupRef, Installed, RuleSpec},
 };
 
 type RawKey = [u8; size_of::<RuleKey>()];
@@ -202,7 +202,7 @@ fn spec(
     let id = u64::from_be_bytes(key.cgroup);
     let bits = u8::try_from(prefix_len.checked_sub(KEY_BITS)?).ok()?;
     Some(RuleSpec {
-        cgroup: Where {
+        cgroup: CgroupRef {
             path: path(id).unwrap_or_else(|| codec::read(&rule.cgroup).into_owned()),
             id,
         },

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::cgroup as names,
-    policy::{Scope, Where},
+    policy::{CgroupRef, Scope},
 };
 
 /// Depth of the walk.
@@ -91,7 +91,7 @@ impl Cgroups {
     }
 
     /// The cgroup a scope means.
-    pub fn find(&self, scope: &Scope) -> Result<Where, Error> {
+    pub fn find(&self, scope: &Scope) -> Result<CgroupRef, Error> {
         match scope {
             Scope::Cgroup(path) => self.by_path(scope, path),
             Scope::Unit(name) => {
@@ -126,7 +126,7 @@ impl Cgroups {
         }
     }
 
-    fn by_path(&self, scope: &Scope, path: &Path) -> Result<Where, Error> {
+    fn by_path(&self, scope: &Scope, path: &Path) -> Result<CgroupRef, Error> {
         let fail = |why: String| Error::Scope {
             what: scope.to_string(),
             why,
@@ -147,19 +147,19 @@ impl Cgroups {
         let id = fs::metadata(&real)
             .map_err(|error| fail(error.to_string()))?
             .ino();
-        Ok(Where {
+        Ok(CgroupRef {
             path: format!("/{}", below.display()),
             id,
         })
     }
 
     /// The only cgroup that fits.
-    fn only(&self, scope: &Scope, fits: impl Fn(&str) -> bool) -> Result<Where, Error> {
+    fn only(&self, scope: &Scope, fits: impl Fn(&str) -> bool) -> Result<CgroupRef, Error> {
         let mut found: Vec<(&u64, &String)> = self.paths.iter().filter(|(_, path)| fits(path)).collect();
         found.sort_by_key(|(_, path)| *path);
         let why = match found[..] {
             [(id, path)] => {
-                return Ok(Where {
+                return Ok(CgroupRef {
                     path: path.clone(),
                     id: *id,
                 });

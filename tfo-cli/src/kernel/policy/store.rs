@@ -22,7 +22,8 @@ use super::{
     strip,
 };
 use crate::policy::{
-    Access, Change, Installed, InstalledGuard, Interfaces, Removed, StripReport, Where, guard::Destination,
+    Access, CgroupRef, Change, Installed, InstalledGuard, Interfaces, Removed, StripReport,
+    guard::Destination,
 };
 
 /// How long handshakes are waited for whose sockets would stall without the push, or have a callback flag of ours.
@@ -273,7 +274,7 @@ impl Store {
         let (mut rules, mut guards) = (self.rules()?, self.guards()?);
         let now = sys::monotonic_ns();
         let Some(set) = &mut self.set else { return Ok(()) };
-        let is_gone = |cgroup: &Where| self.cgroups.is_gone(cgroup.id);
+        let is_gone = |cgroup: &CgroupRef| self.cgroups.is_gone(cgroup.id);
         let is_over = |rule: &Installed| rule.expires_ns != 0 && now >= rule.expires_ns;
         self.removed.orphans = rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup)).collect();
         self.removed.expired = rules.extract_if(.., |rule| is_over(rule)).collect();

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     model::{fake, feed::Guarded},
     policy::{
-        GuardSpec, InForce, Installed, InstalledGuard, RuleSpec, Where,
+        CgroupRef, GuardSpec, InForce, Installed, InstalledGuard, RuleSpec,
         guard::{Destination, Settings},
     },
 };
@@ -23,7 +23,7 @@ const CHECKOUT: &str = "/system.slice/checkout.service";
 pub fn rule(id: u32, path: &str, dst: &str, port: u16) -> Installed {
     Installed {
         spec: RuleSpec {
-            cgroup: Where {
+            cgroup: CgroupRef {
                 path: path.into(),
                 id: 1,
             },
@@ -47,7 +47,7 @@ pub fn rule(id: u32, path: &str, dst: &str, port: u16) -> Installed {
 fn guard(path: &str, id: u64) -> InstalledGuard {
     InstalledGuard {
         spec: GuardSpec {
-            cgroup: Where {
+            cgroup: CgroupRef {
                 path: path.into(),
                 id,
             },

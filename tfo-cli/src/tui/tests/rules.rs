@@ -8,7 +8,7 @@ use tfo_common::PolicyAction;
 use super::{in_force::rule, screens::Screen, *};
 use crate::{
     policy::{
-        InForce, Installed, Plan, Request, Where,
+        CgroupRef, InForce, Installed, Plan, Request,
         request::{Target, Wish},
     },
     tui::{
@@ -39,7 +39,7 @@ fn asks(wish: Wish) -> Effect {
 
 /// The plan of a wish where this rule is in force.
 fn plan(wish: Wish) -> Plan {
-    let cgroup = Where {
+    let cgroup = CgroupRef {
         path: "/system.slice/checkout.service".into(),
         id: 1,
     };
@@ -307,7 +307,7 @@ fn no_plan_is_too_long_to_be_read() {
         wish: DEFAULT,
     };
     let long = request
-        .plan(Where { path, id: 1 }, &[], 0)
+        .plan(CgroupRef { path, id: 1 }, &[], 0)
         .expect("there is a plan");
     typed(&mut state, "a");
     press(&mut state, &[KeyCode::Enter]);
