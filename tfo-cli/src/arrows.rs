@@ -9,7 +9,7 @@ use std::{
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 /// Everybody may use these, so no arrow to them is drawn; they use nobody.
-const LEAVES: [&str; 3] = ["addr", "exit", "options"];
+const LEAVES: [&str; 4] = ["addr", "duration", "exit", "options"];
 /// Only the module on the right names the crate on the left.
 const CRATES: [(&str, &str); 4] = [
     ("aya", "kernel"),
