@@ -7,6 +7,7 @@ mod debug;
 mod diagnose;
 mod guard;
 mod policy;
+mod probe;
 mod scope;
 mod top;
 mod trace;
@@ -24,6 +25,7 @@ pub use self::{
     diagnose::{DiagnoseArgs, DiagnoseConfig, DiagnoseFormat},
     guard::{GuardArgs, GuardCommand, GuardWhat},
     policy::{FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
+    probe::{Payload, ProbeArgs, ProbeConfig, ProbeFormat},
     top::{TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };
@@ -83,6 +85,11 @@ enum RawCommand {
     /// A circuit breaker per destination, inside the kernel: it acts before the next connection, and needs no
     /// process running. A rule for the same connection beats it. Needs root.
     Guard(GuardArgs),
+    /// Connects to one destination with and without Fast Open, and says what became of it.
+    ///
+    /// Ordinary connections, no rights needed. Says beforehand what it will send.
+    #[command(after_help = probe::NOTES)]
+    Probe(ProbeArgs),
     /// Measures the user side.
     #[command(hide = true)]
     BenchModel(BenchArgs),
@@ -116,6 +123,8 @@ pub enum Command {
     Policy(PolicyConfig),
     /// `guard`
     Guard(GuardCommand),
+    /// `probe`
+    Probe(ProbeConfig),
     /// `bench-model`
     BenchModel(BenchArgs),
     /// `debug`
@@ -188,6 +197,7 @@ impl RawCommand {
             RawCommand::Analyze(args) => args.resolve().map(Command::Analyze),
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
+            RawCommand::Probe(args) => args.resolve().map(Command::Probe),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
             RawCommand::Debug(args) => Ok(Command::Debug(args)),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),

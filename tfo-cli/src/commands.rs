@@ -9,6 +9,7 @@ mod diagnose;
 mod guard;
 mod man;
 mod policy;
+mod probe;
 mod record;
 mod top;
 mod trace;
@@ -24,6 +25,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Analyze(config) => analyze::run(&config),
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
+        Command::Probe(config) => probe::run(&config),
         Command::BenchModel(config) => bench_model::run(&config),
         Command::Debug(args) => debug::run(&args),
         Command::Completions(shell) => completions::run(shell),

@@ -10,8 +10,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// A permission or a kernel feature is missing.
 pub const MISSING: u8 = 3;
-
-/// `diagnose` found something of severity fail.
+/// Fast Open was looked at and does not work: `diagnose` found something of severity fail, or a probe a fault.
 pub const FOUND: u8 = 4;
 
 /// An error as the user sees it: `tfo-cli: what: why`, and one line that says what to do.

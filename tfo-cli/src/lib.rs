@@ -22,6 +22,7 @@ pub mod options;
 pub mod output;
 mod own_cost;
 pub mod policy;
+pub mod probe;
 pub mod recording;
 mod reverse_dns;
 pub mod runtime;

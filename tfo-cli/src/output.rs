@@ -16,6 +16,8 @@ pub mod ndjson;
 pub mod number;
 pub mod policy_json;
 pub mod policy_text;
+pub mod probe_json;
+pub mod probe_text;
 pub mod snapshot_json;
 pub mod stderr;
 pub mod table;

@@ -14,6 +14,7 @@ mod host;
 mod identities;
 mod listeners;
 mod outcomes;
+mod probe;
 mod refusals;
 mod support;
 mod top;

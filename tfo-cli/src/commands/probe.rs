@@ -1,0 +1,224 @@
+//! `tfo-cli probe`: one destination with and without Fast Open, or the partner that answers.
+
+use std::{
+    fs::File,
+    future::Future,
+    io::Read as _,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::lookup_host,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    args::{Payload, ProbeConfig, ProbeFormat},
+    exit::{self, Failure},
+    output::{self, probe_json, probe_text},
+    probe::{
+        MOST_ATTEMPTS, PAUSE,
+        attempt::{Attempt, Carried, Cookie, Step},
+        connect::{self, Destination},
+        report::Report,
+        serve,
+        target::{Target, one_of_each_family},
+        verdict::Verdict,
+    },
+    runtime,
+    signals::{self, Stop},
+};
+
+/// Bytes of a file that are sent at most: more than a SYN of any usual link holds.
+const MOST_DATA: u64 = 64 * 1024;
+/// How long a name may take.
+const RESOLVE: Duration = Duration::from_secs(10);
+/// Attempts beyond `--count` that may go into getting a cookie: one with option 34, one with 254.
+const REQUESTS: u32 = 2;
+
+/// Runs the command.
+pub fn run(config: &ProbeConfig) -> Result<u8, Failure> {
+    let stop = signals::watch(|| {})?;
+    match config {
+        ProbeConfig::Serve { address, queue } => serve_until_stopped(*address, *queue, &stop),
+        ProbeConfig::Probe {
+            target,
+            count,
+            payload,
+            source,
+            format,
+        } => {
+            let destinations = block_on(destinations(target, payload, *source))?;
+            announce(target, &destinations, payload, *count)?;
+            let mut reports = Vec::new();
+            for destination in &destinations {
+                let attempts = block_on(attempts(destination, *count, &stop))?;
+                let report = Report::new(destination.address, attempts);
+                output::print(&match format {
+                    ProbeFormat::Text => probe_text::report(&report),
+                    ProbeFormat::Json => probe_json::report(target, &report),
+                })?;
+                reports.push(report);
+            }
+            Ok(exit_code(&reports))
+        }
+    }
+}
+
+/// The worst of all addresses.
+fn exit_code(reports: &[Report]) -> u8 {
+    let verdicts = || reports.iter().map(|report| report.verdict);
+    if verdicts().any(Verdict::is_fault) {
+        exit::FOUND
+    } else if verdicts().all(|verdict| verdict == Verdict::Works) {
+        exit::DONE
+    } else {
+        exit::FAILED
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    runtime::handle()?.block_on(future)
+}
+
+/// Resolves the name, once, and makes the bytes to send.
+async fn destinations(
+    target: &Target,
+    payload: &Payload,
+    source: Option<IpAddr>,
+) -> anyhow::Result<Vec<Destination>> {
+    let looked_up = timeout(RESOLVE, lookup_host((target.host.as_str(), target.port))).await;
+    let found = looked_up
+        .map_err(|_| anyhow::anyhow!("no answer within {} s", RESOLVE.as_secs()))
+        .and_then(|found| found.map_err(Into::into))
+        .with_context(|| format!("probe {target}: look up the name"))?;
+    let addresses = one_of_each_family(found, source).with_context(|| format!("probe {target}"))?;
+    anyhow::ensure!(
+        !addresses.is_empty(),
+        "probe {target}: the name has no address of the family of --source"
+    );
+    let payload = match payload {
+        Payload::Protocol(protocol) => protocol.bytes(&target.host, random()?),
+        Payload::File(path) => read_payload(path)?,
+    };
+    Ok(addresses
+        .into_iter()
+        .map(|address| Destination {
+            address,
+            source,
+            payload: payload.clone(),
+        })
+        .collect())
+}
+
+fn read_payload(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let what = || format!("probe: read --data {}", path.display());
+    let mut bytes = Vec::new();
+    File::open(path)
+        .with_context(what)?
+        .take(MOST_DATA + 1)
+        .read_to_end(&mut bytes)
+        .with_context(what)?;
+    anyhow::ensure!(
+        !bytes.is_empty(),
+        "{}: the file is empty, and a SYN without data shows nothing",
+        what()
+    );
+    anyhow::ensure!(
+        bytes.len() as u64 <= MOST_DATA,
+        "{}: the file has more than {} KiB",
+        what(),
+        MOST_DATA / 1024
+    );
+    Ok(bytes)
+}
+
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("probe: read /dev/urandom")?;
+    Ok(bytes)
+}
+
+/// Says beforehand what will be sent, and where.
+fn announce(
+    target: &Target,
+    destinations: &[Destination],
+    payload: &Payload,
+    count: u32,
+) -> Result<(), Failure> {
+    let bytes = destinations
+        .first()
+        .map_or(0, |destination| destination.payload.len());
+    let what = match payload {
+        Payload::Protocol(protocol) => protocol.describe().to_owned(),
+        Payload::File(path) => output::clean(&path.display().to_string()),
+    };
+    for destination in destinations {
+        output::complain(&format_args!(
+            "tfo-cli: probe {target}: {} gets {count} plain connections and at most {} with Fast Open, each with {bytes} \
+             bytes ({what})",
+            destination.address,
+            fast_open_attempts(count),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Attempts with Fast Open at most.
+fn fast_open_attempts(count: u32) -> u32 {
+    (count + REQUESTS).min(MOST_ATTEMPTS)
+}
+
+/// Plain and Fast Open attempts in turns, so that both meet the same network.
+async fn attempts(destination: &Destination, count: u32, stop: &Stop) -> anyhow::Result<Vec<Attempt>> {
+    let cookie = || Cookie::NotLookedAt;
+    let mut attempts = Vec::new();
+    let mut with_data = 0;
+    for turn in 0..fast_open_attempts(count) {
+        if turn < count {
+            attempts.push(connect::attempt(destination, Step::Plain, cookie).await?);
+            sleep(PAUSE).await;
+        }
+        // Nothing is learnt about Fast Open where not even plain SYNs are answered, and each waits for seconds.
+        let is_offline = turn > 0
+            && !attempts
+                .iter()
+                .any(|attempt: &Attempt| attempt.step == Step::Plain && attempt.answer.is_established());
+        if with_data < count && !is_offline {
+            let attempt = connect::attempt(destination, Step::FastOpen, cookie).await?;
+            with_data += u32::from(matches!(attempt.carried, Carried::Data(_)));
+            attempts.push(attempt);
+            sleep(PAUSE).await;
+        }
+        anyhow::ensure!(!stop.raised(), "probe: interrupted");
+    }
+    Ok(attempts)
+}
+
+/// Listens until a signal comes.
+fn serve_until_stopped(address: SocketAddr, queue: u32, stop: &Stop) -> Result<u8, Failure> {
+    let listener = serve::open(address, queue)?;
+    let bound = listener.local_addr()?;
+    output::complain(&format_args!(
+        "tfo-cli: probe --serve: listening on {bound}, Fast Open queue {queue}; Ctrl-C ends it"
+    ))?;
+    block_on(async {
+        tokio::select! {
+            result = serve::serve(listener) => result,
+            () = raised(stop) => Ok(()),
+        }
+    })?;
+    Ok(exit::DONE)
+}
+
+/// Waits for the flag of the signals.
+async fn raised(stop: &Stop) {
+    while !stop.raised() {
+        sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,23 @@
+//! `tfo-cli probe`: connects to one destination with and without Fast Open, and says what became of it.
+//!
+//! ```text
+//! target ──> connect (ordinary sockets, one attempt at a time) ──> attempts ──> verdict ──> output
+//! payload ─────┘                                                      └──────> timing ──────┘
+//! ```
+//!
+//! `attempt`, `payload`, `timing` and `verdict` are pure; `connect` and `serve` are the only ones with sockets.
+
+pub mod attempt;
+pub mod connect;
+pub mod payload;
+pub mod report;
+pub mod serve;
+mod sockopt;
+pub mod target;
+pub mod timing;
+pub mod verdict;
+
+/// Attempts per step at most: a probe is no load test.
+pub const MOST_ATTEMPTS: u32 = 20;
+/// Shortest pause between two attempts.
+pub const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

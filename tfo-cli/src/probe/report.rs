@@ -1,0 +1,44 @@
+//! What a probe found about one address.
+
+use std::net::SocketAddr;
+
+use super::{
+    attempt::{Attempt, Step},
+    timing::{self, Times},
+    verdict::{self, Verdict},
+};
+
+/// All attempts to one address, and what they show together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The address.
+    pub address: SocketAddr,
+    /// In the order in which they were made.
+    pub attempts: Vec<Attempt>,
+    /// What they show.
+    pub verdict: Verdict,
+    /// Times without Fast Open.
+    pub plain: Times,
+    /// Times of connections with data in the SYN.
+    pub fast_open: Times,
+    /// What Fast Open saves until the first byte, ms; negative where it costs.
+    pub saving_ms: Option<f64>,
+}
+
+impl Report {
+    /// Judges the attempts.
+    pub fn new(address: SocketAddr, attempts: Vec<Attempt>) -> Self {
+        let (plain, fast_open) = (
+            timing::of(&attempts, Step::Plain),
+            timing::of(&attempts, Step::FastOpen),
+        );
+        Self {
+            address,
+            verdict: verdict::judge(&attempts),
+            saving_ms: timing::saving_ms(&plain, &fast_open),
+            attempts,
+            plain,
+            fast_open,
+        }
+    }
+}
