@@ -15,6 +15,7 @@ pub mod ip;
 pub mod link;
 pub mod reader;
 pub mod table;
+pub mod tally;
 pub mod tcp;
 pub mod unknown;
 pub mod verdict;

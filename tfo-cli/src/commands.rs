@@ -11,6 +11,7 @@ mod man;
 mod policy;
 mod probe;
 mod record;
+mod replay;
 mod top;
 mod trace;
 

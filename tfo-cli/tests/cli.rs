@@ -210,7 +210,7 @@ fn a_recording_that_is_cut_short_foreign_or_there_already_is_said_so() {
     std::fs::write(&recording.0, &whole[..whole.len() - 5]).expect("it is written");
     let cut = tfo(&["top", "--once", "--replay", recording.path()]);
     assert_eq!(cut.status.code(), Some(0));
-    assert!(stderr(&cut).contains("ends inside a block"), "{}", stderr(&cut));
+    assert!(stderr(&cut).contains("ends in the middle"), "{}", stderr(&cut));
 
     std::fs::write(&recording.0, "not at all").expect("it is written");
     let foreign = tfo(&["trace", "--replay", recording.path()]);

@@ -1,5 +1,6 @@
 //! `tfo-cli analyze`: captures to lines and a summary, without root and without a kernel.
 
+mod findings;
 mod progress;
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use self::progress::Progress;
+use self::{findings::Findings, progress::Progress};
 use crate::{
     args::{AnalyzeConfig, TraceFormat},
     capture::{
@@ -18,9 +19,9 @@ use crate::{
         table::CAPACITY,
     },
     exit::{self, Failure},
-    model::{Flow, subject::FlowSubject},
+    model::{Flow, diagnosis::Finding, subject::FlowSubject},
     output::{
-        self,
+        self, diagnosis, diagnosis_json, diagnosis_text,
         judged::{Csv, Json, JudgedLine, JudgedWriter, Text},
         judged_summary::JudgedSummary,
     },
@@ -76,6 +77,7 @@ struct Lines<'a> {
     summary: JudgedSummary,
     /// Verdicts that wait to be written.
     judged: Vec<Judged>,
+    findings: Findings,
 }
 
 impl<'a> Lines<'a> {
@@ -95,6 +97,7 @@ impl<'a> Lines<'a> {
             analyzer: Analyzer::new(&config.local, CAPACITY),
             summary: JudgedSummary::default(),
             judged: Vec::new(),
+            findings: Findings::default(),
         }
     }
 
@@ -195,6 +198,7 @@ impl<'a> Lines<'a> {
         let mut said = HashSet::new();
         for judged in std::mem::take(&mut self.judged) {
             self.summary.events += 1;
+            self.findings.add(&judged);
             let connection = judged.event.id / 2;
             if let Ok(outcome) = judged.outcome {
                 self.summary.totals[usize::from(judged.event.role)][outcome as usize] += 1;
@@ -233,11 +237,24 @@ impl<'a> Lines<'a> {
         analyzer.end(&mut |one| judged.push(one));
         self.write(out)?;
         self.summary.counts = self.analyzer.counts().clone();
+        let (snapshot, found) = std::mem::take(&mut self.findings).judge(&self.summary.counts);
+        let found: Vec<&Finding> = found.iter().collect();
         match self.config.format {
-            TraceFormat::Json => self.summary.write_json(out),
+            TraceFormat::Json => {
+                for finding in &found {
+                    diagnosis_json::write_finding(finding, &snapshot, out)?;
+                }
+                self.summary.write_json(out)
+            }
             TraceFormat::Text => {
                 writeln!(out)?;
-                self.summary.write_text(out)
+                self.summary.write_text(out)?;
+                writeln!(
+                    out,
+                    "\nfound: {}",
+                    diagnosis::totals(&found, snapshot.diagnosis.window_ns)
+                )?;
+                diagnosis_text::write(&found, &snapshot, true, out)
             }
             TraceFormat::Csv => Ok(()),
         }

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     attach, record,
+    replay::{CUT_SHORT, Replay},
     top::{
         reader::{self, Reader, Shared},
         replay,
@@ -23,7 +24,6 @@ use crate::{
         subject::RowSubject,
     },
     output::{self, diagnosis, diagnosis_json, diagnosis_markdown, diagnosis_text},
-    recording::Recording,
     signals::{self, Stop},
 };
 
@@ -64,10 +64,10 @@ fn exit_code(shown: &[&Finding]) -> u8 {
 
 /// The end of a recording.
 fn replayed(config: &DiagnoseConfig, path: &Path, stop: &Stop) -> Result<Snapshot, Failure> {
-    let recording = Recording::open(path).map_err(|error| record::failure(&error))?;
+    let recording = Replay::open(path, stop)?;
     let shared = Shared::new(&config.attach);
     if replay::play(recording, None, &shared, stop)? {
-        output::complain(&"tfo-cli: the recording ends inside a block: its recorder was stopped")?;
+        output::complain(&CUT_SHORT)?;
     }
     Ok(judged(&shared))
 }

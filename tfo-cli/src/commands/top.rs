@@ -10,14 +10,16 @@ use std::{
     time::Instant,
 };
 
-use super::{attach, record};
+use super::{
+    attach, record,
+    replay::{CUT_SHORT, Replay},
+};
 use crate::{
     args::{TopConfig, TopFormat},
     exit::{self, Failure},
     kernel::policy::Pinned,
     model::{DestRow, Snapshot, subject::RowSubject},
     output::{snapshot_json, table},
-    recording::Recording,
     signals::{self, Stop},
     tui,
 };
@@ -33,15 +35,11 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
         return Err(Failure::new(exit::USAGE, why).hint("use `tfo-cli policy add`, `remove` or `apply`"));
     }
     match (&config.replay, on_terminal) {
-        (Some(path), true) => replay_dashboard(config, open(path)?, &stop),
-        (Some(path), false) => replay_table(config, open(path)?, &stop),
+        (Some(path), true) => replay_dashboard(config, Replay::open(path, &stop)?, &stop),
+        (Some(path), false) => replay_table(config, Replay::open(path, &stop)?, &stop),
         (None, true) => live_dashboard(config, attach(config)?, &stop),
         (None, false) => live_table(config, attach(config)?, &stop),
     }
-}
-
-fn open(path: &std::path::Path) -> Result<Recording, Failure> {
-    Recording::open(path).map_err(|error| record::failure(&error))
 }
 
 fn attach(config: &TopConfig) -> Result<Reader, Failure> {
@@ -79,7 +77,7 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
 }
 
 /// Shows a recording until the user or a signal ends it.
-fn replay_dashboard(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
+fn replay_dashboard(config: &TopConfig, recording: Replay, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
     let shown = tui::run(&config.dashboard(), &*shared, None, stop, &signals::watch_jobs()?);
@@ -120,12 +118,12 @@ fn print_live(
 }
 
 /// Prints the table of the end of a recording.
-fn replay_table(config: &TopConfig, recording: Recording, stop: &Stop) -> Result<u8, Failure> {
+fn replay_table(config: &TopConfig, recording: Replay, stop: &Stop) -> Result<u8, Failure> {
     let shared = Shared::new(&config.attach);
     let cut_short = replay::play(recording, None, &shared, stop)?;
     print(config, &shared.snapshot(), &mut io::stdout().lock())?;
     if cut_short {
-        crate::output::complain(&"tfo-cli: the recording ends inside a block: its recorder was stopped")?;
+        crate::output::complain(&CUT_SHORT)?;
     }
     Ok(exit::DONE)
 }

@@ -154,10 +154,15 @@ struct SummaryRecord {
     lost: u64,
 }
 
+/// Writes one of them.
+pub fn write_finding(finding: &Finding, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    write_line(&FindingRecord::new(finding, snapshot), out)
+}
+
 /// Writes them and the summary.
 pub fn write(findings: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     for finding in findings {
-        write_line(&FindingRecord::new(finding, snapshot), out)?;
+        write_finding(finding, snapshot, out)?;
     }
     let count = |severity| {
         let all = findings.iter();

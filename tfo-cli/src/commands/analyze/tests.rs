@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
+use tfo_common::Outcome;
+
 use super::{analyze, failure};
 use crate::{
     args::{AnalyzeConfig, Command},
@@ -9,7 +11,9 @@ use crate::{
         CaptureError,
         tests::generator::{RTT_US, Script, cookie, linux, request},
     },
+    commands::replay::Replay,
     output::judged_summary::JudgedSummary,
+    recording::Tick,
     signals::Stop,
 };
 
@@ -86,7 +90,7 @@ fn json_has_the_fields_of_trace_and_those_of_captures() {
         .lines()
         .map(|line| serde_json::from_str(line).expect("each line is JSON"))
         .collect();
-    assert_eq!((lines.len(), summary.printed), (4, 3));
+    assert_eq!((lines.len(), summary.printed), (5, 3));
     let outcomes: Vec<_> = lines[..3].iter().map(|line| &line["outcome"]).collect();
     assert_eq!(outcomes, ["cookie-granted", "accepted", "syn-timeout"]);
     assert!(
@@ -100,8 +104,12 @@ fn json_has_the_fields_of_trace_and_those_of_captures() {
     // One cookie, one hash; and the cookie itself nowhere.
     assert_eq!(lines[0]["cookie_granted"], lines[1]["cookie_sent"]);
     assert!(!out.contains("deadbeef") && !out.contains("feedface") && !out.contains("/pay"));
-    assert_eq!(lines[3]["type"], "summary");
-    assert_eq!(lines[3]["totals"]["client"]["accepted"], 1);
+    assert_eq!(
+        (&lines[3]["type"], &lines[3]["id"]),
+        (&"diagnosis".into(), &"not-idempotent".into())
+    );
+    assert_eq!(lines[4]["type"], "summary");
+    assert_eq!(lines[4]["totals"]["client"]["accepted"], 1);
 }
 
 #[test]
@@ -146,4 +154,64 @@ fn a_capture_that_was_cut_ends_well_and_says_where() {
         summary.endings
     );
     assert!(!summary.is_incomplete());
+}
+
+/// Three connections whose data vanishes, at three moments, and plain ones that do not.
+fn eaten() -> Vec<u8> {
+    let mut all = Script::default();
+    all.packets.clear();
+    for round in 0..3_u64 {
+        let begin = round * 20_000_000;
+        let mut lost = Script::between(&format!("192.0.2.1:{}", 41_000 + round), "198.51.100.7:443");
+        lost.syn(begin, &linux(&cookie(34), 1), b"data")
+            .syn(begin + 1_024_000, &linux(&[], 1_025), b"")
+            .syn_ack(begin + 1_024_000 + RTT_US, 0, &[])
+            .ack(begin + 1_024_000 + RTT_US + 10, 0, b"data")
+            .reply(begin + 1_024_000 + 2 * RTT_US, 4, b"answer");
+        all = all.and(&lost);
+        for other in 0..5_u64 {
+            let port = 42_000 + round * 10 + other;
+            let mut plain = Script::between(&format!("192.0.2.1:{port}"), "198.51.100.7:443");
+            plain
+                .syn(begin + 5_000_000 + other, &[], b"")
+                .syn_ack(begin + 5_000_000 + RTT_US + other, 0, &[])
+                .ack(begin + 5_000_000 + RTT_US + 10 + other, 0, b"data")
+                .reply(begin + 5_000_000 + 2 * RTT_US + other, 4, b"answer");
+            all = all.and(&plain);
+        }
+    }
+    all.pcap()
+}
+
+#[test]
+fn a_mailed_capture_leads_to_a_named_diagnosis_in_one_command() {
+    let file = TempFile::new("eaten.pcap", &eaten());
+    let (summary, out) = run("", &[&file]);
+    assert_eq!(summary.printed, 3, "{out}");
+    assert!(
+        out.contains("fail  path-drops-syn-data  198.51.100.7:443"),
+        "{out}"
+    );
+    assert!(out.contains("tfo-cli policy add"), "{out}");
+}
+
+#[test]
+fn captures_play_back_like_recordings() {
+    let file = TempFile::new("replay.pcap", &eaten());
+    let mut replay = Replay::open(&file.0, &Stop::default()).expect("it is a capture");
+    let mut flows = 0;
+    let mut last = None;
+    while let Some(tick) = replay.next_tick().expect("it is whole") {
+        flows += tick.records.len();
+        assert!(
+            last.as_ref()
+                .is_none_or(|before: &Tick| before.reading.at_ns <= tick.reading.at_ns)
+        );
+        last = Some(tick);
+    }
+    let reading = last.expect("there were ticks").reading;
+    assert_eq!(flows, 3);
+    assert_eq!(reading.totals[0][Outcome::SynTimeout as usize], 3);
+    assert_eq!(reading.totals[0][Outcome::Plain as usize], 15);
+    assert!(!replay.is_truncated());
 }

@@ -10,11 +10,12 @@ use anyhow::Context as _;
 
 use super::reader::Shared;
 use crate::{
+    commands::replay::Replay,
     exit::Failure,
     kernel,
     model::feed::Degradation,
     own_cost,
-    recording::{Preamble, Recording, Tick},
+    recording::{Preamble, Tick},
     signals::Stop,
 };
 
@@ -23,7 +24,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Starts the thread. At the end of the recording the last state stays.
 pub fn spawn(
-    recording: Recording,
+    recording: Replay,
     speed: f64,
     shared: Arc<Shared>,
     stop: Stop,
@@ -56,16 +57,15 @@ fn status(speed: f64) -> String {
 
 /// Plays a recording, at once where no speed is given; returns whether it was cut short.
 pub fn play(
-    mut recording: Recording,
+    mut recording: Replay,
     speed: Option<f64>,
     shared: &Shared,
     stop: &Stop,
 ) -> Result<bool, Failure> {
-    let failed = |error| crate::commands::record::failure(&error);
     describe(recording.preamble(), shared);
     let start = Instant::now();
     let mut first_ns = None;
-    while let Some(tick) = recording.next_tick().map_err(failed)? {
+    while let Some(tick) = recording.next_tick()? {
         let at_ns = tick.reading.at_ns;
         let first_ns = *first_ns.get_or_insert(at_ns);
         if let Some(speed) = speed {

@@ -9,10 +9,10 @@ use std::{
 use super::{Tracer, reader::Batch};
 use crate::{
     args::TraceConfig,
-    commands::record,
+    commands::replay::{CUT_SHORT, Replay},
     exit::Failure,
     output::Summary,
-    recording::{Recording, Tick},
+    recording::Tick,
     signals::Stop,
 };
 
@@ -23,8 +23,7 @@ pub fn trace(
     stop: &Stop,
     out: &mut dyn Write,
 ) -> Result<Summary, Failure> {
-    let failed = |error| record::failure(&error);
-    let mut recording = Recording::open(path).map_err(failed)?;
+    let mut recording = Replay::open(path, stop)?;
     let mut tracer = Tracer::new(config, recording.preamble().wall_offset_ns);
     let mut counted = Summary::default();
     match tracer.writer.begin(out) {
@@ -33,7 +32,7 @@ pub fn trace(
         Ok(()) => {}
     }
     while !stop.raised() && !tracer.is_done() {
-        let Some(tick) = recording.next_tick().map_err(failed)? else {
+        let Some(tick) = recording.next_tick()? else {
             break;
         };
         if tick.reading.at_ns > 0 {
@@ -48,7 +47,7 @@ pub fn trace(
         }
     }
     if recording.is_truncated() {
-        crate::output::complain(&"tfo-cli: the recording ends inside a block: its recorder was stopped")?;
+        crate::output::complain(&CUT_SHORT)?;
     }
     tracer.finish(&counted, Ok(()), out)
 }

@@ -1,0 +1,117 @@
+//! What verdicts add up to: the totals and the destination table the kernel side would have kept.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use tfo_common::{
+    DestKey, DestStats, Loss, Outcome, Role,
+    limits::{SERVER_V4_PREFIX, SERVER_V6_PREFIX},
+    time::{UNSEEN_US, bucket},
+};
+
+use super::{Counts, Judged, Unknown};
+use crate::{
+    addr::{self, Prefix},
+    model::feed::{Reading, Totals},
+};
+
+/// Rows kept at most: 40 MiB.
+const MOST_ROWS: usize = 1 << 16;
+
+/// The counters.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    totals: Totals,
+    rows: HashMap<DestKey, DestStats>,
+    events: u64,
+    without_row: u64,
+}
+
+impl Tally {
+    /// Adds one end of a connection, if its outcome is known.
+    pub fn add(&mut self, judged: &Judged) {
+        let Ok(outcome) = judged.outcome else {
+            return;
+        };
+        let event = &judged.event;
+        let role = Role::from_code(event.role).unwrap_or(Role::Client);
+        self.totals[role as usize][outcome as usize] += 1;
+        self.events += u64::from(!outcome.is_plain());
+        let key = key(judged, role);
+        let has_room = self.rows.len() < MOST_ROWS;
+        let row = match self.rows.entry(key) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(row) if has_room => row.insert(DestStats::ZERO),
+            Entry::Vacant(_) => return self.without_row += 1,
+        };
+        row.outcomes[outcome as usize] += 1;
+        row.last_ns = row.last_ns.max(event.end_ns);
+        if event.rtt_us != UNSEEN_US {
+            row.rtt_sum_us += u64::from(event.rtt_us);
+            row.rtt_count += 1;
+        }
+        let plain = outcome == Outcome::Plain;
+        let (handshakes, first_bytes) = if plain {
+            (&mut row.handshake_plain, &mut row.ttfb_plain)
+        } else {
+            (&mut row.handshake_tfo, &mut row.ttfb_tfo)
+        };
+        for (us, histogram) in [(event.handshake_us, handshakes), (event.ttfb_us, first_bytes)] {
+            if us != UNSEEN_US {
+                histogram[bucket(us)] += 1;
+            }
+        }
+        if plain {
+            row.plain_retrans += u64::from(event.syn_retrans > 0);
+            return;
+        }
+        row.syn_bytes += u64::from(event.syn_data_len);
+        row.syn_bytes_acked += u64::from(event.syn_data_acked);
+        row.saved_us += u64::from(event.saved_us);
+        row.lost_us += u64::from(event.lost_us);
+        row.cookies += u64::from(judged.cookie_received == Some(true) && role == Role::Client);
+    }
+
+    /// Rows of the destination table.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The counters at this time, as the kernel side would have been read.
+    pub fn reading(&self, at_ns: u64, counts: &Counts) -> Reading {
+        let mut losses = [0; Loss::COUNT];
+        losses[Loss::FlowTable as usize] = counts.unknown[Unknown::TableFull as usize];
+        losses[Loss::SynUnseen as usize] = counts.unknown[Unknown::SynUnseen as usize];
+        losses[Loss::ListenerUnknown as usize] = counts.unknown[Unknown::ListenerState as usize];
+        losses[Loss::DestInsert as usize] = self.without_row;
+        Reading {
+            at_ns,
+            totals: self.totals,
+            losses,
+            events: self.events,
+            netns: Vec::new(),
+            dests: self.rows.iter().map(|(key, row)| (*key, *row)).collect(),
+            dests_capacity: u32::try_from(MOST_ROWS).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn key(judged: &Judged, role: Role) -> DestKey {
+    let event = &judged.event;
+    let remote = addr::ip(&event.remote, event.family);
+    let cut = match (role, event.family) {
+        (Role::Client, _) => remote,
+        (Role::Server, 4) => Prefix::new(remote, SERVER_V4_PREFIX).network().address(),
+        (Role::Server, _) => Prefix::new(remote, SERVER_V6_PREFIX).network().address(),
+    };
+    DestKey {
+        cgroup_id: 0,
+        remote: addr::bytes(cut).0,
+        port: match role {
+            Role::Client => event.remote_port,
+            Role::Server => event.local_port,
+        },
+        role: event.role,
+        family: event.family,
+        pad: 0,
+    }
+}
