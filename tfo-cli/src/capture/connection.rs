@@ -58,6 +58,36 @@ pub struct Answer {
     print: u64,
 }
 
+/// A SYN-ACK, as far as it matters.
+#[derive(Clone, Copy, Debug)]
+pub struct SynAck {
+    at_ns: u64,
+    acknowledgement: u32,
+    /// `None` where its options were cut.
+    cookie: Option<bool>,
+    cookie_hash: Option<u32>,
+    print: u64,
+}
+
+impl SynAck {
+    /// What a segment with SYN and ACK says.
+    pub fn new(segment: &Segment<'_>) -> Self {
+        let found = tcp::fast_open(&segment.header);
+        Self {
+            at_ns: segment.at_ns,
+            acknowledgement: segment.header.acknowledgement,
+            cookie: found.map(|found| found.option() == TfoOption::Cookie),
+            cookie_hash: segment.cookie,
+            print: segment.print,
+        }
+    }
+
+    /// When it was seen.
+    pub fn at_ns(&self) -> u64 {
+        self.at_ns
+    }
+}
+
 /// What a segment did to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -175,7 +205,7 @@ impl Connection {
         ) {
             (true, true, false) => self.syn_again(segment),
             (true, false, _) => self.client_goes_on(segment),
-            (false, true, true) => self.answered(segment),
+            (false, true, true) => self.answered(&SynAck::new(segment)),
             (false, true, false) => self.syn_back(segment),
             (false, false, _) => self.server_goes_on(segment),
             // A SYN-ACK of whoever sent the SYN: of a simultaneous open.
@@ -218,42 +248,38 @@ impl Connection {
         Step::Over
     }
 
-    fn answered(&mut self, segment: &Segment<'_>) -> Step {
-        let acked = segment
-            .header
-            .acknowledgement
-            .wrapping_sub(self.isn)
-            .wrapping_sub(1);
+    /// The answer, which may have come into the capture before the SYN.
+    pub fn answered(&mut self, seen: &SynAck) -> Step {
+        let acked = seen.acknowledgement.wrapping_sub(self.isn).wrapping_sub(1);
         if acked > self.data_len.unwrap_or(u32::from(u16::MAX)) {
             // It acks what was never sent: of an earlier connection, or forged.
             return Step::Goes;
         }
         if let Some(answer) = &mut self.answer {
-            if answer.print == segment.print && segment.at_ns.saturating_sub(answer.at_ns) < DUPLICATE_NS {
+            if answer.print == seen.print && seen.at_ns.saturating_sub(answer.at_ns) < DUPLICATE_NS {
                 return Step::Duplicate;
             }
             self.answer_retrans = self.answer_retrans.saturating_add(1);
-            answer.print = segment.print;
+            answer.print = seen.print;
             // What stands is what the client went on with; a later copy was sent for the client's lost ACK.
             if answer.stands || self.established_ns.is_some() {
                 return Step::Goes;
             }
         }
-        let found = tcp::fast_open(&segment.header);
         self.taken |= acked > 0;
         self.answer = Some(Answer {
-            at_ns: segment.at_ns,
+            at_ns: seen.at_ns,
             syn_ns: self.last_syn_ns,
             acked,
-            cookie: found.map(|found| found.option() == TfoOption::Cookie),
-            cookie_hash: segment.cookie,
+            cookie: seen.cookie,
+            cookie_hash: seen.cookie_hash,
             stands: true,
-            print: segment.print,
+            print: seen.print,
         });
         // The client's packet was put into the capture before it, by another CPU.
         if self.one_sided {
             self.one_sided = false;
-            self.established_ns = Some(segment.at_ns);
+            self.established_ns = Some(seen.at_ns);
         }
         Step::Goes
     }

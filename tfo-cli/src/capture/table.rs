@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    connection::{Connection, Endpoint, Segment, Step},
+    connection::{Connection, Endpoint, Segment, Step, SynAck},
     tcp::{ACK, FIN, RST, SYN},
     verdict::Watched,
 };
@@ -39,8 +39,8 @@ enum State {
     Over,
     /// Its SYN was not seen.
     MidStream,
-    /// An answer, and no SYN: since then.
-    Orphan(u64),
+    /// An answer, and no SYN.
+    Orphan(SynAck),
 }
 
 #[derive(Debug)]
@@ -138,11 +138,14 @@ impl Table {
                 Step::Reused => begun(segment),
             },
             State::Over | State::MidStream if is_syn => begun(segment),
-            State::Orphan(since) if is_syn => {
-                if segment.at_ns.saturating_sub(*since) >= REORDERED_NS {
+            State::Orphan(answer) if is_syn => {
+                let mut connection = Box::new(Connection::new(segment));
+                if segment.at_ns.abs_diff(answer.at_ns()) < REORDERED_NS {
+                    connection.answered(answer);
+                } else {
                     news(News::SynUnseen);
                 }
-                begun(segment)
+                State::Under(connection)
             }
             State::Over | State::MidStream | State::Orphan(_) => return,
         };
@@ -157,7 +160,7 @@ impl Table {
         let state = if is_syn {
             begun(segment)
         } else if flags & (SYN | ACK) == SYN | ACK {
-            State::Orphan(segment.at_ns)
+            State::Orphan(SynAck::new(segment))
         } else if flags & RST != 0 {
             // Nothing follows a RST, and scans are full of them.
             return;

@@ -35,7 +35,7 @@ const MOST_RECORDS: usize = 65_536;
 /// Something that can be played back, tick by tick.
 pub enum Replay {
     /// What the kernel side said.
-    Recording(Recording),
+    Recording(Box<Recording>),
     /// What was on the wire.
     Capture(Box<CaptureReplay>),
 }
@@ -63,7 +63,7 @@ impl Replay {
             return CaptureReplay::open(path, stop).map(|capture| Self::Capture(Box::new(capture)));
         }
         Recording::open(path)
-            .map(Self::Recording)
+            .map(|recording| Self::Recording(Box::new(recording)))
             .map_err(|error| record::failure(&error))
     }
 

@@ -55,6 +55,11 @@ impl Script {
         }
     }
 
+    /// No packet at all.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
     /// Adds a segment.
     pub fn send(&mut self, at_us: u64, to_server: bool, sent: &Sent) -> &mut Self {
         let (from, to) = if to_server {
@@ -83,7 +88,7 @@ impl Script {
     pub fn syn_ack(&mut self, at_us: u64, acked: u32, option: &[u8]) -> &mut Self {
         let sent = Sent {
             sequence: SERVER_ISN,
-            acknowledgement: CLIENT_ISN + 1 + acked,
+            acknowledgement: (CLIENT_ISN + 1).wrapping_add(acked),
             flags: "SA",
             options: option.to_vec(),
             ..Sent::default()
@@ -107,7 +112,7 @@ impl Script {
     pub fn reply(&mut self, at_us: u64, acked: u32, data: &[u8]) -> &mut Self {
         let sent = Sent {
             sequence: SERVER_ISN + 1,
-            acknowledgement: CLIENT_ISN + 1 + acked,
+            acknowledgement: (CLIENT_ISN + 1).wrapping_add(acked),
             flags: "A",
             payload: data.to_vec(),
             ..Sent::default()
@@ -118,7 +123,7 @@ impl Script {
     /// A RST of the server for a SYN.
     pub fn reset(&mut self, at_us: u64, acked: u32) -> &mut Self {
         let sent = Sent {
-            acknowledgement: CLIENT_ISN + 1 + acked,
+            acknowledgement: (CLIENT_ISN + 1).wrapping_add(acked),
             flags: "RA",
             ..Sent::default()
         };
@@ -274,4 +279,98 @@ pub fn pcap(packets: &[(u64, Vec<u8>)], link: u32, kind: PcapKind) -> Vec<u8> {
         file.extend(&packet[..kept]);
     }
     file
+}
+
+/// A pcapng file, block by block.
+#[derive(Clone, Debug)]
+pub struct Pcapng {
+    pub bytes: Vec<u8>,
+    big_endian: bool,
+}
+
+impl Pcapng {
+    /// A file with one section and nothing in it.
+    pub fn new(big_endian: bool) -> Self {
+        let mut file = Self {
+            bytes: Vec::new(),
+            big_endian,
+        };
+        let mut body = file.u32(0x1a2b_3c4d).to_vec();
+        body.extend(if big_endian { [0, 1, 0, 0] } else { [1, 0, 0, 0] });
+        body.extend([0xff; 8]);
+        file.block(0x0a0d_0d0a, &body);
+        file
+    }
+
+    fn u32(&self, value: u32) -> [u8; 4] {
+        if self.big_endian {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        }
+    }
+
+    fn u16(&self, value: u16) -> [u8; 2] {
+        if self.big_endian {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        }
+    }
+
+    /// Any block; its body is a multiple of four bytes long.
+    pub fn block(&mut self, kind: u32, body: &[u8]) {
+        let length = self.u32(u32::try_from(body.len() + 12).expect("it fits"));
+        self.bytes.extend(self.u32(kind));
+        self.bytes.extend(length);
+        self.bytes.extend(body);
+        self.bytes.extend(length);
+    }
+
+    /// An interface; `resolution` and `offset` as in `if_tsresol` and `if_tsoffset`.
+    pub fn interface(&mut self, link: u16, resolution: Option<u8>, offset: i64) {
+        let mut body = self.u16(link).to_vec();
+        body.extend([0; 2]);
+        body.extend(self.u32(0));
+        if let Some(resolution) = resolution {
+            body.extend(self.u16(9));
+            body.extend(self.u16(1));
+            body.extend([resolution, 0, 0, 0]);
+        }
+        if offset != 0 {
+            body.extend(self.u16(14));
+            body.extend(self.u16(8));
+            body.extend(if self.big_endian {
+                offset.to_be_bytes()
+            } else {
+                offset.to_le_bytes()
+            });
+        }
+        body.extend([0; 4]);
+        self.block(1, &body);
+    }
+
+    /// An enhanced packet.
+    pub fn packet(&mut self, interface: u32, units: u64, data: &[u8], wire_len: usize) {
+        let mut body = self.u32(interface).to_vec();
+        for value in [
+            units >> 32,
+            units & 0xffff_ffff,
+            data.len() as u64,
+            wire_len as u64,
+        ] {
+            body.extend(self.u32(u32::try_from(value).expect("it fits")));
+        }
+        body.extend(data);
+        body.resize(body.len().next_multiple_of(4), 0);
+        self.block(6, &body);
+    }
+
+    /// Packets at their times, in units of 10^-`digits` s.
+    pub fn packets(&mut self, interface: u32, packets: &[(u64, Vec<u8>)], digits: u8) {
+        for (at, data) in packets {
+            let units = (START_US + at) * 10_u64.pow(u32::from(digits) - 6);
+            self.packet(interface, units, data, data.len());
+        }
+    }
 }

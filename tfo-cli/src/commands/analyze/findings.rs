@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use tfo_common::{Role, event::Record};
 
 use crate::{
-    capture::{Counts, Judged, tally::Tally},
+    capture::{Counts, Judged, carried::Carried, tally::Tally},
     model::{
         Flow, Model, Snapshot,
         diagnosis::{Confidence, Evidence, Finding, Fix, Id, Severity, Subject},
@@ -34,7 +34,7 @@ impl Findings {
         let Some(flow) = Flow::new(&judged.event).filter(|flow| flow.role() == Role::Client) else {
             return;
         };
-        if judged.carried.is_some_and(|carried| carried.may_not_repeat()) {
+        if judged.carried.is_some_and(Carried::may_not_repeat) {
             let server = (flow.remote_ip(), flow.remote().port());
             if self.not_idempotent.len() < MOST_SERVERS || self.not_idempotent.contains_key(&server) {
                 let (count, latest) = self.not_idempotent.entry(server).or_insert((0, flow));
