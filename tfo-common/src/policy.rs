@@ -49,7 +49,8 @@ pub const MAX_PORTS: usize = 8;
 /// Depth of the cgroup tree that is looked at; the kernel's own `cgroup.max.depth` knows no bound, but
 /// nobody comes near this.
 pub const MAX_DEPTH: i32 = 32;
-/// How often one look-up steps over an expired rule to the next shorter prefix.
+/// How often one look-up steps over an expired rule to the next shorter prefix, in a tree of the greatest depth; in one
+/// of less, each level that is not there is a step more.
 pub const MAX_EXPIRED: u32 = 4;
 /// Bytes of [`Rule::by`].
 pub const BY_LEN: usize = 32;

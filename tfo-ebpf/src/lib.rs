@@ -17,6 +17,7 @@
 )]
 
 pub mod atomic;
+pub mod forget;
 pub mod kern;
 pub mod layout;
 #[cfg(feature = "observer")]

@@ -15,6 +15,8 @@ use std::{
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
@@ -168,6 +170,53 @@ pub struct Entries {
     pub count: usize,
 }
 
+/// `ENOTSUPP` (include/linux/errno.h), which is not for user space but gets there.
+const NOT_SUPPORTED: i32 = 524;
+
+/// The same with two system calls for each entry.
+fn map_entries_singly(
+    map: BorrowedFd<'_>,
+    key_len: usize,
+    value_len: usize,
+    capacity: usize,
+) -> io::Result<Entries> {
+    let mut all = Entries::default();
+    let mut key: Option<Vec<u8>> = None;
+    let mut value = vec![0; value_len];
+    // A key that is removed meanwhile has the walk begin again.
+    while all.count <= capacity.saturating_mul(2) {
+        let mut next = vec![0; key_len];
+        let mut attr = Element {
+            map_fd: fd_number(map),
+            key: key.as_ref().map_or(0, |key| key.as_ptr() as u64),
+            value: next.as_mut_ptr() as u64,
+            ..Element::default()
+        };
+        match bpf(BPF_MAP_GET_NEXT_KEY, &mut attr) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
+            Err(error) => return Err(error),
+        }
+        attr = Element {
+            map_fd: fd_number(map),
+            key: next.as_ptr() as u64,
+            value: value.as_mut_ptr() as u64,
+            ..Element::default()
+        };
+        match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
+            Ok(_) => {
+                all.keys.extend_from_slice(&next);
+                all.values.extend_from_slice(&value);
+                all.count += 1;
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        key = Some(next);
+    }
+    Ok(all)
+}
+
 /// Reads every entry of a hash map or a trie. Entries that come or go meanwhile may be missing or not, those of a
 /// trie may be there twice; no entry of an LRU map counts as used because of it (`__htab_map_lookup_batch`,
 /// kernel/bpf/hashtab.c).
@@ -217,6 +266,10 @@ pub fn map_entries(
             Some(libc::ENOENT) => return Ok(all),
             // One hash bucket holds more.
             Some(libc::ENOSPC) => step *= 2,
+            // Tries have it since Linux 5.17 or so, and say so with the kernel's own ENOTSUPP.
+            Some(NOT_SUPPORTED | libc::EINVAL) if !started => {
+                return map_entries_singly(map, key_len, value_len, capacity);
+            }
             Some(_) => return Err(result.err().unwrap_or_else(io::Error::last_os_error)),
         }
     }

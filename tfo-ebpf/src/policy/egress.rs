@@ -16,6 +16,7 @@ use tfo_common::{
 };
 
 use crate::{
+    forget::forget,
     kern,
     layout::layout,
     policy::{
@@ -53,6 +54,14 @@ fn decide(ctx: &SkBuffContext, syn: &Syn) -> i32 {
         return PASS;
     }
     let now = count::now();
+    // From here on there is one way for every kind of SYN; the verifier would go each of them by itself.
+    let has_data = forget(has_data.into(), now) != 0;
+    let has_option = forget(has_option.into(), now) != 0;
+    let guards = forget(guards.into(), now) != 0;
+    let syn = &Syn {
+        family: forget(syn.family.into(), now) as u8,
+        ..*syn
+    };
     let found = lookup::find(ctx, syn, has_data || has_option, guards, now);
     if found.action != 0 {
         return by_rule(ctx, &found, has_data, now);

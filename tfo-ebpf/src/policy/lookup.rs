@@ -14,10 +14,16 @@ use aya_ebpf::{
 };
 use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey};
 
-use crate::policy::{
-    maps::{TFO_POL_GUARDS, TFO_POL_RULES},
-    syn::Syn,
+use crate::{
+    forget::forget,
+    policy::{
+        maps::{TFO_POL_GUARDS, TFO_POL_RULES},
+        syn::Syn,
+    },
 };
+
+/// Look-ups at most.
+const MAX_STEPS: u32 = MAX_DEPTH as u32 + MAX_EXPIRED;
 
 /// What was found.
 #[derive(Clone, Copy)]
@@ -34,19 +40,18 @@ pub struct Found {
 
 /// Looks through the cgroups of a packet's socket. `rules`, `guards`: what to look for.
 ///
-/// Ports are compared after the loop, with the one rule that decides: within it the verifier would follow every
-/// port range of every level (560,000 instructions instead of a tenth of that).
+/// First down the hierarchy, for the depth and the nearest guard, then up again to the first rule. Two loops with one
+/// branch each cost the verifier a twentieth of one loop that keeps a rule, a guard and a verdict apart at every level,
+/// and rules are looked up in fewer cgroups. Ports are compared after the loops, with the one rule that decides.
 #[inline(always)]
 pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64) -> Found {
     let mut found = Found {
         rule: 0,
         action: 0,
         decided: false,
-        guard: 0,
+        // Else what is behind would be gone through once more for "none".
+        guard: forget(0, now),
     };
-    let mut nearest: Option<&Rule> = None;
-    let mut key = MaybeUninit::uninit();
-    let key = fill(&mut key, syn);
     let mut depth = 0;
     while depth < MAX_DEPTH {
         // SAFETY: a valid context.
@@ -57,12 +62,14 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         if guards && TFO_POL_GUARDS.get_ptr(cgroup).is_some() {
             found.guard = cgroup;
         }
-        if rules && let Some(rule) = rule_of(key, cgroup, syn.family, now) {
-            nearest = Some(rule);
-        }
         depth += 1;
     }
-    if let Some(rule) = nearest {
+    if !rules {
+        return found;
+    }
+    let mut key = MaybeUninit::uninit();
+    let key = fill(&mut key, syn);
+    if let Some(rule) = nearest(ctx, key, forget(depth as u64, now), syn.family, now) {
         found.decided = true;
         if rule.covers(syn.port) {
             found.rule = rule.id;
@@ -70,6 +77,48 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         }
     }
     found
+}
+
+/// The rule of the deepest of `levels` cgroups that has one.
+///
+/// One loop for cgroups and prefixes, of which each step looks up one: the next shorter prefix after an expired rule,
+/// the cgroup above where there is none.
+#[inline(always)]
+fn nearest<'a>(
+    ctx: &SkBuffContext,
+    key: &mut Key<RuleKey>,
+    levels: u64,
+    family: u8,
+    now: u64,
+) -> Option<&'a Rule> {
+    // 104 or 200, without a branch: 6 has a bit that 4 does not.
+    let whole = KEY_BITS + 32 + (u32::from(family) >> 1 & 1) * 96;
+    let mut level = levels;
+    let mut shorter = 0;
+    let mut step = 0;
+    while step < MAX_STEPS {
+        step += 1;
+        if shorter == 0 {
+            if level == 0 {
+                return None;
+            }
+            level -= 1;
+            // SAFETY: a valid context.
+            let cgroup = unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, level as i32) };
+            key.data.cgroup = cgroup.to_be_bytes();
+            key.prefix_len = whole;
+        } else {
+            key.prefix_len = KEY_BITS - 1 + shorter;
+        }
+        shorter = 0;
+        if let Some(rule) = TFO_POL_RULES.get(&*key) {
+            if !rule.is_expired(now) {
+                return Some(rule);
+            }
+            shorter = u32::from(rule.bits);
+        }
+    }
+    None
 }
 
 /// The key for a destination, of no cgroup yet.
@@ -94,24 +143,4 @@ fn fill<'a>(key: &'a mut MaybeUninit<Key<RuleKey>>, syn: &Syn) -> &'a mut Key<Ru
         }
         key.assume_init_mut()
     }
-}
-
-/// The rule of one cgroup.
-#[inline(always)]
-fn rule_of<'a>(key: &mut Key<RuleKey>, cgroup: u64, family: u8, now: u64) -> Option<&'a Rule> {
-    key.data.cgroup = cgroup.to_be_bytes();
-    key.prefix_len = KEY_BITS + if family == 4 { 32 } else { 128 };
-    let mut tries = 0;
-    while tries < MAX_EXPIRED {
-        tries += 1;
-        let rule = TFO_POL_RULES.get(&*key)?;
-        if !rule.is_expired(now) {
-            return Some(rule);
-        }
-        if rule.bits == 0 {
-            return None;
-        }
-        key.prefix_len = KEY_BITS + u32::from(rule.bits) - 1;
-    }
-    None
 }

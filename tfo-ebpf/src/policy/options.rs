@@ -1,6 +1,10 @@
 //! TCP options of a SYN: where the TFO option is, and the same options without it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
+
+use crate::forget::forget;
 
 /// The longest options a header can have (data offset 15).
 pub const MAX: usize = 40;
@@ -33,49 +37,56 @@ pub struct Found {
 ///
 /// Each option's head is fetched by a helper. With an index into a copy on the stack the verifier would have to
 /// follow every combination of option lengths ("BPF program is too large. Processed 1000001 insn"); an offset
-/// that is only handed to a helper it does not care about.
+/// that is only handed to a helper it does not care about. For the same reason every kind takes the same way
+/// through the loop, and what was found is not known to be nothing at first.
 #[inline(always)]
 pub fn find(skb: *mut __sk_buff, start: u32, len: u32) -> Option<Found> {
-    let mut found = Found { at: 0, len: 0 };
-    let mut at = 0u32;
+    // SAFETY: a valid context.
+    let noise = u64::from(unsafe { (*skb).len });
+    // The copy needs the length to be exact, and each comparison in the loop would leave it another range: a twin.
+    let len = forget(len.into(), noise) as u32;
+    let mut found = forget(0, noise);
+    let mut signed = 0u32;
+    let mut at = forget(0, noise) as u32;
     let mut step = 0;
-    while step < STEPS {
+    while step < STEPS && at < len {
         step += 1;
-        if at >= len {
+        let Some(head) = head(skb, start + at) else { break };
+        let [kind, length, magic @ ..] = head;
+        if kind == END {
             break;
         }
-        let mut head = [0u8; 4];
-        // The last option may be shorter than four bytes: then the header ends there too.
-        let take = if len - at >= 4 { 4 } else { 1 };
-        // SAFETY: a valid context and a buffer at least as long as we say.
-        let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), start + at, head.as_mut_ptr().cast(), take) };
-        if loaded != 0 || head[0] == END {
+        let size = if kind == NOP { 1 } else { u32::from(length) };
+        if size == 0 || at + size > len {
             break;
         }
-        if head[0] == NOP {
-            at += 1;
-            continue;
-        }
-        if take == 1 {
-            // SAFETY: as above.
-            let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), start + at, head.as_mut_ptr().cast(), 2) };
-            if loaded != 0 {
-                break;
-            }
-        }
-        let size = u32::from(head[1]);
-        if size < 2 || at + size > len {
-            break;
-        }
-        if head[0] == AUTHENTICATION {
-            return None;
-        }
-        if head[0] == FAST_OPEN || head[0] == EXPERIMENT && size >= 4 && [head[2], head[3]] == MAGIC {
-            found = Found { at, len: size };
+        signed |= u32::from(kind == AUTHENTICATION);
+        if kind == FAST_OPEN || kind == EXPERIMENT && size >= 4 && magic == MAGIC {
+            found = u64::from(at) << 32 | u64::from(size);
         }
         at += size;
     }
-    Some(found)
+    (signed == 0).then_some(Found {
+        at: (found >> 32) as u32,
+        len: found as u32,
+    })
+}
+
+/// Kind, length and the next two bytes of an option. Where the packet ends before, which it does only behind an option
+/// of two bytes or a NOP, zeros stand for what is missing.
+#[inline(always)]
+fn head(skb: *mut __sk_buff, at: u32) -> Option<[u8; 4]> {
+    let mut head = MaybeUninit::<[u8; 4]>::uninit();
+    let start = head.as_mut_ptr().cast();
+    // SAFETY: a valid context and a buffer of four bytes, which the helper fills, with zeros where it fails.
+    unsafe {
+        if bpf_skb_load_bytes(skb.cast(), at, start, 4) != 0
+            && bpf_skb_load_bytes(skb.cast(), at, start, 2) != 0
+        {
+            return None;
+        }
+        Some(head.assume_init())
+    }
 }
 
 /// Writes NOPs over it.
