@@ -108,6 +108,10 @@ const TESTS: &[Test] = &[
     ("watch::restarted_services", watch::restarted_services),
     ("scale::ten_thousand_rules", scale::ten_thousand_rules),
     ("scale::cost_per_packet", scale::cost_per_packet),
+    (
+        "scale::verified_with_room_to_spare",
+        scale::verified_with_room_to_spare,
+    ),
 ];
 
 fn main() -> std::process::ExitCode {
