@@ -1,5 +1,6 @@
 //! Everything the program writes: one file per format, all from the same flow lines and snapshots.
 
+pub mod aligned;
 pub mod column;
 pub mod csv;
 pub mod diagnosis;

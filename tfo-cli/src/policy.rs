@@ -22,6 +22,8 @@ mod now;
 pub mod plan;
 pub mod request;
 pub mod rule;
+#[cfg(test)]
+pub(crate) mod sample;
 
 pub use self::{
     decide::InForce,

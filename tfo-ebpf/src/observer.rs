@@ -7,7 +7,7 @@
 //! tp_btf --------> hooks::trace    RST received, SYN-ACK retransmitted, socket destroyed
 //! iter/tcp ------> hooks::listeners  callback flags on sockets that existed before us
 //!                       |
-//!                  flow (socket storage) -> finish -> totals, destination table, ring
+//!                  flow (hash by socket)  -> finish -> totals, destination table, ring
 //! ```
 //!
 //! Rules for every hook: return 1, never write `reply`, OR callback flags in and take only our own out

@@ -219,7 +219,7 @@ fn theme(name: Option<&String>) -> Result<ThemeChoice, Failure> {
 fn columns(names: &[String]) -> Result<Vec<Column>, Failure> {
     let column = |name: &String| {
         Column::from_name(name).ok_or_else(|| {
-            let known = COLUMNS.map(|look| look.name).join(", ");
+            let known = COLUMNS.map(|spec| spec.name).join(", ");
             Failure::usage("--columns", name, format!("not one of {known}"))
         })
     };

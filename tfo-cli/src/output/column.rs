@@ -53,9 +53,9 @@ pub enum Column {
     Plain,
 }
 
-/// How a column looks.
+/// What a column is called, and how it stands in a table.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct ColumnSpec {
     /// The column.
     pub column: Column,
     /// Name in `--columns` and in exports.
@@ -67,83 +67,85 @@ pub struct Look {
     /// Numbers are aligned to the right.
     pub right: bool,
     /// Columns with high numbers are hidden first when room runs out; those with 0 never.
-    pub give_way: u8,
+    pub hide_order: u8,
     /// What clicking its heading sorts by.
     pub sort: Option<SortKey>,
 }
 
-const fn look(
-    column: Column,
-    name: &'static str,
-    title: &'static str,
-    width: u16,
-    right: bool,
-    give_way: u8,
-    sort: Option<SortKey>,
-) -> Look {
-    Look {
-        column,
-        name,
-        title,
-        width,
-        right,
-        give_way,
-        sort,
+impl ColumnSpec {
+    /// A column of words that is never hidden.
+    const fn text(column: Column, name: &'static str, title: &'static str, width: u16) -> Self {
+        Self {
+            column,
+            name,
+            title,
+            width,
+            right: false,
+            hide_order: 0,
+            sort: None,
+        }
+    }
+
+    /// A column of numbers that is never hidden.
+    const fn number(column: Column, name: &'static str, title: &'static str, width: u16) -> Self {
+        let mut spec = Self::text(column, name, title, width);
+        spec.right = true;
+        spec
+    }
+
+    const fn hidden(mut self, order: u8) -> Self {
+        self.hide_order = order;
+        self
+    }
+
+    const fn sorts_by(mut self, key: SortKey) -> Self {
+        self.sort = Some(key);
+        self
     }
 }
 
 /// Every column, in the order they stand.
-pub const COLUMNS: [Look; 21] = [
-    look(Column::Service, "service", "SERVICE", 14, false, 0, None),
-    look(Column::Role, "role", "ROLE", 6, false, 9, None),
-    look(
-        Column::Remote,
-        "remote",
-        "REMOTE",
-        15,
-        false,
-        0,
-        Some(SortKey::Remote),
-    ),
-    look(Column::Port, "port", "PORT", 5, true, 4, None),
-    look(Column::Verdict, "verdict", "VERDICT", 15, false, 1, None),
-    look(
-        Column::Attempts,
-        "attempts",
-        "TRIED",
-        6,
-        true,
-        3,
-        Some(SortKey::Attempts),
-    ),
-    look(Column::Hit, "hit", "HIT", 4, true, 2, Some(SortKey::Hit)),
-    look(
-        Column::Failures,
-        "failures",
-        "FAILED",
-        6,
-        true,
-        8,
-        Some(SortKey::Failures),
-    ),
-    look(Column::Timeouts, "timeouts", "T/OUT", 6, true, 11, None),
-    look(Column::Refused, "refused", "REFUSED", 7, true, 12, None),
-    look(Column::Broken, "broken", "BROKEN", 6, true, 13, None),
-    look(Column::Held, "held", "HELD", 6, true, 17, None),
-    look(Column::Denied, "denied", "DENIED", 6, true, 18, None),
-    look(Column::Cookies, "cookies", "COOKIES", 7, true, 15, None),
-    look(Column::Syn, "syn", "SYNDATA", 7, true, 14, Some(SortKey::Syn)),
-    look(Column::Rtt, "rtt", "RTT", 7, true, 7, Some(SortKey::Rtt)),
-    look(Column::Saved, "saved", "SAVED", 7, true, 5, Some(SortKey::Saved)),
-    look(Column::Lost, "lost", "LOST", 7, true, 0, Some(SortKey::Lost)),
-    look(Column::Net, "net", "NET", 8, true, 10, Some(SortKey::Net)),
-    look(Column::Trend, "trend", "TREND", 8, true, 6, None),
-    look(Column::Plain, "plain", "PLAIN", 6, true, 16, None),
+pub const COLUMNS: [ColumnSpec; 21] = [
+    ColumnSpec::text(Column::Service, "service", "SERVICE", 14),
+    ColumnSpec::text(Column::Role, "role", "ROLE", 6).hidden(9),
+    ColumnSpec::text(Column::Remote, "remote", "REMOTE", 15).sorts_by(SortKey::Remote),
+    ColumnSpec::number(Column::Port, "port", "PORT", 5).hidden(4),
+    ColumnSpec::text(Column::Verdict, "verdict", "VERDICT", 15).hidden(1),
+    ColumnSpec::number(Column::Attempts, "attempts", "TRIED", 6)
+        .hidden(3)
+        .sorts_by(SortKey::Attempts),
+    ColumnSpec::number(Column::Hit, "hit", "HIT", 4)
+        .hidden(2)
+        .sorts_by(SortKey::Hit),
+    ColumnSpec::number(Column::Failures, "failures", "FAILED", 6)
+        .hidden(8)
+        .sorts_by(SortKey::Failures),
+    ColumnSpec::number(Column::Timeouts, "timeouts", "T/OUT", 6).hidden(11),
+    ColumnSpec::number(Column::Refused, "refused", "REFUSED", 7).hidden(12),
+    ColumnSpec::number(Column::Broken, "broken", "BROKEN", 6).hidden(13),
+    ColumnSpec::number(Column::Held, "held", "HELD", 6).hidden(17),
+    ColumnSpec::number(Column::Denied, "denied", "DENIED", 6).hidden(18),
+    ColumnSpec::number(Column::Cookies, "cookies", "COOKIES", 7).hidden(15),
+    ColumnSpec::number(Column::Syn, "syn", "SYNDATA", 7)
+        .hidden(14)
+        .sorts_by(SortKey::Syn),
+    ColumnSpec::number(Column::Rtt, "rtt", "RTT", 7)
+        .hidden(7)
+        .sorts_by(SortKey::Rtt),
+    ColumnSpec::number(Column::Saved, "saved", "SAVED", 7)
+        .hidden(5)
+        .sorts_by(SortKey::Saved),
+    ColumnSpec::number(Column::Lost, "lost", "LOST", 7).sorts_by(SortKey::Lost),
+    ColumnSpec::number(Column::Net, "net", "NET", 8)
+        .hidden(10)
+        .sorts_by(SortKey::Net),
+    ColumnSpec::number(Column::Trend, "trend", "TREND", 8).hidden(6),
+    ColumnSpec::number(Column::Plain, "plain", "PLAIN", 6).hidden(16),
 ];
 
 impl Column {
-    /// How it looks.
-    pub fn look(self) -> &'static Look {
+    /// What it is called, and how it stands in a table.
+    pub fn spec(self) -> &'static ColumnSpec {
         &COLUMNS[self as usize]
     }
 
@@ -151,8 +153,8 @@ impl Column {
     pub fn from_name(name: &str) -> Option<Self> {
         COLUMNS
             .iter()
-            .find(|look| look.name == name)
-            .map(|look| look.column)
+            .find(|spec| spec.name == name)
+            .map(|spec| spec.column)
     }
 
     /// What it says about a row. The trend is drawn by whoever can draw; here it is numbers.
@@ -222,10 +224,10 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_enum() {
-        for (index, look) in COLUMNS.iter().enumerate() {
-            assert_eq!(look.column as usize, index, "{}", look.name);
-            assert_eq!(Column::from_name(look.name), Some(look.column));
-            assert!(look.title.len() <= usize::from(look.width), "{}", look.name);
+        for (index, spec) in COLUMNS.iter().enumerate() {
+            assert_eq!(spec.column as usize, index, "{}", spec.name);
+            assert_eq!(Column::from_name(spec.name), Some(spec.column));
+            assert!(spec.title.len() <= usize::from(spec.width), "{}", spec.name);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::diagnosis;
+use super::{aligned, diagnosis};
 use crate::model::{Snapshot, diagnosis::Finding};
 
 /// Writes them.
@@ -20,22 +20,12 @@ pub fn write(
                 finding.id.name().to_owned(),
                 diagnosis::place(finding),
                 diagnosis::service(finding, snapshot),
-                finding.sentence.clone(),
+                super::clean(&finding.sentence),
             ]
         })
         .collect();
-    let width = |column: usize| {
-        let cells = lines.iter().map(|line| line[column].chars().count());
-        cells.max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..4).map(width).collect();
-    for (line, finding) in lines.iter().zip(findings) {
-        let padded = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        let head: Vec<String> = padded.collect();
-        writeln!(out, "{}  {}", head.join("  "), super::clean(&line[4]))?;
+    for (line, finding) in aligned::rows(&lines).zip(findings) {
+        writeln!(out, "{line}")?;
         if details {
             for (heading, text) in diagnosis::details(finding, snapshot) {
                 writeln!(out, "      {heading:<10}  {text}")?;

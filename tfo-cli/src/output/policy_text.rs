@@ -1,10 +1,13 @@
 //! Rules, guards and plans as tables for people.
 
-use std::{array, iter};
+use std::net::SocketAddr;
 
 use tfo_common::{guard::Phase, policy::Stat};
 
-use super::{clean, number};
+use super::{
+    aligned::{Heading, table},
+    clean, number,
+};
 use crate::{
     duration,
     policy::{Installed, InstalledGuard, Now, Plan, guard::Destination, rule::ports_text},
@@ -15,18 +18,18 @@ pub fn rules(rules: &[Installed], stripping_on: &[String], stats: &[u64; Stat::C
     if rules.is_empty() {
         return "no rules\n".to_owned();
     }
-    let header = [
-        "ID",
-        "CGROUP",
-        "DESTINATION",
-        "PORTS",
-        "ACTION",
-        "HITS",
-        "LAST",
-        "AGE",
-        "LEFT",
-        "BY",
-        "NOTE",
+    let headings = [
+        Heading::number("ID"),
+        Heading::text("CGROUP"),
+        Heading::text("DESTINATION"),
+        Heading::text("PORTS"),
+        Heading::text("ACTION"),
+        Heading::number("HITS"),
+        Heading::text("LAST"),
+        Heading::text("AGE"),
+        Heading::text("LEFT"),
+        Heading::text("BY"),
+        Heading::text("NOTE"),
     ];
     let rows = rules.iter().map(|rule| {
         let last = rule.hits.last_ns;
@@ -53,7 +56,7 @@ pub fn rules(rules: &[Installed], stripping_on: &[String], stats: &[u64; Stat::C
             clean(&rule.spec.note),
         ]
     });
-    let mut text = table(&header, &rows.collect::<Vec<_>>(), &[0, 5]);
+    let mut text = table(&headings, &rows.collect::<Vec<_>>());
     if !stripping_on.is_empty() {
         text.extend(["\nstripping on ", &clean(&stripping_on.join(", ")), "\n"]);
     }
@@ -87,7 +90,7 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
         guard.map_or_else(|| id.to_string(), |guard| clean(&guard.spec.cgroup.path))
     };
     let mut text = table(
-        &["CGROUP", "OPENS AT", "BACK-OFF", "ESCALATES", "AGE", "BY"],
+        &["CGROUP", "OPENS AT", "BACK-OFF", "ESCALATES", "AGE", "BY"].map(Heading::text),
         &guards
             .iter()
             .map(|guard| {
@@ -110,37 +113,40 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
                 ]
             })
             .collect::<Vec<_>>(),
-        &[],
     );
     if destinations.is_empty() {
         text.push_str("\nno destination has failed\n");
         return text;
     }
     text.push('\n');
-    let header = between("DESTINATION", KNOWN, "CGROUP");
+    let mut headings = vec![Heading::text("DESTINATION")];
+    headings.extend(GUARDED);
+    headings.push(Heading::text("CGROUP"));
     let rows = destinations.iter().map(|dest| {
-        let to = std::net::SocketAddr::new(dest.addr, dest.port).to_string();
-        between(to, known(dest, now), path(dest.cgroup_id))
+        let mut row = vec![SocketAddr::new(dest.addr, dest.port).to_string()];
+        row.extend(guarded(dest, now));
+        row.push(path(dest.cgroup_id));
+        row
     });
-    text.push_str(&table(&header, &rows.collect::<Vec<_>>(), &[3, 4, 5, 6, 7]));
+    text.push_str(&table(&headings, &rows.collect::<Vec<_>>()));
     text
 }
 
 /// Headings of what a guard knows of a destination.
-pub const KNOWN: [&str; 9] = [
-    "STATE",
-    "ACTION",
-    "FAILED",
-    "RECENT",
-    "BARE",
-    "PLAIN",
-    "DENIED",
-    "SAVED",
-    "NEXT TRIAL",
+pub const GUARDED: [Heading; 9] = [
+    Heading::text("STATE"),
+    Heading::text("ACTION"),
+    Heading::number("FAILED"),
+    Heading::number("RECENT"),
+    Heading::number("BARE"),
+    Heading::number("PLAIN"),
+    Heading::number("DENIED"),
+    Heading::text("SAVED"),
+    Heading::text("NEXT TRIAL"),
 ];
 
-/// What a guard knows of a destination, below [`KNOWN`].
-pub fn known(dest: &Destination, now: Now) -> [String; KNOWN.len()] {
+/// What a guard knows of a destination, below [`GUARDED`].
+pub fn guarded(dest: &Destination, now: Now) -> [String; GUARDED.len()] {
     let state = &dest.state;
     let (recent, bare) = dest.recent();
     [
@@ -169,13 +175,6 @@ pub fn known(dest: &Destination, now: Now) -> [String; KNOWN.len()] {
     ]
 }
 
-/// What is known, with something before and behind it.
-fn between<T: Default>(first: T, known: [T; KNOWN.len()], last: T) -> [T; KNOWN.len() + 2] {
-    let mut all = iter::once(first).chain(known).chain([last]);
-    // There are exactly as many.
-    array::from_fn(|_| all.next().unwrap_or_default())
-}
-
 /// A plan: what would change, the sum, and what people may not expect.
 pub fn plan(plan: &Plan) -> String {
     let mut text = String::new();
@@ -193,34 +192,4 @@ pub fn plan(plan: &Plan) -> String {
 
 fn or(text: String, empty: &str) -> String {
     if text.is_empty() { empty.to_owned() } else { text }
-}
-
-/// Columns two spaces apart; those in `right` are numbers.
-fn table<const N: usize>(header: &[&str; N], rows: &[[String; N]], right: &[usize]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let line = |cells: &[&str]| {
-        let mut text = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            let gap = " ".repeat(widths[column] - cell.chars().count());
-            let last = column + 1 == N;
-            match (right.contains(&column), last) {
-                (true, _) => text.extend([&*gap, cell]),
-                (false, true) => text.push_str(cell),
-                (false, false) => text.extend([cell, &*gap]),
-            }
-            if !last {
-                text.push_str("  ");
-            }
-        }
-        format!("{}\n", text.trim_end())
-    };
-    let mut text = line(header);
-    for row in rows {
-        text.push_str(&line(&row.each_ref().map(String::as_str)));
-    }
-    text
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::{
-    column::{COLUMNS, Column, Look},
+    aligned::{self, Heading},
+    column::{COLUMNS, Column},
     number, time,
 };
 use crate::model::{DestRow, Snapshot, host::sysctl_words, snapshot::sum};
@@ -13,7 +14,7 @@ use tfo_common::{Outcome, Role, outcome::Group};
 pub fn default_columns() -> Vec<Column> {
     COLUMNS
         .iter()
-        .map(|look| look.column)
+        .map(|spec| spec.column)
         .filter(|column| *column != Column::Trend)
         .collect()
 }
@@ -29,36 +30,18 @@ pub fn write(
         writeln!(out, "{line}")?;
     }
     writeln!(out)?;
-    let looks: Vec<&Look> = columns.iter().map(|column| column.look()).collect();
-    let titles: Vec<String> = looks.iter().map(|look| look.title.to_owned()).collect();
+    let headings: Vec<Heading> = columns
+        .iter()
+        .map(|column| Heading {
+            title: column.spec().title,
+            right: column.spec().right,
+        })
+        .collect();
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| columns.iter().map(|column| column.cell(row, snapshot)).collect())
         .collect();
-    let width = |index: usize| {
-        cells
-            .iter()
-            .chain([&titles])
-            .map(|line| line[index].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    for line in [&titles].into_iter().chain(&cells) {
-        let padded: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .zip(&looks)
-            .map(|((cell, width), look)| {
-                if look.right {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            })
-            .collect();
-        writeln!(out, "{}", padded.join("  ").trim_end())?;
-    }
+    out.write_all(aligned::table(&headings, &cells).as_bytes())?;
     if rows.is_empty() {
         writeln!(out, "no handshake yet")?;
     }

@@ -60,35 +60,13 @@ impl Installed {
 
 #[cfg(test)]
 mod tests {
-    use tfo_common::{
-        PolicyAction,
-        policy::{Hits, PortRange},
-    };
-
     use super::*;
-    use crate::policy::{CgroupRef, GuardSpec, RuleSpec, guard::Settings};
+    use crate::policy::sample;
 
     fn rule(id: u32, path: &str, dst: &str, expires_ns: u64) -> Installed {
         Installed {
-            spec: RuleSpec {
-                cgroup: CgroupRef {
-                    path: path.into(),
-                    id: id.into(),
-                },
-                dst: dst.parse().expect("a good prefix"),
-                ports: vec![PortRange {
-                    first: 443,
-                    last: 443,
-                }],
-                action: PolicyAction::NoData,
-                ttl: None,
-                note: String::new(),
-            },
-            id,
-            created_ns: 0,
             expires_ns,
-            by: String::new(),
-            hits: Hits::default(),
+            ..sample::rule(path, dst).on_ports(&["443"]).installed(id)
         }
     }
 
@@ -121,17 +99,11 @@ mod tests {
 
     #[test]
     fn the_nearest_guard_watches() {
-        let guards = [(1, "/a"), (2, "/a/b"), (3, "/ab")].map(|(id, path)| InstalledGuard {
-            spec: GuardSpec {
-                cgroup: CgroupRef {
-                    path: path.into(),
-                    id,
-                },
-                settings: Settings::default(),
-            },
-            created_ns: 0,
-            by: String::new(),
-        });
+        let guards = [
+            sample::guard("/a", 1),
+            sample::guard("/a/b", 2),
+            sample::guard("/ab", 3),
+        ];
         for (cgroup, want) in [
             ("/", None),
             ("/a", Some(1)),

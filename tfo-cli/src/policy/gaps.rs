@@ -85,21 +85,10 @@ mod tests {
     use tfo_common::PolicyAction;
 
     use super::*;
-    use crate::policy::{CgroupRef, rule};
+    use crate::policy::sample;
 
     fn rule(path: &str, dst: &str, ports: &[&str], action: PolicyAction) -> RuleSpec {
-        let ports = ports.iter().map(|text| rule::port_range(text).expect("ports"));
-        RuleSpec {
-            cgroup: CgroupRef {
-                path: path.into(),
-                id: 1,
-            },
-            dst: rule::destination(dst).expect("a network"),
-            ports: ports.collect(),
-            action,
-            ttl: None,
-            note: String::new(),
-        }
+        sample::rule(path, dst).on_ports(ports).doing(action)
     }
 
     #[test]

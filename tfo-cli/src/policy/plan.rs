@@ -199,34 +199,16 @@ mod tests {
     use tfo_common::PolicyAction;
 
     use super::*;
-    use crate::policy::{
-        guard::Settings,
-        rule::{self, CgroupRef},
-    };
+    use crate::policy::{guard::Settings, sample};
 
     fn spec(cgroup: u64, dst: &str, action: PolicyAction) -> RuleSpec {
-        RuleSpec {
-            cgroup: CgroupRef {
-                path: format!("/{cgroup}"),
-                id: cgroup,
-            },
-            dst: rule::destination(dst).expect("a network"),
-            ports: Vec::new(),
-            action,
-            ttl: None,
-            note: String::new(),
-        }
+        sample::rule(&format!("/{cgroup}"), dst)
+            .in_cgroup(cgroup)
+            .doing(action)
     }
 
     fn installed(id: u32, spec: RuleSpec) -> Installed {
-        Installed {
-            spec,
-            id,
-            created_ns: 0,
-            expires_ns: 0,
-            by: String::new(),
-            hits: Hits::default(),
-        }
+        spec.installed(id)
     }
 
     #[test]

@@ -142,9 +142,8 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use tfo_common::policy::Hits;
-
     use super::*;
+    use crate::policy::sample;
 
     fn cgroup() -> CgroupRef {
         CgroupRef {
@@ -163,24 +162,8 @@ mod tests {
     }
 
     fn installed(id: u32, path: &str, cgroup: u64, dst: &str) -> Installed {
-        Installed {
-            spec: RuleSpec {
-                cgroup: CgroupRef {
-                    path: path.into(),
-                    id: cgroup,
-                },
-                dst: dst.parse().expect("a prefix"),
-                ports: Vec::new(),
-                action: PolicyAction::NoData,
-                ttl: None,
-                note: "ticket 4711".into(),
-            },
-            id,
-            created_ns: 0,
-            expires_ns: 0,
-            by: "root".into(),
-            hits: Hits::default(),
-        }
+        let rule = sample::rule(path, dst).in_cgroup(cgroup).noted("ticket 4711");
+        rule.installed(id)
     }
 
     fn shown(request: Request, rules: &[Installed]) -> String {

@@ -5,57 +5,22 @@ use std::net::IpAddr;
 use tfo_common::{
     DestKey, Outcome, PolicyAction,
     guard::{GuardState, Phase},
-    policy::{Hits, PortRange},
 };
 
 use super::*;
 use crate::{
     model::{fake, feed::Guarded},
-    policy::{
-        CgroupRef, GuardSpec, InForce, Installed, InstalledGuard, RuleSpec,
-        guard::{Destination, Settings},
-    },
+    policy::{InForce, Installed, InstalledGuard, guard::Destination, sample},
 };
 
 const CHECKOUT: &str = "/system.slice/checkout.service";
 
 /// A rule made so long ago that it says why.
 pub fn rule(id: u32, path: &str, dst: &str, port: u16) -> Installed {
-    Installed {
-        spec: RuleSpec {
-            cgroup: CgroupRef {
-                path: path.into(),
-                id: 1,
-            },
-            dst: dst.parse().expect("a good prefix"),
-            ports: vec![PortRange {
-                first: port,
-                last: port,
-            }],
-            action: PolicyAction::NoData,
-            ttl: None,
-            note: "ticket 4711: the firewall at the partner eats SYN data".into(),
-        },
-        id,
-        created_ns: 0,
-        expires_ns: 0,
-        by: "root".into(),
-        hits: Hits::default(),
-    }
-}
-
-fn guard(path: &str, id: u64) -> InstalledGuard {
-    InstalledGuard {
-        spec: GuardSpec {
-            cgroup: CgroupRef {
-                path: path.into(),
-                id,
-            },
-            settings: Settings::default(),
-        },
-        created_ns: 0,
-        by: "root".into(),
-    }
+    sample::rule(path, dst)
+        .on_ports(&[&port.to_string()])
+        .noted("ticket 4711: the firewall at the partner eats SYN data")
+        .installed(id)
 }
 
 /// The destination that stands first: checkout.service to 198.51.100.7 port 443.
@@ -203,9 +168,9 @@ fn the_rule_that_decides() {
 fn the_guard_that_watches() {
     let mut model = little();
     let guards = [
-        guard("/", 49),
-        guard("/system.slice", 50),
-        guard("/user.slice", 51),
+        sample::guard("/", 49),
+        sample::guard("/system.slice", 50),
+        sample::guard("/user.slice", 51),
     ];
     let settings = "guard on /system.slice: 5 failures of 6, back-off 10m to 1d";
     let guarded = |state| {
@@ -254,15 +219,9 @@ fn the_guard_that_watches() {
 
 #[test]
 fn denied_connections_say_who_denied_them() {
-    let guards = [guard("/system.slice", 50)];
+    let guards = [sample::guard("/system.slice", 50)];
     let near = rule(3, CHECKOUT, "198.51.100.0/24", 443);
-    let watching = Installed {
-        spec: RuleSpec {
-            action: PolicyAction::Observe,
-            ..near.spec.clone()
-        },
-        ..near.clone()
-    };
+    let watching = near.spec.clone().doing(PolicyAction::Observe).installed(near.id);
     let again = Destination {
         state: GuardState {
             phase: Phase::Closed as u8,
@@ -316,7 +275,12 @@ fn a_guarded_destination() {
         guard: 50,
         state: Some(opened(6)),
     };
-    with(&mut model, &[], &[guard("/system.slice", 50)], Some(guarded));
+    with(
+        &mut model,
+        &[],
+        &[sample::guard("/system.slice", 50)],
+        Some(guarded),
+    );
     for size in [(80, 24), (200, 60)] {
         let mut state = state(size, &model);
         press(&mut state, &[KeyCode::Enter]);

@@ -65,7 +65,7 @@ fn title(state: &State, row: &DestRow) -> Line<'static> {
 fn numbers(state: &State, row: &DestRow) -> Vec<Line<'static>> {
     let pair = |column: Column| {
         [
-            Span::styled(format!("{} ", column.look().name), state.theme.dim),
+            Span::styled(format!("{} ", column.spec().name), state.theme.dim),
             Span::raw(format!("{:<9}", column.cell(row, &state.snapshot))),
         ]
     };

@@ -11,7 +11,7 @@ use crate::{
     model::{DestRow, row::TREND},
     output::{
         clean,
-        column::{COLUMNS, Column, Look},
+        column::{COLUMNS, Column, ColumnSpec},
         number,
     },
     tui::{
@@ -27,21 +27,21 @@ const SERVICE_MOST: u16 = 40;
 
 /// The columns, as the user chose them.
 pub fn cols(state: &State) -> Vec<Col> {
-    let wanted = |look: &&Look| match &state.columns {
-        Some(columns) => columns.contains(&look.column),
+    let wanted = |spec: &&ColumnSpec| match &state.columns {
+        Some(columns) => columns.contains(&spec.column),
         None => true,
     };
     COLUMNS
         .iter()
         .filter(wanted)
-        .map(|look| col(state, look))
+        .map(|spec| col(state, spec))
         .collect()
 }
 
-fn col(state: &State, look: &Look) -> Col {
+fn col(state: &State, spec: &ColumnSpec) -> Col {
     // Names of services are what the view is about; they are indented by the sign that unfolds them.
     let indent = if state.view == View::Services { 2 } else { 0 };
-    let (least, most) = match look.column {
+    let (least, most) = match spec.column {
         Column::Service => (
             SERVICE_LEAST,
             (state.widths.service + indent).clamp(SERVICE_LEAST, SERVICE_MOST),
@@ -52,18 +52,18 @@ fn col(state: &State, look: &Look) -> Col {
             (width, width)
         }
         Column::Remote => (state.widths.remote.max(7), state.widths.remote.max(15)),
-        Column::Trend => (look.width, 16),
-        _ => (look.width, look.width),
+        Column::Trend => (spec.width, 16),
+        _ => (spec.width, spec.width),
     };
     Col {
-        id: look.column as usize,
-        name: look.name,
-        title: look.title,
+        id: spec.column as usize,
+        name: spec.name,
+        title: spec.title,
         least,
         most,
-        right: look.right,
-        give_way: look.give_way,
-        sort: look.sort,
+        right: spec.right,
+        hide_order: spec.hide_order,
+        sort: spec.sort,
     }
 }
 

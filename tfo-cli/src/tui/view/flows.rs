@@ -2,25 +2,25 @@
 
 use tfo_common::Role;
 
-use super::grid::{self, Cell, Col, Listed};
+use super::grid::{self, Cell, Col, ListColumn};
 use crate::{
     output::{clean, flow_text, time},
     tui::state::State,
 };
 
 /// The columns.
-const COLS: [Listed; 11] = [
-    ("time", "TIME", 12, false, 3),
-    ("role", "ROLE", 6, false, 8),
-    ("local", "LOCAL", 9, false, 9),
-    ("remote", "REMOTE", 9, false, 0),
-    ("who", "WHO", 14, false, 2),
-    ("outcome", "OUTCOME", 15, false, 0),
-    ("syn", "SYN", 9, true, 4),
-    ("option", "OPTION", 10, false, 7),
-    ("handshake", "SHAKE", 7, true, 5),
-    ("ttfb", "TTFB", 7, true, 6),
-    ("gain", "GAIN", 8, true, 1),
+const COLS: [ListColumn; 11] = [
+    ListColumn::text("time", "TIME", 12).hidden(3),
+    ListColumn::text("role", "ROLE", 6).hidden(8),
+    ListColumn::text("local", "LOCAL", 9).hidden(9),
+    ListColumn::text("remote", "REMOTE", 9),
+    ListColumn::text("who", "WHO", 14).hidden(2),
+    ListColumn::text("outcome", "OUTCOME", 15),
+    ListColumn::number("syn", "SYN", 9).hidden(4),
+    ListColumn::text("option", "OPTION", 10).hidden(7),
+    ListColumn::number("handshake", "SHAKE", 7).hidden(5),
+    ListColumn::number("ttfb", "TTFB", 7).hidden(6),
+    ListColumn::number("gain", "GAIN", 8).hidden(1),
 ];
 
 /// The columns, as wide as this state needs them.
@@ -41,7 +41,7 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         return Cell::default();
     };
     let snapshot = &state.snapshot;
-    let text = match COLS[id].0 {
+    let text = match COLS[id].name {
         "time" => time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12].to_owned(),
         "role" => flow.role().name().to_owned(),
         "local" => flow.local().to_string(),
@@ -57,8 +57,8 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         "ttfb" => flow_text::optional(flow.ttfb_us()),
         _ => flow_text::gain(flow),
     };
-    let hurts = flow.outcome().is_failure() && matches!(COLS[id].0, "outcome" | "gain");
-    let quiet = flow.role() == Role::Server && COLS[id].0 == "role";
+    let hurts = flow.outcome().is_failure() && matches!(COLS[id].name, "outcome" | "gain");
+    let quiet = flow.role() == Role::Server && COLS[id].name == "role";
     let style = match (hurts, quiet) {
         (true, _) => state.theme.strong,
         (false, true) => state.theme.dim,

@@ -32,26 +32,60 @@ pub struct Col {
     /// Numbers are aligned to the right.
     pub right: bool,
     /// Columns with high numbers are hidden first; those with 0 never.
-    pub give_way: u8,
+    pub hide_order: u8,
     /// What clicking its heading sorts by.
     pub sort: Option<SortKey>,
 }
 
-/// A column as views list it: name, heading, width, right, when it gives way.
-pub type Listed = (&'static str, &'static str, u16, bool, u8);
+/// A column of a list nobody sorts by.
+#[derive(Clone, Copy, Debug)]
+pub struct ListColumn {
+    /// Name in exports.
+    pub name: &'static str,
+    title: &'static str,
+    width: u16,
+    right: bool,
+    hide_order: u8,
+}
 
-/// Columns of a list nobody sorts by; `widths` gives the narrowest and the widest of each by name and width.
-pub fn listed(columns: &[Listed], widths: impl Fn(&str, u16) -> (u16, u16)) -> Vec<Col> {
-    let col = |(id, &(name, title, width, right, give_way)): (usize, &Listed)| {
-        let (least, most) = widths(name, width);
-        Col {
-            id,
+impl ListColumn {
+    /// A column of words that is never hidden.
+    pub const fn text(name: &'static str, title: &'static str, width: u16) -> Self {
+        Self {
             name,
             title,
+            width,
+            right: false,
+            hide_order: 0,
+        }
+    }
+
+    /// A column of numbers that is never hidden.
+    pub const fn number(name: &'static str, title: &'static str, width: u16) -> Self {
+        let mut column = Self::text(name, title, width);
+        column.right = true;
+        column
+    }
+
+    /// The same column, hidden in this order when room runs out.
+    pub const fn hidden(mut self, order: u8) -> Self {
+        self.hide_order = order;
+        self
+    }
+}
+
+/// Columns of such a list; `widths` gives the narrowest and the widest of each by name and width.
+pub fn listed(columns: &[ListColumn], widths: impl Fn(&str, u16) -> (u16, u16)) -> Vec<Col> {
+    let col = |(id, column): (usize, &ListColumn)| {
+        let (least, most) = widths(column.name, column.width);
+        Col {
+            id,
+            name: column.name,
+            title: column.title,
             least,
             most,
-            right,
-            give_way,
+            right: column.right,
+            hide_order: column.hide_order,
             sort: None,
         }
     };
@@ -177,12 +211,12 @@ fn put(
 /// Columns that fit, in their order, with their widths.
 fn fit(cols: &[Col], room: u16) -> Vec<(Col, u16)> {
     let mut by_need: Vec<&Col> = cols.iter().collect();
-    by_need.sort_by_key(|col| col.give_way);
+    by_need.sort_by_key(|col| col.hide_order);
     let mut chosen = Vec::new();
     let mut used = 0;
     for col in by_need {
         let wanted = col.least + GAP;
-        if col.give_way == 0 || used + wanted <= room + GAP {
+        if col.hide_order == 0 || used + wanted <= room + GAP {
             used += wanted;
             chosen.push(col.id);
         }

@@ -8,7 +8,7 @@ use crate::{
     model::DestRow,
     output::{
         clean, number,
-        policy_text::{KNOWN, known},
+        policy_text::{GUARDED, guarded as cells},
     },
     policy::{
         InForce, Installed, InstalledGuard, Now,
@@ -167,9 +167,9 @@ fn guarded(
 /// The cells of `guard status`, as many to a line as fit.
 fn numbers(state: &State, dest: &Destination, now: Now, width: u16) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
-    for (heading, value) in KNOWN.into_iter().zip(known(dest, now)) {
+    for (heading, value) in GUARDED.into_iter().zip(cells(dest, now)) {
         let cell = [
-            Span::styled(format!("{heading} "), state.theme.dim),
+            Span::styled(format!("{} ", heading.title), state.theme.dim),
             Span::raw(format!("{value}  ")),
         ];
         let needs = cell.iter().map(Span::width).sum::<usize>() - 2;

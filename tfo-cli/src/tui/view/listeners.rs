@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 use tfo_common::{Outcome, Role, listener::ListenerRecord, outcome::Group};
 
-use super::grid::{self, Cell, Col, Listed};
+use super::grid::{self, Cell, Col, ListColumn};
 use crate::{
     addr,
     output::{clean, number},
@@ -11,18 +11,18 @@ use crate::{
 };
 
 /// The columns.
-const COLS: [Listed; 11] = [
-    ("service", "SERVICE", 10, false, 0),
-    ("address", "ADDRESS", 9, false, 0),
-    ("port", "PORT", 5, true, 0),
-    ("netns", "NETNS", 10, true, 6),
-    ("tfo", "FAST OPEN", 12, false, 0),
-    ("queue", "QUEUE", 11, true, 1),
-    ("backlog", "BACKLOG", 11, true, 5),
-    ("accepted", "ACCEPTED", 8, true, 2),
-    ("rejected", "REJECTED", 8, true, 3),
-    ("overflow", "OVERFLOW", 8, true, 4),
-    ("plain", "PLAIN", 7, true, 7),
+const COLS: [ListColumn; 11] = [
+    ListColumn::text("service", "SERVICE", 10),
+    ListColumn::text("address", "ADDRESS", 9),
+    ListColumn::number("port", "PORT", 5),
+    ListColumn::number("netns", "NETNS", 10).hidden(6),
+    ListColumn::text("tfo", "FAST OPEN", 12),
+    ListColumn::number("queue", "QUEUE", 11).hidden(1),
+    ListColumn::number("backlog", "BACKLOG", 11).hidden(5),
+    ListColumn::number("accepted", "ACCEPTED", 8).hidden(2),
+    ListColumn::number("rejected", "REJECTED", 8).hidden(3),
+    ListColumn::number("overflow", "OVERFLOW", 8).hidden(4),
+    ListColumn::number("plain", "PLAIN", 7).hidden(7),
 ];
 
 /// The columns, as wide as this state needs them.
@@ -43,7 +43,7 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         return Cell::default();
     };
     let counted = |wanted: fn(Outcome) -> bool| number::count(count(state, one, wanted));
-    let text = match COLS[id].0 {
+    let text = match COLS[id].name {
         "service" => clean(&state.snapshot.names.label(one.cgroup_id)),
         "address" => addr::ip(&one.local, one.family).to_string(),
         "port" => one.local_port.to_string(),
