@@ -8,6 +8,7 @@ pub mod diagnosis_json;
 pub mod diagnosis_markdown;
 pub mod diagnosis_text;
 pub mod export;
+pub mod flow_fields;
 pub mod flow_line;
 pub mod flow_text;
 pub mod judged;

@@ -14,7 +14,7 @@ pub enum EventKind {
 }
 
 /// One finished handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FlowEvent {
     /// [`EventKind::Flow`].

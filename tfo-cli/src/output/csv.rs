@@ -1,43 +1,18 @@
 //! `trace --format csv`: the fields of the JSON record as columns, RFC 4180. Absent values are empty.
 
 use std::{
-    borrow::Cow,
     io::{self, Write},
+    sync::LazyLock,
 };
 
-use super::{FlowLine, Summary, TraceWriter, ndjson::FlowRecord};
+use csv::{Terminator, Writer, WriterBuilder};
+use tfo_common::FlowEvent;
 
-/// Names of the columns: those of the JSON record, without `schema` and `type`.
-pub const COLUMNS: [&str; 28] = [
-    "ts",
-    "role",
-    "outcome",
-    "family",
-    "local_addr",
-    "local_port",
-    "remote_addr",
-    "remote_port",
-    "netns",
-    "cgroup_id",
-    "cgroup",
-    "unit",
-    "container",
-    "pid",
-    "comm",
-    "tfo_requested",
-    "option_sent",
-    "option_kind",
-    "syn_data_len",
-    "syn_data_acked",
-    "cookie_received",
-    "syn_retrans",
-    "handshake_us",
-    "ttfb_us",
-    "saved_us",
-    "lost_us",
-    "policy",
-    "rtt_us",
-];
+use super::{FlowLine, Summary, TraceWriter, flow_fields::FlowFields};
+use crate::model::Flow;
+
+/// Names of the columns: the fields of [`FlowFields`].
+pub static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| columns().unwrap_or_default());
 
 /// Writes the rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,11 +20,13 @@ pub struct Csv;
 
 impl TraceWriter for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        write_row(COLUMNS.map(Cow::from), out)
+        write_rows([&*COLUMNS], out)
     }
 
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()> {
-        write_row(cells(&FlowRecord::new(line)), out)
+        let mut writer = writer(false, out);
+        writer.serialize(FlowFields::of(line)).map_err(io_error)?;
+        writer.flush()
     }
 
     fn end(&mut self, _: &Summary, _: &mut dyn Write) -> io::Result<()> {
@@ -57,61 +34,54 @@ impl TraceWriter for Csv {
     }
 }
 
-fn cells<'a>(record: &'a FlowRecord<'_>) -> [Cow<'a, str>; COLUMNS.len()] {
-    let text = |text: &'a str| Cow::from(text);
-    let number = |number: &dyn ToString| Cow::from(number.to_string());
-    [
-        text(&record.ts),
-        text(record.role),
-        text(record.outcome),
-        number(&record.family),
-        number(&record.local_addr),
-        number(&record.local_port),
-        number(&record.remote_addr),
-        number(&record.remote_port),
-        maybe(record.netns),
-        maybe(record.cgroup_id),
-        text(record.cgroup.unwrap_or_default()),
-        text(record.unit.unwrap_or_default()),
-        text(record.container.unwrap_or_default()),
-        maybe(record.pid),
-        text(record.comm.as_deref().unwrap_or_default()),
-        number(&record.tfo_requested),
-        text(record.option_sent),
-        maybe(record.option_kind),
-        number(&record.syn_data_len),
-        number(&record.syn_data_acked),
-        number(&record.cookie_received),
-        number(&record.syn_retrans),
-        maybe(record.handshake_us),
-        maybe(record.ttfb_us),
-        number(&record.saved_us),
-        number(&record.lost_us),
-        text(record.policy.unwrap_or_default()),
-        maybe(record.rtt_us),
-    ]
+/// serde tells the names of fields only with a record: one is written, with its header.
+fn columns() -> csv::Result<Vec<String>> {
+    let any = FlowEvent {
+        family: 4,
+        ..FlowEvent::default()
+    };
+    let Some(flow) = Flow::new(&any) else {
+        return Ok(Vec::new());
+    };
+    let line = FlowLine {
+        flow: &flow,
+        cgroup: None,
+        wall_offset_ns: 0,
+    };
+    let mut text = Vec::new();
+    let mut writer = writer(true, &mut text);
+    writer.serialize(FlowFields::of(&line))?;
+    writer.flush()?;
+    drop(writer);
+    let mut reader = csv::Reader::from_reader(&*text);
+    Ok(reader.headers()?.iter().map(str::to_owned).collect())
 }
 
-fn maybe<T: ToString>(value: Option<T>) -> Cow<'static, str> {
-    value.map(|value| value.to_string()).unwrap_or_default().into()
-}
-
-/// One row; RFC 4180 ends it with CR LF.
-pub fn write_row<'a>(cells: impl IntoIterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
-    for (index, cell) in cells.into_iter().enumerate() {
-        if index > 0 {
-            out.write_all(b",")?;
-        }
-        out.write_all(quoted(&cell).as_bytes())?;
+/// Writes rows of text.
+pub fn write_rows<R>(rows: impl IntoIterator<Item = R>, out: &mut dyn Write) -> io::Result<()>
+where
+    R: IntoIterator<Item: AsRef<[u8]>>,
+{
+    let mut writer = writer(false, out);
+    for row in rows {
+        writer.write_record(row).map_err(io_error)?;
     }
-    out.write_all(b"\r\n")
+    writer.flush()
 }
 
-fn quoted(cell: &str) -> Cow<'_, str> {
-    if cell.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", cell.replace('"', "\"\"")).into()
-    } else {
-        cell.into()
+/// RFC 4180 ends a row with CR LF.
+fn writer<W: Write>(has_headers: bool, out: W) -> Writer<W> {
+    WriterBuilder::new()
+        .has_headers(has_headers)
+        .terminator(Terminator::CRLF)
+        .from_writer(out)
+}
+
+/// A closed pipe must be known as one.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 
@@ -120,26 +90,45 @@ mod tests {
     use tfo_common::Outcome;
 
     use super::*;
-    use crate::model::{Flow, cgroup, fake};
+    use crate::{
+        model::{cgroup, fake},
+        output::ndjson::Ndjson,
+    };
+
+    fn text(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(&mut out).expect("memory takes it");
+        String::from_utf8(out).expect("it is UTF-8")
+    }
 
     #[test]
     fn columns_are_the_fields_of_the_json_record_in_its_order() {
         let flow = Flow::new(&fake::flow(Outcome::Accepted)).expect("codes are known");
-        let record = FlowRecord::new(&FlowLine {
+        let line = FlowLine {
             flow: &flow,
             cgroup: None,
             wall_offset_ns: 0,
-        });
-        let json = serde_json::to_string(&record).expect("it is JSON");
+        };
+        let json = text(|out| Ndjson.flow(&line, out));
+        let header = text(|out| Csv.begin(out));
+        let columns: Vec<&str> = header
+            .strip_suffix("\r\n")
+            .expect("it is a row")
+            .split(',')
+            .collect();
         let mut rest = json.as_str();
-        for column in COLUMNS {
+        for column in &columns {
             let key = format!("\"{column}\":");
             let place = rest
                 .find(&key)
                 .unwrap_or_else(|| panic!("{column} is missing or out of order"));
             rest = &rest[place + key.len()..];
         }
-        assert_eq!(json.matches("\":").count(), COLUMNS.len() + 2);
+        assert_eq!(json.matches("\":").count(), columns.len() + 2);
+        let known = "ts,role,outcome,family,local_addr,local_port,remote_addr,remote_port,netns,cgroup_id,cgroup,unit,\
+                     container,pid,comm,tfo_requested,option_sent,option_kind,syn_data_len,syn_data_acked,\
+                     cookie_received,syn_retrans,handshake_us,ttfb_us,saved_us,lost_us,policy,rtt_us";
+        assert!(header.starts_with(known), "schema 1 loses no column: {header}");
     }
 
     #[test]
@@ -148,16 +137,26 @@ mod tests {
         event.comm = *b"a \"b\",\nc\0\0\0\0\0\0\0\0";
         let flow = Flow::new(&event).expect("codes are known");
         let name = cgroup::parse("/batch/x,y");
-        let mut out = Vec::new();
-        Csv.flow(
-            &FlowLine {
-                flow: &flow,
-                cgroup: Some(&name),
-                wall_offset_ns: fake::EPOCH_NS,
-            },
-            &mut out,
-        )
-        .expect("memory takes it");
-        insta::assert_snapshot!(String::from_utf8(out).expect("it is UTF-8").escape_debug());
+        let line = FlowLine {
+            flow: &flow,
+            cgroup: Some(&name),
+            wall_offset_ns: fake::EPOCH_NS,
+        };
+        insta::assert_snapshot!(text(|out| Csv.flow(&line, out)).escape_debug());
+    }
+
+    #[test]
+    fn a_closed_pipe_is_known_as_one() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = write_rows([["a"]], &mut Closed).expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -1,7 +1,6 @@
 //! A table of the dashboard in a file: for a ticket, a spreadsheet or a script.
 
 use std::{
-    borrow::Cow,
     fs::OpenOptions,
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt as _,
@@ -58,11 +57,8 @@ pub fn write(snapshot: &Snapshot, table: &Table, format: Format, out: &mut dyn W
     match format {
         Format::Markdown => markdown(snapshot, table, out),
         Format::Csv => {
-            csv::write_row(table.names.iter().map(|name| Cow::from(*name)), out)?;
-            table
-                .rows
-                .iter()
-                .try_for_each(|row| csv::write_row(row.iter().map(Cow::from), out))
+            csv::write_rows([&table.names], out)?;
+            csv::write_rows(&table.rows, out)
         }
         Format::Json => {
             let object = |row: &Vec<String>| -> serde_json::Map<String, serde_json::Value> {

@@ -1,10 +1,7 @@
 //! `analyze`: the records of `trace`, with what only a capture knows behind them, and `null` for what it cannot
 //! know. One writer per format.
 
-use std::{
-    borrow::Cow,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -79,7 +76,7 @@ impl JudgedLine<'_> {
 
 /// Names of all fields in order, without `schema` and `type`.
 fn columns() -> impl Iterator<Item = &'static str> {
-    csv::COLUMNS.into_iter().chain(MORE_COLUMNS)
+    csv::COLUMNS.iter().map(String::as_str).chain(MORE_COLUMNS)
 }
 
 /// A format of `analyze`.
@@ -120,17 +117,17 @@ pub struct Csv;
 
 impl JudgedWriter for Csv {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        csv::write_row(columns().map(Cow::from), out)
+        csv::write_rows([columns()], out)
     }
 
     fn line(&mut self, line: &JudgedLine<'_>, out: &mut dyn Write) -> io::Result<()> {
         let fields = line.fields()?;
         let cell = |name| match fields.get(name) {
-            None | Some(Value::Null) => Cow::from(""),
-            Some(Value::String(text)) => Cow::from(text.clone()),
-            Some(other) => Cow::from(other.to_string()),
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
         };
-        csv::write_row(columns().map(cell), out)
+        csv::write_rows([columns().map(cell).collect::<Vec<_>>()], out)
     }
 }
 

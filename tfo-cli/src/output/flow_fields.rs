@@ -1,0 +1,107 @@
+//! The fields of a flow as machines read them, in their order: the only list of them. JSON names them in every line,
+//! CSV in the first one. Fields may be added at the end in later versions, none is renamed or removed.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{FlowLine, time};
+
+/// A flow. Times that end in `_us` are whole microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlowFields<'a> {
+    /// Wall clock of the verdict, RFC 3339, UTC, microseconds. The SYN was sent `handshake_us` earlier.
+    pub ts: String,
+    /// `client` or `server`: which end this host is.
+    pub role: &'static str,
+    /// What became of Fast Open.
+    pub outcome: &'static str,
+    /// 4 or 6, on the wire.
+    pub family: u8,
+    /// This host's end.
+    pub local_addr: IpAddr,
+    /// Its port.
+    pub local_port: u16,
+    /// The other end.
+    pub remote_addr: IpAddr,
+    /// Its port.
+    pub remote_port: u16,
+    /// Inode of the network namespace.
+    pub netns: Option<u32>,
+    /// cgroup v2 id.
+    pub cgroup_id: Option<u64>,
+    /// Its path below the cgroup2 mount.
+    pub cgroup: Option<&'a str>,
+    /// systemd unit named by the path.
+    pub unit: Option<&'a str>,
+    /// Container id named by the path.
+    pub container: Option<&'a str>,
+    /// Process id (tgid) of the client, in the initial PID namespace.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
+    /// The application asked for Fast Open.
+    pub tfo_requested: bool,
+    /// Option in the first SYN: `none`, `request` or `cookie`.
+    pub option_sent: &'static str,
+    /// 34, or 254 for the experimental one.
+    pub option_kind: Option<u8>,
+    /// Payload bytes of the SYN.
+    pub syn_data_len: u32,
+    /// How many of them the SYN-ACK acked (client) or the listener took (server).
+    pub syn_data_acked: u32,
+    /// The SYN-ACK brought a cookie.
+    pub cookie_received: bool,
+    /// SYN (client) or SYN-ACK (server) retransmissions.
+    pub syn_retrans: u32,
+    /// First SYN to the end of the handshake.
+    pub handshake_us: Option<u32>,
+    /// First SYN to the first byte of the server's answer.
+    pub ttfb_us: Option<u32>,
+    /// Time Fast Open saved: one round trip for `accepted`.
+    pub saved_us: u32,
+    /// Time it lost: from the first SYN to the one that was answered.
+    pub lost_us: u32,
+    /// Policy that withheld the SYN data: `no-data`, `strip` or `observe`.
+    pub policy: Option<&'static str>,
+    /// Round-trip time: from the SYN that was answered to its answer.
+    pub rtt_us: Option<u32>,
+}
+
+impl<'a> FlowFields<'a> {
+    /// What is said about a flow.
+    pub fn of(line: &FlowLine<'a>) -> Self {
+        let flow = line.flow;
+        let event = flow.event();
+        Self {
+            ts: time::rfc3339(line.wall_ns()),
+            role: flow.role().name(),
+            outcome: flow.outcome().name(),
+            family: event.family,
+            local_addr: flow.local_ip(),
+            local_port: event.local_port,
+            remote_addr: flow.remote_ip(),
+            remote_port: event.remote_port,
+            netns: Some(event.netns).filter(|inode| *inode != 0),
+            cgroup_id: Some(event.cgroup_id).filter(|id| *id != 0),
+            cgroup: line.cgroup.map(|name| name.path.as_str()),
+            unit: line.cgroup.and_then(|name| name.unit.as_deref()),
+            container: line.cgroup.and_then(|name| name.container.as_deref()),
+            pid: flow.pid(),
+            comm: flow.comm().map(std::borrow::Cow::into_owned),
+            tfo_requested: flow.requested(),
+            option_sent: flow.option().name(),
+            option_kind: flow.option_kind(),
+            syn_data_len: event.syn_data_len,
+            syn_data_acked: event.syn_data_acked,
+            cookie_received: flow.cookie_received(),
+            syn_retrans: event.syn_retrans,
+            handshake_us: flow.handshake_us(),
+            ttfb_us: flow.ttfb_us(),
+            saved_us: event.saved_us,
+            lost_us: event.lost_us,
+            policy: flow.policy().map(tfo_common::PolicyAction::name),
+            rtt_us: flow.rtt_us(),
+        }
+    }
+}
