@@ -168,7 +168,7 @@ impl Presence {
             return Self { root: None };
         };
         let deadline = Instant::now() + Duration::from_secs(1);
-        while !sys::flock(root.as_fd(), libc::LOCK_SH | libc::LOCK_NB).is_ok_and(|locked| locked) {
+        while root.try_lock_shared().is_err() {
             if Instant::now() >= deadline {
                 return Self { root: None };
             }
@@ -180,8 +180,8 @@ impl Presence {
     /// Leaves; true when nobody else is there, and nobody can come as long as `self` lives.
     pub fn leave(&self) -> io::Result<bool> {
         let Some(root) = &self.root else { return Ok(false) };
-        sys::flock(root.as_fd(), libc::LOCK_UN)?;
-        sys::flock(root.as_fd(), libc::LOCK_EX | libc::LOCK_NB)
+        root.unlock()?;
+        sys::is_locked(root.try_lock())
     }
 }
 

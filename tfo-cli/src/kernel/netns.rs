@@ -5,10 +5,12 @@ use std::{
     fmt,
     fs::{self, File},
     io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
 };
+
+use nix::sched::{CloneFlags, setns};
 
 use super::{rights, sys};
 
@@ -174,7 +176,7 @@ pub fn inside<T: Send>(namespace: &File, action: impl FnOnce() -> io::Result<T> 
     thread::scope(|scope| {
         scope
             .spawn(|| {
-                sys::enter_netns(namespace.as_fd())?;
+                setns(namespace, CloneFlags::CLONE_NEWNET)?;
                 action()
             })
             .join()

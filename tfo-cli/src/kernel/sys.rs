@@ -1,7 +1,9 @@
-//! System calls that neither `std` nor aya offers. Each wrapper turns a failure into `io::Error`.
+//! System calls that neither `std`, `nix` nor aya offers, and short forms of some that they do. Each turns a failure into
+//! `io::Error`.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CString,
+    fs::TryLockError,
     io,
     net::{Ipv4Addr, UdpSocket},
     os::{
@@ -10,6 +12,15 @@ use std::{
     },
     path::Path,
     time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    getsockopt_impl,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sockopt_impl,
+    sys::{socket::getsockopt, time::TimeValLike as _},
+    time::{ClockId, clock_gettime},
 };
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
@@ -146,19 +157,6 @@ pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
-/// Type of the file system a path lies on (`statfs.f_type`).
-pub fn file_system(path: &Path) -> io::Result<i64> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: `statfs` is plain numbers; all zero is a valid value.
-    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: a live, zero-terminated path and a live structure to fill.
-    if unsafe { libc::statfs(path.as_ptr(), &raw mut stat) } == 0 {
-        Ok(stat.f_type)
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// Entries of a hash map, fetched many at a time: keys and values as they lie in memory.
 #[derive(Debug, Default)]
 pub struct Entries {
@@ -276,100 +274,34 @@ pub fn map_entries(
     Ok(all)
 }
 
-/// flock(2) on any descriptor; false when `LOCK_NB` is set and somebody else has it.
-pub fn flock(fd: BorrowedFd<'_>, operation: i32) -> io::Result<bool> {
-    // SAFETY: no memory is passed.
-    if unsafe { libc::flock(fd.as_raw_fd(), operation) } == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::EWOULDBLOCK) {
-        Ok(false)
-    } else {
-        Err(error)
+/// Whether a lock was got; false when somebody else has it.
+pub fn is_locked(tried: Result<(), TryLockError>) -> io::Result<bool> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Moves the calling thread into a network namespace. Only for threads that end afterwards.
-pub fn enter_netns(namespace: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: no memory is passed.
-    let result = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
+// Unlike its inode the cookie of a network namespace is never given to another one (Linux 5.14; `net_gen_cookie`,
+// net/core/net_namespace.c).
+sockopt_impl!(NetnsCookie, GetOnly, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, u64);
 
-/// Cookie of the calling thread's network namespace: unlike its inode it is never given to another one
-/// (`SO_NETNS_COOKIE`, Linux 5.14; `net_gen_cookie`, `net/core/net_namespace.c`).
+/// Cookie of the calling thread's network namespace.
 pub fn netns_cookie() -> io::Result<u64> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let mut cookie = 0u64;
-    let mut len = libc::socklen_t::try_from(size_of_val(&cookie)).unwrap_or(0);
-    // SAFETY: a live socket, and a live value of the length we say.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
-    };
-    if result == 0 {
-        Ok(cookie)
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Calls `each` with name and flags of every interface of the calling thread's network namespace; more than
-/// once for those with several addresses.
-pub fn each_interface(mut each: impl FnMut(&CStr, u32)) -> io::Result<()> {
-    let mut first = std::ptr::null_mut();
-    // SAFETY: a live pointer to fill.
-    if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut entry = first;
-    // SAFETY: a list as getifaddrs(3) makes it: NULL or a valid entry, with a zero-terminated name.
-    while let Some(found) = unsafe { entry.as_ref() } {
-        if !found.ifa_name.is_null() {
-            // SAFETY: as above; it lives until `freeifaddrs`.
-            each(unsafe { CStr::from_ptr(found.ifa_name) }, found.ifa_flags);
-        }
-        entry = found.ifa_next;
-    }
-    // SAFETY: the list of above, once.
-    unsafe { libc::freeifaddrs(first) };
-    Ok(())
-}
-
-/// Index of an interface of the calling thread's network namespace; 0 when there is none.
-pub fn interface_index(name: &CStr) -> u32 {
-    // SAFETY: a live, zero-terminated name.
-    unsafe { libc::if_nametoindex(name.as_ptr()) }
+    Ok(getsockopt(&socket, NetnsCookie)?)
 }
 
 /// Waits until a descriptor is readable, at most for `timeout`. A signal ends the wait early.
 pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
-    let mut entry = libc::pollfd {
-        fd: fd.as_fd().as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: one live entry.
-    let result = unsafe { libc::poll(&raw mut entry, 1, timeout) };
-    if result >= 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::Interrupted {
-        Ok(())
-    } else {
-        Err(error)
+    let mut entries = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    match poll(
+        &mut entries,
+        PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),
+    ) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -380,25 +312,19 @@ pub fn trim_memory() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Reads a clock, ns.
-fn clock_ns(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a live `timespec`; the clocks we pass always exist.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
+/// Reads a clock, ns. The clocks we ask for always exist.
+fn clock_ns(clock: ClockId) -> i64 {
+    clock_gettime(clock).map_or(0, |time| time.num_nanoseconds())
 }
 
 /// `CLOCK_MONOTONIC`, ns: the clock of `bpf_ktime_get_ns`.
 pub fn monotonic_ns() -> u64 {
-    clock_ns(libc::CLOCK_MONOTONIC).unsigned_abs()
+    clock_ns(ClockId::CLOCK_MONOTONIC).unsigned_abs()
 }
 
 /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, ns.
 pub fn wall_offset_ns() -> i64 {
-    clock_ns(libc::CLOCK_REALTIME) - clock_ns(libc::CLOCK_MONOTONIC)
+    clock_ns(ClockId::CLOCK_REALTIME) - clock_ns(ClockId::CLOCK_MONOTONIC)
 }
 
 /// Copies a plain value out of raw bytes; `None` unless the length is exactly right.

@@ -3,16 +3,16 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::{fd::AsFd as _, unix::fs::DirBuilderExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
 use super::{super::sys, Error};
 
-/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
-const MAGIC: i64 = 0xcafe_4a11;
 /// How long another instance is waited for: applying 10,000 rules takes less than a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the lock is tried.
@@ -36,16 +36,14 @@ impl Directory {
             directory: path.to_path_buf(),
             parent: parent.to_path_buf(),
         };
-        match sys::file_system(parent) {
-            Ok(MAGIC) => {}
+        match statfs(parent).map(|found| found.filesystem_type()) {
+            Ok(BPF_FS_MAGIC) => {}
             Ok(_) => return Err(no_bpffs()),
-            Err(source) => return Err(Error::io("look at", parent.display().to_string())(source)),
+            Err(source) => return Err(Error::io("look at", parent.display().to_string())(source.into())),
         }
         let lock = File::open(parent).map_err(Error::io("open", parent.display().to_string()))?;
         let deadline = Instant::now() + PATIENCE;
-        while !sys::flock(lock.as_fd(), libc::LOCK_EX | libc::LOCK_NB)
-            .map_err(Error::io("lock", parent.display().to_string()))?
-        {
+        while !sys::is_locked(lock.try_lock()).map_err(Error::io("lock", parent.display().to_string()))? {
             if Instant::now() >= deadline {
                 return Err(Error::Busy {
                     path: parent.to_path_buf(),

@@ -8,19 +8,22 @@ mod tcx;
 use std::{
     collections::BTreeMap,
     env,
-    ffi::CStr,
     fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 use aya::programs::SchedClassifier;
+use nix::{
+    ifaddrs::getifaddrs,
+    net::if_::{InterfaceFlags, if_nametoindex},
+};
 
 use self::pin::{How, Pin};
 use super::{
     super::{
         netns::{self, Id},
-        programs as observer, sys,
+        programs as observer,
     },
     Error,
     bpffs::Directory,
@@ -280,14 +283,13 @@ struct Interface {
 fn interfaces(namespace: &File) -> io::Result<BTreeMap<String, Interface>> {
     netns::inside(namespace, || {
         let mut found = BTreeMap::new();
-        sys::each_interface(|name: &CStr, flags| {
-            // A name with a colon is a label of an address (ip-address(8)), not an interface.
-            let index = sys::interface_index(name);
-            if index > 0 && !name.to_bytes().contains(&b':') {
-                let up = flags & libc::IFF_UP.unsigned_abs() != 0;
-                found.insert(name.to_string_lossy().into_owned(), Interface { index, up });
+        // One entry per address; a name with a colon is a label of an address (ip-address(8)), not an interface.
+        for entry in getifaddrs()?.filter(|entry| !entry.interface_name.contains(':')) {
+            if let Ok(index) = if_nametoindex(&*entry.interface_name) {
+                let up = entry.flags.contains(InterfaceFlags::IFF_UP);
+                found.insert(entry.interface_name, Interface { index, up });
             }
-        })?;
+        }
         Ok(found)
     })
 }
