@@ -1,56 +1,76 @@
-//! Host names of addresses, asked for in a thread of its own.
+//! Host names of addresses: from `/etc/hosts`, else asked for over DNS, many at a time, on the runtime.
 //!
-//! A small resolver instead of `getnameinfo`: the static binary has no name service switch, and one question
-//! to one server is all there is to do.
-
-mod message;
+//! Not `getnameinfo`: the static binary has no name service switch.
 
 use std::{
+    collections::HashMap,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
-    sync::mpsc::{Receiver, Sender, channel},
-    thread,
+    net::IpAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::Duration,
 };
 
-use anyhow::Context as _;
+use domain::resolv::stub::{StubResolver, conf::ResolvConf};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
-/// How long an answer may take. Nobody waits for it.
-const TIMEOUT: Duration = Duration::from_secs(2);
+use crate::runtime;
+
+/// How long an answer may take, with every repetition. Nobody waits for it: the address is shown meanwhile.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions under way at once. The others wait their turn.
+const AT_ONCE: usize = 64;
+/// Longest name there is (RFC 1035, section 3.1).
+const LONGEST: usize = 255;
 
 /// Answers as they come: the address, and its name if it has one.
 type Answer = (IpAddr, Option<String>);
 
-/// The thread.
+/// Asks name servers.
 pub struct Resolver {
-    questions: Sender<IpAddr>,
+    runtime: Handle,
+    shared: Arc<Shared>,
+    answered: Sender<Answer>,
     answers: Receiver<Answer>,
 }
 
+struct Shared {
+    hosts: HashMap<IpAddr, String>,
+    stub: StubResolver,
+    turns: Semaphore,
+}
+
 impl Resolver {
-    /// Starts it. It ends with the resolver.
+    /// One that asks the servers of `/etc/resolv.conf`; the host itself where there is none, as in resolver(5).
     pub fn start() -> anyhow::Result<Self> {
-        let (questions, asked) = channel();
-        let (answered, answers) = channel();
         let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-        let server = nameserver(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-        thread::Builder::new()
-            .name("names".into())
-            .spawn(move || {
-                for ip in asked {
-                    let name = in_hosts(&hosts, ip).or_else(|| ask(server, ip).ok().flatten());
-                    if answered.send((ip, name)).is_err() {
-                        return;
-                    }
-                }
-            })
-            .context("start the thread for host names")?;
-        Ok(Self { questions, answers })
+        Self::with(&hosts, ResolvConf::default())
     }
 
-    /// Asks for a name. Nothing to do when the thread is gone: addresses stay addresses.
+    fn with(hosts: &str, servers: ResolvConf) -> anyhow::Result<Self> {
+        let (answered, answers) = channel();
+        Ok(Self {
+            runtime: runtime::handle()?,
+            shared: Arc::new(Shared {
+                hosts: read_hosts(hosts),
+                stub: StubResolver::from_conf(servers),
+                turns: Semaphore::new(AT_ONCE),
+            }),
+            answered,
+            answers,
+        })
+    }
+
+    /// Asks for a name.
     pub fn ask(&self, ip: IpAddr) {
-        let _ = self.questions.send(ip);
+        let (shared, answered) = (Arc::clone(&self.shared), self.answered.clone());
+        self.runtime.spawn(async move {
+            let name = shared.name(ip).await;
+            // Who does not listen any more does not want to know.
+            let _ = answered.send((ip, name));
+        });
     }
 
     /// Answers that have come.
@@ -59,53 +79,36 @@ impl Resolver {
     }
 }
 
-/// The first server of `resolv.conf`; the host itself where there is none, as in resolver(5).
-fn nameserver(resolv_conf: &str) -> SocketAddr {
-    let servers = resolv_conf.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next()?.parse::<IpAddr>().ok())?
-    });
-    let ip = servers.into_iter().next().unwrap_or(Ipv4Addr::LOCALHOST.into());
-    SocketAddr::new(ip, 53)
+impl Shared {
+    async fn name(&self, ip: IpAddr) -> Option<String> {
+        if let Some(name) = self.hosts.get(&ip) {
+            return Some(name.clone());
+        }
+        let _turn = self.turns.acquire().await.ok()?;
+        let found = timeout(TIMEOUT, self.stub.lookup_addr(ip)).await.ok()?.ok()?;
+        let name = found.iter().next()?;
+        plain(name.to_string())
+    }
 }
 
-fn in_hosts(hosts: &str, wanted: IpAddr) -> Option<String> {
-    hosts.lines().find_map(|line| {
-        let mut words = line.split('#').next()?.split_whitespace();
-        (words.next()?.parse::<IpAddr>() == Ok(wanted)).then(|| words.next().map(str::to_owned))?
-    })
+/// Names of hosts are letters, digits, hyphens; whatever else stands in an answer could steer a terminal.
+fn plain(name: String) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_good = !name.is_empty() && name.len() <= LONGEST && name != "." && name.bytes().all(is_plain);
+    is_good.then_some(name)
 }
 
-fn ask(server: SocketAddr, ip: IpAddr) -> std::io::Result<Option<String>> {
-    let any: IpAddr = if server.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        std::net::Ipv6Addr::UNSPECIFIED.into()
-    };
-    // A new port for every question: an answer that was guessed has to guess that too.
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(server)?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
-    let id = socket.local_addr()?.port() ^ 0x5a5a;
-    socket.send(&message::question(id, ip))?;
-    let mut answer = [0; 1_500];
-    let length = socket.recv(&mut answer)?;
-    Ok(message::name(&answer[..length], id))
+/// The first name of each address, as in hosts(5).
+fn read_hosts(hosts: &str) -> HashMap<IpAddr, String> {
+    let mut names = HashMap::new();
+    for line in hosts.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        if let (Some(Ok(ip)), Some(name)) = (words.next().map(str::parse), words.next()) {
+            names.entry(ip).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_read_as_the_manual_says() {
-        let conf = "# a comment\nsearch example.org\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n";
-        assert_eq!(nameserver(conf).to_string(), "192.0.2.53:53");
-        assert_eq!(nameserver("").to_string(), "127.0.0.1:53");
-        let hosts = "127.0.0.1 localhost\n::1 ip6-localhost # six\n192.0.2.1 db.example.org db\n";
-        let name = |ip: &str| in_hosts(hosts, ip.parse().expect("a good address"));
-        assert_eq!(name("192.0.2.1").as_deref(), Some("db.example.org"));
-        assert_eq!(name("::1").as_deref(), Some("ip6-localhost"));
-        assert_eq!(name("192.0.2.2"), None);
-    }
-}
+mod tests;
