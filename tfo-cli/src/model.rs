@@ -37,7 +37,7 @@ use self::{
     base::Base,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    diagnosis::{Facts, Report},
+    diagnosis::{Facts, Looked, Report, marks::Marks},
     feed::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
@@ -84,6 +84,8 @@ pub struct Model {
     listeners: Arc<[ListenerRecord]>,
     cost: Cost,
     cost_meter: CostMeter,
+    looked: Arc<Looked>,
+    marks: Marks,
     diagnosis: Arc<Report>,
 }
 
@@ -126,6 +128,8 @@ impl Model {
             listeners: Arc::default(),
             cost: Cost::default(),
             cost_meter: CostMeter::default(),
+            looked: Arc::default(),
+            marks: Marks::default(),
             diagnosis: Arc::default(),
         }
     }
@@ -188,6 +192,7 @@ impl Model {
         for (key, stats) in dests {
             let earlier = before.remove(key);
             let row = DestRow::new(*key, stats, earlier);
+            self.marks.note(&row, earlier);
             if !earlier.is_some_and(|earlier| row.is_same(earlier)) {
                 changes.add(key, earlier, Some(&row));
             }
@@ -220,6 +225,7 @@ impl Model {
         self.history.clear();
         self.flows.clear();
         self.processes = Processes::default();
+        self.marks.clear();
         self.diagnosis = Arc::default();
     }
 
@@ -294,6 +300,11 @@ impl Model {
         self.names.insert(cgroup_id, name);
     }
 
+    /// Takes what was looked at beyond flows, tables and settings.
+    pub fn look(&mut self, looked: Looked) {
+        self.looked = Arc::new(looked);
+    }
+
     /// Looks for what is wrong; the snapshots after it have the findings.
     pub fn diagnose(&mut self) {
         let snapshot = self.snapshot();
@@ -324,6 +335,8 @@ impl Model {
             guarded: self.guarded,
             cost: self.cost.clone(),
             names: self.names.clone(),
+            looked: Arc::clone(&self.looked),
+            marks: self.marks.clone(),
             diagnosis: Arc::clone(&self.diagnosis),
             processes: self.processes.share(),
         }

@@ -5,16 +5,25 @@
 //! [`threshold`]. A fact nobody looked at is no evidence for anything: diagnoses that need it are listed with the
 //! reason in [`Report::unlooked`].
 
+mod client;
+mod cookies;
 mod facts;
 mod finding;
 mod fix;
+pub mod looked;
+pub mod marks;
 mod path;
 pub mod registry;
+mod server;
 pub mod threshold;
+mod worth;
+
+use std::collections::HashMap;
 
 pub use self::{
-    facts::{Facts, Seen},
+    facts::Facts,
     finding::{Confidence, Cost, CostKind, Evidence, Finding, Fix, Subject},
+    looked::{Looked, Seen},
     registry::{Id, Scope, Severity},
 };
 
@@ -25,6 +34,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Diagnoses that could not be made, and why.
     pub unlooked: Vec<(Id, &'static str)>,
+    /// How many more there are of a diagnosis of which only the worst were kept.
+    pub more: Vec<(Id, usize)>,
     /// How long was watched, ns.
     pub window_ns: u64,
 }
@@ -52,13 +63,34 @@ impl Report {
 /// Looks at the facts.
 pub fn diagnose(facts: &Facts<'_>) -> Report {
     let mut findings = Vec::new();
-    path::find(facts, &mut findings);
+    for find in [path::find, server::find, cookies::find, client::find, worth::find] {
+        find(facts, &mut findings);
+    }
     findings.sort_by(Finding::compare);
+    let more = keep_the_worst(&mut findings);
     Report {
         findings,
+        more,
         unlooked: facts.unlooked(),
         window_ns: facts.window_ns,
     }
+}
+
+/// Drops what is too much of one kind; returns how much that was.
+fn keep_the_worst(findings: &mut Vec<Finding>) -> Vec<(Id, usize)> {
+    let mut kept: HashMap<Id, usize> = HashMap::new();
+    findings.retain(|finding| {
+        let count = kept.entry(finding.id).or_default();
+        *count += 1;
+        *count <= threshold::MOST_OF_A_KIND
+    });
+    let mut more: Vec<(Id, usize)> = kept
+        .into_iter()
+        .filter_map(|(id, count)| Some((id, count.checked_sub(threshold::MOST_OF_A_KIND)?)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    more.sort_unstable();
+    more
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 use super::{
     cost::Cost,
     crosscheck::CrossLine,
-    diagnosis::Report,
+    diagnosis::{Looked, Report, marks::Marks},
     feed::{Degradation, Guarded, Host, Totals},
     flow::Flow,
     names::Names,
@@ -91,6 +91,10 @@ pub struct Snapshot {
     pub cost: Cost,
     /// What cgroup ids are called.
     pub names: Names,
+    /// What else was looked at.
+    pub looked: Arc<Looked>,
+    /// Where plain connections stood when Fast Open failed.
+    pub marks: Marks,
     /// What was found, as of the latest look.
     pub diagnosis: Arc<Report>,
     /// Processes by cgroup id.

@@ -1,17 +1,17 @@
 //! What the diagnoses look at: one instant of the model, sorted by row, and what else was looked at.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
-use tfo_common::{DestKey, Outcome, Role};
+use tfo_common::{DestKey, Outcome, Role, listener::ListenerRecord};
 
-use super::{registry::Id, threshold};
+use super::{looked::Looked, marks::Mark, registry::Id, threshold};
 use crate::{
     addr,
     model::{DestRow, Flow, Snapshot, feed::Host, names::Names},
 };
-
-/// A fact, or why it is not known.
-pub type Seen<T> = Result<T, &'static str>;
 
 /// One instant, ready to be judged.
 #[derive(Debug)]
@@ -24,9 +24,71 @@ pub struct Facts<'a> {
     pub names: &'a Names,
     /// How long was watched, ns.
     pub window_ns: u64,
+    /// Listening sockets.
+    pub listeners: &'a [ListenerRecord],
+    /// What else was looked at.
+    pub looked: &'a Looked,
+    /// Flows that are still known, oldest first.
+    pub all_flows: &'a [Flow],
+    snapshot: &'a Snapshot,
     by_row: HashMap<DestKey, Vec<&'a Flow>>,
+    by_service: BTreeMap<(u64, u16), Service<'a>>,
     by_remote: HashMap<IpAddr, Baseline>,
     judged: usize,
+}
+
+/// A service that listens on a port, all its clients together.
+#[derive(Clone, Debug, Default)]
+pub struct Service<'a> {
+    /// Its rows of the destination table.
+    pub rows: Vec<&'a DestRow>,
+    /// Its flows that are still known, oldest first.
+    pub flows: Vec<&'a Flow>,
+}
+
+impl Service<'_> {
+    /// Handshakes that ended so.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.rows.iter().map(|row| row.count(outcome)).sum()
+    }
+
+    /// Handshakes with Fast Open.
+    pub fn attempts(&self) -> u64 {
+        self.rows.iter().map(|row| row.attempts()).sum()
+    }
+
+    /// Keys of its rows.
+    pub fn keys(&self) -> Vec<DestKey> {
+        self.rows.iter().map(|row| row.key).collect()
+    }
+
+    /// Its latest flow that ended so.
+    pub fn latest(&self, outcome: Outcome) -> Option<&Flow> {
+        let mut flows = self.flows.iter().rev();
+        flows.find(|flow| flow.outcome() == outcome).copied()
+    }
+
+    /// Mean round-trip time, us; 0 where unknown.
+    pub fn rtt_us(&self) -> u64 {
+        let sum: u64 = self.rows.iter().map(|row| row.rtt_sum_us).sum();
+        let count: u64 = self.rows.iter().map(|row| u64::from(row.rtt_count)).sum();
+        sum.checked_div(count).unwrap_or(0)
+    }
+
+    /// Whether the latest attempts all ended otherwise.
+    pub fn is_over(&self, outcome: Outcome) -> bool {
+        is_over(&self.flows, |flow| flow.outcome() == outcome)
+    }
+}
+
+/// Whether the latest attempts all went without the fault. `flows` are in the order in which they ended.
+pub fn is_over(flows: &[&Flow], fault: impl Fn(&Flow) -> bool) -> bool {
+    let later = flows
+        .iter()
+        .rev()
+        .filter(|flow| !flow.outcome().is_plain())
+        .take_while(|flow| !fault(flow));
+    flows.iter().any(|flow| fault(flow)) && later.count() >= threshold::OVER_AFTER
 }
 
 /// How SYNs without Fast Open fare on the way to an address, from all services and to all ports: those of plain
@@ -78,7 +140,19 @@ impl<'a> Facts<'a> {
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let mut by_row: HashMap<DestKey, Vec<&Flow>> = HashMap::new();
         let mut by_remote: HashMap<IpAddr, Baseline> = HashMap::new();
-        for flow in snapshot.flows.iter().filter(|flow| flow.role() == Role::Client) {
+        let mut by_service: BTreeMap<(u64, u16), Service<'a>> = BTreeMap::new();
+        for row in snapshot.rows.iter().filter(|row| row.role() == Role::Server) {
+            let service = by_service.entry((row.key.cgroup_id, row.key.port)).or_default();
+            service.rows.push(row);
+        }
+        for flow in &*snapshot.flows {
+            if flow.role() == Role::Server {
+                let event = flow.event();
+                if let Some(service) = by_service.get_mut(&(event.cgroup_id, event.local_port)) {
+                    service.flows.push(flow);
+                }
+                continue;
+            }
             by_row.entry(client_key(flow)).or_default().push(flow);
             if flow.outcome() == Outcome::SynTimeout {
                 let baseline = by_remote.entry(flow.remote_ip()).or_default();
@@ -99,7 +173,12 @@ impl<'a> Facts<'a> {
             host: &snapshot.host,
             names: &snapshot.names,
             window_ns: snapshot.elapsed_ns,
+            listeners: &snapshot.listeners,
+            looked: &snapshot.looked,
+            all_flows: &snapshot.flows,
+            snapshot,
             by_row,
+            by_service,
             by_remote,
             judged,
         }
@@ -108,6 +187,40 @@ impl<'a> Facts<'a> {
     /// The latest flows of a client's row, oldest first. Those the ring of flows dropped are missing.
     pub fn flows(&self, key: &DestKey) -> &[&'a Flow] {
         self.by_row.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Rows of clients.
+    pub fn clients(&self) -> impl Iterator<Item = &'a DestRow> {
+        self.rows.iter().filter(|row| row.role() == Role::Client)
+    }
+
+    /// Services that listen, by cgroup id and port.
+    pub fn services(&self) -> impl Iterator<Item = (u64, u16, &Service<'a>)> {
+        self.by_service
+            .iter()
+            .map(|((cgroup_id, port), service)| (*cgroup_id, *port, service))
+    }
+
+    /// Listeners of a service on a port. A socket whose owner is not known may be anybody's.
+    pub fn listeners_of(&self, cgroup_id: u64, port: u16) -> impl Iterator<Item = &'a ListenerRecord> {
+        self.listeners.iter().filter(move |listener| {
+            listener.local_port == port && (listener.cgroup_id == cgroup_id || listener.cgroup_id == 0)
+        })
+    }
+
+    /// `net.ipv4.tcp_fastopen` of a network namespace.
+    pub fn sysctl(&self, netns: u32) -> Option<u32> {
+        if netns == self.host.netns {
+            return self.host.tcp_fastopen;
+        }
+        let known = self.looked.sysctls.as_ref().ok()?;
+        let found = known.iter().find(|(inode, _)| *inode == netns);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Where plain connections stood when Fast Open failed.
+    pub fn mark(&self, key: &DestKey) -> Option<Mark> {
+        self.snapshot.marks.get(key)
     }
 
     /// How plain handshakes with an address fared.
@@ -136,7 +249,7 @@ impl<'a> Facts<'a> {
 
     /// Diagnoses for which nobody looked.
     pub fn unlooked(&self) -> Vec<(Id, &'static str)> {
-        Vec::new()
+        self.looked.missing()
     }
 }
 

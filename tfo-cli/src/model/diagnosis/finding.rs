@@ -1,5 +1,7 @@
 //! One finding: what, where, by which evidence, at what price, and what mends it.
 
+mod build;
+
 use std::{cmp::Ordering, net::IpAddr};
 
 use tfo_common::{DestKey, Role};

@@ -46,6 +46,95 @@ pub fn rule(facts: &Facts<'_>, row: &DestRow, action: Action) -> Fix {
     }
 }
 
+/// Switches a listener on.
+pub fn enable(facts: &Facts<'_>, cgroup_id: u64, port: u16, limit: Option<u32>) -> Fix {
+    match limit {
+        // The queue is there: only the sysctl is missing, in a namespace that is not known from here.
+        Some(1..) => Fix {
+            command: None,
+            what: "sysctl -w net.ipv4.tcp_fastopen=3 in the listener's network namespace (`tfo-cli listeners` names it)"
+                .into(),
+            undo: "sysctl -w net.ipv4.tcp_fastopen=1 there".into(),
+            is_rule: false,
+        },
+        _ => queue(facts, cgroup_id, port, limit),
+    }
+}
+
+/// Queue limits that are suggested: of somaxconn's size on older kernels, and enough for thousands of handshakes a
+/// second.
+const QLEN: u32 = 256;
+
+/// Gives a listener a longer queue.
+pub fn queue(facts: &Facts<'_>, cgroup_id: u64, port: u16, limit: Option<u32>) -> Fix {
+    let qlen = limit.map_or(QLEN, |limit| limit.saturating_mul(4).max(QLEN));
+    let setting = setting(&facts.names.label(cgroup_id), qlen);
+    Fix {
+        command: Some(format!("tfo-cli listeners set :{port} --qlen {qlen}")),
+        what: format!("changes the running socket, capped by net.core.somaxconn; for good: {setting}"),
+        undo: limit.map_or_else(
+            || "the command prints how to take it back".to_owned(),
+            |limit| format!("tfo-cli listeners set :{port} --qlen {limit}"),
+        ),
+        is_rule: false,
+    }
+}
+
+/// What the application calls the limit of its queue.
+fn setting(service: &str, qlen: u32) -> String {
+    let known = [
+        ("nginx", format!("`listen ... fastopen={qlen}`")),
+        ("envoy", format!("`tcp_fast_open_queue_length: {qlen}`")),
+        ("xray", format!("`tcpFastOpen: {qlen}` in sockopt")),
+        ("v2ray", format!("`tcpFastOpenQueueLength: {qlen}` in sockopt")),
+        ("dnsdist", format!("`tcpFastOpenQueueSize={qlen}`")),
+        ("pdns", format!("`tcp-fast-open={qlen}`")),
+        (
+            "trafficserver",
+            format!("`proxy.config.net.sock_option_tfo_queue_size_in: {qlen}`"),
+        ),
+    ];
+    let found = known.into_iter().find(|(name, _)| service.contains(name));
+    found.map_or_else(
+        || {
+            format!(
+                "the application's setting (nginx `listen ... fastopen={qlen}`, others setsockopt TCP_FASTOPEN {qlen})"
+            )
+        },
+        |(_, setting)| setting,
+    )
+}
+
+/// Sets `net.ipv4.tcp_fastopen` of a network namespace.
+pub fn sysctl(facts: &Facts<'_>, netns: u32, value: u32, before: u32) -> Fix {
+    let here = netns == facts.host.netns;
+    let command = format!("sysctl -w net.ipv4.tcp_fastopen={value}");
+    Fix {
+        command: here.then(|| command.clone()),
+        what: if here {
+            "takes effect at once, for new connections".into()
+        } else {
+            format!(
+                "`nsenter -t PID -n {command}` with a process of namespace {netns}; for containers `--sysctl                  net.ipv4.tcp_fastopen={value}` or the pod's securityContext.sysctls"
+            )
+        },
+        undo: format!("the same with net.ipv4.tcp_fastopen={before}"),
+        is_rule: false,
+    }
+}
+
+impl Fix {
+    /// Something to do that is not typed here.
+    pub fn advice(what: &str) -> Self {
+        Self {
+            command: None,
+            what: what.to_owned(),
+            undo: String::new(),
+            is_rule: false,
+        }
+    }
+}
+
 /// A word as a POSIX shell takes it for one. Control characters are left to whoever prints it.
 pub fn quoted(word: &str) -> String {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-:@%+=,".contains(character);

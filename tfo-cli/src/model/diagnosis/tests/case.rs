@@ -6,14 +6,18 @@ use std::collections::HashMap;
 use tfo_common::{
     DestKey, DestStats, FlowEvent, Outcome, Role, TfoOption,
     event::{Record, event_flags},
+    listener::ListenerRecord,
 };
 
 use crate::model::{
     Model, Snapshot,
-    diagnosis::{Facts, Finding, Id, Report, diagnose},
+    diagnosis::{Facts, Finding, Id, Looked, Report, diagnose},
     fake,
-    feed::Reading,
+    feed::{Host, Reading},
 };
+
+/// Network namespace of the fakes.
+pub const NETNS: u32 = 4_026_531_840;
 
 /// One second.
 pub const SECOND: u64 = 1_000_000_000;
@@ -22,18 +26,31 @@ pub const SECOND: u64 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub struct Case {
     events: Vec<FlowEvent>,
-    plain_retrans: u64,
+    /// Readings: how many of the events they follow.
+    readings: Vec<usize>,
     window_s: u64,
     keep_flows: bool,
+    host: Host,
+    listeners: Vec<ListenerRecord>,
+    looked: Looked,
 }
 
 impl Default for Case {
     fn default() -> Self {
         Self {
             events: Vec::new(),
-            plain_retrans: 0,
+            readings: Vec::new(),
             window_s: 60,
             keep_flows: true,
+            host: Host {
+                netns: NETNS,
+                tcp_fastopen: Some(3),
+                blackhole_timeout_sec: Some(0),
+                kernel: "6.12.48".into(),
+                ..Host::default()
+            },
+            listeners: Vec::new(),
+            looked: Looked::default(),
         }
     }
 }
@@ -47,6 +64,9 @@ impl Case {
         let took = event.end_ns - event.start_ns;
         event.start_ns = SECOND * (1 + second);
         event.end_ns = event.start_ns + took;
+        if matches!(outcome, Outcome::Reset | Outcome::Failed) {
+            event.flags |= event_flags::NOT_ESTABLISHED;
+        }
         event.local_port = 40_000 + u16::try_from(self.events.len() % 20_000).unwrap_or(0);
         change(&mut event);
         self.events.push(event);
@@ -71,10 +91,48 @@ impl Case {
     /// Plain connections, and how many of them needed a retransmission. They have no flow records.
     #[must_use]
     pub fn plain(mut self, count: u64, retransmitted: u64) -> Self {
-        for _ in 0..count {
-            self = self.one(0, Outcome::Plain, |_| {});
+        for n in 0..count {
+            let again = u32::from(n < retransmitted);
+            self = self.one(0, Outcome::Plain, |event| event.syn_retrans = again);
         }
-        self.plain_retrans += retransmitted;
+        self
+    }
+
+    /// The counters are read here.
+    #[must_use]
+    pub fn read(mut self) -> Self {
+        self.readings.push(self.events.len());
+        self
+    }
+
+    /// Settings of the host.
+    #[must_use]
+    pub fn host(mut self, change: impl FnOnce(&mut Host)) -> Self {
+        change(&mut self.host);
+        self
+    }
+
+    /// A listening socket on port 443.
+    #[must_use]
+    pub fn listener(mut self, change: impl FnOnce(&mut ListenerRecord)) -> Self {
+        let mut listener = ListenerRecord {
+            cgroup_id: 1,
+            netns: NETNS,
+            tfo_max_qlen: 256,
+            max_backlog: 128,
+            local_port: 443,
+            family: 4,
+            ..ListenerRecord::default()
+        };
+        change(&mut listener);
+        self.listeners.push(listener);
+        self
+    }
+
+    /// What else was looked at.
+    #[must_use]
+    pub fn looked(mut self, change: impl FnOnce(&mut Looked)) -> Self {
+        change(&mut self.looked);
         self
     }
 
@@ -100,25 +158,28 @@ impl Case {
             ..Reading::default()
         });
         let mut rows: HashMap<DestKey, DestStats> = HashMap::new();
-        for event in &self.events {
+        let reading = |rows: &HashMap<DestKey, DestStats>, at_ns| {
+            let mut dests: Vec<_> = rows.iter().map(|(key, stats)| (*key, *stats)).collect();
+            dests.sort_by_key(|(key, _)| (key.role, key.remote, key.port, key.cgroup_id));
+            Reading {
+                at_ns,
+                dests,
+                ..Reading::default()
+            }
+        };
+        for (index, event) in self.events.iter().enumerate() {
+            for _ in self.readings.iter().filter(|at| **at == index) {
+                model.read(reading(&rows, 2 * SECOND));
+            }
             if self.keep_flows && event.outcome != Outcome::Plain as u8 {
                 model.fold(&Record::Flow(*event));
             }
             count(rows.entry(key(event)).or_insert(DestStats::ZERO), event);
         }
-        let mut left = self.plain_retrans;
-        for stats in rows.values_mut() {
-            let here = left.min(stats.outcomes[Outcome::Plain as usize]);
-            stats.plain_retrans = here;
-            left -= here;
-        }
-        let mut dests: Vec<_> = rows.into_iter().collect();
-        dests.sort_by_key(|(key, _)| (key.role, key.remote, key.port, key.cgroup_id));
-        model.read(Reading {
-            at_ns: SECOND * (1 + self.window_s),
-            dests,
-            ..Reading::default()
-        });
+        model.read(reading(&rows, SECOND * (1 + self.window_s)));
+        model.read_host(self.host.clone());
+        model.read_listeners(self.listeners.clone());
+        model.look(self.looked.clone());
         model.name(
             1,
             Some(crate::model::cgroup::parse("/system.slice/checkout.service")),
@@ -182,7 +243,20 @@ fn count(stats: &mut DestStats, event: &FlowEvent) {
     stats.rtt_sum_us += u64::from(event.rtt_us);
     stats.rtt_count += 1;
     stats.cookies += u64::from(event.flags & event_flags::COOKIE_RECEIVED != 0);
+    stats.plain_retrans += u64::from(event.outcome == Outcome::Plain as u8 && event.syn_retrans > 0);
     stats.last_ns = stats.last_ns.max(event.end_ns);
+}
+
+/// This host is the server, on port 443; who connects has another port each time.
+pub fn server(event: &mut FlowEvent) {
+    event.role = Role::Server as u8;
+    (event.local_port, event.remote_port) = (443, event.local_port);
+    (event.tgid, event.comm) = (0, [0; 16]);
+}
+
+/// The SYN-ACK brought a cookie.
+pub fn cookie(event: &mut FlowEvent) {
+    event.flags |= event_flags::COOKIE_RECEIVED;
 }
 
 /// A SYN that asks for a cookie instead of carrying data.

@@ -3,11 +3,12 @@
 use tfo_common::Outcome;
 
 use super::{
-    case::{Case, SECOND, request},
+    case::{Case, SECOND, request, server},
     *,
 };
 
 const DATA: &str = "path-drops-syn-data";
+const GRUDGE: &str = "middlebox-blacklists-client";
 const OPTION: &str = "path-drops-tfo-option";
 
 #[test]
@@ -137,12 +138,12 @@ fn a_path_that_eats_the_option() {
     let data =
         Case::default()
             .many(0, 6, Outcome::SynTimeout, |_| {})
-            .many(6, 6, Outcome::CookieGranted, request);
+            .many(6, 4, Outcome::CookieGranted, request);
     assert_eq!(data.ids(), [DATA]);
     assert!(
         Case::default()
             .one(0, Outcome::SynTimeout, request)
-            .many(1, 10, Outcome::CookieGranted, request)
+            .many(1, 4, Outcome::CookieGranted, request)
             .ids()
             .is_empty()
     );
@@ -177,4 +178,161 @@ fn healthy_traffic_is_healthy() {
         .many(20, 2, Outcome::AcceptedLate, |_| {})
         .plain(500, 4);
     assert!(case.ids().is_empty());
+}
+
+#[test]
+fn resets_while_the_port_is_open() {
+    let case = |open: u64| {
+        Case::default()
+            .one(0, Outcome::Reset, |_| {})
+            .read()
+            .plain(open, 0)
+            .read()
+            .one(5, Outcome::Reset, |_| {})
+    };
+    assert!(case(1).ids().is_empty());
+    let finding = case(2).finding(Id::ResetOnSynData);
+    assert_eq!(
+        (finding.severity, finding.confidence),
+        (Severity::Fail, Confidence::Medium)
+    );
+    assert!(
+        finding
+            .command()
+            .is_some_and(|command| command.starts_with("tfo-cli policy add"))
+    );
+    // Requests that are answered meanwhile say the same.
+    let requests = Case::default()
+        .many(0, 3, Outcome::Reset, |_| {})
+        .many(3, 2, Outcome::CookieGranted, request)
+        .many(5, 2, Outcome::Reset, |_| {});
+    assert_eq!(requests.finding(Id::ResetOnSynData).confidence, Confidence::High);
+}
+
+#[test]
+fn a_closed_port_and_a_restart_are_not_blamed_for_resets() {
+    assert!(
+        Case::default().with(20, Outcome::Reset).ids().is_empty(),
+        "closed all the time"
+    );
+    let restart = Case::default()
+        .many(0, 5, Outcome::Accepted, |_| {})
+        .plain(10, 0)
+        .read()
+        .many(5, 4, Outcome::Reset, |_| {})
+        .read()
+        .plain(10, 0)
+        .many(10, 3, Outcome::Accepted, |_| {});
+    assert!(restart.ids().is_empty());
+    // All at one moment.
+    let moment = Case::default()
+        .one(0, Outcome::Reset, |_| {})
+        .one(0, Outcome::CookieGranted, |event| event.start_ns += 1)
+        .one(0, Outcome::CookieGranted, |event| event.start_ns += 2)
+        .one(0, Outcome::Reset, |event| event.start_ns += 3);
+    assert!(!moment.ids().contains(&"reset-on-syn-data"));
+}
+
+#[test]
+fn syns_that_are_too_long() {
+    let early = |event: &mut tfo_common::FlowEvent| {
+        (event.syn_data_len, event.offered) = (1_400, 1_400);
+        event.lost_us = 30_000;
+    };
+    assert!(
+        Case::default()
+            .many(0, 1, Outcome::SynTimeout, early)
+            .ids()
+            .is_empty()
+    );
+    let case = Case::default().many(0, 8, Outcome::SynTimeout, early);
+    assert_eq!(
+        case.ids(),
+        ["syn-data-over-pmtu"],
+        "and the path is not blamed for dropping them"
+    );
+    let finding = case.finding(Id::SynDataOverPmtu);
+    assert_eq!(finding.cost.map(|cost| cost.per_connection_us), Some(30_000));
+    // At 200 ms it may be a timer.
+    let timer = Case::default().many(0, 8, Outcome::SynTimeout, |event| event.lost_us = 200_000);
+    assert_eq!(timer.ids(), [DATA]);
+}
+
+#[test]
+fn lost_syn_acks_are_nobodys_fault() {
+    let case = |late| {
+        Case::default()
+            .with(100 - late, Outcome::Accepted)
+            .many(0, late, Outcome::AcceptedLate, |_| {})
+    };
+    assert!(case(2).ids().is_empty());
+    let finding = case(3).finding(Id::SynackLoss);
+    assert_eq!(finding.severity, Severity::Info);
+    let rare = Case::default()
+        .with(298, Outcome::Accepted)
+        .many(0, 3, Outcome::AcceptedLate, |_| {});
+    assert!(rare.ids().is_empty(), "3 of 301");
+    let edge = Case::default()
+        .with(297, Outcome::Accepted)
+        .many(0, 3, Outcome::AcceptedLate, |_| {});
+    assert_eq!(edge.ids(), ["synack-loss"], "3 of 300");
+}
+
+#[test]
+fn a_box_that_holds_a_grudge() {
+    let case = |before: (u64, u64), after: (u64, u64)| {
+        Case::default()
+            .plain(before.0, before.1)
+            .read()
+            .one(0, Outcome::SynTimeout, |_| {})
+            .plain(after.0, after.1)
+            .ids()
+    };
+    assert_eq!(case((4, 0), (4, 2)), [GRUDGE]);
+    assert_eq!(case((10, 1), (4, 4)), [GRUDGE]);
+    for (before, after) in [
+        ((3, 0), (4, 4)),
+        ((4, 0), (3, 3)),
+        ((4, 0), (5, 2)),
+        ((9, 1), (4, 4)),
+        ((10, 5), (10, 5)),
+    ] {
+        assert!(case(before, after).is_empty(), "{before:?} {after:?}");
+    }
+}
+
+#[test]
+fn an_option_that_is_taken_away() {
+    let other = |event: &mut tfo_common::FlowEvent| event.option_kind = 254;
+    assert!(
+        Case::default()
+            .many(0, 2, Outcome::Accepted, other)
+            .ids()
+            .is_empty()
+    );
+    assert_eq!(
+        Case::default().many(0, 3, Outcome::Accepted, other).ids(),
+        ["option-stripped"]
+    );
+    // A server without Fast Open answers neither.
+    let neither = Case::default().many(0, 9, Outcome::CookieRefused, |event| {
+        request(event);
+        other(event);
+    });
+    assert!(neither.ids().is_empty());
+    let bare = |event: &mut tfo_common::FlowEvent| {
+        server(event);
+        (event.option, event.option_kind) = (0, 0);
+    };
+    assert!(
+        Case::default()
+            .many(0, 2, Outcome::OptionStripped, bare)
+            .ids()
+            .is_empty()
+    );
+    let case = Case::default().many(0, 3, Outcome::OptionStripped, bare);
+    assert!(matches!(
+        case.finding(Id::OptionStripped).subject,
+        Subject::Listener { port: 443, .. }
+    ));
 }

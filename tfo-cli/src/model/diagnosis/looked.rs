@@ -1,0 +1,147 @@
+//! What is known beyond flows, tables and the host's settings. Each part says for itself whether anybody looked: who
+//! did fills it in ([`crate::model::Model::look`]), and a diagnosis without its part is not made.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tfo_common::DestKey;
+
+use super::registry::Id;
+
+/// A fact, or why nobody knows it.
+pub type Seen<T> = Result<T, &'static str>;
+
+/// Everything that may have been looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looked {
+    /// Sockets whose connect is put off until the first write (`inet_sk(sk)->defer_connect`).
+    pub deferred: Seen<Vec<Deferred>>,
+    /// `net.ipv4.tcp_fastopen` of network namespaces other than the tool's own: inode, value.
+    pub sysctls: Seen<Vec<(u32, u32)>>,
+    /// MPTCP listeners.
+    pub mptcp: Seen<Vec<MptcpListener>>,
+    /// How long connections lived.
+    pub lifetimes: Seen<Vec<Lifetime>>,
+    /// SYNs with data that were accepted twice.
+    pub duplicates: Seen<Vec<Duplicate>>,
+    /// Requests in SYNs that must not be done twice.
+    pub unsafe_writes: Seen<Vec<UnsafeWrite>>,
+    /// Fast Open keys, as salted fingerprints.
+    pub keys: Seen<Vec<KeyInUse>>,
+    /// What drops SYN data on this host: firewall rule, qdisc or program, in words.
+    pub droppers: Seen<Vec<String>>,
+}
+
+impl Default for Looked {
+    fn default() -> Self {
+        Self {
+            deferred: Err("sockets in SYN_SENT were not listed"),
+            sysctls: Err("the settings of other network namespaces were not read"),
+            mptcp: Err("MPTCP sockets were not listed"),
+            lifetimes: Err("the ends of connections were not watched"),
+            duplicates: Err("initial sequence numbers of accepted SYNs were not compared"),
+            unsafe_writes: Err("no program of a policy or a probe saw what rode in the SYN"),
+            keys: Err("the Fast Open keys were not read"),
+            droppers: Err("firewall rules and qdiscs were not read"),
+        }
+    }
+}
+
+impl Looked {
+    /// Diagnoses for which a part is missing, with the reason.
+    pub fn missing(&self) -> Vec<(Id, &'static str)> {
+        [
+            (Id::DeferredNeverSent, self.deferred.as_ref().err()),
+            (Id::NamespaceSysctlMismatch, self.sysctls.as_ref().err()),
+            (Id::MptcpListener, self.mptcp.as_ref().err()),
+            (Id::LongLived, self.lifetimes.as_ref().err()),
+            (Id::DuplicateSynData, self.duplicates.as_ref().err()),
+            (Id::NotIdempotent, self.unsafe_writes.as_ref().err()),
+            (Id::KeyInUse, self.keys.as_ref().err()),
+        ]
+        .into_iter()
+        .filter_map(|(id, why)| Some((id, *why?)))
+        .collect()
+    }
+}
+
+/// A socket whose connect is put off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// cgroup v2 id; 0 where unknown.
+    pub cgroup_id: u64,
+    /// Where it would connect to.
+    pub remote: SocketAddr,
+    /// Its process, where known.
+    pub pid: Option<u32>,
+    /// Name of the process; whatever its owner made it.
+    pub comm: Option<String>,
+    /// For how long, us.
+    pub age_us: u64,
+}
+
+/// An MPTCP socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MptcpListener {
+    /// cgroup v2 id; 0 where unknown.
+    pub cgroup_id: u64,
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Address it is bound to; `None` for any.
+    pub local: Option<IpAddr>,
+    /// Its port.
+    pub port: u16,
+    /// Limit of its Fast Open queue; 0 is off.
+    pub tfo_max_qlen: u32,
+}
+
+/// How long the connections of a row of the destination table lived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Which row.
+    pub key: DestKey,
+    /// Connections that ended.
+    pub ended: u64,
+    /// Their lifetimes added up, us.
+    pub lived_us: u64,
+    /// Payload bytes they carried, both ways.
+    pub bytes: u64,
+}
+
+/// A SYN that was accepted more than once: same address, port and initial sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    /// cgroup v2 id of the server; 0 where unknown.
+    pub cgroup_id: u64,
+    /// Network namespace inode.
+    pub netns: u32,
+    /// The listener's port.
+    pub port: u16,
+    /// Who sent it.
+    pub client: SocketAddr,
+    /// How often it was accepted.
+    pub times: u64,
+}
+
+/// Requests in SYNs that must not be done twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnsafeWrite {
+    /// Which row of the destination table.
+    pub key: DestKey,
+    /// What they look like: `POST`, `PUT`.
+    pub what: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// The keys of a network namespace or a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInUse {
+    /// Network namespace inode.
+    pub netns: u32,
+    /// The listener that has keys of its own.
+    pub port: Option<u16>,
+    /// Salted fingerprint of the primary key.
+    pub primary: String,
+    /// That of the backup key.
+    pub backup: Option<String>,
+}

@@ -1,0 +1,125 @@
+//! Where plain connections stood when Fast Open first and last failed: a baseline of the same time, not of another.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tfo_common::{DestKey, Outcome};
+
+use crate::model::DestRow;
+
+/// Marks kept at most; the table of destinations is bounded as well.
+const MOST: usize = 16_384;
+
+/// Plain handshakes of a row at two instants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Before the first failure.
+    pub first: Plain,
+    /// Before the latest.
+    pub last: Plain,
+    failures: u64,
+}
+
+/// Plain handshakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plain {
+    /// All of them.
+    pub count: u64,
+    /// Those whose SYN had to be sent again.
+    pub retrans: u64,
+}
+
+impl Plain {
+    /// Those of a row so far.
+    pub fn of(row: &DestRow) -> Self {
+        Self {
+            count: row.count(Outcome::Plain),
+            retrans: row.plain_retrans.into(),
+        }
+    }
+
+    /// Those since an earlier instant.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            count: self.count.saturating_sub(earlier.count),
+            retrans: self.retrans.saturating_sub(earlier.retrans),
+        }
+    }
+}
+
+/// The marks of every row that has failures.
+#[derive(Clone, Debug, Default)]
+pub struct Marks(Arc<HashMap<DestKey, Mark>>);
+
+impl Marks {
+    /// Notes a row whose numbers moved; `earlier` is the same row one reading before.
+    pub fn note(&mut self, row: &DestRow, earlier: Option<&DestRow>) {
+        let failures =
+            row.count(Outcome::SynTimeout) + row.count(Outcome::Reset) + row.count(Outcome::Failed);
+        let known = self.0.get(&row.key);
+        if failures == 0 || known.is_some_and(|mark| mark.failures == failures) {
+            return;
+        }
+        let before = earlier.map(Plain::of).unwrap_or_default();
+        let first = known.map_or(before, |mark| mark.first);
+        let marks = Arc::make_mut(&mut self.0);
+        if marks.len() >= MOST && !marks.contains_key(&row.key) {
+            marks.clear();
+        }
+        let last = before;
+        marks.insert(
+            row.key,
+            Mark {
+                first,
+                last,
+                failures,
+            },
+        );
+    }
+
+    /// The marks of a row.
+    pub fn get(&self, key: &DestKey) -> Option<Mark> {
+        self.0.get(key).copied()
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.0 = Arc::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::DestStats;
+
+    use super::*;
+    use crate::model::fake;
+
+    #[test]
+    fn first_and_last_failure_are_remembered_with_what_was_before_them() {
+        let mut stats = DestStats::ZERO;
+        let mut marks = Marks::default();
+        let mut earlier = None;
+        for (plain, resets) in [(5, 0), (7, 1), (9, 1), (12, 2), (20, 2)] {
+            stats.outcomes[Outcome::Plain as usize] = plain;
+            stats.outcomes[Outcome::Reset as usize] = resets;
+            let row = DestRow::new(fake::dest_key(1), &stats, None);
+            marks.note(&row, earlier.as_ref());
+            earlier = Some(row);
+        }
+        let mark = marks.get(&fake::dest_key(1)).expect("it failed");
+        assert_eq!((mark.first.count, mark.last.count), (5, 9));
+        assert_eq!(marks.get(&fake::dest_key(2)), None);
+    }
+
+    #[test]
+    fn marks_are_bounded() {
+        let mut stats = DestStats::ZERO;
+        stats.outcomes[Outcome::Reset as usize] = 1;
+        let mut marks = Marks::default();
+        for n in 0..20_000 {
+            marks.note(&DestRow::new(fake::dest_key(n), &stats, None), None);
+        }
+        assert!(marks.0.len() <= MOST);
+    }
+}

@@ -1,0 +1,159 @@
+//! What is gained, what could be, and what is dangerous.
+
+use tfo_common::{FlowEvent, Outcome};
+
+use super::{
+    case::{Case, NETNS},
+    looked::{Duplicate, KeyInUse, Lifetime, UnsafeWrite},
+    *,
+};
+
+/// An answer so many tenths of a round trip after the SYN-ACK.
+fn answered(tenths: u32, rtt_us: u32) -> impl Fn(&mut FlowEvent) {
+    move |event| {
+        (event.rtt_us, event.handshake_us) = (rtt_us, rtt_us);
+        event.ttfb_us = rtt_us + rtt_us / 10 * tenths;
+    }
+}
+
+#[test]
+fn answers_that_come_after_the_handshake() {
+    let case = |count, tenths, rtt_us| {
+        Case::default()
+            .many(0, count, Outcome::Accepted, answered(tenths, rtt_us))
+            .ids()
+    };
+    assert!(case(9, 12, 1_000).is_empty());
+    assert_eq!(case(10, 10, 1_000), ["no-benefit"]);
+    assert_eq!(case(10, 15, 1_000), ["no-benefit"]);
+    assert!(
+        case(10, 9, 1_000).is_empty(),
+        "it came before the last ACK could have"
+    );
+    assert!(case(10, 16, 1_000).is_empty(), "the server thinks");
+    assert!(case(10, 12, 990).is_empty(), "too short to tell");
+    let mixed = |late, early| {
+        Case::default()
+            .many(0, late, Outcome::Accepted, answered(12, 5_000))
+            .many(20, early, Outcome::Accepted, answered(1, 5_000))
+            .ids()
+    };
+    assert_eq!(mixed(12, 3), ["no-benefit"]);
+    assert!(mixed(11, 3).is_empty());
+}
+
+#[test]
+fn a_long_way_that_could_be_shorter() {
+    let case = |plain: u64, rtt_us: u32, tried: u64| {
+        let far = move |event: &mut FlowEvent| event.rtt_us = rtt_us;
+        Case::default()
+            .many(0, plain, Outcome::Plain, far)
+            .many(0, tried, Outcome::Accepted, far)
+    };
+    assert!(case(99, 20_000, 0).ids().is_empty());
+    assert!(case(100, 19_999, 0).ids().is_empty());
+    let finding = case(100, 20_000, 0).finding(Id::NotUsed);
+    let cost = finding.cost.expect("it could be saved");
+    assert_eq!((cost.kind, cost.per_connection_us), (CostKind::NotSaved, 20_000));
+    assert_eq!(cost.per_hour_us, Some(100 * 20_000 * 60), "a minute was watched");
+    assert_eq!(case(198, 20_000, 1).ids(), ["not-used"], "1 of 199");
+    assert!(case(99, 20_000, 1).ids().is_empty(), "1 of 100");
+}
+
+#[test]
+fn connections_that_live_long() {
+    let key = Case::default().with(1, Outcome::Accepted).model().snapshot().rows[0].key;
+    let case = |ended: u64, mean_us: u64, rtt_us: u32| {
+        Case::default()
+            .many(0, 5, Outcome::Accepted, move |event| event.rtt_us = rtt_us)
+            .looked(|looked| {
+                looked.lifetimes = Ok(vec![Lifetime {
+                    key,
+                    ended,
+                    lived_us: ended * mean_us,
+                    bytes: ended * 1_000,
+                }]);
+            })
+            .ids()
+    };
+    assert!(case(9, 60_000_000, 1_500).is_empty());
+    assert_eq!(case(10, 60_000_000, 1_500), ["long-lived"]);
+    assert!(case(10, 59_999_999, 1_500).is_empty());
+    assert!(
+        case(10, 60_000_000, 60_001).is_empty(),
+        "fewer than 1,000 round trips"
+    );
+}
+
+#[test]
+fn what_others_saw_is_told() {
+    let case = |times| {
+        Case::default().looked(|looked| {
+            looked.duplicates = Ok(vec![Duplicate {
+                cgroup_id: 1,
+                netns: NETNS,
+                port: 443,
+                client: "192.0.2.9:40000".parse().expect("an address"),
+                times,
+            }]);
+        })
+    };
+    assert!(case(1).ids().is_empty());
+    assert_eq!(case(2).ids(), ["duplicate-syn-data"]);
+    let key = crate::model::fake::dest_key(1);
+    let writes = |count| {
+        Case::default().looked(|looked| {
+            looked.unsafe_writes = Ok(vec![UnsafeWrite {
+                key,
+                what: "POST",
+                count,
+            }]);
+        })
+    };
+    assert!(writes(0).ids().is_empty());
+    assert_eq!(writes(1).ids(), ["not-idempotent"]);
+    let keys = Case::default().looked(|looked| {
+        looked.keys = Ok(vec![KeyInUse {
+            netns: NETNS,
+            port: None,
+            primary: "3f2a91c0".into(),
+            backup: Some("77aa01ff".into()),
+        }]);
+    });
+    assert!(
+        keys.finding(Id::KeyInUse)
+            .sentence
+            .contains("3f2a91c0, backup 77aa01ff")
+    );
+}
+
+#[test]
+fn nobody_looked_is_no_evidence() {
+    let report = Case::default().report();
+    assert!(report.findings.is_empty());
+    let unlooked: Vec<_> = report.unlooked.iter().map(|(id, _)| id.name()).collect();
+    assert_eq!(
+        unlooked,
+        [
+            "deferred-never-sent",
+            "namespace-sysctl-mismatch",
+            "mptcp-listener",
+            "long-lived",
+            "duplicate-syn-data",
+            "not-idempotent",
+            "key-in-use"
+        ]
+    );
+    assert!(report.unlooked.iter().all(|(_, why)| !why.is_empty()));
+}
+
+#[test]
+fn of_one_kind_the_worst_are_kept() {
+    let mut case = Case::default();
+    for n in 0..=100 {
+        case = case.many(0, 5, Outcome::DataRefused, |event| event.remote[3] = n);
+    }
+    let report = case.report();
+    assert_eq!(report.findings.len(), 100);
+    assert_eq!(report.more, [(Id::ServerNotEnabled, 1)]);
+}

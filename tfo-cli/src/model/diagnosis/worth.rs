@@ -1,0 +1,265 @@
+//! Whether Fast Open pays where it works, where it would pay and is not used, and what is dangerous about it.
+
+use tfo_common::Outcome;
+
+use super::{
+    Confidence, CostKind, Facts, Finding, Fix, Id, Subject,
+    looked::Lifetime,
+    threshold::{
+        BENEFIT_LATEST, BENEFIT_LEAST, BENEFIT_RTT_US, BENEFIT_SHARE, LIVED_LEAST, LIVED_ROUND_TRIPS,
+        LIVED_US, UNUSED_LEAST, UNUSED_RTT_US, UNUSED_SHARE,
+    },
+};
+use crate::{
+    addr,
+    model::{DestRow, Flow},
+};
+
+/// Looks at every destination, and at what else was looked at.
+pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    for row in facts.clients() {
+        findings.extend(no_benefit(facts, row));
+        findings.extend(not_used(facts, row));
+    }
+    let lifetimes = facts.looked.lifetimes.as_deref().unwrap_or_default();
+    findings.extend(
+        lifetimes
+            .iter()
+            .filter_map(|lifetime| long_lived(facts, lifetime)),
+    );
+    findings.extend(duplicates(facts));
+    findings.extend(unsafe_writes(facts));
+    findings.extend(keys(facts));
+}
+
+fn destination(row: &DestRow) -> Subject {
+    Subject::Destination {
+        cgroup_id: Some(row.key.cgroup_id),
+        remote: row.remote(),
+        port: Some(row.key.port),
+    }
+}
+
+/// Round trips between the SYN-ACK and the first byte of the answer.
+fn wait(flow: &Flow) -> Option<f64> {
+    let rtt = flow.rtt_us().filter(|rtt| *rtt >= BENEFIT_RTT_US)?;
+    let waited = flow.ttfb_us()?.checked_sub(flow.handshake_us()?)?;
+    Some(f64::from(waited) / f64::from(rtt))
+}
+
+/// no-benefit: the answer comes as late as if the data had come with the handshake's last ACK.
+fn no_benefit(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
+    if row.count(Outcome::Accepted) < BENEFIT_LEAST as u64 {
+        return None;
+    }
+    let flows = facts.flows(&row.key).iter().copied();
+    let judged: Vec<(&Flow, f64)> = flows
+        .filter(|flow| flow.outcome() == Outcome::Accepted)
+        .filter_map(|flow| Some((flow, wait(flow)?)))
+        .collect();
+    let late: Vec<&Flow> = judged
+        .iter()
+        .filter(|(_, wait)| (1.0..=BENEFIT_LATEST).contains(wait))
+        .map(|(flow, _)| *flow)
+        .collect();
+    if judged.len() < BENEFIT_LEAST || (late.len() as f64) < BENEFIT_SHARE * judged.len() as f64 {
+        return None;
+    }
+    Some(
+        Finding::new(
+            facts,
+            Id::NoBenefit,
+            destination(row),
+            format!(
+                "In {} of {} accepted connections the answer came a round trip after the SYN-ACK: nothing was gained.",
+                late.len(),
+                judged.len()
+            ),
+        )
+        .rows(vec![row.key])
+        .count("late-answers", late.len() as u64)
+        .count("judged", judged.len() as u64)
+        .line(format!("first byte 1 to {BENEFIT_LATEST} round trips after the SYN-ACK {} of {}", late.len(), judged.len()))
+        .example(late.last().copied())
+        .or_else("a server that happens to think for one round trip")
+        .confidence(Confidence::Low)
+        .fix(Fix::advice(
+            "let the server read before the handshake ends (no TCP_DEFER_ACCEPT); or switch Fast Open off, nothing is lost",
+        )),
+    )
+}
+
+/// not-used.
+fn not_used(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
+    let plain = row.count(Outcome::Plain);
+    let rtt_us = row.rtt_us()?;
+    if plain < UNUSED_LEAST
+        || rtt_us < UNUSED_RTT_US
+        || row.attempts() as f64 >= UNUSED_SHARE * row.handshakes() as f64
+    {
+        return None;
+    }
+    Some(
+        Finding::new(
+            facts,
+            Id::NotUsed,
+            destination(row),
+            format!(
+                "{plain} connections without Fast Open over a round trip of {} ms: that much could be saved on each.",
+                rtt_us / 1_000
+            ),
+        )
+        .rows(vec![row.key])
+        .count("plain", plain)
+        .count("attempts", row.attempts())
+        .count("rtt-us", rtt_us)
+        .line(format!("plain connections {plain}, with Fast Open {}", row.attempts()))
+        .line(format!("mean round trip {} ms", rtt_us / 1_000))
+        .or_else("the server does not grant it: nobody asked yet")
+        .cost(facts, CostKind::NotSaved, rtt_us, plain)
+        .fix(Fix {
+            command: Some(format!(
+                "tfo-cli probe {}",
+                std::net::SocketAddr::new(row.remote(), row.key.port)
+            )),
+            what: "asks whether the server grants it; then switch it on in the application".into(),
+            undo: "none needed: it changes nothing".into(),
+            is_rule: false,
+        }),
+    )
+}
+
+/// long-lived.
+fn long_lived(facts: &Facts<'_>, lifetime: &Lifetime) -> Option<Finding> {
+    let row = facts.rows.iter().find(|row| row.key == lifetime.key)?;
+    let rtt_us = row.rtt_us()?;
+    let mean_us = lifetime.lived_us.checked_div(lifetime.ended)?;
+    let is_long = mean_us >= LIVED_US && mean_us >= rtt_us.saturating_mul(LIVED_ROUND_TRIPS);
+    if lifetime.ended < LIVED_LEAST || row.attempts() == 0 || !is_long {
+        return None;
+    }
+    Some(
+        Finding::new(
+            facts,
+            Id::LongLived,
+            destination(row),
+            format!(
+                "Connections live {} s on average: the {rtt_us} us of a round trip do not matter.",
+                mean_us / 1_000_000
+            ),
+        )
+        .rows(vec![row.key])
+        .count("ended", lifetime.ended)
+        .count("mean-us", mean_us)
+        .count("mean-bytes", lifetime.bytes / lifetime.ended.max(1))
+        .line(format!(
+            "{} connections ended after {} s and {} bytes on average",
+            lifetime.ended,
+            mean_us / 1_000_000,
+            lifetime.bytes / lifetime.ended.max(1)
+        ))
+        .confidence(Confidence::High),
+    )
+}
+
+/// duplicate-syn-data.
+fn duplicates(facts: &Facts<'_>) -> Vec<Finding> {
+    let found = facts.looked.duplicates.as_deref().unwrap_or_default();
+    found
+        .iter()
+        .filter(|duplicate| duplicate.times > 1)
+        .map(|duplicate| {
+            Finding::new(
+                facts,
+                Id::DuplicateSynData,
+                Subject::Listener {
+                    cgroup_id: duplicate.cgroup_id,
+                    netns: Some(duplicate.netns),
+                    local: None,
+                    port: duplicate.port,
+                },
+                format!(
+                    "The same SYN of {} was accepted {} times.",
+                    duplicate.client, duplicate.times
+                ),
+            )
+            .count("times", duplicate.times)
+            .line(format!(
+                "same address, port and initial sequence number accepted {} times",
+                duplicate.times
+            ))
+            .excluded("a client that says the same twice: its connections differ in port or sequence number")
+            .confidence(Confidence::High)
+            .fix(Fix::advice(
+                "Fast Open only for requests that may be done twice (RFC 7413 section 6.1)",
+            ))
+        })
+        .collect()
+}
+
+/// not-idempotent.
+fn unsafe_writes(facts: &Facts<'_>) -> Vec<Finding> {
+    let found = facts.looked.unsafe_writes.as_deref().unwrap_or_default();
+    found
+        .iter()
+        .filter(|write| write.count > 0)
+        .map(|write| {
+            Finding::new(
+                facts,
+                Id::NotIdempotent,
+                Subject::Destination {
+                    cgroup_id: Some(write.key.cgroup_id),
+                    remote: addr::ip(&write.key.remote, write.key.family),
+                    port: Some(write.key.port),
+                },
+                format!(
+                    "{} SYNs carried what looks like {}: it may be done twice.",
+                    write.count, write.what
+                ),
+            )
+            .rows(vec![write.key])
+            .count("unsafe", write.count)
+            .line(format!(
+                "SYN data that begins like {} {}",
+                write.what, write.count
+            ))
+            .or_else("other data that happens to begin with the same letters")
+            .fix(Fix::advice(
+                "Fast Open only for requests that may be done twice (RFC 7413 section 6.1)",
+            ))
+        })
+        .collect()
+}
+
+/// key-in-use.
+fn keys(facts: &Facts<'_>) -> Vec<Finding> {
+    let found = facts.looked.keys.as_deref().unwrap_or_default();
+    found
+        .iter()
+        .map(|key| {
+            let subject = match key.port {
+                Some(port) => Subject::Listener {
+                    cgroup_id: 0,
+                    netns: Some(key.netns),
+                    local: None,
+                    port,
+                },
+                None => Subject::Host {
+                    netns: Some(key.netns).filter(|netns| *netns != facts.host.netns),
+                },
+            };
+            let backup = key
+                .backup
+                .as_ref()
+                .map_or_else(String::new, |backup| format!(", backup {backup}"));
+            Finding::new(
+                facts,
+                Id::KeyInUse,
+                subject,
+                format!("The key in use has the fingerprint {}{backup}.", key.primary),
+            )
+            .line(format!("fingerprint {}{backup}", key.primary))
+            .confidence(Confidence::High)
+        })
+        .collect()
+}
