@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! file  = magic block*                     appended to, never rewritten
-//! block = length:u32 raw_length:u32 checksum:u32 lz4(entry*)
+//! block = length:u32 raw_length:u32 checksum:u32 packed       packed = lz4(entry*)
 //! entry = tag:u8 length:varint payload     a tag this version does not know is skipped
 //! ```
+//!
+//! Numbers of fixed size are little-endian. The checksum is the CRC-32 of IEEE 802.3 over length, raw length and the packed
+//! entries; in format 1, which is still read, it was the Adler-32 of the packed entries.
 //!
 //! A block is written once per reading, so a recorder that is killed loses at most the last one.
 
@@ -25,8 +28,10 @@ use crate::model::{
 };
 use tfo_common::{event::Record, listener::ListenerRecord};
 
-/// First bytes of every recording; the last one is the version.
-pub const MAGIC: [u8; 8] = *b"tfo-rec\x01";
+/// First bytes of every recording; the byte behind them is the format.
+pub const MAGIC: [u8; 7] = *b"tfo-rec";
+/// The format that is written.
+pub const FORMAT: u8 = 2;
 
 /// What is said once, at the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +90,7 @@ pub enum RecordingError {
     #[error("{}: not a recording of tfo-cli", .0.display())]
     Foreign(PathBuf),
     /// It was made by a later version.
-    #[error("{}: recording format {found}; this tfo-cli reads format {}", .path.display(), MAGIC[7])]
+    #[error("{}: recording format {found}; this tfo-cli reads 1 to {FORMAT}", .path.display())]
     Version {
         /// The file.
         path: PathBuf,

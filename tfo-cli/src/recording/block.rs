@@ -10,9 +10,10 @@ const HEADER: usize = 12;
 pub fn pack(raw: &[u8]) -> Vec<u8> {
     let packed = lz4_flex::block::compress(raw);
     let mut block = Vec::with_capacity(HEADER + packed.len());
-    for number in [length(packed.len()), length(raw.len()), checksum(&packed)] {
-        block.extend(number.to_le_bytes());
-    }
+    block.extend(length(packed.len()).to_le_bytes());
+    block.extend(length(raw.len()).to_le_bytes());
+    let checksum = Checksum::Crc32.work_out(&block, &packed);
+    block.extend(checksum.to_le_bytes());
     block.extend(packed);
     block
 }
@@ -34,7 +35,7 @@ pub enum Block {
 }
 
 /// Reads the next block.
-pub fn read(file: &mut impl Read) -> io::Result<Block> {
+pub fn read(file: &mut impl Read, checksum: Checksum) -> io::Result<Block> {
     let mut header = [0; HEADER];
     match fill(file, &mut header)? {
         0 => return Ok(Block::End),
@@ -59,7 +60,7 @@ pub fn read(file: &mut impl Read) -> io::Result<Block> {
     if packed.len() < packed_length {
         return Ok(Block::Truncated);
     }
-    if checksum(&packed) != number(8) {
+    if checksum.work_out(&header[..8], &packed) != number(8) {
         return Ok(Block::Damaged("wrong checksum"));
     }
     Ok(match lz4_flex::block::decompress(&packed, raw_length) {
@@ -81,8 +82,39 @@ fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Adler-32 (RFC 1950): enough to tell a torn write from a whole one.
-fn checksum(bytes: &[u8]) -> u32 {
+/// How the checksum of a block is worked out: by the format of the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Format 1: Adler-32 (RFC 1950) of what is packed. It misses changes that make up for each other.
+    Adler32,
+    /// Since format 2: CRC-32 of both lengths and what is packed.
+    Crc32,
+}
+
+impl Checksum {
+    /// That of a format; `None` when this version does not know it.
+    pub fn of(format: u8) -> Option<Self> {
+        match format {
+            1 => Some(Self::Adler32),
+            2 => Some(Self::Crc32),
+            _ => None,
+        }
+    }
+
+    fn work_out(self, lengths: &[u8], packed: &[u8]) -> u32 {
+        match self {
+            Self::Adler32 => adler32(packed),
+            Self::Crc32 => {
+                let mut crc = crc32fast::Hasher::new();
+                crc.update(lengths);
+                crc.update(packed);
+                crc.finalize()
+            }
+        }
+    }
+}
+
+fn adler32(bytes: &[u8]) -> u32 {
     let (mut a, mut b) = (1u32, 0u32);
     // The largest run for which the sums fit, as in zlib.
     for run in bytes.chunks(5_552) {
@@ -101,7 +133,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_adler_32() {
-        assert_eq!(checksum(b"Wikipedia"), 0x11E6_0398);
+    fn checksums_are_the_well_known_ones() {
+        assert_eq!(adler32(b"Wikipedia"), 0x11E6_0398);
+        assert_eq!(Checksum::Crc32.work_out(b"1234", b"56789"), 0xCBF4_3926);
     }
 }

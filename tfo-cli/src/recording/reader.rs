@@ -12,7 +12,7 @@ use tfo_common::{DestKey, event::Record, listener::ListenerRecord};
 
 use super::{
     MAGIC, Preamble, RecordingError, Tick,
-    block::{self, Block},
+    block::{self, Block, Checksum},
     entry::{Counters, tag, take_entry},
     flow::{take_listener, take_record},
 };
@@ -31,6 +31,7 @@ pub struct Recording {
     file: Box<dyn Read + Send>,
     path: PathBuf,
     preamble: Preamble,
+    checksum: Checksum,
     block: u64,
     entries: Vec<u8>,
     at: usize,
@@ -60,29 +61,28 @@ impl Recording {
 
     /// Reads a recording from anywhere; `path` is what it is called in messages.
     pub fn read(mut file: Box<dyn Read + Send>, path: &Path) -> Result<Self, RecordingError> {
-        let mut magic = Vec::new();
+        let mut beginning = Vec::new();
         let failed = |error| RecordingError::Io {
             operation: "read",
             path: path.to_owned(),
             error,
         };
         (&mut file)
-            .take(MAGIC.len() as u64)
-            .read_to_end(&mut magic)
+            .take(MAGIC.len() as u64 + 1)
+            .read_to_end(&mut beginning)
             .map_err(failed)?;
-        if magic.len() < MAGIC.len() || magic[..7] != MAGIC[..7] {
+        let Some(&[format]) = beginning.strip_prefix(&MAGIC) else {
             return Err(RecordingError::Foreign(path.to_owned()));
-        }
-        if magic[7] != MAGIC[7] {
-            return Err(RecordingError::Version {
-                path: path.to_owned(),
-                found: magic[7],
-            });
-        }
+        };
+        let checksum = Checksum::of(format).ok_or_else(|| RecordingError::Version {
+            path: path.to_owned(),
+            found: format,
+        })?;
         let mut recording = Self {
             file,
             path: path.to_owned(),
             preamble: Preamble::default(),
+            checksum,
             block: 0,
             entries: Vec::new(),
             at: 0,
@@ -167,7 +167,7 @@ impl Recording {
             path: self.path.clone(),
             error,
         };
-        match block::read(&mut self.file).map_err(failed)? {
+        match block::read(&mut self.file, self.checksum).map_err(failed)? {
             Block::Whole(entries) => self.entries = entries,
             Block::End => return Ok(false),
             Block::Truncated => {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tfo_common::{DestKey, event::Record};
 
 use super::{
-    MAGIC, Preamble, RecordingError, Tick, block,
+    FORMAT, MAGIC, Preamble, RecordingError, Tick, block,
     entry::{Counters, put_entry, tag},
     flow::{put_listener, put_record},
 };
@@ -57,6 +57,7 @@ impl Recorder {
             rows: HashMap::new(),
         };
         recorder.write(&MAGIC)?;
+        recorder.write(&[FORMAT])?;
         recorder.put_json(tag::PREAMBLE, preamble);
         recorder.flush()?;
         Ok(recorder)
