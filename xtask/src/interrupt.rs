@@ -4,13 +4,14 @@
 //! [`Interrupted`], and unwinding the call stack stops children and restores sysctls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use anyhow::Context as _;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
-static FLAG: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+static FLAG: AtomicBool = AtomicBool::new(false);
 
 /// The error that a wait returns after a signal.
 #[derive(Debug)]
@@ -25,11 +26,30 @@ impl std::fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 /// Routes the signals to the flag. To be called once, before the first child is started.
-pub fn install() {
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // Fails only for signals that cannot be caught, and these can.
-        let _ = signal_hook::flag::register(signal, Arc::clone(&FLAG));
+pub fn install() -> anyhow::Result<()> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("signals")
+        .enable_all()
+        .build()
+        .context("start the runtime that waits for signals")?;
+    let inside = runtime.enter();
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
+        let mut arrived = signal(kind).context("catch SIGINT, SIGTERM and SIGHUP")?;
+        runtime.spawn(async move {
+            while arrived.recv().await.is_some() {
+                FLAG.store(true, Ordering::Relaxed);
+            }
+        });
     }
+    drop(inside);
+    // It lives as long as the process: to drop it would be to wait for it.
+    std::mem::forget(runtime);
+    Ok(())
 }
 
 /// Returns an error once a signal has arrived.

@@ -25,8 +25,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let args = commands::Args::parse();
-    interrupt::install();
-    match commands::run(args) {
+    match interrupt::install().and_then(|()| commands::run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");

@@ -87,7 +87,7 @@ pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {
             why.unwrap_or("unknown")
         ))?,
     }
-    signals.wait(seconds.map(Duration::from_secs))?;
+    signals.wait(seconds.map(Duration::from_secs));
     let tallies = traffic.tallies();
     drop(traffic);
     drop(lab);

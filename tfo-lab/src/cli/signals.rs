@@ -1,38 +1,52 @@
-//! Waits for a signal that ends the program, as an event instead of an interruption.
+//! Waits for a signal that ends the program.
 
-use std::{os::fd::AsFd, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
 };
 
-/// SIGINT, SIGTERM and SIGHUP, held back for this thread and every thread started after.
-pub struct EndSignals(SignalFd);
+/// SIGINT, SIGTERM and SIGHUP, which end nothing by themselves any more.
+pub struct EndSignals {
+    runtime: Runtime,
+    signals: [Signal; 3],
+}
 
 impl EndSignals {
-    /// Holds the signals back from now on. To be called before any thread is started.
+    /// Catches the signals from now on. The kernel gives them to the first thread of the process as long as that does not
+    /// block them (`complete_signal` in kernel/signal.c): calls of other threads are not interrupted.
     pub fn hold() -> Result<Self> {
-        let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-        set.thread_block()
-            .context("signals: blocking SIGINT, SIGTERM and SIGHUP")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("signalfd: creating it")?;
-        Ok(Self(fd))
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("signals: starting a runtime")?;
+        let inside = runtime.enter();
+        let catch = |kind| signal(kind).context("signals: catching SIGINT, SIGTERM and SIGHUP");
+        let signals = [
+            catch(SignalKind::interrupt())?,
+            catch(SignalKind::terminate())?,
+            catch(SignalKind::hangup())?,
+        ];
+        drop(inside);
+        Ok(Self { runtime, signals })
     }
 
-    /// Waits until one of them arrives or `limit` has passed.
-    pub fn wait(&self, limit: Option<Duration>) -> Result<()> {
-        let timeout = match limit {
-            Some(limit) => PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX),
-            None => PollTimeout::NONE,
-        };
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, timeout)
-            .context("signals: waiting for one")
-            .map(drop)
+    /// Waits until one of them arrives or `limit` has passed. One that has arrived since [`EndSignals::hold`] counts.
+    pub fn wait(mut self, limit: Option<Duration>) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        self.runtime.block_on(async {
+            let any = async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+            };
+            // Whichever it was, it is time to end.
+            let _ = timeout(limit.unwrap_or(Duration::MAX), any).await;
+        });
     }
 }
