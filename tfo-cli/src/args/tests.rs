@@ -92,12 +92,27 @@ fn durations() {
 }
 
 #[test]
+fn flags_of_the_dashboard_are_written_into_its_filter_line() {
+    let written = |line: &str| top(line).filter_text;
+    assert_eq!(written(""), "");
+    assert_eq!(written("--filter lost>1s"), "lost>1s");
+    assert_eq!(
+        written("--unit web,db --family 6 --filter lost>1s"),
+        "fam:6 unit:web,db lost>1s"
+    );
+    let config = top("--outcome reset --process curl");
+    assert_eq!(config.filter_text.parse(), Ok(config.filter));
+    let refused = run("top --role nobody").expect_err("there is no such role");
+    assert!(refused.message.starts_with("--role nobody"), "{refused}");
+}
+
+#[test]
 fn flags_become_one_filter() {
     let config = trace(
         "--outcome reset,failed --role client --remote 10.0.0.0/8 --port 443 --process curl --unit web --family 4 --filter lost>1s",
     );
     let same: Result<_, _> =
-        "outcome:reset,failed role:client dst:10.0.0.0/8 port:443 proc:curl unit:web fam:4 lost>1s".parse();
+        "outcome:reset,failed role:client dst:10.0.0.0/8 port:443 fam:4 proc:curl unit:web lost>1s".parse();
     assert_eq!(Ok(config.filter), same);
     assert!(trace("--all --outcome plain").attach.emit_plain);
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{AttachArgs, scope::PinArgs, value};
+use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, scope::PinArgs, value};
 use crate::{
     config::Config,
     exit::{self, Failure},
@@ -34,23 +34,15 @@ pub struct TopArgs {
     /// What to sort by: lost, hit, failures, attempts, net, saved, rtt, syn, last or remote [default: lost].
     #[arg(long, value_name = "ORDER")]
     pub sort: Option<String>,
-    /// Show only what satisfies the expression: 'outcome:failure lost>100ms !unit:nginx'.
-    #[arg(long, value_name = "EXPRESSION")]
-    pub filter: Option<String>,
     /// Columns of the table: service,remote,verdict,lost,... [default: as many as fit].
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub columns: Option<Vec<String>>,
-    /// Write what is seen into this file too, to be played back with --replay; it must not exist.
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "replay",
-        help_heading = "Recordings"
-    )]
-    pub record: Option<PathBuf>,
-    /// Show a recording instead of this host; needs no root.
-    #[arg(long, value_name = "FILE", help_heading = "Recordings")]
-    pub replay: Option<PathBuf>,
+    /// Which connections.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// Recordings.
+    #[command(flatten)]
+    pub recordings: RecordingArgs,
     /// Play it that many times as fast.
     #[arg(
         long,
@@ -170,17 +162,17 @@ impl TopArgs {
             .interval
             .or(config.interval.clone())
             .unwrap_or_else(|| INTERVAL.to_owned());
-        let filter_text = self.filter.or(config.filter.clone()).unwrap_or_default();
+        let (filter, filter_text) = self.filters.resolve_with_text(config.filter.as_deref())?;
         Ok(TopConfig {
             // A machine-readable dashboard makes no sense: json is one object.
             once: self.once || self.format == TopFormat::Json,
             format: self.format,
             interval: value::duration_at_least("--interval", &interval, SHORTEST_INTERVAL)?,
             sort: sort(self.sort.or(config.sort.clone()))?,
-            filter: value::filter(Some(&filter_text))?,
+            filter,
             filter_text,
-            record: self.record,
-            replay: self.replay,
+            record: self.recordings.record,
+            replay: self.recordings.replay,
             speed: self.speed,
             allow_policy: self.allow_policy,
             appearance,

@@ -3,9 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use tfo_common::Outcome;
 
-use super::{AttachArgs, value};
+use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, value};
 use crate::{exit::Failure, model::filter::Filter, options::AttachOptions};
 
 /// What the user typed.
@@ -18,7 +17,7 @@ pub struct TraceArgs {
     #[arg(long, value_enum, default_value_t = TraceFormat::Text)]
     pub format: TraceFormat,
     /// End after this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "replay")]
     pub duration: Option<String>,
     /// End after this many printed connections.
     #[arg(long, value_name = "N")]
@@ -27,61 +26,12 @@ pub struct TraceArgs {
     /// later.
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub ttfb_wait: String,
-    /// Only these outcomes; `good` and `failure` stand for several.
-    #[arg(
-        long,
-        value_name = "OUTCOME,...",
-        value_delimiter = ',',
-        help_heading = "Filters"
-    )]
-    pub outcome: Vec<String>,
-    /// Only this end: client or server.
-    #[arg(long, value_name = "ROLE", help_heading = "Filters")]
-    pub role: Option<String>,
-    /// Only remote addresses in one of these blocks: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.1`.
-    #[arg(
-        long,
-        value_name = "PREFIX,...",
-        value_delimiter = ',',
-        help_heading = "Filters"
-    )]
-    pub remote: Vec<String>,
-    /// Only these service ports (remote of a client, local of a server): 443, 8000-8999.
-    #[arg(
-        long,
-        value_name = "PORT,...",
-        value_delimiter = ',',
-        help_heading = "Filters"
-    )]
-    pub port: Vec<String>,
-    /// Only these processes: a process id, or part of a name. Servers have no process.
-    #[arg(
-        long,
-        value_name = "PROCESS,...",
-        value_delimiter = ',',
-        help_heading = "Filters"
-    )]
-    pub process: Vec<String>,
-    /// Only these services: part of a systemd unit or container id.
-    #[arg(
-        long,
-        value_name = "UNIT,...",
-        value_delimiter = ',',
-        help_heading = "Filters"
-    )]
-    pub unit: Vec<String>,
-    /// Only this address family: 4 or 6.
-    #[arg(long, value_name = "4|6", help_heading = "Filters")]
-    pub family: Option<String>,
-    /// All of it in one expression: 'outcome:failure lost>100ms !unit:nginx'.
-    #[arg(long, value_name = "EXPRESSION", help_heading = "Filters")]
-    pub filter: Option<String>,
-    /// Write what is seen into this file too, to be played back with --replay; it must not exist.
-    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
-    pub record: Option<PathBuf>,
-    /// Print a recording instead of this host; needs no root.
-    #[arg(long, value_name = "FILE", conflicts_with = "duration")]
-    pub replay: Option<PathBuf>,
+    /// Which connections.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// Recordings.
+    #[command(flatten)]
+    pub recordings: RecordingArgs,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -125,15 +75,12 @@ impl TraceArgs {
         if self.count == Some(0) {
             return Err(Failure::usage("--count", 0, "nothing would be printed"));
         }
-        if !self.all && self.outcome.iter().any(|name| name == Outcome::Plain.name()) {
-            let why = "connections without Fast Open are not reported";
-            return Err(Failure::usage("--outcome", Outcome::Plain.name(), why).hint("add --all"));
-        }
+        self.filters.check_reported(self.all)?;
         Ok(TraceConfig {
-            filter: self.filters()?,
+            filter: self.filters.resolve()?,
             format: self.format,
-            record: self.record,
-            replay: self.replay,
+            record: self.recordings.record,
+            replay: self.recordings.replay,
             duration: self
                 .duration
                 .map(|text| value::duration("--duration", &text))
@@ -142,25 +89,5 @@ impl TraceArgs {
             ttfb_wait: value::duration("--ttfb-wait", &self.ttfb_wait)?,
             attach: self.attach.resolve(self.all)?,
         })
-    }
-
-    fn filters(&self) -> Result<Filter, Failure> {
-        let mut filter = Filter::default();
-        let one = |value: &Option<String>| value.iter().cloned().collect::<Vec<_>>();
-        for (flag, key, values) in [
-            ("--outcome", "outcome", &self.outcome),
-            ("--role", "role", &one(&self.role)),
-            ("--remote", "dst", &self.remote),
-            ("--port", "port", &self.port),
-            ("--process", "proc", &self.process),
-            ("--unit", "unit", &self.unit),
-            ("--family", "fam", &one(&self.family)),
-        ] {
-            filter
-                .require(key, values)
-                .map_err(|why| Failure::usage(flag, values.join(","), why))?;
-        }
-        filter.and(value::filter(self.filter.as_deref())?);
-        Ok(filter)
     }
 }
