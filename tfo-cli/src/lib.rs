@@ -24,7 +24,7 @@ mod own_cost;
 pub mod policy;
 pub mod probe;
 pub mod recording;
-mod reverse_dns;
+mod resolver;
 pub mod runtime;
 pub mod signals;
 pub mod tui;

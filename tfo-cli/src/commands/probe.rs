@@ -10,10 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{
-    net::lookup_host,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     args::{Payload, ProbeConfig, ProbeFormat},
@@ -28,6 +25,7 @@ use crate::{
         target::{Target, one_of_each_family},
         verdict::Verdict,
     },
+    resolver::Resolver,
     runtime,
     signals::{self, Stop},
 };
@@ -90,11 +88,13 @@ async fn destinations(
     payload: &Payload,
     source: Option<IpAddr>,
 ) -> anyhow::Result<Vec<Destination>> {
-    let looked_up = timeout(RESOLVE, lookup_host((target.host.as_str(), target.port))).await;
+    let resolver = Resolver::of_the_system();
+    let looked_up = timeout(RESOLVE, resolver.addresses(&target.host)).await;
     let found = looked_up
         .map_err(|_| anyhow::anyhow!("no answer within {} s", RESOLVE.as_secs()))
         .and_then(|found| found.map_err(Into::into))
         .with_context(|| format!("probe {target}: look up the name"))?;
+    let found = found.into_iter().map(|ip| SocketAddr::new(ip, target.port));
     let addresses = one_of_each_family(found, source).with_context(|| format!("probe {target}"))?;
     anyhow::ensure!(
         !addresses.is_empty(),
@@ -210,15 +210,8 @@ fn serve_until_stopped(address: SocketAddr, queue: u32, stop: &Stop) -> Result<u
     block_on(async {
         tokio::select! {
             result = serve::serve(listener) => result,
-            () = raised(stop) => Ok(()),
+            () = stop.ended() => Ok(()),
         }
     })?;
     Ok(exit::DONE)
-}
-
-/// Waits for the flag of the signals.
-async fn raised(stop: &Stop) {
-    while !stop.raised() {
-        sleep(Duration::from_millis(50)).await;
-    }
 }

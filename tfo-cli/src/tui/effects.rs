@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::{export, time},
-    reverse_dns::Resolver,
+    resolver::{Lookups, Resolver},
 };
 
 /// What effects need.
@@ -24,7 +24,7 @@ pub struct Effects<'a> {
     /// The destination the feed knows to be open.
     open: Option<DestKey>,
     /// Started with the first name that is wanted.
-    resolver: Option<Resolver>,
+    lookups: Option<Lookups>,
 }
 
 impl<'a> Effects<'a> {
@@ -34,13 +34,13 @@ impl<'a> Effects<'a> {
             feed,
             enforcer,
             open: None,
-            resolver: None,
+            lookups: None,
         }
     }
 
     /// What came back meanwhile.
     pub fn finished(&self) -> Vec<Action> {
-        let names = self.resolver.iter().flat_map(Resolver::found);
+        let names = self.lookups.iter().flat_map(Lookups::found);
         let mut actions: Vec<Action> = names.map(|(ip, name)| Action::Resolved(ip, name)).collect();
         if let Some(answer) = self.enforcer.and_then(Enforcer::finished) {
             if let Answer::Changed(_) = answer {
@@ -94,12 +94,12 @@ impl<'a> Effects<'a> {
                     }
                 }
                 Effect::Resolve(wanted) => {
-                    let resolver = match &mut self.resolver {
-                        Some(resolver) => resolver,
-                        none => none.insert(Resolver::start()?),
+                    let lookups = match &mut self.lookups {
+                        Some(lookups) => lookups,
+                        none => none.insert(Lookups::start(Resolver::of_the_system())?),
                     };
                     for ip in wanted {
-                        resolver.ask(ip);
+                        lookups.ask(ip);
                     }
                 }
             }

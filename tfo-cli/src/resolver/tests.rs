@@ -3,12 +3,13 @@
 use std::{
     collections::{HashMap, HashSet},
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use domain::resolv::stub::conf::{ServerConf, Transport};
 
 use super::*;
+use crate::runtime;
 
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -23,8 +24,8 @@ fn server() -> (UdpSocket, ResolvConf) {
     (socket, conf)
 }
 
-fn resolver(hosts: &str, conf: ResolvConf) -> Resolver {
-    Resolver::with(hosts, conf).expect("it starts")
+fn lookups(hosts: &str, conf: ResolvConf) -> Lookups {
+    Lookups::start(Resolver::new(hosts, conf)).expect("it starts")
 }
 
 /// A question: the part that an answer repeats, and who asked.
@@ -52,11 +53,11 @@ fn answer(question: &[u8], labels: &[u8]) -> Vec<u8> {
     message
 }
 
-fn wait_for(resolver: &Resolver, count: usize) -> HashMap<IpAddr, Option<String>> {
+fn wait_for(lookups: &Lookups, count: usize) -> HashMap<IpAddr, Option<String>> {
     let deadline = Instant::now() + DEADLINE;
     let mut found = HashMap::new();
     while found.len() < count {
-        found.extend(resolver.found());
+        found.extend(lookups.found());
         assert!(Instant::now() < deadline, "{found:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -71,9 +72,9 @@ fn ip(last: u8) -> IpAddr {
 #[test]
 fn many_are_asked_for_at_once_with_numbers_and_ports_nobody_can_guess() {
     let (server, conf) = server();
-    let resolver = resolver("", conf);
+    let lookups = lookups("", conf);
     for last in 1..=30 {
-        resolver.ask(ip(last));
+        lookups.ask(ip(last));
     }
     // Nobody is answered before everybody has asked.
     let mut questions = HashMap::new();
@@ -92,7 +93,7 @@ fn many_are_asked_for_at_once_with_numbers_and_ports_nobody_can_guess() {
         let message = answer(question, b"\x02db\x07example\x03org\x00");
         server.send_to(&message, from).expect("it goes out");
     }
-    let found = wait_for(&resolver, 30);
+    let found = wait_for(&lookups, 30);
     let want = Some("db.example.org".to_owned());
     assert!(found.values().all(|name| *name == want), "{found:?}");
 }
@@ -100,7 +101,7 @@ fn many_are_asked_for_at_once_with_numbers_and_ports_nobody_can_guess() {
 #[test]
 fn names_that_could_steer_a_terminal_are_none() {
     let (server, conf) = server();
-    let resolver = resolver("192.0.2.9 web.example.org web # ours\n", conf);
+    let lookups = lookups("192.0.2.9 web.example.org web # ours\n", conf);
     let table: [(u8, &[u8], Option<&str>); 5] = [
         (1, b"\x02db\x03org\x00", Some("db.org")),
         (2, b"\x05a\x1b[2J\x00", None),
@@ -109,19 +110,19 @@ fn names_that_could_steer_a_terminal_are_none() {
         (5, b"\x03a b\x00", None),
     ];
     for (last, labels, want) in table {
-        resolver.ask(ip(last));
+        lookups.ask(ip(last));
         let (question, from) = asked(&server);
         server
             .send_to(&answer(&question, labels), from)
             .expect("it goes out");
-        let found = wait_for(&resolver, 1);
+        let found = wait_for(&lookups, 1);
         assert_eq!(found[&ip(last)].as_deref(), want, "{last}");
     }
     // What the host knows itself is not asked for.
-    resolver.ask(ip(9));
-    assert_eq!(wait_for(&resolver, 1)[&ip(9)].as_deref(), Some("web.example.org"));
+    lookups.ask(ip(9));
+    assert_eq!(wait_for(&lookups, 1)[&ip(9)].as_deref(), Some("web.example.org"));
     let six: IpAddr = "2001:db8::1".parse().expect("a good address");
-    resolver.ask(six);
+    lookups.ask(six);
     let (question, from) = asked(&server);
     assert!(
         question[12..].starts_with(b"\x011\x010\x010"),
@@ -130,20 +131,64 @@ fn names_that_could_steer_a_terminal_are_none() {
     server
         .send_to(&answer(&question, b"\x03six\x00"), from)
         .expect("it goes out");
-    assert_eq!(wait_for(&resolver, 1)[&six].as_deref(), Some("six"));
+    assert_eq!(wait_for(&lookups, 1)[&six].as_deref(), Some("six"));
 }
 
 #[test]
 fn hosts_are_read_as_the_manual_says() {
-    let hosts = "127.0.0.1 localhost\n::1 ip6-localhost # six\n192.0.2.1 db.example.org db\n#192.0.2.2 x\n192.0.2.3\n";
-    let names = read_hosts(hosts);
+    let hosts = "127.0.0.1 localhost\n::1 ip6-localhost # six\n192.0.2.1 db.example.org db\n#192.0.2.2 x\n192.0.2.3\n\
+                 192.0.2.4 Db\n";
+    let resolver = Resolver::new(hosts, server().1);
     let name = |ip: &str| {
-        names
-            .get(&ip.parse().expect("a good address"))
-            .map(String::as_str)
+        let ip = ip.parse().expect("a good address");
+        resolver.names.get(&ip).map(String::as_str)
     };
     assert_eq!(name("192.0.2.1"), Some("db.example.org"));
     assert_eq!(name("::1"), Some("ip6-localhost"));
     assert_eq!(name("192.0.2.2"), None);
     assert_eq!(name("192.0.2.3"), None);
+    let addresses = |host: &str| {
+        let handle = runtime::handle().expect("it starts");
+        handle.block_on(resolver.addresses(host)).expect("it is known")
+    };
+    assert_eq!(addresses("DB"), [ip(1), ip(4)]);
+    assert_eq!(addresses("192.0.2.9"), [ip(9)]);
+    assert_eq!(addresses("localhost"), [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+    assert_eq!(addresses("localhost.").len(), 2, "both families, without asking");
+}
+
+/// A record for the name that was asked for.
+fn address(question: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut message = answer(question, data);
+    let kind = question[question.len() - 3];
+    message[question.len() + 3] = kind;
+    message
+}
+
+#[test]
+fn a_name_has_the_addresses_of_both_families() {
+    let (server, conf) = server();
+    let resolver = Resolver::new("", conf);
+    let handle = runtime::handle().expect("it starts");
+    let asking = handle.spawn(async move { resolver.addresses("db.example.org").await });
+    for _ in 0..2 {
+        let (question, from) = asked(&server);
+        assert!(question[12..].starts_with(b"\x02db\x07example\x03org\x00"));
+        let six = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        // 1 is A, 28 AAAA.
+        let message = match question[question.len() - 3] {
+            1 => address(&question, &[192, 0, 2, 7]),
+            28 => address(&question, &six),
+            other => panic!("nobody wants type {other}"),
+        };
+        server.send_to(&message, from).expect("it goes out");
+    }
+    let found: HashSet<IpAddr> = handle
+        .block_on(asking)
+        .expect("it ends")
+        .expect("there are some")
+        .into_iter()
+        .collect();
+    let six: IpAddr = "2001:db8::1".parse().expect("a good address");
+    assert_eq!(found, HashSet::from([ip(7), six]));
 }
