@@ -8,6 +8,7 @@ mod debug;
 mod diagnose;
 mod guard;
 mod man;
+mod observe;
 mod policy;
 mod probe;
 mod record;

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    attach, record,
+    attach,
+    observe::Observer,
     replay::{CUT_SHORT, Replay},
     top::{
         reader::{self, Reader, Shared},
@@ -80,18 +81,16 @@ fn judged(shared: &Shared) -> Snapshot {
 
 /// This host, after it was watched for a while.
 fn watched(config: &DiagnoseConfig, stop: &Stop) -> Result<Snapshot, Failure> {
-    let source = attach::attach(&config.attach)?;
-    let begin = |path: &std::path::PathBuf| record::begin(path, &*source, &config.attach);
-    let recorder = config.record.as_ref().map(begin).transpose()?;
-    let mut reader = Reader { source, recorder };
+    let observer = Observer::attach(&config.attach, config.record.as_deref())?;
+    let mut reader = Reader { observer };
     let shared = Shared::new(&config.attach);
     reader.settled_tick(&shared)?;
-    attach::announce(&*reader.source)?;
+    attach::announce(reader.observer.source())?;
     let end = Instant::now() + config.duration;
     let mut next = Instant::now() + INTERVAL;
     while !stop.raised() && Instant::now() < end {
         let wait = end.min(next).saturating_duration_since(Instant::now());
-        reader.source.wait(wait.min(reader::POLL))?;
+        reader.observer.wait(wait.min(reader::POLL))?;
         reader.drain(&shared);
         if Instant::now() >= next {
             reader.tick(&shared)?;

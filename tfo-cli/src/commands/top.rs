@@ -11,7 +11,8 @@ use std::{
 };
 
 use super::{
-    attach, record,
+    attach,
+    observe::Observer,
     replay::{CUT_SHORT, Replay},
 };
 use crate::{
@@ -43,10 +44,8 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
 }
 
 fn attach(config: &TopConfig) -> Result<Reader, Failure> {
-    let source = attach::attach(&config.attach)?;
-    let begin = |path: &std::path::PathBuf| record::begin(path, &*source, &config.attach);
-    let recorder = config.record.as_ref().map(begin).transpose()?;
-    Ok(Reader { source, recorder })
+    let observer = Observer::attach(&config.attach, config.record.as_deref())?;
+    Ok(Reader { observer })
 }
 
 /// Shows the live dashboard until the user or a signal ends it.
@@ -105,11 +104,11 @@ fn print_live(
     let shared = Shared::new(&config.attach);
     reader.settled_tick(&shared)?;
     // Only now: what happens from here on is counted on both sides of the cross-check.
-    attach::announce(&*reader.source)?;
+    attach::announce(reader.observer.source())?;
     let end = Instant::now() + config.interval;
     while !stop.raised() && Instant::now() < end {
         reader
-            .source
+            .observer
             .wait(end.saturating_duration_since(Instant::now()).min(reader::POLL))?;
         reader.drain(&shared);
     }
@@ -165,10 +164,9 @@ mod tests {
             panic!("{line} is a good command line")
         };
         let mut out = Vec::new();
-        let reader = Reader {
-            source: Box::new(Scenario::default().source(3)),
-            recorder: None,
-        };
+        let source = Box::new(Scenario::default().source(3));
+        let observer = Observer::new(source, &config.attach, None).expect("nothing is recorded");
+        let reader = Reader { observer };
         print_live(&config, reader, &Stop::default(), &mut out).expect("it prints");
         String::from_utf8(out).expect("it is UTF-8")
     }

@@ -18,9 +18,9 @@ use tfo_common::{Loss, event::Record};
 
 use self::{
     hold::Hold,
-    reader::{Batch, QUEUE, Reader},
+    reader::{Batch, QUEUE},
 };
-use super::{attach, record};
+use super::{attach, observe::Observer};
 use crate::{
     args::{TraceConfig, TraceFormat},
     exit::{self, Failure},
@@ -76,9 +76,8 @@ pub fn trace_source(
     let wall_offset_ns = source.wall_offset_ns();
     let (sender, batches) = sync_channel(QUEUE);
     let reader_stop = Stop::default();
-    let begin = |path: &std::path::PathBuf| record::begin(path, &*source, &config.attach);
-    let recorder = config.record.as_ref().map(begin).transpose()?;
-    let reader = reader::spawn(Reader::new(source, recorder), sender, reader_stop.clone())?;
+    let observer = Observer::new(source, &config.attach, config.record.as_deref())?;
+    let reader = reader::spawn(observer, sender, reader_stop.clone())?;
 
     let mut tracer = Tracer::new(config, wall_offset_ns);
     let written = tracer

@@ -14,15 +14,16 @@ use anyhow::Context as _;
 use tfo_common::DestKey;
 
 use crate::{
+    commands::observe::Observer,
     model::{
         Model, Snapshot,
-        feed::{Guarded, Host, Reading, Source},
+        feed::{Guarded, Host, Reading},
         history::History,
         snapshot::Prefixes,
     },
     options::AttachOptions,
     own_cost,
-    recording::{Recorder, RecordingError, Tick},
+    recording::RecordingError,
     signals::Stop,
     tui,
 };
@@ -115,12 +116,10 @@ impl tui::Feed for Shared {
     }
 }
 
-/// A source, and the recording it goes to.
+/// Folds what is observed into a model.
 pub struct Reader {
     /// Where records and readings come from.
-    pub source: Box<dyn Source>,
-    /// Where they go besides the model.
-    pub recorder: Option<Recorder>,
+    pub observer: Observer,
 }
 
 /// Starts the thread; it ends when asked to, and raises the flag when the source fails.
@@ -143,14 +142,14 @@ pub fn spawn(
 
 impl Reader {
     fn run(&mut self, interval: Duration, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
-        if self.recorder.is_some() {
+        if self.observer.is_recording() {
             shared.set_status(vec![" REC ".to_owned()]);
         }
         self.settled_tick(shared)?;
         let mut next = Instant::now() + interval;
         while !stop.raised() {
             let sleep = next.saturating_duration_since(Instant::now()).min(POLL);
-            self.source.wait(sleep).context("wait for records")?;
+            self.observer.wait(sleep)?;
             self.drain(shared);
             if shared.is_asked.swap(false, Ordering::Acquire) {
                 self.look(shared, true);
@@ -163,7 +162,7 @@ impl Reader {
                 next = (next + interval).max(now);
             }
         }
-        if self.recorder.is_some() {
+        if self.observer.is_recording() {
             self.tick(shared)?;
         }
         Ok(())
@@ -172,13 +171,8 @@ impl Reader {
     /// Folds the records there are.
     pub fn drain(&mut self, shared: &Shared) {
         let mut chunk = Vec::new();
-        let mut failed = None;
-        let recorder = &mut self.recorder;
-        self.source.drain(&mut |record| {
+        let recorded = self.observer.drain(&mut |record| {
             chunk.push(*record);
-            if let Some(open) = recorder {
-                failed = failed.take().or(open.record(record).err());
-            }
             if chunk.len() == CHUNK {
                 let mut model = shared.lock();
                 chunk.drain(..).for_each(|record| model.fold(&record));
@@ -189,13 +183,13 @@ impl Reader {
             model.fold(record);
         }
         drop(model);
-        self.stop_recording(failed, shared);
+        self.check_recording(recorded, shared);
     }
 
     /// Reads every counter, and names the cgroups met since.
     pub fn tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
-        let read = self.read(false)?;
+        let read = self.observer.read(false)?;
         self.fold(shared, read);
         Ok(())
     }
@@ -204,9 +198,9 @@ impl Reader {
     /// with like: for the base everything is counted from, and for a table that is printed once.
     pub fn settled_tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
-        let mut read = self.read(true)?;
+        let mut read = self.observer.read(true)?;
         for _ in 0..SETTLE_TRIES {
-            let again = self.read(true)?;
+            let again = self.observer.read(true)?;
             let settled = again.0.netns == read.0.netns && again.1.mib == read.1.mib;
             read = again;
             if settled {
@@ -217,23 +211,17 @@ impl Reader {
         Ok(())
     }
 
-    fn read(&mut self, all: bool) -> anyhow::Result<(Reading, Host)> {
-        let reading = self.source.read(true).context("read the counters")?;
-        let host = self.source.host(all).context("read the host's settings")?;
-        Ok((reading, host))
-    }
-
     fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) {
         // A list that could not be read leaves the one before.
         let is_seldom = shared.is_seldom_turn();
-        let listeners = is_seldom.then(|| self.source.listeners().ok()).flatten();
-        let programs = self.source.program_runs();
-        let kept = self.recorder.as_ref().map(|_| Tick {
-            reading: reading.clone(),
-            host: Some(host.clone()),
-            listeners: listeners.clone(),
-            ..Tick::default()
-        });
+        let source = self.observer.source();
+        let listeners = is_seldom.then(|| source.listeners().ok()).flatten();
+        let programs = source.program_runs();
+        let kept = self
+            .observer
+            .is_recording()
+            .then(|| (reading.clone(), host.clone(), listeners.clone()));
+        let source = self.observer.source();
         let wanted = {
             let mut model = shared.lock();
             model.read(reading);
@@ -242,22 +230,13 @@ impl Reader {
                 model.read_listeners(listeners);
             }
             model.read_cost(own_cost::read(), programs);
-            let source = &self.source;
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
             model.wanted()
         };
-        let names: Vec<_> = wanted
-            .into_iter()
-            .map(|id| (id, self.source.cgroup(id)))
-            .collect();
-        if let (Some(open), Some(tick)) = (&mut self.recorder, kept) {
-            let failed = open
-                .tick(&Tick {
-                    names: names.clone(),
-                    ..tick
-                })
-                .err();
-            self.stop_recording(failed, shared);
+        let names = self.observer.names(wanted);
+        if let Some((reading, host, listeners)) = kept {
+            let recorded = self.observer.record(&reading, &host, listeners.as_deref());
+            self.check_recording(recorded, shared);
         }
         let mut model = shared.lock();
         for (id, name) in names {
@@ -271,22 +250,22 @@ impl Reader {
     /// Looks at the policy, all of it or only at what a guard knows of the destination that is open.
     fn look(&mut self, shared: &Shared, all: bool) {
         if all {
-            let policy = self.source.policy();
+            let policy = self.observer.source().policy();
             shared.lock().read_policy(policy);
         }
         let open = *shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = open.and_then(|dest| Some((dest, shared.lock().guard_of(&dest)?)));
         let guarded = asked.and_then(|(dest, guard)| {
-            let state = self.source.guard_state(guard, &dest).ok()?;
+            let state = self.observer.source().guard_state(guard, &dest).ok()?;
             Some(Guarded { dest, guard, state })
         });
         shared.lock().read_guarded(guarded);
     }
 
     /// A full disk ends the recording, not the dashboard.
-    fn stop_recording(&mut self, failed: Option<RecordingError>, shared: &Shared) {
-        if let Some(error) = failed {
-            self.recorder = None;
+    fn check_recording(&mut self, recorded: Result<(), RecordingError>, shared: &Shared) {
+        if let Err(error) = recorded {
+            self.observer.stop_recording();
             shared.set_status(vec![" RECORDING STOPPED ".to_owned(), error.to_string()]);
         }
     }

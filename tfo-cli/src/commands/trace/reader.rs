@@ -10,11 +10,8 @@ use anyhow::Context as _;
 use tfo_common::event::Record;
 
 use crate::{
-    model::{
-        feed::{CgroupName, Reading, Source},
-        names::Names,
-    },
-    recording::{Recorder, Tick},
+    commands::observe::{Names, Observer},
+    model::feed::Reading,
     signals::Stop,
 };
 
@@ -30,49 +27,42 @@ pub struct Batch {
     /// Records in the order of the ring.
     pub records: Vec<Record>,
     /// Cgroups not met before.
-    pub names: Vec<(u64, Option<CgroupName>)>,
+    pub names: Names,
 }
 
 /// How often a recording gets a reading.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
-/// A source, and the recording it goes to.
-pub struct Reader {
-    source: Box<dyn Source>,
-    recorder: Option<Recorder>,
-    asked: Names,
-    names: Vec<(u64, Option<CgroupName>)>,
-    recorded: Instant,
-}
-
 /// Starts the thread. It ends when asked to, or when nobody takes its batches; its result is the last reading.
 pub fn spawn(
-    mut reader: Reader,
+    observer: Observer,
     batches: SyncSender<Batch>,
     stop: Stop,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<Reading>>> {
+    let mut reader = Reader {
+        observer,
+        unsent: Names::new(),
+        recorded: Instant::now(),
+    };
     thread::Builder::new()
         .name("reader".into())
         .spawn(move || reader.run(&batches, &stop))
         .context("start the reader thread")
 }
 
-impl Reader {
-    /// A reader of this source.
-    pub fn new(source: Box<dyn Source>, recorder: Option<Recorder>) -> Self {
-        Self {
-            source,
-            recorder,
-            asked: Names::default(),
-            names: Vec::new(),
-            recorded: Instant::now(),
-        }
-    }
+struct Reader {
+    observer: Observer,
+    /// Names that were found for the recording, and go with the next batch.
+    unsent: Names,
+    /// When the recording got its latest reading.
+    recorded: Instant,
+}
 
+impl Reader {
     fn run(&mut self, batches: &SyncSender<Batch>, stop: &Stop) -> anyhow::Result<Reading> {
         self.tick()?;
         while !stop.raised() {
-            self.source.wait(POLL).context("wait for records")?;
+            self.observer.wait(POLL)?;
             if !self.send(batches)? {
                 break;
             }
@@ -81,7 +71,7 @@ impl Reader {
             }
         }
         // First the counters, then the records: what was counted has its record in the ring by then.
-        let reading = self.source.read(false).context("read the counters")?;
+        let reading = self.observer.counters(false)?;
         self.send(batches)?;
         self.tick()?;
         Ok(reading)
@@ -90,25 +80,16 @@ impl Reader {
     /// Hands over what there is; false when nobody is there to take it.
     fn send(&mut self, batches: &SyncSender<Batch>) -> anyhow::Result<bool> {
         let mut records = Vec::new();
-        self.source.drain(&mut |record| records.push(*record));
+        self.observer.drain(&mut |record| records.push(*record))?;
         if records.is_empty() {
             return Ok(true);
         }
-        let mut names = Vec::new();
-        for record in &records {
-            if let Record::Flow(event) = record
-                && !self.asked.asked(event.cgroup_id)
-            {
-                self.asked.insert(event.cgroup_id, None);
-                names.push((event.cgroup_id, self.source.cgroup(event.cgroup_id)));
-            }
-        }
-        if let Some(recorder) = &mut self.recorder {
-            self.names.extend(names.iter().cloned());
-            for record in &records {
-                recorder.record(record)?;
-            }
-        }
+        let cgroups = records.iter().filter_map(|record| match record {
+            Record::Flow(event) => Some(event.cgroup_id),
+            Record::FirstByte(_) => None,
+        });
+        let mut names = std::mem::take(&mut self.unsent);
+        names.extend(self.observer.new_names(cgroups));
         Ok(batches
             .send(Batch {
                 at: Instant::now(),
@@ -121,26 +102,12 @@ impl Reader {
     /// Writes a reading into the recording, so that `top --replay` has tables to show.
     fn tick(&mut self) -> anyhow::Result<()> {
         self.recorded = Instant::now();
-        let Some(recorder) = &mut self.recorder else {
-            return Ok(());
-        };
-        let reading = self.source.read(true).context("read the counters")?;
-        for (key, _) in &reading.dests {
-            if !self.asked.asked(key.cgroup_id) {
-                self.asked.insert(key.cgroup_id, None);
-                self.names
-                    .push((key.cgroup_id, self.source.cgroup(key.cgroup_id)));
-            }
+        if self.observer.is_recording() {
+            let (reading, host) = self.observer.read(false)?;
+            let cgroups = reading.dests.iter().map(|(key, _)| key.cgroup_id);
+            self.unsent.extend(self.observer.new_names(cgroups));
+            self.observer.record(&reading, &host, None)?;
         }
-        let host = self.source.host(false).context("read the host's settings")?;
-        let names = std::mem::take(&mut self.names);
-        recorder.tick(&Tick {
-            reading,
-            names,
-            host: Some(host),
-            listeners: None,
-            records: Vec::new(),
-        })?;
         Ok(())
     }
 }

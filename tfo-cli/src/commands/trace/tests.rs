@@ -54,6 +54,26 @@ fn every_flow_is_printed_and_the_summary_is_the_last_line() {
     assert_eq!(lines[0]["unit"], "checkout.service");
 }
 
+/// A recording reads the table of destinations first: what it finds out about cgroups is for the lines, too.
+#[test]
+fn recording_takes_no_name_away() {
+    let path = std::env::temp_dir().join(format!("tfo-trace-{}.tfo", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let flags = format!("--format json --record {}", path.display());
+    let flows = |flags: &str| -> Vec<String> {
+        let (_, out) = trace(flags, Scenario::default().source(3));
+        let flows = out.lines().filter(|line| line.contains("\"type\":\"flow\""));
+        flows.map(str::to_owned).collect()
+    };
+    let (recorded, plain) = (flows(&flags), flows("--format json"));
+    let _ = std::fs::remove_file(&path);
+    assert!(
+        plain.len() > 3 && plain[0].contains("checkout.service"),
+        "{plain:?}"
+    );
+    assert_eq!(recorded, plain);
+}
+
 #[test]
 fn count_is_exact_and_filters_apply_before_it() {
     let source = FakeSource {
