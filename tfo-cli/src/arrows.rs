@@ -10,12 +10,16 @@ use std::{
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 /// Everybody may use these, so no arrow to them is drawn; they use nobody.
 const LEAVES: [&str; 4] = ["addr", "duration", "exit", "options"];
-/// Only the module on the right names the crate on the left.
-const CRATES: [(&str, &str); 4] = [
-    ("aya", "kernel"),
-    ("aya_log", "kernel"),
-    ("ratatui", "tui"),
-    ("netlink_packet_route", "kernel"),
+/// Only the modules on the right name the crate on the left. No future gets into `model`, `kernel` or `tui`.
+const CRATES: [(&str, &[&str]); 8] = [
+    ("aya", &["kernel"]),
+    ("aya_log", &["kernel"]),
+    ("crossterm", &["tui"]),
+    ("domain", &["resolver"]),
+    ("netlink_packet_route", &["kernel"]),
+    ("pcap_parser", &["capture"]),
+    ("ratatui", &["tui"]),
+    ("tokio", &["commands", "probe", "resolver", "runtime", "signals"]),
 ];
 
 /// By module, the modules it uses.
@@ -60,12 +64,13 @@ fn no_arrow_leads_back() {
 fn crates_stay_where_they_belong() {
     for (file, module) in sources() {
         let text = code_of(&file);
-        for (name, owner) in CRATES {
+        for (name, owners) in CRATES {
             let known = paths(&text, &format!("{name}::")).count();
             assert!(
-                known == 0 || module == owner,
-                "{}: only {owner} knows {name}",
-                file.display()
+                known == 0 || owners.contains(&&*module),
+                "{}: only {} may know {name}",
+                file.display(),
+                owners.join(", ")
             );
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal as _},
     sync::{Mutex, PoisonError},
 };
 
@@ -20,7 +20,22 @@ pub fn complain(what: &dyn fmt::Display) -> io::Result<()> {
     }
     // Whoever takes or gives back the terminal must not wait for a reader of stderr.
     drop(waiting);
+    write(&line)
+}
+
+#[cfg(not(test))]
+fn write(line: &str) -> io::Result<()> {
+    use std::io::Write as _;
+
     io::stderr().lock().write_all(line.as_bytes())
+}
+
+#[cfg(test)]
+#[expect(clippy::unnecessary_wraps, reason = "as above")]
+/// The harness shows it where a test fails, and only there.
+fn write(line: &str) -> io::Result<()> {
+    eprint!("{line}");
+    Ok(())
 }
 
 /// Holds everything back from now on, where it would go to a terminal.
@@ -36,6 +51,6 @@ pub fn let_go() {
     let lines = WAITING.lock().unwrap_or_else(PoisonError::into_inner).take();
     for line in lines.into_iter().flatten() {
         // Nobody is left to tell about an error.
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+        let _ = write(&line);
     }
 }

@@ -60,18 +60,30 @@ fn recording_takes_no_name_away() {
     let path = std::env::temp_dir().join(format!("tfo-trace-{}.tfo", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let flags = format!("--format json --record {}", path.display());
-    let flows = |flags: &str| -> Vec<String> {
-        let (_, out) = trace(flags, Scenario::default().source(3));
+    let flows = |out: &str| -> Vec<String> {
         let flows = out.lines().filter(|line| line.contains("\"type\":\"flow\""));
         flows.map(str::to_owned).collect()
     };
-    let (recorded, plain) = (flows(&flags), flows("--format json"));
+    let recorded = flows(&trace(&flags, Scenario::default().source(3)).1);
+    let plain = flows(&trace("--format json", Scenario::default().source(3)).1);
+    let line = format!("trace --format json --replay {}", path.display());
+    let Ok(Command::Trace(config)) = crate::args::command(&line) else {
+        panic!("{line} is a good command line");
+    };
+    let mut replayed = Vec::new();
+    let read = super::replay::trace(&config, &path, &Stop::default(), &mut replayed);
     let _ = std::fs::remove_file(&path);
+    assert!(read.is_ok(), "{read:?}");
+    let mut replayed = flows(&String::from_utf8(replayed).expect("output is UTF-8"));
     assert!(
         plain.len() > 3 && plain[0].contains("checkout.service"),
         "{plain:?}"
     );
     assert_eq!(recorded, plain);
+    replayed.sort();
+    let mut plain = plain;
+    plain.sort();
+    assert_eq!(replayed, plain);
 }
 
 #[test]
