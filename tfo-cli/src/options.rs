@@ -20,6 +20,8 @@ pub struct AttachOptions {
     pub server_v4_prefix: u8,
     /// Bits a server's remote IPv6 address is cut to in the destination table.
     pub server_v6_prefix: u8,
+    /// Of so many plain connections one has its time to first byte taken; 1: each.
+    pub ttfb_sample: u32,
     /// Where a policy is looked for.
     pub bpffs: PathBuf,
 }
@@ -32,6 +34,7 @@ impl Default for AttachOptions {
             destinations: limits::DESTS,
             server_v4_prefix: limits::SERVER_V4_PREFIX,
             server_v6_prefix: limits::SERVER_V6_PREFIX,
+            ttfb_sample: limits::TTFB_SAMPLE,
             bpffs: POLICY_DIRECTORY.into(),
         }
     }

@@ -18,6 +18,10 @@ pub struct Config {
     pub scope_id: u64,
     /// Depth of that cgroup below the root of the hierarchy, which has 0 (`cgroup->level`).
     pub scope_level: u32,
+    /// Of so many plain connections one has its time to first byte taken; 1: each. At least 1.
+    pub ttfb_sample: u32,
+    /// Length of the kernel's tick (`1 / CONFIG_HZ`), us.
+    pub tick_us: u32,
     /// Zero.
     pub pad2: u32,
 }

@@ -65,6 +65,8 @@ codes! {
         Policy = 11, "policy", "connections denied by a policy are shown as local-drop";
         /// Stall risk of a denied socket, and resets as evidence for a guard.
         Enforcement = 12, "enforcement", "a policy takes every denied socket for one that may stall";
+        /// Times to first byte of clients that acknowledge late.
+        ReceiveTime = 13, "receive-time", "times to first byte of clients may be late by a delayed ACK, 40 ms";
     }
 }
 
@@ -95,6 +97,11 @@ macro_rules! layout {
             /// A kernel with none of them.
             pub const NONE: Self = Self { $($field: FieldLoc::NONE,)+ };
 
+            /// Every position, in the order of [`Layout::SPECS`].
+            pub fn positions(&self) -> [FieldLoc; Self::SPECS.len()] {
+                [$(self.$field),+]
+            }
+
             /// Fills the fields, in order, with what `find` answers for each of [`Layout::SPECS`].
             pub fn resolve(mut find: impl FnMut(&FieldSpec) -> FieldLoc) -> Self {
                 Self {
@@ -122,20 +129,32 @@ layout! {
     tp_fastopen_req: "tcp_sock"."fastopen_req", Core;
     /// -1 none, 0 request, else cookie length (`struct tcp_fastopen_cookie`).
     req_cookie_len: "tcp_fastopen_request"."cookie.len", Core;
-    /// Whether option 254 is used.
-    req_cookie_exp: "tcp_fastopen_request"."cookie.exp", ExpOption;
     /// Bytes the application offered.
     req_size: "tcp_fastopen_request"."size", Core;
     /// A TFO option was put into a SYN.
-    tp_syn_fastopen: "tcp_sock"."syn_fastopen", TimeoutCheck;
+    tp_syn_fastopen: "tcp_sock"."syn_fastopen", Core;
+    /// That option was the experimental one, 254.
+    tp_syn_fastopen_exp: "tcp_sock"."syn_fastopen_exp", ExpOption;
+    /// Why no data left, 1: no cookie was known (`TFO_COOKIE_UNAVAILABLE`).
+    tp_client_fail: "tcp_sock"."fastopen_client_fail", Core;
     /// SYN carried data.
-    tp_syn_data: "tcp_sock"."syn_data", TimeoutCheck;
+    tp_syn_data: "tcp_sock"."syn_data", Core;
     /// That data was acked, or this is a TFO child.
     tp_syn_data_acked: "tcp_sock"."syn_data_acked", TimeoutCheck;
     /// Socket option `TCP_FASTOPEN_NO_COOKIE`.
     tp_no_cookie: "tcp_sock"."fastopen_no_cookie", NoCookie;
     /// Callback flags.
     tp_cb_flags: "tcp_sock"."bpf_sock_ops_cb_flags", Core;
+    /// Next sequence number to send.
+    tp_snd_nxt: "tcp_sock"."snd_nxt", Core;
+    /// First sequence number not acked.
+    tp_snd_una: "tcp_sock"."snd_una", Core;
+    /// Retransmissions so far.
+    tp_total_retrans: "tcp_sock"."total_retrans", Core;
+    /// Smoothed RTT, us times 8.
+    tp_srtt_us: "tcp_sock"."srtt_us", Core;
+    /// When data came last, in jiffies.
+    icsk_lrcvtime: "inet_connection_sock"."icsk_ack.lrcvtime", ReceiveTime;
     /// Connection state.
     skc_state: "sock_common"."skc_state", Core;
     /// Address family of the socket.
@@ -202,5 +221,115 @@ layout! {
     icsk_defer_accept: "inet_connection_sock"."icsk_accept_queue.rskq_defer_accept", Enforcement;
 }
 
+/// What of a position a constant in the programs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Part {
+    /// [`FieldLoc::byte`].
+    Byte = 0,
+    /// [`FieldLoc::bit`].
+    Bit = 1,
+    /// [`FieldLoc::width`].
+    Width = 2,
+}
+
+/// Upper half of every placeholder; no other constant of the programs has it.
+const PLACEHOLDER: u64 = 0x7f0_70f0;
+
+/// The constant that stands in the compiled programs for a part of the position of a member, given by its number in
+/// [`Layout::SPECS`]: the operand of a 64-bit load of a constant (`BPF_LD | BPF_IMM | BPF_DW`).
+pub const fn placeholder(field: u64, part: Part) -> u64 {
+    PLACEHOLDER << 32 | field << 2 | part as u64
+}
+
+/// Puts this kernel's positions in the place of every placeholder in an object file, and returns how many there
+/// were. A load of a constant is two instructions of eight bytes: operation 0x18, register, no offset, lower half;
+/// then nothing but the upper half.
+pub fn fill_in(object: &mut [u8], layout: &[FieldLoc]) -> usize {
+    let mut filled = 0;
+    let mut at = 0;
+    while at + 16 <= object.len() {
+        if let Some(value) = value_of(&object[at..at + 16], layout) {
+            object[at + 4..at + 8].copy_from_slice(&value.to_ne_bytes());
+            object[at + 12..at + 16].fill(0);
+            filled += 1;
+        }
+        at += 8;
+    }
+    filled
+}
+
+/// What belongs in the place of a placeholder; `None` for any other pair of instructions.
+fn value_of(pair: &[u8], layout: &[FieldLoc]) -> Option<u32> {
+    let word = |at: usize| Some(u32::from_ne_bytes(pair.get(at..at + 4)?.try_into().ok()?));
+    let is_load = pair[0] == 0x18 && pair[1] < 16 && pair[2..4] == [0, 0] && pair[8..12] == [0; 4];
+    if !is_load || u64::from(word(12)?) != PLACEHOLDER {
+        return None;
+    }
+    let number = word(4)?;
+    let field = layout.get((number >> 2) as usize)?;
+    match number & 3 {
+        0 => Some(field.byte),
+        1 => Some(field.bit.into()),
+        2 => Some(field.width.into()),
+        _ => None,
+    }
+}
+
 const _: () = assert!(size_of::<FieldLoc>() == 8);
 const _: () = assert!(size_of::<Layout>() == Layout::SPECS.len() * 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `r1 = value ll`.
+    fn load(value: u64) -> [u8; 16] {
+        let mut pair = [0; 16];
+        pair[..2].copy_from_slice(&[0x18, 1]);
+        pair[4..8].copy_from_slice(&(value as u32).to_ne_bytes());
+        pair[12..].copy_from_slice(&((value >> 32) as u32).to_ne_bytes());
+        pair
+    }
+
+    #[test]
+    fn placeholders_are_filled_in_and_nothing_else() {
+        let layout = [
+            FieldLoc::NONE,
+            FieldLoc {
+                byte: 2_004,
+                bit: 3,
+                width: 2,
+                pad: 0,
+            },
+        ];
+        for (field, part, want) in [
+            (0, Part::Byte, u64::from(u32::MAX)),
+            (1, Part::Byte, 2_004),
+            (1, Part::Bit, 3),
+            (1, Part::Width, 2),
+        ] {
+            let mut code = [[0x55; 16], load(placeholder(field, part)), [0x55; 16]].concat_all();
+            assert_eq!(fill_in(&mut code, &layout), 1);
+            assert_eq!(code, [[0x55; 16], load(want), [0x55; 16]].concat_all());
+        }
+        // Another constant, a member that is not there, an address of a map (`BPF_PSEUDO_MAP_VALUE` is 2).
+        let mut map_value = load(placeholder(0, Part::Byte));
+        map_value[1] = 0x21;
+        for pair in [load(77), load(placeholder(2, Part::Byte)), map_value] {
+            let mut code = [pair; 3].concat_all();
+            assert_eq!((fill_in(&mut code, &layout), code), (0, [pair; 3].concat_all()));
+        }
+        assert_eq!(fill_in(&mut [0x18; 15], &layout), 0);
+    }
+
+    trait ConcatAll {
+        fn concat_all(self) -> [u8; 48];
+    }
+
+    impl ConcatAll for [[u8; 16]; 3] {
+        fn concat_all(self) -> [u8; 48] {
+            core::array::from_fn(|index| self[index / 16][index % 16])
+        }
+    }
+}

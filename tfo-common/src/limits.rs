@@ -15,6 +15,8 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
+/// Of so many plain connections one has its time to first byte taken, unless asked otherwise (`--ttfb-sample`).
+pub const TTFB_SAMPLE: u32 = 16;
 /// Network namespaces with cross-check counters of their own.
 pub const NETNS: u32 = 1_024;
 /// Length of `comm`, the terminating zero included (`TASK_COMM_LEN`, include/linux/sched.h).

@@ -41,8 +41,6 @@ pub const ALL: [&str; 12] = [
     PARTS,
 ];
 
-/// The global that carries [`crate::layout::Layout`].
-pub const GLOBAL_LAYOUT: &str = "TFO_LAYOUT";
 /// The global that carries [`crate::flags::Config`].
 pub const GLOBAL_CONFIG: &str = "TFO_CONFIG";
 
@@ -54,6 +52,8 @@ pub const PROG_RECEIVE_RESET: &str = "tfo_rcv_reset";
 pub const PROG_RETRANSMIT_SYNACK: &str = "tfo_rtx_synack";
 /// `tp_btf/tcp_destroy_sock`.
 pub const PROG_DESTROY_SOCK: &str = "tfo_destroy";
+/// `tp_btf/inet_sk_error_report`.
+pub const PROG_SK_ERROR: &str = "tfo_sk_error";
 /// `iter/tcp` that sets the callback flag on listeners and lists them.
 pub const PROG_PRIME: &str = "tfo_prime";
 /// `iter/tcp` that lists listeners and changes nothing.
@@ -69,27 +69,24 @@ pub const PROG_RELEASE: &str = "tfo_release";
 pub enum Part {
     /// A connection begins.
     Connect = 0,
-    /// A SYN is built.
-    SynBuilt = 1,
     /// A SYN is answered.
-    SynAnswered = 2,
+    SynAnswered = 1,
     /// The handshake of a client is over.
-    ClientEstablished = 3,
+    ClientEstablished = 2,
     /// The handshake of a server is over, or a child was made from a SYN.
-    ServerEstablished = 4,
+    ServerEstablished = 3,
     /// A header is built while the first byte is awaited.
-    FirstByte = 5,
+    FirstByte = 4,
     /// A state changes, a timer fires, a listener begins.
-    Rare = 6,
+    Rare = 5,
     /// A verdict is counted and told.
-    Finish = 7,
+    Finish = 6,
 }
 
 impl Part {
     /// Every part, in the order of the codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Connect,
-        Self::SynBuilt,
         Self::SynAnswered,
         Self::ClientEstablished,
         Self::ServerEstablished,
@@ -104,7 +101,6 @@ impl Part {
     pub const fn program(self) -> &'static str {
         match self {
             Self::Connect => "tfo_connect",
-            Self::SynBuilt => "tfo_syn_built",
             Self::SynAnswered => "tfo_syn_answer",
             Self::ClientEstablished => "tfo_client_est",
             Self::ServerEstablished => "tfo_server_est",

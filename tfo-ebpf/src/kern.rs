@@ -1,4 +1,5 @@
-//! Reading kernel memory at positions resolved from BTF.
+//! Reading kernel memory at positions resolved from BTF: by a helper from any address ([`read`]), or by a plain load
+//! where the verifier knows what a pointer points to ([`Typed`]).
 //!
 //! An address here is a plain number: `bpf_probe_read_kernel` accepts any, faults safely and zeroes the
 //! destination when it cannot read (include/linux/uaccess.h, `copy_from_kernel_nofault`). So zero stands for
@@ -6,9 +7,12 @@
 //! Not `Option`: LLVM leaves the payload of `None` undefined and selects on it, and the verifier answers
 //! "R1 !read_ok".
 
-use core::mem::MaybeUninit;
+use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_probe_read_kernel};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
+};
 use tfo_common::layout::FieldLoc;
 
 use crate::layout::layout;
@@ -55,6 +59,107 @@ pub fn uint(base: u64, at: FieldLoc) -> u64 {
     }
 }
 
+/// A pointer to a kernel structure the verifier knows from BTF (`PTR_TO_BTF_ID`). Members are loaded without a helper:
+/// a load that faults, NULL included, gives 0 (`BPF_PROBE_MEM`). A tenth of the price of [`read`].
+#[derive(Clone, Copy)]
+pub struct Typed(*const c_void);
+
+macro_rules! loads {
+    ($($name:ident $load:literal;)+) => { $(
+        /// The offset is added in assembly: the verifier takes a constant one, LLVM would fold it into other sums.
+        #[inline(always)]
+        fn $name(self, offset: u32) -> u64 {
+            let value: u64;
+            // SAFETY: a load from a kernel structure, checked by the verifier against its type.
+            unsafe {
+                asm!(
+                    "{pointer} += {offset}",
+                    $load,
+                    pointer = inout(reg) self.0 => _,
+                    offset = in(reg) u64::from(offset),
+                    value = lateout(reg) value,
+                    options(readonly, nostack),
+                );
+            }
+            value
+        }
+    )+ };
+}
+
+impl Typed {
+    loads! {
+        load64 "{value} = *(u64 *)({pointer} + 0)";
+        load32 "{value} = *(u32 *)({pointer} + 0)";
+        load16 "{value} = *(u16 *)({pointer} + 0)";
+        load8 "{value} = *(u8 *)({pointer} + 0)";
+    }
+
+    /// The TCP socket behind a pointer to a socket the verifier knows; `None` for anything else, NULL included.
+    #[inline(always)]
+    pub fn tcp_sock<T>(socket: *mut T) -> Option<Self> {
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: a socket, as the verifier checks.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
+        if tcp.is_null() {
+            None
+        } else {
+            Some(Self(tcp.cast()))
+        }
+    }
+
+    /// As a plain number. The verifier goes on taking it for the pointer it is.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// An unsigned member or bit-field of up to 64 bits; 0 where this kernel has none.
+    #[inline(always)]
+    pub fn uint(self, at: FieldLoc) -> u64 {
+        if !at.is_present() {
+            return 0;
+        }
+        match at.width {
+            64 => self.load64(at.byte),
+            32 => self.load32(at.byte),
+            16 => self.load16(at.byte),
+            8 if at.bit == 0 => self.load8(at.byte),
+            width => self.load8(at.byte) >> (at.bit & 7) & ((1 << (width & 7)) - 1),
+        }
+    }
+
+    /// What a pointer member points to. To be called only where [`FieldLoc::is_present`].
+    #[inline(always)]
+    pub fn follow(self, at: FieldLoc) -> Self {
+        Self(self.load64(at.byte) as *const c_void)
+    }
+
+    /// cgroup v2 id of a socket; 0 where unknown.
+    #[inline(always)]
+    pub fn cgroup_id(self) -> u64 {
+        let (cgroup, node, id) = (layout!(sk_cgroup), layout!(cgroup_kn), layout!(kn_id));
+        if !cgroup.is_present() || !node.is_present() || !id.is_present() {
+            return 0;
+        }
+        if cgroup.bit != 0 {
+            return cgroup_id(self.address());
+        }
+        self.follow(cgroup).follow(node).uint(id)
+    }
+
+    /// Inode of a socket's network namespace; 0 where unknown.
+    #[inline(always)]
+    pub fn netns_inode(self) -> u32 {
+        let (net, inode) = (layout!(skc_net), layout!(net_inum));
+        if !net.is_present() || !inode.is_present() {
+            return 0;
+        }
+        self.follow(net).uint(inode) as u32
+    }
+}
+
 /// The `struct sock` (or `request_sock`) behind a `sock_ops` context.
 ///
 /// The context pointer is a `struct bpf_sock_ops_kern *`; its `sk` is read from memory because the
@@ -83,9 +188,17 @@ pub fn context_pointer(ctx: &impl EbpfContext, at: FieldLoc) -> u64 {
 }
 
 /// cgroup v2 id of a full socket (`sk->sk_cgrp_data.cgroup->kn->id`); 0 where unknown.
+///
+/// Before 5.15 the pointer is a number with two marks in its low bits, and no pointer at all while they are set:
+/// net_cls or net_prio is in use (`sock_cgroup_ptr`, include/linux/cgroup.h).
 #[inline(always)]
 pub fn cgroup_id(sk: u64) -> u64 {
-    let cgroup = pointer(sk, layout!(sk_cgroup));
+    let mut at = layout!(sk_cgroup);
+    at.bit = 0;
+    let cgroup = pointer(sk, at);
+    if cgroup & 3 != 0 {
+        return 0;
+    }
     uint(pointer(cgroup, layout!(cgroup_kn)), layout!(kn_id))
 }
 

@@ -1,29 +1,42 @@
-//! Where the members of kernel structures lie on this kernel, and how load-time globals are read. Both objects
-//! have this global; user space fills it in from BTF before loading.
+//! Where the members of kernel structures lie on this kernel.
+//!
+//! A position is a constant in the code, written there by user space before the kernel sees the program
+//! ([`tfo_common::layout::placeholder`]). Not a global: reading one takes an address of eight bytes and a load each
+//! time, and the cache line it lies in, though the verifier knows the value.
 
-use aya_ebpf::Global;
-use tfo_common::layout::Layout;
+use core::arch::asm;
 
-/// Member positions on this kernel.
-#[unsafe(no_mangle)]
-pub static TFO_LAYOUT: Global<Layout> = Global::new(Layout::NONE);
-
-/// Reads one field of a load-time global (`Global<$type>`) without copying the rest: the verifier sees a constant
-/// and removes the branches it rules out.
-macro_rules! read_global {
-    ($global:expr, $type:ty, $field:ident) => {{
-        // SAFETY: the global is a live, initialised static of this type; `Global` is
-        // `repr(transparent)`. Volatile keeps LLVM from folding in the value it was compiled with.
-        unsafe { core::ptr::read_volatile(&raw const (*(&raw const $global).cast::<$type>()).$field) }
-    }};
-}
+use tfo_common::layout::{FieldLoc, Part, placeholder};
 
 /// Position of a kernel member: `layout!(sk_err)`.
 macro_rules! layout {
-    ($field:ident) => {
-        $crate::layout::read_global!($crate::layout::TFO_LAYOUT, tfo_common::layout::Layout, $field)
-    };
+    ($field:ident) => {{
+        const FIELD: u64 = (core::mem::offset_of!(tfo_common::layout::Layout, $field)
+            / size_of::<tfo_common::layout::FieldLoc>()) as u64;
+        $crate::layout::position::<FIELD>()
+    }};
+}
+
+/// Position of the member with this number in `tfo_common::layout::Layout`.
+#[inline(always)]
+pub fn position<const FIELD: u64>() -> FieldLoc {
+    macro_rules! part {
+        ($part:expr) => {{
+            let value: u64;
+            // SAFETY: loads a constant, which user space has put in the place of the placeholder.
+            unsafe {
+                asm!("{0} = {1} ll", out(reg) value, const placeholder(FIELD, $part),
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            value
+        }};
+    }
+    FieldLoc {
+        byte: part!(Part::Byte) as u32,
+        bit: part!(Part::Bit) as u8,
+        width: part!(Part::Width) as u8,
+        pad: 0,
+    }
 }
 
 pub(crate) use layout;
-pub(crate) use read_global;

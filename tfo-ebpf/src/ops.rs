@@ -11,6 +11,8 @@ use aya_ebpf::{
 };
 use tfo_common::TfoOption;
 
+use crate::kern::Typed;
+
 /// Linux's address family of IPv6.
 const AF_INET6: u32 = 10;
 /// `::ffff:0:0/96` as the third word of an IPv6 address in network order.
@@ -100,6 +102,18 @@ impl Ops {
     pub fn sk(&self) -> *mut bpf_sock {
         // SAFETY: as in `field!`.
         unsafe { core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_2.sk) }
+    }
+
+    /// The socket as the verifier knows it from BTF; `None` for a request socket.
+    #[inline(always)]
+    pub fn tcp(&self) -> Option<Typed> {
+        Typed::tcp_sock(self.sk())
+    }
+
+    /// State of the socket (include/net/tcp_states.h), which is about to change in a state callback.
+    #[inline(always)]
+    pub fn state(&self) -> u32 {
+        field!(self.state)
     }
 
     /// Callback flags set on the socket.

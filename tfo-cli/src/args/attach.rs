@@ -23,6 +23,9 @@ pub struct AttachArgs {
     /// The same for IPv6.
     #[arg(long, value_name = "BITS", default_value_t = limits::SERVER_V6_PREFIX)]
     pub server_v6_prefix: u8,
+    /// Of so many plain connections, one has its time to first byte taken; 1: each. With Fast Open each has it.
+    #[arg(long, value_name = "N", default_value_t = limits::TTFB_SAMPLE)]
+    pub ttfb_sample: u32,
 }
 
 /// More rows than this would lock more than a gigabyte of kernel memory.
@@ -49,12 +52,20 @@ impl AttachArgs {
                 "must be 0 to 128",
             ));
         }
+        if self.ttfb_sample == 0 {
+            return Err(Failure::usage(
+                "--ttfb-sample",
+                self.ttfb_sample,
+                "must be 1 or more",
+            ));
+        }
         Ok(AttachOptions {
             cgroup: self.cgroup,
             emit_plain,
             destinations: self.destinations,
             server_v4_prefix: self.server_v4_prefix,
             server_v6_prefix: self.server_v6_prefix,
+            ttfb_sample: self.ttfb_sample,
             ..AttachOptions::default()
         })
     }

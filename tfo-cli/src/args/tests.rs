@@ -147,6 +147,7 @@ fn wrong_values_are_usage_errors_that_name_flag_and_value() {
         ("trace --family 5", "--family 5: '5' is not one of"),
         ("trace --filter prot:1", "--filter prot:1: 'prot' is not known"),
         ("trace --destinations 1", "--destinations 1: must be 64 to"),
+        ("trace --ttfb-sample 0", "--ttfb-sample 0: must be 1 or more"),
         (
             "trace --server-v4-prefix 33",
             "--server-v4-prefix 33: must be 0 to 32",

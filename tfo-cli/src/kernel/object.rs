@@ -1,5 +1,7 @@
 //! The compiled eBPF programs, inside this binary.
 
+use tfo_common::layout::{self, Layout};
+
 use super::Error;
 
 /// Name of the object that observes.
@@ -12,6 +14,36 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tf
 
 /// The enforcement programs, likewise.
 static POLICY: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tfo-policy.o"));
+
+/// An object with the positions of this kernel's members in it, aligned as its headers want it.
+pub struct Prepared(Vec<u64>, usize);
+
+impl Prepared {
+    /// Copies an object and fills in the positions.
+    pub fn new(object: &[u8], layout: &Layout) -> Self {
+        let mut words = vec![0u64; object.len().div_ceil(8)];
+        let bytes = bytes_of(&mut words, object.len());
+        bytes.copy_from_slice(object);
+        layout::fill_in(bytes, &layout.positions());
+        Self(words, object.len())
+    }
+
+    /// The object file.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: initialised integers, `self.1` bytes of them at most.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.1) }
+    }
+}
+
+/// The first bytes of these words.
+fn bytes_of(words: &mut [u64], length: usize) -> &mut [u8] {
+    assert!(
+        length <= size_of_val(words),
+        "the words were counted from the length"
+    );
+    // SAFETY: initialised integers that any bytes are valid for, and no more than there are.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), length) }
+}
 
 /// The object file, or an error that says how to get a binary that has one.
 pub fn bytes() -> Result<&'static [u8], Error> {
@@ -57,11 +89,12 @@ mod tests {
             maps::PROG_RECEIVE_RESET,
             maps::PROG_RETRANSMIT_SYNACK,
             maps::PROG_DESTROY_SOCK,
+            maps::PROG_SK_ERROR,
             maps::PROG_PRIME,
             maps::PROG_LIST,
             maps::PROG_RELEASE,
         ];
-        let globals = [maps::GLOBAL_LAYOUT, maps::GLOBAL_CONFIG];
+        let globals = [maps::GLOBAL_CONFIG];
         let parts = maps::Part::ALL.map(maps::Part::program);
         let programs = programs.into_iter().chain(parts);
         assert_eq!(
@@ -74,6 +107,25 @@ mod tests {
             [""; 0]
         );
         assert_eq!(missing(observer, ["TFO_NO_SUCH_MAP"]), ["TFO_NO_SUCH_MAP"]);
+    }
+
+    #[test]
+    fn no_placeholder_is_left() {
+        let (Ok(observer), Ok(enforcement)) = (bytes(), policy_bytes()) else {
+            eprintln!("skipped: built without the eBPF toolchain (cargo xtask build)");
+            return;
+        };
+        for object in [observer, enforcement] {
+            let mut copy = object.to_vec();
+            let layout = Layout::NONE.positions();
+            assert!(
+                layout::fill_in(&mut copy, &layout) > 10,
+                "the programs ask for positions"
+            );
+            let prepared = Prepared::new(object, &Layout::NONE);
+            assert_eq!(prepared.bytes(), copy);
+            assert_eq!(layout::fill_in(&mut copy, &layout), 0);
+        }
     }
 
     #[test]

@@ -10,14 +10,14 @@ use aya::{
 use tfo_common::{
     flags::Config,
     layout::Layout,
-    maps::{self, GLOBAL_CONFIG, GLOBAL_LAYOUT, Part},
+    maps::{self, GLOBAL_CONFIG, Part},
 };
 
 use super::{Error, cgroup::Cgroup, object};
 use crate::model::feed::Degradation;
 
 /// Optional tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
-const OPTIONAL: [(&str, &str, &str, &str); 2] = [
+const OPTIONAL: [(&str, &str, &str, &str); 3] = [
     (
         maps::PROG_RECEIVE_RESET,
         "tcp_receive_reset",
@@ -30,6 +30,12 @@ const OPTIONAL: [(&str, &str, &str, &str); 2] = [
         "synack-retrans",
         "SYN-ACK retransmissions of accepted server connections are not counted",
     ),
+    (
+        maps::PROG_SK_ERROR,
+        "inet_sk_error_report",
+        "socket-error",
+        "connections that end in an error before a SYN was sent again are shown when they are closed",
+    ),
 ];
 /// The tracepoint nothing works without: it removes the state of sockets that end.
 const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
@@ -38,10 +44,9 @@ const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
     EbpfLoader::new()
         .btf(Some(btf))
-        .override_global(GLOBAL_LAYOUT, bytes_of(layout), true)
         .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
         .map_max_entries(maps::DESTS, destinations)
-        .load(object::bytes()?)
+        .load(object::Prepared::new(object::bytes()?, layout).bytes())
         .map_err(|error| Error::Load { why: chain(&error) })
 }
 

@@ -80,6 +80,8 @@ impl Session {
             wake_bytes: limits::RING_WAKE_BYTES,
             scope_id: cgroup.scope_id(),
             scope_level: cgroup.level(),
+            ttfb_sample: options.ttfb_sample,
+            tick_us: sys::tick_us(),
             pad2: 0,
         };
         let mut ebpf = programs::load(&layout, config, options.destinations, &btf)?;

@@ -339,3 +339,19 @@ pub unsafe fn value<T: Copy>(bytes: &[u8]) -> Option<T> {
     // SAFETY: the length was checked, alignment does not matter, and the caller vouches for the bits.
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
 }
+
+/// Length of the kernel's tick, us: what its coarse clocks resolve (`LOW_RES_NSEC`, `include/linux/hrtimer_defs.h`).
+pub fn tick_us() -> u32 {
+    let mut resolution = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a valid clock and a structure of ours to write to.
+    let failed = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) } != 0;
+    // Every Linux has this clock; without it nothing is subtracted from a time to first byte.
+    if failed {
+        0
+    } else {
+        u32::try_from(resolution.tv_nsec / 1_000).unwrap_or(0)
+    }
+}

@@ -9,14 +9,9 @@ use aya::{
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
-use tfo_common::{
-    flags::Config,
-    layout::Layout,
-    limits,
-    maps::{GLOBAL_CONFIG, GLOBAL_LAYOUT},
-};
+use tfo_common::{flags::Config, layout::Layout, limits, maps::GLOBAL_CONFIG};
 
-use super::{Error, layout, object, programs, rights};
+use super::{Error, layout, object, programs, rights, sys};
 
 /// A program, and what it cost to verify it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +82,8 @@ fn configuration((emit_plain, level): (u8, u32)) -> Config {
         wake_bytes: limits::RING_WAKE_BYTES,
         scope_id: level.into(),
         scope_level: level,
+        ttfb_sample: limits::TTFB_SAMPLE,
+        tick_us: sys::tick_us(),
         pad2: 0,
     }
 }
@@ -100,16 +97,15 @@ fn load(
 ) -> Result<Vec<ProgramCost>, Error> {
     let mut loader = EbpfLoader::new();
     // Only statistics and the verdict: the whole log of a refused program takes a minute.
-    loader
-        .btf(Some(btf))
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .override_global(GLOBAL_LAYOUT, programs::bytes_of(layout), true);
+    loader.btf(Some(btf)).verifier_log_level(VerifierLogLevel::STATS);
     if let Some(config) = config {
         loader.override_global(GLOBAL_CONFIG, programs::bytes_of(config), true);
     }
-    let mut ebpf = loader.load(bytes).map_err(|error| Error::Load {
-        why: programs::chain(&error),
-    })?;
+    let mut ebpf = loader
+        .load(object::Prepared::new(bytes, layout).bytes())
+        .map_err(|error| Error::Load {
+            why: programs::chain(&error),
+        })?;
     let mut costs: Vec<_> = measure_all(&mut ebpf, object, btf);
     costs.sort_by(|left, right| left.program.cmp(&right.program));
     Ok(costs)

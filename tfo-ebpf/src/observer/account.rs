@@ -8,9 +8,11 @@ use tfo_common::{
 
 pub use crate::atomic::{add, add_one32};
 use crate::{
-    kern,
-    observer::maps::{TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, config},
-    ops::Ops,
+    observer::{
+        flow::Flow,
+        maps::{TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, config},
+    },
+    ops::{Address, Ops},
 };
 
 /// Counts a finished handshake.
@@ -50,13 +52,11 @@ pub fn count_event() -> u64 {
     unsafe { core::ptr::read_volatile(slot) }
 }
 
-/// Counts for the comparison with the kernel's own counters. `sk` is any socket address. Returns the inode
-/// of its network namespace.
+/// Counts for the comparison with the kernel's own counters, in the network namespace with this inode.
 #[inline(always)]
-pub fn cross_check(sk: u64, what: CrossCheck) -> u32 {
-    let netns = kern::netns_inode(sk);
+pub fn cross_check(netns: u32, what: CrossCheck) {
     if netns == 0 {
-        return 0;
+        return;
     }
     let mut row = TFO_NETNS.get_ptr_mut(netns);
     if row.is_none() {
@@ -72,32 +72,45 @@ pub fn cross_check(sk: u64, what: CrossCheck) -> u32 {
         Some(row) => add(unsafe { &raw mut (*row).counts[what as usize] }, 1),
         None => lost(Loss::NetnsFull),
     }
-    netns
 }
 
 /// The destination a connection belongs to.
 #[inline(always)]
 pub fn dest_key(ops: &Ops, role: Role, cgroup_id: u64) -> DestKey {
     let family = ops.family();
-    let mut remote = ops.remote(family);
     let port = match role {
         Role::Client => ops.remote_port(),
-        Role::Server => {
-            // Masks, not a loop over prefix bits: unrolled it was a third of the whole program.
-            remote = if family == 4 {
-                remote.masked([config!(server_v4_mask), 0, 0, 0])
-            } else {
-                remote.masked(config!(server_v6_mask))
-            };
-            ops.local_port()
-        }
+        Role::Server => ops.local_port(),
     };
-    let remote = remote.bytes();
+    key(role as u8, family, ops.remote(family), port, cgroup_id)
+}
+
+/// The destination a flow belongs to.
+#[inline(always)]
+pub fn dest_of(flow: &Flow) -> DestKey {
+    let port = if flow.role == Role::Server as u8 {
+        flow.local_port
+    } else {
+        flow.remote_port
+    };
+    key(flow.role, flow.family, flow.remote, port, flow.cgroup_id)
+}
+
+#[inline(always)]
+fn key(role: u8, family: u8, mut remote: Address, port: u16, cgroup_id: u64) -> DestKey {
+    if role == Role::Server as u8 {
+        // Masks, not a loop over prefix bits: unrolled it was a third of the whole program.
+        remote = if family == 4 {
+            remote.masked([config!(server_v4_mask), 0, 0, 0])
+        } else {
+            remote.masked(config!(server_v6_mask))
+        };
+    }
     DestKey {
         cgroup_id,
-        remote,
+        remote: remote.bytes(),
         port,
-        role: role as u8,
+        role,
         family,
         pad: 0,
     }

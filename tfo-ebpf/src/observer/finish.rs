@@ -2,8 +2,8 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
+        BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS,
+        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
     helpers::generated::bpf_ringbuf_query,
 };
@@ -17,7 +17,7 @@ use tfo_common::{
 };
 
 use crate::{
-    kern,
+    kern::Typed,
     observer::{
         account,
         flow::{self, Flow, Times, bit, stage},
@@ -29,10 +29,10 @@ use crate::{
 
 /// Counts a finished handshake without a flow: nobody asked for TFO.
 #[inline(always)]
-pub fn finish_plain(ops: &Ops, sk: u64, facts: &Handshake, times: &Times) {
+pub fn finish_plain(ops: &Ops, cgroup_id: u64, facts: &Handshake, times: &Times) {
     let outcome = Outcome::Plain;
     account::total(facts.role, outcome);
-    let key = account::dest_key(ops, facts.role, kern::cgroup_id(sk));
+    let key = account::dest_key(ops, facts.role, cgroup_id);
     if let Some(row) = account::dest_row(&key) {
         add_to_row(row, outcome, facts, times, 0, 0);
     }
@@ -44,20 +44,33 @@ pub fn finish_plain(ops: &Ops, sk: u64, facts: &Handshake, times: &Times) {
 #[inline(always)]
 pub fn finish(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
-    let sk = kern::sock_of(&ops.ctx);
+    let Some(tcp) = ops.tcp() else { return };
+    tell(tcp, flow);
+    if flow.waits_on != 0 && flow.ttfb_us == UNSEEN_US {
+        // The headers built from here on tell when the first byte comes (`first_byte`).
+        flags::swap(ops, flow, STATE | RETRANS, WRITE);
+    } else {
+        flags::swap(ops, flow, STATE | RETRANS | WRITE, 0);
+        flow::remove(ops.sk());
+    }
+}
+
+/// Counts the handshake of a flow and emits its record.
+#[inline(always)]
+pub fn tell(tcp: Typed, flow: &mut Flow) {
+    // Bounded here, because it becomes an index. Classified before, where the role is a constant: here the verifier
+    // would go through the rest once for every way through the classifier.
+    let Some(outcome) = Outcome::from_code(flow.outcome) else {
+        return;
+    };
     let facts = flow.facts;
     let times = Times {
         now: flow.end_ns,
         handshake_us: flow.handshake_us,
         rtt_us: flow.rtt_us,
     };
-    // Bounded here, because it becomes an index. Classified where the role is a constant, and before the jump:
-    // here the verifier would go through the rest once for every way through the classifier.
-    let Some(outcome) = Outcome::from_code(flow.outcome) else {
-        return;
-    };
     flow.stage = stage::FIRST_BYTE;
-    flow.cgroup_id = kern::cgroup_id(sk);
+    flow.cgroup_id = tcp.cgroup_id();
     account::total(facts.role, outcome);
 
     // Without data in the SYN nothing arrived earlier, accepted or not.
@@ -71,7 +84,7 @@ pub fn finish(ops: &Ops) {
     } else {
         0
     };
-    let key = account::dest_key(ops, facts.role, flow.cgroup_id);
+    let key = account::dest_of(flow);
     if let Some(row) = account::dest_row(&key) {
         add_to_row(row, outcome, &facts, &times, saved_us, lost_us);
         if flow.ttfb_us != UNSEEN_US {
@@ -80,24 +93,10 @@ pub fn finish(ops: &Ops) {
     }
     if !outcome.is_plain() || config!(emit_plain) == 1 {
         flow.bits |= bit::EMITTED;
-        emit(ops, sk, flow, &facts, outcome, &times, saved_us, lost_us);
-    }
-    if flow.waits_on != 0 {
-        // The headers built from here on tell when the first byte comes (`first_byte`).
-        flags::swap(ops, flow, STATE, WRITE);
-    } else {
-        flags::swap(ops, flow, STATE | WRITE, 0);
-        flow::remove(sk);
-    }
-}
-
-/// Inode of the flow's network namespace, read once.
-#[inline(always)]
-fn netns(sk: u64, flow: &Flow) -> u32 {
-    if flow.netns == 0 {
-        kern::netns_inode(sk)
-    } else {
-        flow.netns
+        if flow.netns == 0 {
+            flow.netns = tcp.netns_inode();
+        }
+        emit(flow, &facts, outcome, saved_us, lost_us);
     }
 }
 
@@ -155,26 +154,11 @@ fn add_to_row(
 
 /// Writes the flow's record into the ring.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "inlined: each is a register of the one caller"
-)]
-fn emit(
-    ops: &Ops,
-    sk: u64,
-    flow: &mut Flow,
-    facts: &Handshake,
-    outcome: Outcome,
-    times: &Times,
-    saved_us: u32,
-    lost_us: u32,
-) {
-    flow.id = ops.cookie();
+fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us: u32) {
     let Some(mut entry) = TFO_EVENTS.reserve(0) else {
         account::lost(Loss::RingFull);
         return;
     };
-    let family = ops.family();
     let mut flags = 0;
     if facts.requested {
         flags |= event_flags::REQUESTED;
@@ -192,28 +176,28 @@ fn emit(
     // SAFETY: `record` is ours until submitted; every field is written, and there is no padding.
     unsafe {
         (*record).kind = EventKind::Flow as u8;
-        (*record).role = facts.role as u8;
+        (*record).role = flow.role;
         (*record).outcome = outcome as u8;
-        (*record).family = family;
+        (*record).family = flow.family;
         (*record).option = facts.option as u8;
         (*record).option_kind = flow.option_kind;
         (*record).flags = flags;
         (*record).policy = flow.policy;
         (*record).id = flow.id;
         (*record).start_ns = flow.start_ns;
-        (*record).end_ns = times.now;
+        (*record).end_ns = flow.end_ns;
         (*record).cgroup_id = flow.cgroup_id;
-        (*record).local = ops.local(family).bytes();
-        (*record).remote = ops.remote(family).bytes();
-        (*record).local_port = ops.local_port();
-        (*record).remote_port = ops.remote_port();
-        (*record).netns = netns(sk, flow);
+        (*record).local = flow.local.bytes();
+        (*record).remote = flow.remote.bytes();
+        (*record).local_port = flow.local_port;
+        (*record).remote_port = flow.remote_port;
+        (*record).netns = flow.netns;
         (*record).tgid = flow.tgid;
         (*record).syn_data_len = facts.syn_data_len;
         (*record).syn_data_acked = facts.syn_data_acked;
         (*record).syn_retrans = facts.syn_retrans;
-        (*record).handshake_us = times.handshake_us;
-        (*record).rtt_us = times.rtt_us;
+        (*record).handshake_us = flow.handshake_us;
+        (*record).rtt_us = flow.rtt_us;
         (*record).ttfb_us = flow.ttfb_us;
         (*record).saved_us = saved_us;
         (*record).lost_us = lost_us;
@@ -223,15 +207,13 @@ fn emit(
     entry.submit(wakeup());
 }
 
-/// The first payload byte of the server's answer: for the destination's distribution, and, when the flow's
-/// record has left, for user space to find by the flow's id. Returns whether the flow is done.
+/// The first payload byte of the server's answer, in [`Flow::ttfb_us`]: for the destination's distribution, and for
+/// user space to find by the flow's id, whose record has left.
 #[inline(always)]
-pub fn first_byte(ops: &Ops, flow: &mut Flow, role: Role) -> bool {
-    flow.ttfb_us = us_between(flow.start_ns, flow::now()).max(1);
-    if flow.stage != stage::FIRST_BYTE {
-        return false;
+pub fn first_byte(flow: &Flow) {
+    if let Some(row) = account::dest_row(&account::dest_of(flow)) {
+        add_first_byte(row, flow.has(bit::REQUESTED), flow.ttfb_us);
     }
-    count_first_byte(ops, role, flow.cgroup_id, flow.has(bit::REQUESTED), flow.ttfb_us);
     if flow.has(bit::EMITTED) {
         if let Some(slot) = TFO_FIRST_BYTES.get_ptr_mut(slots::first_byte_slot(flow.id)) {
             // SAFETY: points into an array; one aligned store.
@@ -239,15 +221,17 @@ pub fn first_byte(ops: &Ops, flow: &mut Flow, role: Role) -> bool {
         }
         account::stat(Stat::FirstBytes);
     }
-    true
 }
 
-/// Adds a time to first byte to the destination's distribution.
+/// Adds the time to first byte of a plain connection to its destination's distribution.
 #[inline(always)]
-pub fn count_first_byte(ops: &Ops, role: Role, cgroup_id: u64, tfo: bool, ttfb_us: u32) {
-    let key = account::dest_key(ops, role, cgroup_id);
-    if let Some(row) = account::dest_row(&key) {
-        add_first_byte(row, tfo, ttfb_us);
+pub fn count_plain_first_byte(ops: &Ops, role: Role, ttfb_us: u32) {
+    let cgroup_id = match ops.tcp() {
+        Some(tcp) => tcp.cgroup_id(),
+        None => 0,
+    };
+    if let Some(row) = account::dest_row(&account::dest_key(ops, role, cgroup_id)) {
+        add_first_byte(row, false, ttfb_us);
     }
 }
 

@@ -76,6 +76,8 @@ pub static TFO_CONFIG: Global<Config> = Global::new(Config {
     wake_bytes: limits::RING_WAKE_BYTES,
     scope_id: 0,
     scope_level: 0,
+    ttfb_sample: limits::TTFB_SAMPLE,
+    tick_us: 0,
     pad2: 0,
 });
 
@@ -85,14 +87,19 @@ pub static ZERO_DEST: DestStats = DestStats::ZERO;
 /// A new flow, copied from here for the same reason.
 pub static ZERO_FLOW: Flow = Flow::ZERO;
 
-/// A load-time switch: `config!(emit_plain)`.
+/// A load-time switch, `config!(emit_plain)`, without copying the rest: the verifier sees a constant and removes the
+/// branches it rules out.
 macro_rules! config {
-    ($field:ident) => {
-        $crate::layout::read_global!(
-            $crate::observer::maps::TFO_CONFIG,
-            tfo_common::flags::Config,
-            $field
-        )
-    };
+    ($field:ident) => {{
+        // SAFETY: the global is a live, initialised static of this type; `Global` is
+        // `repr(transparent)`. Volatile keeps LLVM from folding in the value it was compiled with.
+        unsafe {
+            core::ptr::read_volatile(
+                &raw const (*(&raw const $crate::observer::maps::TFO_CONFIG)
+                    .cast::<tfo_common::flags::Config>())
+                .$field,
+            )
+        }
+    }};
 }
 pub(crate) use config;

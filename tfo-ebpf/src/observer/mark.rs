@@ -7,7 +7,10 @@
 
 use tfo_common::policy::{self, Mark};
 
-use crate::{kern, layout::layout};
+use crate::{
+    kern::{self, Typed},
+    layout::layout,
+};
 
 /// Entries looked at: more than any host keeps on one socket.
 const MOST: u32 = 8;
@@ -16,9 +19,12 @@ const NAME_LEN: usize = 16;
 
 /// The mark on a socket; all zero when there is none.
 #[inline(always)]
-pub fn of(sk: u64) -> Mark {
+pub fn of(socket: Typed) -> Mark {
     let none = Mark::NONE;
-    let storage = kern::pointer(sk, layout!(sk_storage));
+    if !layout!(sk_storage).is_present() {
+        return none;
+    }
+    let storage = socket.follow(layout!(sk_storage)).address();
     if storage == 0 || !layout!(selem_data).is_present() || !layout!(smap_name).is_present() {
         return none;
     }

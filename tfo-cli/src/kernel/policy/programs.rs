@@ -6,7 +6,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SchedClassifier, SockOps, links::FdLink},
 };
-use tfo_common::{maps::GLOBAL_LAYOUT, policy};
+use tfo_common::policy;
 
 use super::{
     super::{Error as KernelError, cgroup::Cgroup, layout, object, programs},
@@ -22,14 +22,12 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
         why: error.to_string(),
     })?;
     let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(&btf))
-        .override_global(GLOBAL_LAYOUT, programs::bytes_of(&layout), true);
+    loader.btf(Some(&btf));
     for name in policy::MAPS {
         loader.map_pin_path(name, directory.pin(name));
     }
     let mut ebpf = loader
-        .load(object::policy_bytes()?)
+        .load(object::Prepared::new(object::policy_bytes()?, &layout).bytes())
         .map_err(|error| KernelError::Load {
             why: programs::chain(&error),
         })?;

@@ -117,6 +117,7 @@ fn latencies(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
         "Handshake",
         &get(Latency::HandshakeTfo),
         &get(Latency::HandshakePlain),
+        row.outcomes[Outcome::Plain as usize],
         width,
     );
     lines.push(Line::default());
@@ -125,13 +126,34 @@ fn latencies(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
         "Time to first byte",
         &get(Latency::TtfbTfo),
         &get(Latency::TtfbPlain),
+        row.outcomes[Outcome::Plain as usize],
         width,
     ));
     lines
 }
 
 /// Fast Open on the left, plain on the right, one line per power of two.
-fn histogram(state: &State, title: &str, tfo: &Buckets, plain: &Buckets, width: u16) -> Vec<Line<'static>> {
+///
+/// `handshakes` is how many plain ones there were: the kernel side times only a sample of their first bytes, and the
+/// reader sees of how many.
+fn histogram(
+    state: &State,
+    title: &str,
+    tfo: &Buckets,
+    plain: &Buckets,
+    handshakes: u32,
+    width: u16,
+) -> Vec<Line<'static>> {
+    let timed: u64 = plain.iter().map(|count| u64::from(*count)).sum();
+    let sample = if timed < u64::from(handshakes) {
+        format!(
+            " ({} of {} timed)",
+            number::count(timed),
+            number::count(handshakes.into())
+        )
+    } else {
+        String::new()
+    };
     let median = |buckets: &Buckets| {
         quantile_us(buckets, 0.5).map_or_else(|| "-".to_owned(), |us| format!("<{}", number::duration(us)))
     };
@@ -139,7 +161,7 @@ fn histogram(state: &State, title: &str, tfo: &Buckets, plain: &Buckets, width: 
         Span::styled(title.to_owned(), state.theme.accent),
         Span::styled(
             format!(
-                "  half of those with Fast Open {}, of plain ones {}",
+                "  half of those with Fast Open {}, of plain ones {}{sample}",
                 median(tfo),
                 median(plain)
             ),

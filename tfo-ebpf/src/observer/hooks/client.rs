@@ -1,15 +1,20 @@
 //! Client side: from `tcp_connect` to the end of the handshake.
+//!
+//! What the SYN was like is read from the socket when the handshake is over, not where the SYN is built: there we
+//! are not called when its options fill all 40 bytes (`bpf_skops_hdr_opt_len`, net/ipv4/tcp_output.c), and it would
+//! be one more call for every connection.
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
+        BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS, BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
+        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
     helpers::generated::bpf_get_current_task,
 };
 use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
     classify::{End, Withheld},
+    maps::Part,
     policy::{Mark, mark as marked},
     slots,
     time::{UNSEEN_US, us_between},
@@ -17,7 +22,7 @@ use tfo_common::{
 
 use super::flags;
 use crate::{
-    kern,
+    kern::{self, Typed},
     layout::layout,
     observer::{
         account,
@@ -25,6 +30,7 @@ use crate::{
         flow::{self, Flow, Times, bit, stage},
         maps::config,
         mark,
+        parts::jump,
     },
     ops::Ops,
 };
@@ -34,27 +40,53 @@ const SYN_SENT: u32 = 2;
 const CLOSE: u32 = 7;
 /// `TFO_CLIENT_NO_COOKIE` (include/net/tcp.h).
 const SYSCTL_NO_COOKIE: u64 = 0x4;
+/// `TFO_COOKIE_UNAVAILABLE` (include/net/tcp.h): set when a SYN is built without a cookie at hand.
+const NO_COOKIE_KNOWN: u64 = 1;
 
-/// `tcp_connect` (net/ipv4/tcp_output.c) begins: the SYN is not built yet. This, not the change to
+/// `tcp_connect` (net/ipv4/tcp_output.c) begins: the SYN is about to be built. This, not the change to
 /// SYN_SENT, is when the SYN leaves: with TCP_FASTOPEN_CONNECT the state changes at connect() and the SYN
 /// waits for the first write. Runs in the process that connects.
 #[inline(always)]
 pub fn connect(ops: &Ops) {
-    let sk = kern::sock_of(&ops.ctx);
-    let request = kern::pointer(sk, layout!(tp_fastopen_req));
-    let now = flow::now();
-    if request == 0 && config!(emit_plain) == 0 {
-        return flow::set_start(sk, now, Role::Client, false);
+    let Some(tcp) = ops.tcp() else { return };
+    let at = layout!(tp_fastopen_req);
+    if !at.is_present() {
+        return;
     }
-    let Some(flow) = flow::begin(sk, Role::Client, now) else {
+    let request = tcp.follow(at);
+    // The timer's flag stays on a socket that asked for TFO before: it failed, and is connected again.
+    if ops.flags() & RTO != 0 && !is_new(ops, tcp) {
+        return;
+    }
+    let now = flow::now();
+    if request.address() == 0 && config!(emit_plain) == 0 {
+        return flow::set_start(ops.sk(), now, Role::Client, false);
+    }
+    let Some(flow) = flow::begin(ops, Role::Client, now) else {
         return;
     };
     process(flow);
-    if request != 0 {
+    if request.address() != 0 {
         flow.bits = bit::REQUESTED;
-        flow.offered = kern::uint(request, layout!(req_size)) as u32;
-        flags::add(ops, flow, WRITE | STATE | RTO);
+        flow.offered = request.uint(layout!(req_size)) as u32;
+        flags::add(ops, flow, RETRANS | RTO);
     }
+}
+
+/// Whether nothing of an earlier connection of this socket waits for its verdict. If it does, that comes first:
+/// [`Part::Finish`] counts it and then comes here again.
+#[inline(always)]
+fn is_new(ops: &Ops, tcp: Typed) -> bool {
+    let Some(flow) = flow::of_context(ops) else {
+        return true;
+    };
+    if flow.stage != stage::HANDSHAKE {
+        flow::remove(ops.sk());
+        return true;
+    }
+    give_up(tcp, flow);
+    jump::<{ Part::Finish as u32 }>(ops);
+    false
 }
 
 /// Fills in the process that connects.
@@ -69,55 +101,16 @@ fn process(flow: &mut Flow) {
     }
 }
 
-/// `tcp_syn_options`: a SYN is being built, with `skb_len` bytes of payload. The first one decides; a
-/// second one without a retransmission is the kernel's fallback when the first was dropped on this host
-/// (`tcp_send_syn_data`); later ones are retransmissions, always bare.
+/// `__tcp_retransmit_skb`: a SYN has left again, always bare. From here on the end is worth a callback of its own.
 #[inline(always)]
-pub fn syn_built(ops: &Ops, flow: &mut Flow) {
-    flow.syn_ns = flow::now();
-    if ops.total_retrans() > 0 {
-        return;
+pub fn retransmitted(ops: &Ops) {
+    if let Some(flow) = flow::of_context(ops)
+        && flow.stage == stage::HANDSHAKE
+        && flow.role == Role::Client as u8
+    {
+        flow.syn_ns = flow::now();
+        flags::add(ops, flow, STATE);
     }
-    if flow.has(bit::SYN_BUILT) {
-        flow.bits |= bit::WITHHELD;
-    } else {
-        flow.bits |= bit::SYN_BUILT;
-        flow.start_ns = flow.syn_ns;
-        flow.syn_len = ops.skb_len();
-    }
-    let sk = kern::sock_of(&ops.ctx);
-    let request = kern::pointer(sk, layout!(tp_fastopen_req));
-    if request == 0 {
-        return;
-    }
-    let length = kern::uint(request, layout!(req_cookie_len)) as u8 as i8;
-    let option = match length {
-        ..0 => TfoOption::None,
-        0 => TfoOption::Request,
-        1.. => TfoOption::Cookie,
-    };
-    flow.option = option as u8;
-    flow.option_kind = if length < 0 {
-        0
-    } else if kern::uint(request, layout!(req_cookie_exp)) != 0 {
-        254
-    } else {
-        34
-    };
-    if length < 0 && flow.syn_len == 0 && !flow.has(bit::WITHHELD) && !is_empty_cookieless(sk, flow) {
-        flow.bits |= bit::PAUSED;
-    }
-}
-
-/// Whether a bare SYN is explained by a zero-byte send in cookie-less mode rather than by the pause. The
-/// route attribute `fastopen_no_cookie` cannot be seen from here.
-#[inline(always)]
-fn is_empty_cookieless(sk: u64, flow: &Flow) -> bool {
-    if flow.offered > 0 {
-        return false;
-    }
-    let sysctl = kern::uint(kern::net_of(sk), layout!(net_tcp_fastopen));
-    sysctl & SYSCTL_NO_COOKIE != 0 || kern::uint(sk, layout!(tp_no_cookie)) != 0
 }
 
 /// `tcp_finish_connect`: the SYN-ACK was processed, its acknowledgement included; what the kernel makes of
@@ -125,27 +118,38 @@ fn is_empty_cookieless(sk: u64, flow: &Flow) -> bool {
 /// whether there is a verdict to finish.
 #[inline(always)]
 pub fn established(ops: &Ops) -> bool {
-    let sk = kern::sock_of(&ops.ctx);
+    let Some(tcp) = ops.tcp() else { return false };
     let now = flow::now();
-    let flow = match flow::of(sk) {
+    // The timer's flag is on every socket that asked for TFO, if nobody took it: the others need not be looked up.
+    let asked = ops.flags() & RTO != 0 || tcp.uint(layout!(tp_syn_fastopen)) != 0;
+    if !asked && config!(emit_plain) == 0 {
+        plain_established(ops, tcp, now);
+        return false;
+    }
+    let flow = match flow::of_context(ops) {
         Some(flow) if flow.stage == stage::HANDSHAKE => flow,
         found => {
             if found.is_some() {
                 // Left by an earlier connection of a socket that was disconnected and connected again.
-                flow::remove(sk);
+                flow::remove(ops.sk());
             }
-            plain_established(ops, sk, now);
+            plain_established(ops, tcp, now);
             return false;
         }
     };
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
     if flow.has(bit::REQUESTED) {
-        tfo_facts(ops, sk, flow, &mut facts);
+        let unacked = ops.unacked();
+        let acked = ops.bytes_acked().saturating_sub(1) as u32;
+        what_left(tcp, flow, acked.wrapping_add(unacked), &mut facts);
+        facts.syn_data_acked = if facts.syn_data_len > 0 { acked } else { 0 };
+        facts.cookie_received = cookie_received(ops, flow);
         if facts.syn_data_len > 0 {
             let all = facts.syn_data_acked >= facts.syn_data_len;
-            flow.netns = account::cross_check(
-                sk,
+            flow.netns = tcp.netns_inode();
+            account::cross_check(
+                flow.netns,
                 if all {
                     CrossCheck::Active
                 } else {
@@ -154,34 +158,53 @@ pub fn established(ops: &Ops) -> bool {
             );
         }
     }
+    let times = times(ops, flow, &facts, now);
+    flow.conclude(facts, &times, true);
+    true
+}
+
+/// How long it took. The kernel's own sample is the SYN's, taken where it left and where its answer came, if it was
+/// sent but once; else the answer belongs to the latest SYN, unless it is that of an earlier one, which shows.
+#[inline(always)]
+fn times(ops: &Ops, flow: &mut Flow, facts: &Handshake, now: u64) -> Times {
+    let sample = ops.srtt_us();
+    if facts.syn_retrans == 0 && sample != 0 {
+        flow.start_ns = now - u64::from(sample) * 1_000;
+        return Times {
+            now,
+            handshake_us: sample,
+            rtt_us: sample,
+        };
+    }
     let handshake_us = us_between(flow.start_ns, now);
-    let rtt_us = match (
-        facts.syn_retrans,
-        flow.has(bit::REQUESTED) && !facts.cookie_received,
-    ) {
+    let rtt_us = match (facts.syn_retrans, facts.cookie_received) {
         (0, _) => handshake_us,
-        // The answer belongs to the latest SYN. For plain connections later SYNs are not timed.
-        (_, true) => us_between(flow.syn_ns, now),
-        (_, false) => UNSEEN_US,
+        (_, false) if flow.has(bit::REQUESTED) => us_between(flow.syn_ns, now),
+        // For plain connections later SYNs are not timed.
+        _ => UNSEEN_US,
     };
-    let times = Times {
+    if facts.syn_retrans > 0 && flow.has(bit::REQUESTED) && flow.syn_ns == flow.start_ns {
+        // Sent again and nobody told us: another program took the flag. What the timer cost is everything but the
+        // round trip.
+        account::lost(Loss::FlagsLost);
+        flow.syn_ns = now - u64::from(sample) * 1_000;
+    }
+    Times {
         now,
         handshake_us,
         rtt_us,
-    };
-    flow.conclude(facts, &times, true);
-    true
+    }
 }
 
 /// A handshake without a flow: plain, unless the socket says that its SYN had TFO. Then it was under way
 /// when we attached, or the flow table was full, and nothing but its bytes is known of it.
 #[inline(always)]
-fn plain_established(ops: &Ops, sk: u64, now: u64) {
+fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
     let acked = ops.bytes_acked() as u32;
     let unacked = ops.unacked();
     if acked + unacked > 1 {
         account::cross_check(
-            sk,
+            tcp.netns_inode(),
             if unacked == 0 {
                 CrossCheck::Active
             } else {
@@ -190,23 +213,29 @@ fn plain_established(ops: &Ops, sk: u64, now: u64) {
         );
         return account::lost(Loss::SynUnseen);
     }
-    if kern::uint(sk, layout!(tp_syn_fastopen)) != 0 {
+    if tcp.uint(layout!(tp_syn_fastopen)) != 0 {
         return account::lost(Loss::SynUnseen);
     }
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
     let mut handshake_us = UNSEEN_US;
-    if let Some(slot) = flow::start_slot(sk) {
+    let number = flow::number(ops.sk());
+    if let Some(slot) = flow::start_slot(number) {
         // SAFETY: points into an array; aligned.
         let value = unsafe { *slot };
-        if slots::start_is_of(sk, value) {
+        if slots::start_is_of(number, value) {
             handshake_us = slots::since_start_us(value, now);
-            let before = ops.flags();
-            if before & WRITE == 0 {
-                ops.set_flags(before | WRITE);
+            let mut kept = 0;
+            if flow::is_sampled(now) {
+                let before = ops.flags();
+                if before & WRITE == 0 {
+                    ops.set_flags(before | WRITE);
+                }
+                let start = now - u64::from(handshake_us) * 1_000;
+                kept = slots::start_value(number, start, false, before & WRITE == 0);
             }
-            let start = now - u64::from(handshake_us) * 1_000;
-            flow::set_start(sk, start, Role::Client, before & WRITE == 0);
+            // SAFETY: as above; one store.
+            unsafe { *slot = kept };
         }
     }
     let rtt_us = if facts.syn_retrans == 0 {
@@ -216,7 +245,7 @@ fn plain_established(ops: &Ops, sk: u64, now: u64) {
     };
     finish_plain(
         ops,
-        sk,
+        tcp.cgroup_id(),
         &facts,
         &Times {
             now,
@@ -226,75 +255,116 @@ fn plain_established(ops: &Ops, sk: u64, now: u64) {
     );
 }
 
-/// Facts of a handshake that asked for TFO.
+/// What the SYN was like, from what it left on the socket (`tcp_send_syn_data`, `tcp_syn_options`) and on the mark of
+/// a policy. `syn_len` is the payload of the SYN that left.
 #[inline(always)]
-fn tfo_facts(ops: &Ops, sk: u64, flow: &mut Flow, facts: &mut Handshake) {
-    let acked = ops.bytes_acked().saturating_sub(1) as u32;
-    let mark = mark::of(sk);
+fn what_left(tcp: Typed, flow: &mut Flow, syn_len: u32, facts: &mut Handshake) {
+    let mark = mark::of(tcp);
     flow.policy = mark.action;
+    let option = tcp.uint(layout!(tp_syn_fastopen)) != 0;
+    let data = tcp.uint(layout!(tp_syn_data)) != 0;
+    let no_cookie = tcp.uint(layout!(tp_client_fail)) == NO_COOKIE_KNOWN;
     facts.requested = true;
-    facts.paused = flow.has(bit::PAUSED);
-    facts.withheld = withheld(flow, &mark);
-    facts.option = TfoOption::from_code(flow.option).unwrap_or(TfoOption::None);
+    // What is neither: with a cookie, or in cookie-less mode, or in the pause.
+    let bare = !data && !no_cookie;
+    if mark.flags & (marked::DENIED | marked::STRIP) != 0 {
+        facts.withheld = Withheld::Policy;
+    } else if bare && option && flow.offered > 0 {
+        facts.withheld = Withheld::Other;
+    } else if bare && !option {
+        if !is_cookieless(tcp) {
+            facts.paused = true;
+        } else if flow.offered > 0 {
+            facts.withheld = Withheld::Other;
+        }
+    }
+    facts.option = option_sent(option, no_cookie, facts.withheld, &mark);
+    flow.option_kind = match facts.option {
+        TfoOption::None => 0,
+        _ if tcp.uint(layout!(tp_syn_fastopen_exp)) != 0 => 254,
+        _ => 34,
+    };
     // A denied socket's data may have been pushed out in this very callback, by the policy's program.
     if mark.flags & marked::DENIED == 0 {
-        facts.syn_data_len = acked.wrapping_add(ops.unacked());
-        facts.syn_data_acked = acked;
-    }
-    // The server answers in kind (`tcp_synack_options`); a cookie nobody asked for is ignored.
-    if flow.option_kind != 0 {
-        let found = ops.tfo_option_of_kind(flow.option_kind);
-        facts.cookie_received = matches!(found, TfoOption::Cookie);
+        facts.syn_data_len = syn_len;
     }
 }
 
-/// Whose doing it was that the SYN left without its data, or without the option it was built with.
+/// The option of the SYN that left: where one with a cookie and data was kept back, the kernel sends a request.
 #[inline(always)]
-fn withheld(flow: &Flow, mark: &Mark) -> Withheld {
-    if mark.flags & (marked::DENIED | marked::STRIP) != 0 {
-        Withheld::Policy
-    } else if flow.has(bit::WITHHELD) && flow.syn_len > 0 {
-        Withheld::Other
+fn option_sent(option: bool, no_cookie: bool, withheld: Withheld, mark: &Mark) -> TfoOption {
+    if !option || mark.flags & marked::STRIP != 0 {
+        TfoOption::None
+    } else if no_cookie || !matches!(withheld, Withheld::No) {
+        TfoOption::Request
     } else {
-        Withheld::No
+        TfoOption::Cookie
     }
 }
 
-/// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before. Returns whether
-/// there is a verdict to finish.
+/// Whether the SYN-ACK brought a cookie, in either kind: Linux takes both, whatever it sent
+/// (`tcp_parse_fastopen_option`). One that nobody asked for it ignores.
 #[inline(always)]
-pub fn state(ops: &Ops, sk: u64, flow: &mut Flow) -> bool {
+fn cookie_received(ops: &Ops, flow: &Flow) -> bool {
+    if flow.option_kind == 0 {
+        return false;
+    }
+    matches!(ops.tfo_option(), Some(found) if matches!(found.option, TfoOption::Cookie))
+}
+
+/// Whether a bare SYN is explained by cookie-less mode rather than by the pause. The route attribute
+/// `fastopen_no_cookie` cannot be seen from here.
+#[inline(always)]
+fn is_cookieless(tcp: Typed) -> bool {
+    let (net, sysctl) = (layout!(skc_net), layout!(net_tcp_fastopen));
+    let mode = if net.is_present() {
+        tcp.follow(net).uint(sysctl)
+    } else {
+        0
+    };
+    mode & SYSCTL_NO_COOKIE != 0 || tcp.uint(layout!(tp_no_cookie)) != 0
+}
+
+/// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before. Asked for only once a
+/// SYN was sent again; else the socket's error or its end tells (`hooks::trace`). Returns whether there is a verdict
+/// to finish.
+#[inline(always)]
+pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
     if ops.arg::<0>() != SYN_SENT || ops.arg::<1>() != CLOSE || flow.stage != stage::HANDSHAKE {
         return false;
     }
-    let mark = mark::of(sk);
-    flow.policy = mark.action;
-    let withheld = withheld(flow, &mark);
-    let facts = Handshake {
+    let Some(tcp) = ops.tcp() else { return false };
+    give_up(tcp, flow);
+    true
+}
+
+/// The verdict on a handshake that never completed. Everything is still on the socket, unless it was disconnected
+/// since.
+#[inline(always)]
+pub fn give_up(tcp: Typed, flow: &mut Flow) {
+    let mut facts = Handshake {
         end: if flow.has(bit::RESET) {
             End::Reset
         } else {
             End::Failed
         },
-        requested: flow.has(bit::REQUESTED),
-        paused: flow.has(bit::PAUSED),
-        withheld,
-        option: TfoOption::from_code(flow.option).unwrap_or(TfoOption::None),
-        syn_data_len: if matches!(withheld, Withheld::No) {
-            flow.syn_len
-        } else {
-            0
-        },
-        syn_retrans: ops.total_retrans(),
+        syn_retrans: tcp.uint(layout!(tp_total_retrans)) as u32,
         ..Handshake::plain(Role::Client)
     };
+    if flow.has(bit::REQUESTED) {
+        let in_flight =
+            (tcp.uint(layout!(tp_snd_nxt)) as u32).wrapping_sub(tcp.uint(layout!(tp_snd_una)) as u32);
+        what_left(tcp, flow, in_flight.saturating_sub(1), &mut facts);
+        if !matches!(facts.withheld, Withheld::No) {
+            facts.syn_data_len = 0;
+        }
+    }
     let times = Times {
         now: flow::now(),
         handshake_us: UNSEEN_US,
         rtt_us: UNSEEN_US,
     };
     flow.conclude(facts, &times, false);
-    true
 }
 
 /// A retransmission timer fired on a socket with TFO. Mirrors `tcp_fastopen_active_detect_blackhole`, which
@@ -306,11 +376,11 @@ pub fn timeout(ops: &Ops) {
     if timeouts != 2 && (timeouts > 2 || expired == 0) {
         return;
     }
-    let sk = kern::sock_of(&ops.ctx);
-    let bits = kern::uint(sk, layout!(tp_syn_fastopen))
-        | kern::uint(sk, layout!(tp_syn_data))
-        | kern::uint(sk, layout!(tp_syn_data_acked));
+    let Some(tcp) = ops.tcp() else { return };
+    let bits = tcp.uint(layout!(tp_syn_fastopen))
+        | tcp.uint(layout!(tp_syn_data))
+        | tcp.uint(layout!(tp_syn_data_acked));
     if bits != 0 {
-        account::cross_check(sk, CrossCheck::ActiveFailTimeout);
+        account::cross_check(tcp.netns_inode(), CrossCheck::ActiveFailTimeout);
     }
 }

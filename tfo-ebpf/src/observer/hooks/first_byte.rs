@@ -1,22 +1,26 @@
 //! The first payload byte of the server's answer, seen from either end without a cost per packet.
 //!
-//! Both ends watch the headers they build themselves (HDR_OPT_LEN). A server sees the first segment with
-//! payload. A client sees the first segment it builds after data came in: the kernel acks the first data
-//! segment at once (`tcp_event_data_recv` enters quick-ack mode, and pingpong mode cannot begin before it),
-//! unless the application turned TCP_QUICKACK off; then its delayed ACK comes up to 40 ms late.
+//! Both ends watch the headers they build themselves (HDR_OPT_LEN). A server is about to send its first data when
+//! the kernel asks how much room a segment has (`tcp_current_mss`, from `tcp_sendmsg_locked`). A client sees the
+//! first segment it builds after data came in. Where that is late, because the application turned TCP_QUICKACK off,
+//! the socket's time of last receipt tells, within a jiffy.
 //!
 //! `PARSE_HDR_OPT_CB` would be the obvious hook for a client, but header prediction (`tcp_rcv_established`)
 //! skips it: it stays silent whenever a pure ACK came before the data.
 
-use aya_ebpf::bindings::BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE;
+use aya_ebpf::{
+    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE},
+    helpers::generated::bpf_jiffies64,
+};
 use tfo_common::{Role, slots, time::UNSEEN_US};
 
-use super::flags;
+use super::{flags, server};
 use crate::{
-    kern,
+    layout::layout,
     observer::{
         finish,
-        flow::{self, Flow, stage},
+        flow::{self, Flow, bit, stage},
+        maps::config,
     },
     ops::Ops,
 };
@@ -24,45 +28,76 @@ use crate::{
 /// Segments built before we stop waiting: a connection that only sends, or only receives, would pay for
 /// every one of them.
 const MAX_WAITS: u32 = 64;
+/// args[0] of HDR_OPT_LEN where no packet is built (`BPF_WRITE_HDR_TCP_CURRENT_MSS`).
+const CURRENT_MSS: u32 = 1;
+/// TCP states (include/net/tcp_states.h).
+const ESTABLISHED: u32 = 1;
+const SYN_RECV: u32 = 3;
+const CLOSE_WAIT: u32 = 8;
 
-/// A header of a connection with a flow is being built.
+/// A header of a connection with a flow is being built. Returns whether there is a verdict to finish: that of a
+/// child made from its SYN, whose handshake has ended since.
 #[inline(always)]
-pub fn building(ops: &Ops, flow: &mut Flow) {
+pub fn building(ops: &Ops, flow: &mut Flow) -> bool {
     let role = if flow.role == Role::Server as u8 {
         Role::Server
     } else {
         Role::Client
     };
-    // A client comes by before its handshake ends as well: `tcp_current_mss` asks for the option length
-    // (without a packet, hence without a SYN flag) whenever the SYN is retransmitted.
-    let early = matches!(role, Role::Client) && flow.stage == stage::HANDSHAKE;
-    if flow.ttfb_us != UNSEEN_US || early {
-        return;
+    let open = flow.stage == stage::HANDSHAKE;
+    // A client comes by before its handshake ends as well, where another program wants its headers.
+    if matches!(role, Role::Client) && open {
+        return false;
     }
     let seen = is_here(ops, role);
+    if seen && flow.ttfb_us == UNSEEN_US {
+        flow.ttfb_us = elapsed(ops, role, flow.start_ns);
+    }
+    if open {
+        return child(ops, flow);
+    }
     flow.waits += 1;
-    if !seen && u32::from(flow.waits) < MAX_WAITS {
-        return;
+    if seen || u32::from(flow.waits) >= MAX_WAITS {
+        flags::swap(ops, flow, WRITE, 0);
+        if seen {
+            finish::first_byte(flow);
+        }
+        flow::remove(ops.sk());
     }
-    flags::swap(ops, flow, WRITE, 0);
-    let done = if seen {
-        finish::first_byte(ops, flow, role)
-    } else {
-        flow.stage == stage::FIRST_BYTE
-    };
-    if done {
-        flow::remove(ops.sk() as u64);
+    false
+}
+
+/// A child made from its SYN sends: if its handshake has ended, the time has come to tell. If not, the server was
+/// faster than the client's ACK, and the end of the handshake is worth a callback.
+#[inline(always)]
+fn child(ops: &Ops, flow: &mut Flow) -> bool {
+    if !flow.has(bit::FROM_SYN) {
+        return false;
     }
+    let srtt = ops.srtt_us();
+    if ops.state() != SYN_RECV && srtt != 0 {
+        server::child_ended(flow, srtt);
+        return true;
+    }
+    if flow.ttfb_us != UNSEEN_US {
+        flags::swap(ops, flow, WRITE, STATE);
+    }
+    false
 }
 
 /// A header of a connection without a flow is being built: plain, or given up.
 #[inline(always)]
 pub fn building_plain(ops: &Ops) {
-    let sk = kern::sock_of(&ops.ctx);
-    let Some(slot) = flow::start_slot(sk) else { return };
+    if ops.sk().is_null() {
+        return;
+    }
+    let number = flow::number(ops.sk());
+    let Some(slot) = flow::start_slot(number) else {
+        return;
+    };
     // SAFETY: points into an array; aligned.
     let value = unsafe { *slot };
-    if !slots::start_is_of(sk, value) {
+    if !slots::start_is_of(number, value) {
         // Done with, or the slot went to another connection.
         if flags::inherited_is_ours() {
             flags::drop_write(ops);
@@ -84,15 +119,18 @@ pub fn building_plain(ops: &Ops) {
         flags::drop_write(ops);
     }
     if seen {
-        let ttfb_us = slots::since_start_us(value, flow::now());
-        finish::count_first_byte(ops, role, kern::cgroup_id(sk), false, ttfb_us);
+        let now = flow::now();
+        let since = u64::from(slots::since_start_us(value, now)) * 1_000;
+        let ttfb_us = elapsed(ops, role, now - since);
+        finish::count_plain_first_byte(ops, role, ttfb_us);
     }
 }
 
 /// Whether the first byte has just come (client) or is about to leave (server).
 ///
 /// A client has payload when bytes were received (the FIN counts as one) and a segment had payload (one that
-/// came before the SYN-ACK was dropped, but counted).
+/// came before the SYN-ACK was dropped, but counted). A server that is asked for the room of a segment has data to
+/// send, unless it is about to send its FIN, which the state tells.
 ///
 /// All fields are read before the choice: LLVM turns a read in each arm into one read at a chosen offset,
 /// and the verifier answers "dereference of modified ctx ptr R2 off=144 disallowed".
@@ -101,8 +139,31 @@ fn is_here(ops: &Ops, role: Role) -> bool {
     let segments = ops.data_segments_in();
     let bytes = ops.bytes_received();
     let sending = ops.skb_len();
+    let asks = ops.arg::<0>() == CURRENT_MSS;
+    let open = matches!(ops.state(), ESTABLISHED | SYN_RECV | CLOSE_WAIT);
     match role {
         Role::Client => segments > 0 && bytes > 0,
-        Role::Server => sending > 0,
+        Role::Server => sending > 0 || asks && open,
     }
+}
+
+/// Time from the start to the first byte, us, at least 1: until now, less what a client took to acknowledge it.
+#[inline(always)]
+fn elapsed(ops: &Ops, role: Role, start_ns: u64) -> u32 {
+    let mut now = flow::now();
+    let received = layout!(icsk_lrcvtime);
+    if matches!(role, Role::Client)
+        && received.is_present()
+        && let Some(tcp) = ops.tcp()
+    {
+        // SAFETY: no arguments.
+        let jiffies = unsafe { bpf_jiffies64() } as u32;
+        let ago = jiffies.wrapping_sub(tcp.uint(received) as u32);
+        // One that began in this jiffy or the last one was acknowledged at once.
+        if ago > 1 && ago < 0x1_0000 {
+            let late = u64::from(ago - 1) * u64::from(config!(tick_us)) * 1_000;
+            now = (now - late).max(start_ns);
+        }
+    }
+    tfo_common::time::us_between(start_ns, now).max(1)
 }

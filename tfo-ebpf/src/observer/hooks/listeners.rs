@@ -8,8 +8,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE, seq_file, tcp_sock,
+        BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS, BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
+        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE, seq_file, tcp_sock,
     },
     helpers::generated::{bpf_seq_write, bpf_setsockopt, bpf_skc_to_tcp_sock},
 };
@@ -91,7 +91,7 @@ pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
         mark.added = 0;
     }
     if flags::inherited_is_ours() {
-        ours = WRITE | STATE | RTO;
+        ours = WRITE | STATE | RTO | RETRANS;
     }
     let flags = cb_flags(sk);
     if flags & ours != 0 {

@@ -1,12 +1,9 @@
 //! Server side: from listen() to the end of the handshake.
 
-use aya_ebpf::bindings::{
-    BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
-};
+use aya_ebpf::bindings::{BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE};
 use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
-    classify::Listener,
+    classify::{End, Listener},
     counters::Stat,
     flags::Control,
     time::{UNSEEN_US, us_between},
@@ -14,7 +11,7 @@ use tfo_common::{
 
 use super::flags;
 use crate::{
-    kern,
+    kern::{self, Typed},
     layout::layout,
     observer::{
         account,
@@ -137,13 +134,14 @@ fn listener_state(request: u64) -> u8 {
 /// Counts what the kernel counted for this SYN in `tcp_try_fastopen`.
 #[inline(always)]
 fn count_syn(request: u64, found: &FoundOption, listener: u8) {
+    let netns = kern::netns_inode(request);
     if matches!(found.option, TfoOption::Request) {
-        account::cross_check(request, CrossCheck::CookieReqd);
+        account::cross_check(netns, CrossCheck::CookieReqd);
     }
     if listener == Listener::QueueFull as u8 {
-        account::cross_check(request, CrossCheck::ListenOverflow);
+        account::cross_check(netns, CrossCheck::ListenOverflow);
     } else if listener == Listener::Ready as u8 && matches!(found.option, TfoOption::Cookie) {
-        account::cross_check(request, CrossCheck::PassiveFail);
+        account::cross_check(netns, CrossCheck::PassiveFail);
     }
 }
 
@@ -151,10 +149,10 @@ fn count_syn(request: u64, found: &FoundOption, listener: u8) {
 /// (`tcp_fastopen_create_child`), at the final ACK for any other. Returns whether there is a verdict to finish.
 #[inline(always)]
 pub fn established(ops: &Ops) -> bool {
-    let sk = kern::sock_of(&ops.ctx);
+    let Some(tcp) = ops.tcp() else { return false };
     let now = flow::now();
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-        child_from_syn(ops, sk, now);
+        child_from_syn(ops, tcp, now);
         return false;
     }
     if ops.flags() & WRITE == 0 {
@@ -164,8 +162,11 @@ pub fn established(ops: &Ops) -> bool {
     }
     let mut facts = Handshake::plain(Role::Server);
     facts.syn_retrans = ops.total_retrans();
+    // An ACK that brings data waited for its application: all of them under TCP_DEFER_ACCEPT, which drops the
+    // first (`tcp_check_req`). Neither we nor the kernel know the round trip then.
+    let waited = ops.payload() > 0;
     let srtt = ops.srtt_us();
-    let mut handshake_us = if srtt == 0 { UNSEEN_US } else { srtt };
+    let mut handshake_us = if srtt == 0 || waited { UNSEEN_US } else { srtt };
     // Nobody asked for TFO, until facts of the SYN say otherwise. The handshake's RTT is then the kernel's own
     // sample, from SYN-ACK to final ACK.
     let mut start_ns = now - u64::from(srtt) * 1_000;
@@ -177,7 +178,11 @@ pub fn established(ops: &Ops) -> bool {
                 return false;
             }
             start_ns = request.start_ns;
-            handshake_us = us_between(start_ns, now);
+            handshake_us = if waited {
+                UNSEEN_US
+            } else {
+                us_between(start_ns, now)
+            };
         }
         None if config!(emit_plain) == 0 => {
             let times = Times {
@@ -185,19 +190,18 @@ pub fn established(ops: &Ops) -> bool {
                 handshake_us,
                 rtt_us: unless_repeated(handshake_us, &facts),
             };
-            flow::set_start(sk, start_ns, Role::Server, flags::inherited_is_ours());
-            finish_plain(ops, sk, &facts, &times);
+            await_first_byte(ops, now, start_ns);
+            finish_plain(ops, tcp.cgroup_id(), &facts, &times);
             return false;
         }
         None => {}
     }
-    let Some(flow) = flow::begin(sk, Role::Server, start_ns) else {
+    let Some(flow) = flow::begin(ops, Role::Server, start_ns) else {
         return false;
     };
     if let Some(request) = &request {
         flow.bits = bit::REQUESTED;
         flow.option_kind = request.option_kind;
-        flow.syn_len = request.syn_len;
     }
     adopt_inherited(flow);
     let times = Times {
@@ -207,6 +211,18 @@ pub fn established(ops: &Ops) -> bool {
     };
     flow.conclude(facts, &times, true);
     true
+}
+
+/// Waits for the first byte of a plain connection, if it is one of the sample; else no header of it is of interest.
+#[inline(always)]
+fn await_first_byte(ops: &Ops, now: u64, start_ns: u64) {
+    let ours = flags::inherited_is_ours();
+    if flow::is_sampled(now) {
+        return flow::set_start(ops.sk(), start_ns, Role::Server, ours);
+    }
+    if ours {
+        flags::drop_write(ops);
+    }
 }
 
 /// A handshake is one RTT, unless its SYN-ACK had to be sent again.
@@ -246,10 +262,11 @@ fn adopt_inherited(flow: &mut Flow) {
 /// A child whose handshake has just begun. Its verdict (accepted) is certain; its record waits for the
 /// final ACK, which gives the RTT.
 #[inline(always)]
-fn child_from_syn(ops: &Ops, sk: u64, now: u64) {
+fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
     // The kernel's counter moved whether or not we can follow.
-    let netns = account::cross_check(sk, CrossCheck::Passive);
-    let Some(flow) = flow::begin(sk, Role::Server, now) else {
+    let netns = tcp.netns_inode();
+    account::cross_check(netns, CrossCheck::Passive);
+    let Some(flow) = flow::begin(ops, Role::Server, now) else {
         return;
     };
     flow.netns = netns;
@@ -262,7 +279,8 @@ fn child_from_syn(ops: &Ops, sk: u64, now: u64) {
     if ops.flags() & WRITE != 0 {
         adopt_inherited(flow);
     }
-    flags::add(ops, flow, STATE | RTO | WRITE);
+    // The headers it builds tell when its handshake has ended (`first_byte`).
+    flags::add(ops, flow, RTO | WRITE);
 }
 
 /// Takes the facts of this connection's SYN out of the table.
@@ -284,16 +302,31 @@ fn take(key: u64) -> Option<Request> {
     Some(found)
 }
 
-/// The state of a child created from the SYN changes: its handshake ends. Where the application closes
-/// before the final ACK the states are SYN_RECV -> FIN_WAIT1 -> ..., and the RTT comes a little later. Returns
-/// whether there is a verdict to finish.
+/// The state of a child created from the SYN changes, which is asked for where the server answered before the final
+/// ACK: its handshake ends. Where the application closes before that the states are SYN_RECV -> FIN_WAIT1 -> ..., and
+/// the RTT comes a little later. Returns whether there is a verdict to finish.
 #[inline(always)]
 pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
     let (from, to) = (ops.arg::<0>(), ops.arg::<1>());
     if flow.stage != stage::HANDSHAKE || !flow.has(bit::FROM_SYN) || (from == SYN_RECV && to == FIN_WAIT1) {
         return false;
     }
-    let now = flow::now();
+    let handshake_us = match (from, to, ops.srtt_us()) {
+        (SYN_RECV, ESTABLISHED, _) => us_between(flow.start_ns, flow::now()),
+        (_, _, 0) => UNSEEN_US,
+        (_, _, srtt) => srtt,
+    };
+    child_ended(flow, handshake_us);
+    if handshake_us == UNSEEN_US {
+        flow.facts.end = End::Failed;
+    }
+    flow.waits_on = u8::from(to == ESTABLISHED);
+    true
+}
+
+/// The verdict on a child made from its SYN, whose handshake took so long; [`UNSEEN_US`] where it never ended.
+#[inline(always)]
+pub fn child_ended(flow: &mut Flow, handshake_us: u32) {
     let facts = Handshake {
         requested: true,
         child_from_syn: true,
@@ -303,17 +336,10 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
         syn_retrans: u32::from(flow.synack_retrans),
         ..Handshake::plain(Role::Server)
     };
-    let handshake_us = match (from, to, ops.srtt_us()) {
-        (SYN_RECV, ESTABLISHED, _) => us_between(flow.start_ns, now),
-        (_, _, 0) => UNSEEN_US,
-        (_, _, srtt) => srtt,
-    };
     let times = Times {
-        now,
+        now: flow::now(),
         handshake_us,
         rtt_us: unless_repeated(handshake_us, &facts),
     };
-    let waits = flow.ttfb_us == UNSEEN_US && to == ESTABLISHED;
-    flow.conclude(facts, &times, waits);
-    true
+    flow.conclude(facts, &times, true);
 }

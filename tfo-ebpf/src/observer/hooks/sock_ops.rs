@@ -10,7 +10,8 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-        BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
+        BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_TCP_LISTEN_CB,
     },
     macros::sock_ops,
     programs::SockOpsContext,
@@ -19,7 +20,6 @@ use tfo_common::{Role, maps::Part};
 
 use super::{client, first_byte, server};
 use crate::{
-    kern,
     observer::{finish, flow, parts::jump},
     ops::{Ops, tcp_flag},
 };
@@ -61,7 +61,10 @@ fn dispatch(ops: &Ops) {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => jump::<{ Part::ServerEstablished as u32 }>(ops),
         // The state change every client goes through says nothing.
         BPF_SOCK_OPS_STATE_CB if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED => {}
-        BPF_SOCK_OPS_STATE_CB | BPF_SOCK_OPS_RTO_CB | BPF_SOCK_OPS_TCP_LISTEN_CB => {
+        BPF_SOCK_OPS_STATE_CB
+        | BPF_SOCK_OPS_RTO_CB
+        | BPF_SOCK_OPS_RETRANS_CB
+        | BPF_SOCK_OPS_TCP_LISTEN_CB => {
             jump::<{ Part::Rare as u32 }>(ops);
         }
         // TIMEOUT_INIT, RWND_INIT, NEEDS_ECN, ..., and whatever a newer kernel adds.
@@ -69,15 +72,15 @@ fn dispatch(ops: &Ops) {
     }
 }
 
-/// A header is about to be built: a SYN, a SYN-ACK, or a segment of a connection that waits for its first
-/// byte.
+/// A header is about to be built: a SYN-ACK, or a segment of a connection that waits for its first byte.
 #[inline(always)]
 fn header(ops: &Ops) {
     let syn = ops.tcp_flags() & tcp_flag::SYN != 0;
     match (ops.is_full(), syn) {
         (false, true) => jump::<{ Part::SynAnswered as u32 }>(ops),
         (false, false) => {}
-        (true, true) => jump::<{ Part::SynBuilt as u32 }>(ops),
+        // A SYN, where another program asked for its header.
+        (true, true) => {}
         (true, false) => jump::<{ Part::FirstByte as u32 }>(ops),
     }
 }
@@ -86,16 +89,6 @@ fn header(ops: &Ops) {
 #[sock_ops]
 pub fn tfo_connect(ctx: SockOpsContext) -> u32 {
     client::connect(&Ops { ctx });
-    1
-}
-
-/// [`Part::SynBuilt`].
-#[sock_ops]
-pub fn tfo_syn_built(ctx: SockOpsContext) -> u32 {
-    let ops = Ops { ctx };
-    if let Some(flow) = flow::of_context(&ops) {
-        client::syn_built(&ops, flow);
-    }
     1
 }
 
@@ -131,7 +124,11 @@ pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
 pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     match flow::of_context(&ops) {
-        Some(flow) => first_byte::building(&ops, flow),
+        Some(flow) => {
+            if first_byte::building(&ops, flow) {
+                jump::<{ Part::Finish as u32 }>(&ops);
+            }
+        }
         None => first_byte::building_plain(&ops),
     }
     1
@@ -143,6 +140,7 @@ pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     match ops.op() {
         BPF_SOCK_OPS_RTO_CB => client::timeout(&ops),
+        BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
         _ if state(&ops) => jump::<{ Part::Finish as u32 }>(&ops),
         _ => {}
@@ -153,7 +151,12 @@ pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
 /// [`Part::Finish`].
 #[sock_ops]
 pub fn tfo_finish(ctx: SockOpsContext) -> u32 {
-    finish::finish(&Ops { ctx });
+    let ops = Ops { ctx };
+    finish::finish(&ops);
+    if ops.op() == BPF_SOCK_OPS_TCP_CONNECT_CB {
+        // It was the socket's earlier connection that had to be finished first.
+        jump::<{ Part::Connect as u32 }>(&ops);
+    }
     1
 }
 
@@ -164,7 +167,7 @@ fn state(ops: &Ops) -> bool {
         return false;
     };
     if flow.role == Role::Client as u8 {
-        client::state(ops, kern::sock_of(&ops.ctx), flow)
+        client::state(ops, flow)
     } else {
         server::state(ops, flow)
     }

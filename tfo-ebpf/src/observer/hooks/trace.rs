@@ -1,15 +1,23 @@
 //! Tracepoints: what `sock_ops` does not tell. All are rare but the last, which runs once per socket.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tfo_common::Loss;
+use tfo_common::{Role, classify::End, time::UNSEEN_US};
 
-use crate::observer::{
-    account,
-    flow::{self, bit, stage},
+use super::{client, server};
+use crate::{
+    kern::Typed,
+    layout::layout,
+    observer::{
+        finish,
+        flow::{self, Flow, bit, stage},
+    },
 };
 
+/// `TCP_CLOSE` (include/net/tcp_states.h).
+const CLOSE: u64 = 7;
+
 /// `tcp_reset` (net/ipv4/tcp_input.c): `TP_PROTO(struct sock *sk)`. Noted for connections whose handshake
-/// lasts; the state change that follows ends them.
+/// lasts; the error that follows ends them.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
     if let Some(flow) = flow::of(ctx.arg::<u64>(0)) {
@@ -30,17 +38,50 @@ pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `tcp_v4_destroy_sock`: `TP_PROTO(struct sock *sk)`. Removes the flow, whose address may be another
-/// socket's next. One that has no verdict by now lost its callback flags to another program (or both ends opened at
-/// once, RFC 9293 section 3.5, and the kernel took the server's way out of the handshake).
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
+/// `sk_error_report` (net/core/sock.c): `TP_PROTO(const struct sock *sk)`. A handshake that ends with an error, a RST
+/// or an ICMP message, ends here, before its application knows.
+#[btf_tracepoint(function = "inet_sk_error_report")]
+pub fn tfo_sk_error(ctx: BtfTracePointContext) -> i32 {
     let sk = ctx.arg::<u64>(0);
-    if let Some(flow) = flow::of(sk) {
-        if flow.stage == stage::HANDSHAKE && flow.has(bit::REQUESTED) {
-            account::lost(Loss::FlagsLost);
-        }
+    if let Some(flow) = flow::of(sk)
+        && flow.stage == stage::HANDSHAKE
+        && flow.role == Role::Client as u8
+        && let Some(tcp) = Typed::tcp_sock(ctx.arg::<*mut core::ffi::c_void>(0))
+        && tcp.uint(layout!(skc_state)) == CLOSE
+    {
+        client::give_up(tcp, flow);
+        finish::tell(tcp, flow);
         flow::remove(sk);
     }
     0
+}
+
+/// `tcp_v4_destroy_sock`: `TP_PROTO(struct sock *sk)`. Removes the flow, whose address may be another
+/// socket's next. One that has no verdict by now gets it: nobody is left to change it.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
+    let sk = ctx.arg::<u64>(0);
+    let Some(flow) = flow::of(sk) else { return 0 };
+    if flow.stage == stage::HANDSHAKE
+        && let Some(tcp) = Typed::tcp_sock(ctx.arg::<*mut core::ffi::c_void>(0))
+    {
+        last_words(tcp, flow);
+        finish::tell(tcp, flow);
+    }
+    flow::remove(sk);
+    0
+}
+
+/// The verdict on a handshake whose socket goes: a client was never answered; a server's child was, if the kernel
+/// has timed the answer.
+#[inline(always)]
+fn last_words(tcp: Typed, flow: &mut Flow) {
+    if flow.role == Role::Client as u8 {
+        return client::give_up(tcp, flow);
+    }
+    let srtt = tcp.uint(layout!(tp_srtt_us)) as u32 >> 3;
+    server::child_ended(flow, if srtt == 0 { UNSEEN_US } else { srtt });
+    if srtt == 0 {
+        flow.facts.end = End::Failed;
+    }
 }
