@@ -10,6 +10,7 @@ mod guard;
 mod policy;
 mod probe;
 mod recordings;
+mod report;
 mod scope;
 mod top;
 mod trace;
@@ -28,6 +29,7 @@ pub use self::{
     guard::{GuardArgs, GuardCommand, GuardWhat},
     policy::{FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     probe::{Payload, ProbeArgs, ProbeConfig, ProbeFormat},
+    report::{ReportArgs, ReportConfig, ReportFormat},
     top::{TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig, TraceFormat},
 };
@@ -76,6 +78,12 @@ enum RawCommand {
     /// as the last line.
     #[command(after_help = EXIT_CODES)]
     Analyze(AnalyzeArgs),
+    /// Writes one document for a ticket: verdict, what to do, cost, evidence, what could not be seen.
+    ///
+    /// From this host, a recording or a capture. Never changes the system. Needs root, but for --replay. Cookies and keys
+    /// are never in it; --redact takes addresses and names out.
+    #[command(after_help = EXIT_CODES)]
+    Report(ReportArgs),
     /// Switches Fast Open off for destinations and services, and on again.
     ///
     /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
@@ -121,6 +129,8 @@ pub enum Command {
     Diagnose(DiagnoseConfig),
     /// `analyze`
     Analyze(AnalyzeConfig),
+    /// `report`
+    Report(ReportConfig),
     /// `policy`
     Policy(PolicyConfig),
     /// `guard`
@@ -197,6 +207,7 @@ impl RawCommand {
             RawCommand::Trace(args) => args.resolve().map(Command::Trace),
             RawCommand::Diagnose(args) => args.resolve().map(Command::Diagnose),
             RawCommand::Analyze(args) => args.resolve().map(Command::Analyze),
+            RawCommand::Report(args) => args.resolve().map(Command::Report),
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::Probe(args) => args.resolve().map(Command::Probe),

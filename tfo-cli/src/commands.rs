@@ -13,6 +13,7 @@ mod policy;
 mod probe;
 mod record;
 mod replay;
+mod report;
 mod top;
 mod trace;
 
@@ -25,6 +26,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Trace(config) => trace::run(&config),
         Command::Diagnose(config) => diagnose::run(&config),
         Command::Analyze(config) => analyze::run(&config),
+        Command::Report(config) => report::run(&config),
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::Probe(config) => probe::run(&config),

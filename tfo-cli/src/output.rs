@@ -20,6 +20,7 @@ pub mod policy_json;
 pub mod policy_text;
 pub mod probe_json;
 pub mod probe_text;
+pub mod report;
 pub mod snapshot_json;
 pub mod stderr;
 pub mod table;

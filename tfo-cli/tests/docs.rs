@@ -46,6 +46,7 @@ fn every_command_it_shows_exists() {
                 "trace",
                 "diagnose",
                 "analyze",
+                "report",
                 "policy",
                 "guard",
                 "man",

@@ -1,5 +1,6 @@
 //! Parts of `cargo xtask bench`: load, observers, what they cost, and the table.
 
+pub mod captures;
 pub mod cost;
 pub mod dashboard;
 pub mod load;

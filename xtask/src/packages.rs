@@ -31,7 +31,7 @@ pub struct Tool {
     what_for: &'static str,
 }
 
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 17] = [
     tool("ip", "iproute2", &[User::Lab], "namespaces and veth pairs"),
     tool(
         "nft",
@@ -83,6 +83,12 @@ const TOOLS: [Tool; 16] = [
         "bsdutils",
         &[User::Bench],
         "`tfo-cli top` on a terminal",
+    ),
+    tool(
+        "tshark",
+        "tshark",
+        &[User::Bench],
+        "what `analyze` is compared with",
     ),
     tool(
         "tcplife",

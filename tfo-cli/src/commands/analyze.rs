@@ -187,7 +187,7 @@ impl<'a> Lines<'a> {
         ));
     }
 
-    /// Writes what waits: each end of a connection that is known, or, where neither is, the first.
+    /// Writes what waits: each end of a connection that is known, or, where neither is, the first; under `--all` all.
     fn write(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let known: HashSet<u64> = self
             .judged
@@ -202,7 +202,7 @@ impl<'a> Lines<'a> {
             let connection = judged.event.id / 2;
             if let Ok(outcome) = judged.outcome {
                 self.summary.totals[usize::from(judged.event.role)][outcome as usize] += 1;
-            } else if known.contains(&connection) || !said.insert(connection) {
+            } else if !self.config.all && (known.contains(&connection) || !said.insert(connection)) {
                 continue;
             }
             let Some(flow) = Flow::new(&judged.event) else {

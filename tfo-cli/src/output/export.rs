@@ -35,17 +35,22 @@ pub struct Table {
 /// Writes a new file in the current directory; returns its whole path. A file that exists is left alone.
 pub fn to_file(name: &str, snapshot: &Snapshot, table: &Table, format: Format) -> anyhow::Result<String> {
     let path = std::env::current_dir().unwrap_or_default().join(name);
+    new_file(&path, |out| write(snapshot, table, format, out))?;
+    Ok(shown(&path))
+}
+
+/// Writes a new file that only its owner can read. A file that exists is left alone.
+pub fn new_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)
+        .open(path)
         .with_context(|| format!("create {}", path.display()))?;
     let mut out = BufWriter::new(file);
-    write(snapshot, table, format, &mut out)
+    write(&mut out)
         .and_then(|()| out.flush())
-        .with_context(|| format!("write {}", path.display()))?;
-    Ok(shown(&path))
+        .with_context(|| format!("write {}", path.display()))
 }
 
 fn shown(path: &Path) -> String {

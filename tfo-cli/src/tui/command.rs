@@ -67,6 +67,8 @@ pub enum Command {
     Copy,
     /// Write the view into a file.
     Export,
+    /// Write a report of what is shown.
+    Report,
     /// Add a rule for the row's service and destination.
     AddRule,
     /// Set the end of the rule that decides on the row.
@@ -126,7 +128,7 @@ const fn info(command: Command, name: &'static str, keys: &'static [Key], help: 
 }
 
 /// Every command, in the order of the help.
-pub const COMMANDS: [Info; 36] = [
+pub const COMMANDS: [Info; 37] = [
     info(
         Command::Help,
         "help",
@@ -266,6 +268,12 @@ pub const COMMANDS: [Info; 36] = [
         "export",
         &[char('e')],
         "write the view into a file",
+    ),
+    info(
+        Command::Report,
+        "report",
+        &[char('R')],
+        "write a report of what is shown (HTML)",
     ),
     info(
         Command::AddRule,

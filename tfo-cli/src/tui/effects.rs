@@ -1,5 +1,7 @@
 //! Does what the state asked for: the only place of the dashboard, besides the terminal, with I/O.
 
+use std::sync::Arc;
+
 use tfo_common::DestKey;
 
 use super::{
@@ -12,7 +14,12 @@ use super::{
     view::grid,
 };
 use crate::{
-    output::{export, time},
+    model::diagnosis::{self, Facts},
+    output::{
+        export,
+        report::{self, Origin, Report},
+        time,
+    },
     resolver::{Lookups, Resolver},
 };
 
@@ -88,6 +95,13 @@ impl<'a> Effects<'a> {
                     };
                     update::update(state, Action::Message(message));
                 }
+                Effect::Report => {
+                    let message = match report(state) {
+                        Ok(path) => format!("written to {path}"),
+                        Err(error) => format!("no report: {error:#}"),
+                    };
+                    update::update(state, Action::Message(message));
+                }
                 Effect::Policy(job) => {
                     if let Some(enforcer) = self.enforcer {
                         enforcer.begin(job);
@@ -106,6 +120,27 @@ impl<'a> Effects<'a> {
         }
         Ok(false)
     }
+}
+
+/// The report of what is on the screen, of the past as well; returns where it is.
+fn report(state: &State) -> anyhow::Result<String> {
+    let mut snapshot = state.snapshot.clone();
+    snapshot.diagnosis = Arc::new(diagnosis::diagnose(&Facts::new(&snapshot)));
+    let origin = Origin {
+        what: "the dashboard, as it was on the screen".to_owned(),
+        command: "tfo-cli top".to_owned(),
+        sha256: None,
+        remarks: state
+            .status
+            .iter()
+            .map(|remark| remark.trim().to_owned())
+            .collect(),
+    };
+    let report = Report::new(&snapshot, &state.history, state.back, &origin);
+    let stamp = time::compact(snapshot.wall_ns(snapshot.at_ns));
+    let path = std::env::current_dir()?.join(format!("tfo-report-{stamp}.html"));
+    export::new_file(&path, |out| report.write(report::Format::Html, out))?;
+    Ok(path.display().to_string())
 }
 
 fn write(state: &State, format: Format) -> anyhow::Result<String> {

@@ -32,6 +32,8 @@ pub enum Effect {
     Copy(String),
     /// Write the view into a file.
     Export(Format),
+    /// Write a report of the instant that is shown.
+    Report,
     /// Find the names of these.
     Resolve(Vec<IpAddr>),
     /// Plan a change of the policy, or make it.
@@ -166,6 +168,7 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
                 .collect();
         }
         Command::Export => state.popup = Some(Popup::Export),
+        Command::Report => return vec![Effect::Report],
         Command::AddRule | Command::ExpireRule | Command::RemoveRule => return policy::apply(state, command),
         Command::Redraw => return vec![Effect::Redraw],
         Command::Suspend => return vec![Effect::Suspend],

@@ -6,6 +6,7 @@
 
 mod apps;
 mod burst;
+mod captures;
 mod coexist;
 mod ends;
 mod filters;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::build;
+use crate::bench::captures;
 use crate::bench::cost::{self, COMPARED};
 use crate::bench::dashboard;
 use crate::bench::load::Kind;
@@ -36,6 +37,8 @@ enum Part {
     Observer,
     /// What a policy costs
     Policy,
+    /// How fast captures are read
+    Captures,
 }
 
 // The budgets of the design.
@@ -48,6 +51,7 @@ const DETACH_MS: Budget = Budget::AtMost(100.0);
 const RESIDENT_MIB: Budget = Budget::AtMost(30.0);
 const IDLE_CPU_PERCENT: Budget = Budget::AtMost(0.5);
 const FOLDED: Budget = Budget::AtLeast(2_000_000.0);
+const ANALYZED: Budget = Budget::AtLeast(1_000_000.0);
 const FRAME_MS: Budget = Budget::AtMost(10.0);
 
 pub fn run(args: &Args) -> Result<()> {
@@ -64,6 +68,9 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut rows = Vec::new();
     let wants = |part| args.only.is_none_or(|only| only == part);
+    if wants(Part::Captures) {
+        capture_reading(&mut rows)?;
+    }
     if wants(Part::Observer) {
         run_time(rounds.min(3), seconds, &mut rows)?;
         connection_rate(rounds, seconds, &mut rows)?;
@@ -165,6 +172,30 @@ fn the_rest(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
         at_rest.cpu_percent,
         "%",
         IDLE_CPU_PERCENT,
+    ));
+    Ok(())
+}
+
+fn capture_reading(rows: &mut Vec<Row>) -> Result<()> {
+    println!("\n==> a capture of four million packets, CPU time");
+    let speed = captures::speed()?;
+    rows.push(Row::new(
+        "packets analyzed, one core",
+        speed.per_second,
+        "/s",
+        ANALYZED,
+    ));
+    rows.push(Row::new(
+        "  analyze / tshark, same fields",
+        speed.of_tshark,
+        "",
+        Budget::None,
+    ));
+    rows.push(Row::new(
+        "resident memory of analyze",
+        speed.resident_mib,
+        "MiB",
+        Budget::None,
     ));
     Ok(())
 }

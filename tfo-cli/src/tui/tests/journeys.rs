@@ -185,6 +185,7 @@ fn copy_and_export_say_what_they_take() {
     assert_eq!(typed(&mut state, "em"), [Effect::Export(Format::Markdown)]);
     assert_eq!(typed(&mut state, "ec"), [Effect::Export(Format::Csv)]);
     assert_eq!(typed(&mut state, "ej"), [Effect::Export(Format::Json)]);
+    assert_eq!(typed(&mut state, "R"), [Effect::Report]);
     press(&mut state, &[KeyCode::Enter]);
     assert!(matches!(&typed(&mut state, "y")[..], [Effect::Copy(text)] if text.contains("syn-timeout")));
 }

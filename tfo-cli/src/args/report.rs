@@ -1,0 +1,81 @@
+//! `tfo-cli report`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::{AttachArgs, value};
+use crate::{exit::Failure, options::AttachOptions};
+
+/// What the user typed.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Watch this host for this time.
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub duration: String,
+    /// Report a recording or a capture instead of this host; needs no root.
+    #[arg(long, value_name = "FILE", conflicts_with = "duration")]
+    pub replay: Option<PathBuf>,
+    /// Format; by default that of the name behind -o, else markdown.
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+    /// Write into this file, which must not exist, instead of to stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace addresses and names by labels, the same ones throughout.
+    #[arg(long)]
+    pub redact: bool,
+    /// Where to look.
+    #[command(flatten)]
+    pub attach: AttachArgs,
+}
+
+/// Formats of `report`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For tickets and chats.
+    Markdown,
+    /// One file for a browser, without script and without anything loaded.
+    Html,
+}
+
+/// What it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportConfig {
+    /// How to attach.
+    pub attach: AttachOptions,
+    /// How long to watch.
+    pub duration: Duration,
+    /// Recording or capture to report.
+    pub replay: Option<PathBuf>,
+    /// Format of the document.
+    pub format: ReportFormat,
+    /// File to write.
+    pub output: Option<PathBuf>,
+    /// Labels instead of addresses and names.
+    pub redact: bool,
+}
+
+impl ReportArgs {
+    /// Checks every value.
+    pub fn resolve(self) -> Result<ReportConfig, Failure> {
+        let is_html = self
+            .output
+            .as_ref()
+            .and_then(|path| path.extension())
+            .is_some_and(|end| end.eq_ignore_ascii_case("html") || end.eq_ignore_ascii_case("htm"));
+        let by_name = if is_html {
+            ReportFormat::Html
+        } else {
+            ReportFormat::Markdown
+        };
+        Ok(ReportConfig {
+            attach: self.attach.resolve(false)?,
+            duration: value::duration_at_least("--duration", &self.duration, Duration::from_millis(100))?,
+            replay: self.replay,
+            format: self.format.unwrap_or(by_name),
+            output: self.output,
+            redact: self.redact,
+        })
+    }
+}

@@ -1,0 +1,36 @@
+// Checks a report: valid HTML, and accessible in a real browser, light and dark, at desk and phone width.
+//
+//   npm install html-validate@11 axe-core@4 puppeteer-core   # anywhere; and Debian's chromium
+//   NODE_PATH is not read by modules: copy this file beside node_modules, then
+//   node check.mjs /path/to/report.html [directory for screenshots]
+//
+// Exits with 1 when something is wrong.
+import { readFileSync } from "node:fs";
+import puppeteer from "puppeteer-core";
+import { HtmlValidate } from "html-validate";
+const [, , file, pictures] = process.argv;
+let wrong = 0;
+const validator = new HtmlValidate({ extends: ["html-validate:standard"] });
+const report = await validator.validateFile(file);
+for (const result of report.results) for (const m of result.messages) console.log("html:", m.line, m.ruleId, m.message);
+wrong += report.valid ? 0 : 1;
+console.log("html-validate", report.valid ? "ok" : "FAILED");
+const axe = readFileSync("node_modules/axe-core/axe.min.js", "utf8");
+const browser = await puppeteer.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+for (const scheme of ["light", "dark"]) for (const [width, name] of [[1000, "desk"], [360, "phone"]]) {
+  const page = await browser.newPage();
+  await page.setBypassCSP(true);
+  await page.setViewport({ width, height: 900 });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+  await page.goto("file://" + file);
+  await page.evaluate(axe);
+  const found = await page.evaluate(async () => await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
+  wrong += found.violations.length + (wide ? 1 : 0);
+  console.log("axe", scheme, name, found.violations.length, "violations", found.passes.length, "passes", wide ? "SCROLLS SIDEWAYS" : "");
+  for (const v of found.violations) console.log("  ", v.id, v.help, v.nodes.map(n => n.target.join(" ")).slice(0, 3));
+  if (pictures) await page.screenshot({ path: `${pictures}/${scheme}-${name}.png`, fullPage: true });
+  await page.close();
+}
+await browser.close();
+process.exit(wrong ? 1 : 0);
