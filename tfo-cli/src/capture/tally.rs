@@ -1,6 +1,9 @@
 //! What verdicts add up to: the totals and the destination table the kernel side would have kept.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    net::IpAddr,
+};
 
 use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role,
@@ -8,14 +11,19 @@ use tfo_common::{
     time::{UNSEEN_US, bucket},
 };
 
-use super::{Counts, Judged, Unknown};
+use super::{Counts, Judged, Unknown, carried::Carried};
 use crate::{
     addr::{self, Prefix},
-    model::feed::{Reading, Totals},
+    model::{
+        Flow,
+        feed::{Reading, Totals},
+    },
 };
 
 /// Rows kept at most: 40 MiB.
 const MOST_ROWS: usize = 1 << 16;
+/// Servers kept for which something rode in a SYN that may not be sent twice.
+const MOST_SERVERS: usize = 4_096;
 
 /// The counters.
 #[derive(Clone, Debug, Default)]
@@ -24,11 +32,14 @@ pub struct Tally {
     rows: HashMap<DestKey, DestStats>,
     events: u64,
     without_row: u64,
+    /// By server: how often something rode in a SYN that may not be sent twice, and the latest connection.
+    not_idempotent: BTreeMap<(IpAddr, u16), (u64, Flow)>,
 }
 
 impl Tally {
     /// Adds one end of a connection, if its outcome is known.
     pub fn add(&mut self, judged: &Judged) {
+        self.add_carried(judged);
         let Ok(outcome) = judged.outcome else {
             return;
         };
@@ -69,6 +80,25 @@ impl Tally {
         row.saved_us += u64::from(event.saved_us);
         row.lost_us += u64::from(event.lost_us);
         row.cookies += u64::from(judged.cookie_received == Some(true) && role == Role::Client);
+    }
+
+    fn add_carried(&mut self, judged: &Judged) {
+        let Some(flow) = Flow::new(&judged.event).filter(|flow| flow.role() == Role::Client) else {
+            return;
+        };
+        let server = (flow.remote_ip(), flow.remote().port());
+        let has_room = self.not_idempotent.len() < MOST_SERVERS || self.not_idempotent.contains_key(&server);
+        if has_room && judged.carried.is_some_and(Carried::may_not_repeat) {
+            let (count, latest) = self.not_idempotent.entry(server).or_insert((0, flow));
+            *count += 1;
+            *latest = flow;
+        }
+    }
+
+    /// Servers that got something in a SYN that may not be sent twice: address, port, how often, the latest one.
+    pub fn not_idempotent(&self) -> impl Iterator<Item = (IpAddr, u16, u64, Flow)> {
+        let servers = self.not_idempotent.iter();
+        servers.map(|((remote, port), (count, latest))| (*remote, *port, *count, *latest))
     }
 
     /// Rows of the destination table.

@@ -293,6 +293,9 @@ fn judged(
         }
     }
     let known = outcome.unwrap_or(Outcome::Plain);
+    // Simple packet blocks of pcapng have no time.
+    let if_seen = |us: u32| if connection.syn_ns == 0 { UNSEEN_US } else { us };
+    let rtt_us = if_seen(times.rtt_us);
     Judged {
         event: FlowEvent {
             kind: EventKind::Flow as u8,
@@ -317,16 +320,16 @@ fn judged(
             syn_data_acked: acked.unwrap_or(0),
             syn_retrans: times.retrans,
             handshake_us: if end == End::Established {
-                us_between(times.start_ns, times.end_ns)
+                if_seen(us_between(times.start_ns, times.end_ns))
             } else {
                 UNSEEN_US
             },
-            rtt_us: times.rtt_us,
+            rtt_us,
             ttfb_us: connection
                 .first_byte_ns
-                .map_or(UNSEEN_US, |at| us_between(times.start_ns, at).max(1)),
-            saved_us: if known == Outcome::Accepted && data_len > 0 && times.rtt_us != UNSEEN_US {
-                times.rtt_us
+                .map_or(UNSEEN_US, |at| if_seen(us_between(times.start_ns, at).max(1))),
+            saved_us: if known == Outcome::Accepted && data_len > 0 && rtt_us != UNSEEN_US {
+                rtt_us
             } else {
                 0
             },

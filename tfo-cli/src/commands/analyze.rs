@@ -1,12 +1,12 @@
 //! `tfo-cli analyze`: captures to lines and a summary, without root and without a kernel.
 
-mod findings;
+pub(super) mod findings;
 mod progress;
 
 use std::{
     collections::HashSet,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use self::{findings::Findings, progress::Progress};
@@ -104,7 +104,10 @@ impl<'a> Lines<'a> {
     /// Reads every file. The outer error is that of the captures, the inner one that of the output.
     fn read_all(&mut self, stop: &Stop, out: &mut dyn Write) -> Result<io::Result<()>, Failure> {
         // All of them are opened once before anything is printed: a misspelt name says so at once.
-        for file in self.config.files.iter().filter(|file| file.as_os_str() != "-") {
+        // A pipe is not: what is read of it is gone.
+        let is_pipe =
+            |file: &PathBuf| file.as_os_str() == "-" || file.metadata().is_ok_and(|kind| !kind.is_file());
+        for file in self.config.files.iter().filter(|file| !is_pipe(file)) {
             input::open(file, stop).map_err(|error| failure(&error))?;
         }
         if let Err(error) = self.writer.begin(out).and_then(|()| out.flush()) {

@@ -8,7 +8,10 @@ use std::{
 
 use tfo_common::event::Record;
 
-use super::{analyze, record};
+use super::{
+    analyze::{self, findings},
+    record,
+};
 use crate::{
     capture::{
         Analyzer, CaptureError,
@@ -18,7 +21,7 @@ use crate::{
         tally::Tally,
     },
     exit::Failure,
-    model::feed::Host,
+    model::{diagnosis::Finding, feed::Host},
     output,
     recording::{Preamble, Recording, Tick},
     signals::Stop,
@@ -83,6 +86,14 @@ impl Replay {
         }
     }
 
+    /// What the model cannot know: what rode in the SYNs of a capture.
+    pub fn findings(&self, window_ns: u64) -> Vec<Finding> {
+        match self {
+            Self::Recording(_) => Vec::new(),
+            Self::Capture(capture) => findings::of_tally(&capture.tally, window_ns),
+        }
+    }
+
     /// Whether it ended in the middle, as that of a killed writer does.
     pub fn is_truncated(&self) -> bool {
         match self {
@@ -92,9 +103,13 @@ impl Replay {
     }
 }
 
-/// Whether a file begins as captures do. Whoever reads it says what is wrong with it.
+/// Whether a file begins as captures do. Whoever reads it says what is wrong with it. What is read of a pipe is
+/// gone: it is taken for a recording.
 fn is_capture(path: &Path) -> bool {
     let mut first = [0; 4];
+    if !path.is_file() {
+        return false;
+    }
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
     read.is_ok() && format::magic(&first).is_some()
 }

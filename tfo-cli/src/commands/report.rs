@@ -21,6 +21,7 @@ use super::{
 use crate::{
     args::{ReportConfig, ReportFormat},
     exit::{self, Failure},
+    model::diagnosis::Finding,
     output::{
         self,
         report::{Format, Origin, Redactor, Report},
@@ -35,16 +36,29 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub fn run(config: &ReportConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
     let shared = Shared::new(&config.attach);
-    let origin = match &config.replay {
-        Some(path) => replayed(path, &shared, &stop)?,
-        None => watched(config, &shared, &stop)?,
+    let mut replay = config
+        .replay
+        .as_ref()
+        .map(|path| Replay::open(path, &stop))
+        .transpose()?;
+    let origin = match (&config.replay, &mut replay) {
+        (Some(path), Some(replay)) => replayed(path, replay, &shared, &stop)?,
+        _ => watched(config, &shared, &stop)?,
     };
     let (snapshot, history) = {
         let mut model = shared.lock();
         model.diagnose();
         (model.snapshot(), model.history())
     };
-    let mut report = Report::new(&snapshot, &history, 0, &origin);
+    let mut all: Vec<Finding> = snapshot.diagnosis.findings.clone();
+    all.extend(
+        replay
+            .iter()
+            .flat_map(|replay| replay.findings(snapshot.elapsed_ns)),
+    );
+    all.sort_by(Finding::compare);
+    let findings: Vec<&Finding> = all.iter().collect();
+    let mut report = Report::of(&snapshot, &findings, &history, 0, &origin);
     if config.redact {
         let file = config.replay.as_ref().map(|path| path.display().to_string());
         let name = config
@@ -76,9 +90,8 @@ pub fn run(config: &ReportConfig) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn replayed(path: &Path, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
-    let opened = Replay::open(path, stop)?;
-    let kind = match &opened {
+fn replayed(path: &Path, opened: &mut Replay, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
+    let kind = match opened {
         Replay::Recording(_) => "recording",
         Replay::Capture(_) => "capture",
     };

@@ -122,7 +122,7 @@ impl Capture {
                 let _ = socket.send_to(LAST, SocketAddr::new(lab::server_v4(0), MARK));
                 Ok(())
             });
-            sent.is_ok() && written(&self.file)
+            Ok(sent.is_ok() && written(&self.file))
         })?;
         let id = i32::try_from(self.child.id()).context("process id")?;
         kill(Pid::from_raw(id), Signal::SIGINT).context("SIGINT to tcpdump")?;
@@ -168,7 +168,10 @@ fn captures_say_what_the_kernel_says() -> Result<()> {
     let (problems, seen) = compared?;
     println!(
         "{}",
-        seen.iter().map(|line| format!("{line}\n")).collect::<String>()
+        Vec::from_iter(seen).join(
+            "
+"
+        )
     );
     no_problems(&problems)
 }
@@ -192,21 +195,21 @@ fn run_everything(folder: &Path) -> Result<Vec<Recorded>> {
         .collect();
     let next = AtomicUsize::new(0);
     let recorded = Mutex::new(Vec::new());
+    let work = |number: usize| -> Result<()> {
+        let mut lab = Lab::up_unique()?;
+        let capture = Capture::start(&lab, folder.join(format!("{number}.pcap")))?;
+        let mut runs = Vec::new();
+        while let Some((scenario, params)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            runs.push(scenario.run(&mut lab, *params)?);
+        }
+        let file = capture.stop(&lab)?;
+        recorded
+            .lock()
+            .expect("no thread panics with it")
+            .push(Recorded { runs, file });
+        Ok(())
+    };
     thread::scope(|scope| -> Result<()> {
-        let work = |number: usize| -> Result<()> {
-            let mut lab = Lab::up_unique()?;
-            let capture = Capture::start(&lab, folder.join(format!("{number}.pcap")))?;
-            let mut runs = Vec::new();
-            while let Some((scenario, params)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                runs.push(scenario.run(&mut lab, *params)?);
-            }
-            let file = capture.stop(&lab)?;
-            recorded
-                .lock()
-                .expect("no thread panics with it")
-                .push(Recorded { runs, file });
-            Ok(())
-        };
         let work = &work;
         let workers: Vec<_> = (0..LABS)
             .map(|number| scope.spawn(move || work(number)))

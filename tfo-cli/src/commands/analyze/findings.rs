@@ -1,27 +1,22 @@
 //! What is wrong, by the diagnoses of `diagnose`, from the verdicts of a capture.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
-use tfo_common::{Role, event::Record};
+use tfo_common::event::Record;
 
 use crate::{
-    capture::{Counts, Judged, carried::Carried, tally::Tally},
+    capture::{Counts, Judged, tally::Tally},
     model::{
         Flow, Model, Snapshot,
         diagnosis::{Confidence, Evidence, Finding, Fix, Id, Severity, Subject},
     },
 };
 
-/// Servers kept for which something rode in a SYN that may not be repeated.
-const MOST_SERVERS: usize = 4_096;
-
 /// What the diagnoses need.
 #[derive(Default)]
 pub struct Findings {
     tally: Tally,
     model: Model,
-    /// By server: how often, and the latest connection.
-    not_idempotent: BTreeMap<(IpAddr, u16), (u64, Flow)>,
 }
 
 impl Findings {
@@ -30,17 +25,6 @@ impl Findings {
         self.tally.add(judged);
         if judged.outcome.is_ok_and(|outcome| !outcome.is_plain()) {
             self.model.fold(&Record::Flow(judged.event));
-        }
-        let Some(flow) = Flow::new(&judged.event).filter(|flow| flow.role() == Role::Client) else {
-            return;
-        };
-        if judged.carried.is_some_and(Carried::may_not_repeat) {
-            let server = (flow.remote_ip(), flow.remote().port());
-            if self.not_idempotent.len() < MOST_SERVERS || self.not_idempotent.contains_key(&server) {
-                let (count, latest) = self.not_idempotent.entry(server).or_insert((0, flow));
-                *count += 1;
-                *latest = flow;
-            }
         }
     }
 
@@ -55,16 +39,18 @@ impl Findings {
         self.model.diagnose();
         let snapshot = self.model.snapshot();
         let mut findings = snapshot.diagnosis.findings.clone();
-        let window_ns = snapshot.elapsed_ns;
-        let more = self.not_idempotent.into_iter();
-        findings.extend(
-            more.map(|((remote, port), (count, latest))| {
-                not_idempotent(remote, port, count, latest, window_ns)
-            }),
-        );
+        findings.extend(of_tally(&self.tally, snapshot.elapsed_ns));
         findings.sort_by(Finding::compare);
         (snapshot, findings)
     }
+}
+
+/// What rode in SYNs and may not be sent twice.
+pub fn of_tally(tally: &Tally, window_ns: u64) -> Vec<Finding> {
+    let servers = tally.not_idempotent();
+    servers
+        .map(|(remote, port, count, latest)| not_idempotent(remote, port, count, latest, window_ns))
+        .collect()
 }
 
 fn not_idempotent(remote: IpAddr, port: u16, count: u64, latest: Flow, window_ns: u64) -> Finding {

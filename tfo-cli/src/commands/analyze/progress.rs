@@ -1,6 +1,7 @@
 //! How far a long read has come, on stderr where that is a terminal: bytes, rate, time left.
 
 use std::{
+    io::{self, IsTerminal as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,6 +21,8 @@ pub struct Progress {
     bar: ProgressBar,
     read: Arc<AtomicU64>,
     begun: Instant,
+    /// Lines and bar go to the same screen.
+    shares_terminal: bool,
 }
 
 impl Progress {
@@ -38,6 +41,7 @@ impl Progress {
             bar,
             read: Arc::clone(&input.read),
             begun: Instant::now(),
+            shares_terminal: io::stdout().is_terminal(),
         }
     }
 
@@ -47,7 +51,11 @@ impl Progress {
             return write();
         }
         self.bar.set_position(self.read.load(Ordering::Relaxed));
-        self.bar.suspend(write)
+        if self.shares_terminal {
+            self.bar.suspend(write)
+        } else {
+            write()
+        }
     }
 }
 
