@@ -58,9 +58,13 @@ impl Carried {
         }
     }
 
-    /// Whether a server that got it twice may do something twice (RFC 7413 section 6.1).
-    pub fn may_not_repeat(self) -> bool {
-        matches!(self, Carried::HttpUnsafe | Carried::DnsUpdate)
+    /// What it looks like, where a server that got it twice may do something twice (RFC 7413 section 6.1).
+    pub fn not_to_repeat(self) -> Option<&'static str> {
+        match self {
+            Carried::HttpUnsafe => Some("POST, PATCH or CONNECT"),
+            Carried::DnsUpdate => Some("a DNS update"),
+            _ => None,
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! What verdicts add up to: the totals and the destination table the kernel side would have kept.
 
-use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
-    net::IpAddr,
-};
+use std::collections::{HashMap, hash_map::Entry};
 
 use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role,
@@ -15,15 +12,13 @@ use super::{Counts, Judged, Unknown, carried::Carried};
 use crate::{
     addr::{self, Prefix},
     model::{
-        Flow,
+        diagnosis::looked::{Looked, UnsafeWrite},
         feed::{Reading, Totals},
     },
 };
 
 /// Rows kept at most: 40 MiB.
 const MOST_ROWS: usize = 1 << 16;
-/// Servers kept for which something rode in a SYN that may not be sent twice.
-const MOST_SERVERS: usize = 4_096;
 
 /// The counters.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +27,8 @@ pub struct Tally {
     rows: HashMap<DestKey, DestStats>,
     events: u64,
     without_row: u64,
-    /// By server: how often something rode in a SYN that may not be sent twice, and the latest connection.
-    not_idempotent: BTreeMap<(IpAddr, u16), (u64, Flow)>,
+    /// What rode in SYNs and may not be sent twice, by destination and kind.
+    unsafe_writes: HashMap<(DestKey, &'static str), UnsafeWrite>,
 }
 
 impl Tally {
@@ -82,23 +77,28 @@ impl Tally {
         row.cookies += u64::from(judged.cookie_received == Some(true) && role == Role::Client);
     }
 
-    fn add_carried(&mut self, judged: &Judged) {
-        let Some(flow) = Flow::new(&judged.event).filter(|flow| flow.role() == Role::Client) else {
-            return;
-        };
-        let server = (flow.remote_ip(), flow.remote().port());
-        let has_room = self.not_idempotent.len() < MOST_SERVERS || self.not_idempotent.contains_key(&server);
-        if has_room && judged.carried.is_some_and(Carried::may_not_repeat) {
-            let (count, latest) = self.not_idempotent.entry(server).or_insert((0, flow));
-            *count += 1;
-            *latest = flow;
+    /// What the model cannot know by itself: what rode in SYNs.
+    pub fn looked(&self) -> Looked {
+        let mut writes: Vec<UnsafeWrite> = self.unsafe_writes.values().copied().collect();
+        writes.sort_by_key(|write| (write.key.remote, write.key.port, write.what));
+        Looked {
+            unsafe_writes: Ok(writes),
+            ..Looked::default()
         }
     }
 
-    /// Servers that got something in a SYN that may not be sent twice: address, port, how often, the latest one.
-    pub fn not_idempotent(&self) -> impl Iterator<Item = (IpAddr, u16, u64, Flow)> {
-        let servers = self.not_idempotent.iter();
-        servers.map(|((remote, port), (count, latest))| (*remote, *port, *count, *latest))
+    fn add_carried(&mut self, judged: &Judged) {
+        let Some(what) = judged.carried.and_then(Carried::not_to_repeat) else {
+            return;
+        };
+        if judged.event.role != Role::Client as u8 {
+            return;
+        }
+        let key = key(judged, Role::Client);
+        if self.unsafe_writes.len() < MOST_ROWS || self.unsafe_writes.contains_key(&(key, what)) {
+            let none = UnsafeWrite { key, what, count: 0 };
+            self.unsafe_writes.entry((key, what)).or_insert(none).count += 1;
+        }
     }
 
     /// Rows of the destination table.

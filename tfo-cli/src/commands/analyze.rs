@@ -1,6 +1,6 @@
 //! `tfo-cli analyze`: captures to lines and a summary, without root and without a kernel.
 
-pub(super) mod findings;
+mod findings;
 mod progress;
 
 use std::{
@@ -240,8 +240,8 @@ impl<'a> Lines<'a> {
         analyzer.end(&mut |one| judged.push(one));
         self.write(out)?;
         self.summary.counts = self.analyzer.counts().clone();
-        let (snapshot, found) = std::mem::take(&mut self.findings).judge(&self.summary.counts);
-        let found: Vec<&Finding> = found.iter().collect();
+        let snapshot = std::mem::take(&mut self.findings).judge(&self.summary.counts);
+        let found: Vec<&Finding> = snapshot.diagnosis.findings.iter().collect();
         match self.config.format {
             TraceFormat::Json => {
                 for finding in &found {

@@ -65,9 +65,9 @@ fn exit_code(shown: &[&Finding]) -> u8 {
 
 /// The end of a recording.
 fn replayed(config: &DiagnoseConfig, path: &Path, stop: &Stop) -> Result<Snapshot, Failure> {
-    let mut recording = Replay::open(path, stop)?;
+    let recording = Replay::open(path, stop)?;
     let shared = Shared::new(&config.attach);
-    if replay::play(&mut recording, None, &shared, stop)? {
+    if replay::play(recording, None, &shared, stop)? {
         output::complain(&CUT_SHORT)?;
     }
     Ok(judged(&shared))
@@ -82,23 +82,33 @@ fn judged(shared: &Shared) -> Snapshot {
 /// This host, after it was watched for a while.
 fn watched(config: &DiagnoseConfig, stop: &Stop) -> Result<Snapshot, Failure> {
     let observer = Observer::attach(&config.attach, config.record.as_deref())?;
-    let mut reader = Reader { observer };
     let shared = Shared::new(&config.attach);
-    reader.settled_tick(&shared)?;
+    watch(observer, config.duration, &shared, stop)?;
+    Ok(judged(&shared))
+}
+
+/// Folds what is observed in this time into a model.
+pub(super) fn watch(
+    observer: Observer,
+    duration: Duration,
+    shared: &Shared,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let mut reader = Reader { observer };
+    reader.settled_tick(shared)?;
     attach::announce(reader.observer.source())?;
-    let end = Instant::now() + config.duration;
+    let end = Instant::now() + duration;
     let mut next = Instant::now() + INTERVAL;
     while !stop.raised() && Instant::now() < end {
         let wait = end.min(next).saturating_duration_since(Instant::now());
         reader.observer.wait(wait.min(reader::POLL))?;
-        reader.drain(&shared);
+        reader.drain(shared);
         if Instant::now() >= next {
-            reader.tick(&shared)?;
+            reader.tick(shared)?;
             next = Instant::now() + INTERVAL;
         }
     }
-    reader.settled_tick(&shared)?;
-    Ok(judged(&shared))
+    Ok(reader.settled_tick(shared)?)
 }
 
 /// Findings about what passes the filter. Those about the host pass always.

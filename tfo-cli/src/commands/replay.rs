@@ -8,10 +8,7 @@ use std::{
 
 use tfo_common::event::Record;
 
-use super::{
-    analyze::{self, findings},
-    record,
-};
+use super::{analyze, record};
 use crate::{
     capture::{
         Analyzer, CaptureError,
@@ -21,7 +18,7 @@ use crate::{
         tally::Tally,
     },
     exit::Failure,
-    model::{diagnosis::Finding, feed::Host},
+    model::{diagnosis::Looked, feed::Host},
     output,
     recording::{Preamble, Recording, Tick},
     signals::Stop,
@@ -86,11 +83,11 @@ impl Replay {
         }
     }
 
-    /// What the model cannot know: what rode in the SYNs of a capture.
-    pub fn findings(&self, window_ns: u64) -> Vec<Finding> {
+    /// What was looked at beyond flows and tables: what rode in the SYNs of a capture.
+    pub fn looked(&self) -> Option<Looked> {
         match self {
-            Self::Recording(_) => Vec::new(),
-            Self::Capture(capture) => findings::of_tally(&capture.tally, window_ns),
+            Self::Recording(_) => None,
+            Self::Capture(capture) => Some(capture.tally.looked()),
         }
     }
 

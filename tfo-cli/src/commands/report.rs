@@ -5,23 +5,19 @@ use std::{
     fs::File,
     io::{self, Read as _, Write},
     path::Path,
-    time::{Duration, Instant},
 };
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    attach,
+    diagnose,
+    observe::Observer,
     replay::{CUT_SHORT, Replay},
-    top::{
-        reader::{self, Reader, Shared},
-        replay,
-    },
+    top::{reader::Shared, replay},
 };
 use crate::{
     args::{ReportConfig, ReportFormat},
     exit::{self, Failure},
-    model::diagnosis::Finding,
     output::{
         self,
         report::{Format, Origin, Redactor, Report},
@@ -29,36 +25,20 @@ use crate::{
     signals::{self, Stop},
 };
 
-/// How often the counters are read while watching.
-const INTERVAL: Duration = Duration::from_secs(1);
-
 /// Runs the command.
 pub fn run(config: &ReportConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
     let shared = Shared::new(&config.attach);
-    let mut replay = config
-        .replay
-        .as_ref()
-        .map(|path| Replay::open(path, &stop))
-        .transpose()?;
-    let origin = match (&config.replay, &mut replay) {
-        (Some(path), Some(replay)) => replayed(path, replay, &shared, &stop)?,
-        _ => watched(config, &shared, &stop)?,
+    let origin = match &config.replay {
+        Some(path) => replayed(path, &shared, &stop)?,
+        None => watched(config, &shared, &stop)?,
     };
     let (snapshot, history) = {
         let mut model = shared.lock();
         model.diagnose();
         (model.snapshot(), model.history())
     };
-    let mut all: Vec<Finding> = snapshot.diagnosis.findings.clone();
-    all.extend(
-        replay
-            .iter()
-            .flat_map(|replay| replay.findings(snapshot.elapsed_ns)),
-    );
-    all.sort_by(Finding::compare);
-    let findings: Vec<&Finding> = all.iter().collect();
-    let mut report = Report::of(&snapshot, &findings, &history, 0, &origin);
+    let mut report = Report::new(&snapshot, &history, 0, &origin);
     if config.redact {
         let file = config.replay.as_ref().map(|path| path.display().to_string());
         let name = config
@@ -90,8 +70,9 @@ pub fn run(config: &ReportConfig) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn replayed(path: &Path, opened: &mut Replay, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
-    let kind = match opened {
+fn replayed(path: &Path, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
+    let opened = Replay::open(path, stop)?;
+    let kind = match &opened {
         Replay::Recording(_) => "recording",
         Replay::Capture(_) => "capture",
     };
@@ -131,25 +112,8 @@ fn hash(path: &Path) -> Result<String, Failure> {
 }
 
 fn watched(config: &ReportConfig, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
-    let source = attach::attach(&config.attach)?;
-    let mut reader = Reader {
-        source,
-        recorder: None,
-    };
-    reader.settled_tick(shared)?;
-    attach::announce(&*reader.source)?;
-    let end = Instant::now() + config.duration;
-    let mut next = Instant::now() + INTERVAL;
-    while !stop.raised() && Instant::now() < end {
-        let wait = end.min(next).saturating_duration_since(Instant::now());
-        reader.source.wait(wait.min(reader::POLL))?;
-        reader.drain(shared);
-        if Instant::now() >= next {
-            reader.tick(shared)?;
-            next = Instant::now() + INTERVAL;
-        }
-    }
-    reader.settled_tick(shared)?;
+    let observer = Observer::attach(&config.attach, None)?;
+    diagnose::watch(observer, config.duration, shared, stop)?;
     Ok(Origin {
         what: "this host, live".to_owned(),
         command: format!("tfo-cli report --duration {}s", config.duration.as_secs_f64()),

@@ -109,18 +109,7 @@ const PRIMER: &str = "TCP Fast Open lets a client send its first bytes together 
 impl Report {
     /// The report of an instant and of what led to it: the history up to `back` readings before its end.
     pub fn new(snapshot: &Snapshot, history: &History, back: usize, origin: &Origin) -> Self {
-        let findings: Vec<&Finding> = snapshot.diagnosis.findings.iter().collect();
-        Self::of(snapshot, &findings, history, back, origin)
-    }
-
-    /// The same with these findings, worst first.
-    pub fn of(
-        snapshot: &Snapshot,
-        findings: &[&Finding],
-        history: &History,
-        back: usize,
-        origin: &Origin,
-    ) -> Self {
+        let findings: &[&Finding] = &snapshot.diagnosis.findings.iter().collect::<Vec<_>>();
         let numbered = || {
             findings
                 .iter()

@@ -34,9 +34,7 @@ pub fn spawn(
         .spawn(move || {
             let _held = stop.on_panic();
             shared.set_status(vec![status(speed)]);
-            let mut recording = recording;
-            let result = play(&mut recording, Some(speed), &shared, &stop);
-            drop(recording);
+            let result = play(recording, Some(speed), &shared, &stop);
             // The decoder's buffers are gone now; what is shown may stay for hours.
             kernel::trim_memory();
             shared.set_status(match &result {
@@ -59,7 +57,7 @@ fn status(speed: f64) -> String {
 
 /// Plays a recording, at once where no speed is given; returns whether it was cut short.
 pub fn play(
-    recording: &mut Replay,
+    mut recording: Replay,
     speed: Option<f64>,
     shared: &Shared,
     stop: &Stop,
@@ -84,6 +82,9 @@ pub fn play(
             break;
         }
         apply(tick, shared);
+    }
+    if let Some(looked) = recording.looked() {
+        shared.lock().look(looked);
     }
     Ok(recording.is_truncated())
 }

@@ -104,12 +104,15 @@ impl Redactor {
             rest = &rest[begin..];
             let end = rest.find(|character| !is_part(character)).unwrap_or(rest.len());
             let (word, after) = rest.split_at(end);
-            // A full stop or colon behind an address belongs to the sentence.
-            let bare = word.trim_end_matches(['.', ':']);
-            match self.word(bare) {
-                Some(label) => {
+            // A full stop or colon behind an address belongs to the sentence; one inside `::` does not.
+            let shortest = word.trim_end_matches(['.', ':']).len();
+            let found = (shortest..=word.len())
+                .rev()
+                .find_map(|end| Some((self.word(&word[..end])?, end)));
+            match found {
+                Some((label, end)) => {
                     result.push_str(&label);
-                    result.push_str(&word[bare.len()..]);
+                    result.push_str(&word[end..]);
                 }
                 None => result.push_str(word),
             }

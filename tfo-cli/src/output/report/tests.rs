@@ -171,6 +171,10 @@ fn labels_are_stable_and_only_names_are_replaced() {
         "address-1:443 and [address-2]:80, address-3/24; address-1. At 03:04:05 read FILE, not aa.tfo"
     );
     assert_eq!(redactor.text("10.0.0.1"), "address-1");
+    assert_eq!(
+        redactor.text("2001:db8:1::/48 and 10.0.0.1: no"),
+        "address-4/48 and address-1: no"
+    );
 }
 
 #[test]
