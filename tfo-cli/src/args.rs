@@ -3,6 +3,7 @@
 mod analyze;
 mod attach;
 mod bench;
+mod cookies;
 mod debug;
 mod diagnose;
 mod filters;
@@ -24,6 +25,7 @@ pub use self::{
     analyze::{AnalyzeArgs, AnalyzeConfig},
     attach::AttachArgs,
     bench::BenchArgs,
+    cookies::{CookiesArgs, CookiesConfig, CookiesWhat},
     debug::{DebugArgs, DebugWhat},
     diagnose::{DiagnoseArgs, DiagnoseConfig, DiagnoseFormat},
     guard::{GuardArgs, GuardCommand, GuardWhat},
@@ -100,6 +102,12 @@ enum RawCommand {
     /// Ordinary connections, no rights needed. Says beforehand what it will send.
     #[command(after_help = probe::NOTES)]
     Probe(ProbeArgs),
+    /// The kernel's cookie cache: who gave a cookie, and where SYNs with data were lost.
+    ///
+    /// One entry per pair of addresses: all ports of a destination share its cookie. Cookies are shown as short hashes,
+    /// salted anew at every boot. Without root only the own network namespace is seen.
+    #[command(after_help = EXIT_CODES)]
+    Cookies(CookiesArgs),
     /// Measures the user side.
     #[command(hide = true)]
     BenchModel(BenchArgs),
@@ -137,6 +145,8 @@ pub enum Command {
     Guard(GuardCommand),
     /// `probe`
     Probe(ProbeConfig),
+    /// `cookies`
+    Cookies(CookiesConfig),
     /// `bench-model`
     BenchModel(BenchArgs),
     /// `debug`
@@ -211,6 +221,7 @@ impl RawCommand {
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::Probe(args) => args.resolve().map(Command::Probe),
+            RawCommand::Cookies(args) => args.resolve().map(Command::Cookies),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
             RawCommand::Debug(args) => Ok(Command::Debug(args)),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),

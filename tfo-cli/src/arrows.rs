@@ -9,7 +9,7 @@ use std::{
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 /// Everybody may use these, so no arrow to them is drawn; they use nobody.
-const LEAVES: [&str; 4] = ["addr", "duration", "exit", "options"];
+const LEAVES: [&str; 6] = ["addr", "clean", "duration", "exit", "fingerprint", "options"];
 /// Only the modules on the right name the crate on the left. No future gets into `model`, `kernel` or `tui`.
 const CRATES: [(&str, &[&str]); 8] = [
     ("aya", &["kernel"]),

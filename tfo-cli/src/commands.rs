@@ -4,6 +4,7 @@ mod analyze;
 mod attach;
 mod bench_model;
 mod completions;
+mod cookies;
 mod debug;
 mod diagnose;
 mod guard;
@@ -30,6 +31,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::Probe(config) => probe::run(&config),
+        Command::Cookies(config) => cookies::run(&config),
         Command::BenchModel(config) => bench_model::run(&config),
         Command::Debug(args) => debug::run(&args),
         Command::Completions(shell) => completions::run(shell),

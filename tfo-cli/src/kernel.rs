@@ -20,8 +20,10 @@ mod layout;
 pub mod link_events;
 mod log;
 mod maps;
+mod netlink;
 pub mod netns;
 mod object;
+pub mod places;
 pub mod policy;
 pub mod procfs;
 mod programs;
@@ -30,8 +32,12 @@ mod ring;
 mod session;
 mod sys;
 mod tc;
+pub mod tcp_metrics;
 pub mod verify_cost;
 
+use std::io;
+
+use crate::fingerprint::Salt;
 pub use error::Error;
 pub use session::Session;
 pub use sys::trim_memory;
@@ -46,4 +52,16 @@ pub fn now() -> Now {
         monotonic_ns,
         wall_ns: u64::try_from(wall_ns).unwrap_or(0),
     }
+}
+
+/// What fingerprints of cookies and keys are salted with until the next boot.
+pub fn boot_salt() -> Result<Salt, Error> {
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    let fail = |source| Error::Io {
+        operation: "read",
+        object: BOOT_ID.into(),
+        source,
+    };
+    let text = std::fs::read_to_string(BOOT_ID).map_err(fail)?;
+    Salt::of_boot(&text).ok_or_else(|| fail(io::Error::other("not a UUID")))
 }

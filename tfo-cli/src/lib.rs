@@ -12,10 +12,13 @@ pub mod args;
 #[cfg(test)]
 mod arrows;
 pub mod capture;
+mod clean;
 pub mod commands;
 pub mod config;
 mod duration;
 pub mod exit;
+pub mod fingerprint;
+pub mod inspect;
 pub mod kernel;
 pub mod model;
 pub mod options;

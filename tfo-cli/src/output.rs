@@ -2,6 +2,8 @@
 
 pub mod aligned;
 pub mod column;
+pub mod cookies_json;
+pub mod cookies_text;
 pub mod csv;
 pub mod diagnosis;
 pub mod diagnosis_json;
@@ -29,6 +31,8 @@ pub mod time;
 
 use std::io;
 
+pub use crate::clean::clean;
+
 pub use self::{
     flow_line::{FlowLine, Summary, TraceWriter},
     stderr::complain,
@@ -51,9 +55,12 @@ pub fn print(text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Text of unknown origin (process names, paths) without what could steer a terminal.
-pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| if character.is_control() { '?' } else { character })
-        .collect()
+/// JSON objects, one per line.
+pub fn lines(objects: impl IntoIterator<Item = impl serde::Serialize>) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for object in objects {
+        text.push_str(&serde_json::to_string(&object)?);
+        text.push('\n');
+    }
+    Ok(text)
 }

@@ -76,3 +76,11 @@ impl InterfaceArgs {
         }
     }
 }
+
+/// Which network namespace is looked into.
+#[derive(Args, Clone, Debug)]
+pub struct NetnsArgs {
+    /// Only this network namespace: its name, its inode, a path, or the id of a process in it. Default: every one.
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Option<String>,
+}

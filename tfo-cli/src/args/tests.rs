@@ -238,6 +238,7 @@ fn help_is_as_reviewed() {
         "policy apply",
         "guard",
         "guard on",
+        "cookies",
     ] {
         let mut parser = parser().term_width(100);
         parser.build();

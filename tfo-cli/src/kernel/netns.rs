@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use super::{rights, sys};
 
 /// Where `ip netns` and container runtimes keep namespaces without a process.
-const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
+pub(super) const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 /// The namespace of the calling process.
 const OWN: &str = "/proc/self/ns/net";
 
@@ -164,7 +164,7 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
 
 /// Inode of the namespace behind a path. A name whose namespace is not mounted (yet, or any more) is an
 /// ordinary file, on another file system than namespaces are.
-fn inode(path: &Path) -> Option<u32> {
+pub(super) fn inode(path: &Path) -> Option<u32> {
     let found = fs::metadata(path).ok()?;
     let nsfs = fs::metadata(OWN).ok()?.dev();
     u32::try_from(found.ino()).ok().filter(|_| found.dev() == nsfs)

@@ -5,15 +5,14 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    Emitable as _, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkMessage, NetlinkPayload, NlasIterator,
-};
+use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     tc::{TcAttribute, TcHandle, TcHeader, TcMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::netlink;
 
 /// `ffff:`, the handle of clsact (and of its older relative ingress): an interface has one of them at most.
 const CLSACT: TcHandle = TcHandle {
@@ -138,8 +137,7 @@ fn clsact(index: u32) -> TcMessage {
 
 /// Asks for a change and waits for the answer.
 fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-    let socket = send(message, NLM_F_ACK | flags)?;
-    receive(&socket, |_| {})
+    netlink::ask(NETLINK_ROUTE, message, NLM_F_ACK | flags, |_| Ok(()))
 }
 
 /// A discipline or filter of a list.
@@ -166,57 +164,12 @@ impl Listed {
 
 /// Asks for a list.
 fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<Listed>> {
-    let socket = send(message, NLM_F_DUMP)?;
     let mut found = Vec::new();
-    receive(&socket, |payload| found.extend(Listed::parse(payload)))?;
+    netlink::ask(NETLINK_ROUTE, message, NLM_F_DUMP, |payload| {
+        found.extend(Listed::parse(payload));
+        Ok(())
+    })?;
     Ok(found)
-}
-
-fn send(message: RouteNetlinkMessage, flags: u16) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut message = NetlinkMessage::from(message);
-    message.header.flags = NLM_F_REQUEST | flags;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    Ok(socket)
-}
-
-/// Hands the payload of each answer on, until the last.
-fn receive(socket: &Socket, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    loop {
-        let (bytes, _) = socket.recv_from_full()?;
-        if read(&bytes, &mut each)? {
-            return Ok(());
-        }
-    }
-}
-
-/// Takes one datagram apart; true when it holds the end of the answer.
-fn read(mut bytes: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<bool> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a malformed netlink answer");
-    while !bytes.is_empty() {
-        let buffer = NetlinkBuffer::new_checked(bytes).map_err(|_| malformed())?;
-        let length = buffer.length() as usize;
-        match buffer.message_type() {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes);
-                return match message.map_err(|_| malformed())?.payload {
-                    // Without a code it is an acknowledgement.
-                    NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-                    _ => Ok(true),
-                };
-            }
-            _ => each(buffer.payload()),
-        }
-        // Messages begin at multiples of four (NLMSG_ALIGN).
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(false)
 }
 
 #[cfg(test)]
@@ -224,36 +177,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// A message with this type and payload.
-    fn raw(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(16 + payload.len()).expect("short");
-        let mut bytes = length.to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend([0; 10]);
-        bytes.extend(payload);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    #[test]
-    fn answers_are_taken_apart() {
-        let mut seen = Vec::new();
-        let mut each = |payload: &[u8]| seen.push(payload.to_vec());
-        let two = [raw(44, &[1, 2, 3]), raw(44, &[4])].concat();
-        assert!(!read(&two, &mut each).expect("well-formed"));
-        let done = [raw(44, &[5]), raw(NLMSG_DONE, &[0; 4])].concat();
-        assert!(read(&done, &mut each).expect("well-formed"));
-        assert_eq!(seen, [vec![1, 2, 3], vec![4], vec![5]]);
-    }
-
-    #[test]
-    fn errors_are_errors_and_acknowledgements_are_not() {
-        let answer = |code: i32| raw(NLMSG_ERROR, &[&code.to_ne_bytes()[..], &[0; 16]].concat());
-        assert!(read(&answer(0), &mut |_| {}).expect("acknowledged"));
-        let error = read(&answer(-libc::EEXIST), &mut |_| {}).expect_err("refused");
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-    }
 
     #[test]
     fn disciplines_have_a_handle_and_a_kind() {
@@ -272,13 +195,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_survived(bytes: Vec<u8>) {
-            let _ = read(&bytes, &mut |payload| drop(Listed::parse(payload)));
-        }
-
-        #[test]
-        fn any_message_is_survived(kind: u16, payload: Vec<u8>) {
-            let _ = read(&raw(kind, &payload), &mut |payload| drop(Listed::parse(payload)));
+        fn any_answer_is_survived(payload: Vec<u8>) {
+            let _ = Listed::parse(&payload);
         }
     }
 }

@@ -7,12 +7,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::clean::clean_lines;
+
 /// Lines that wait; `None` while nobody owns the terminal.
 static WAITING: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
 /// Writes an error or a remark to stderr, as one write.
 pub fn complain(what: &dyn fmt::Display) -> io::Result<()> {
-    let line = format!("{what}\n");
+    // Messages quote what users and other programs chose.
+    let line = format!("{}\n", clean_lines(&what.to_string()));
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(lines) = &mut *waiting {
         lines.push(line);

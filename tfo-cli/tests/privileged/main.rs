@@ -8,6 +8,7 @@ mod apps;
 mod burst;
 mod captures;
 mod coexist;
+mod cookies;
 mod ends;
 mod filters;
 mod formats;

@@ -2,17 +2,13 @@
 //! and nothing attached.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
-use tfo_lab::command;
 
-use crate::support::{
-    BINARY, NO_CONFIG, ground::temporary_directory, kernel::Loaded, needs_kernel, sandbox::Sandbox,
-};
+use crate::support::{BINARY, NO_CONFIG, kernel::Loaded, needs_kernel, once::Copy, sandbox::Sandbox};
 
 const USAGE: i32 = 2;
 const MISSING: i32 = 3;
@@ -52,33 +48,6 @@ fn refused(command: &mut Command, code: i32, words: &[&str]) -> Result<()> {
         ensure!(message.contains(word), "{word:?} is not named: {}", explain());
     }
     before.nothing_added("a refusal")
-}
-
-/// A copy of the program that every user may run: the build directory may be root's alone.
-struct Copy {
-    directory: PathBuf,
-}
-
-impl Copy {
-    fn make() -> Result<Self> {
-        let copy = Self {
-            directory: temporary_directory()?,
-        };
-        fs::copy(BINARY, copy.path()).context("copying the program")?;
-        let directory = copy.directory.to_string_lossy().into_owned();
-        command::run("chmod", &["--recursive", "a+rx", &directory])?;
-        Ok(copy)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.join("tfo-cli")
-    }
-}
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod foreign;
 pub mod ground;
 pub mod kernel;
 pub mod object;
+pub mod once;
 pub mod round;
 pub mod sandbox;
 pub mod tool;
@@ -21,3 +22,14 @@ macro_rules! needs_kernel {
     };
 }
 pub(crate) use needs_kernel;
+
+/// The same where only the lab is needed: nothing is attached.
+macro_rules! needs_lab {
+    () => {
+        if let Some(reason) = tfo_lab::lab::why_not() {
+            println!("skipped: {reason}");
+            return Ok(());
+        }
+    };
+}
+pub(crate) use needs_lab;

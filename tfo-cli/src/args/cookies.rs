@@ -1,0 +1,73 @@
+//! `tfo-cli cookies`.
+
+use clap::{Args, Subcommand};
+
+use super::{EXIT_CODES, policy::ListFormat, scope::NetnsArgs};
+use crate::{addr::Prefix, exit::Failure};
+
+/// What the user typed.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CookiesArgs {
+    #[command(subcommand)]
+    command: Option<RawCookies>,
+    /// Format of the output; json is one object per entry.
+    #[arg(long, value_enum, default_value_t = ListFormat::Text)]
+    format: ListFormat,
+    #[command(flatten)]
+    netns: NetnsArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum RawCookies {
+    /// Deletes the entries of these destinations: the next connection asks for a new cookie.
+    ///
+    /// The kernel keeps cookies and metrics in one place: what it knew of the round-trip time, the congestion window
+    /// and reordering of these pairs of addresses goes with them, and connections begin with the defaults again.
+    /// Needs `CAP_NET_ADMIN`.
+    #[command(after_help = EXIT_CODES)]
+    Forget {
+        /// Destinations: `203.0.113.0/24`, `2001:db8::/32`, `192.0.2.1`.
+        prefix: String,
+        #[command(flatten)]
+        netns: NetnsArgs,
+    },
+}
+
+/// What it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookiesConfig {
+    /// Only in this network namespace.
+    pub netns: Option<String>,
+    /// What to do.
+    pub what: CookiesWhat,
+}
+
+/// What to do with the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CookiesWhat {
+    /// Show it.
+    Show(ListFormat),
+    /// `forget`
+    Forget(Prefix),
+}
+
+impl CookiesArgs {
+    /// Checks every value.
+    pub fn resolve(self) -> Result<CookiesConfig, Failure> {
+        Ok(match self.command {
+            None => CookiesConfig {
+                netns: self.netns.netns,
+                what: CookiesWhat::Show(self.format),
+            },
+            Some(RawCookies::Forget { prefix, netns }) => CookiesConfig {
+                netns: netns.netns,
+                what: CookiesWhat::Forget(
+                    prefix
+                        .parse()
+                        .map_err(|why: String| Failure::usage("PREFIX", &prefix, why))?,
+                ),
+            },
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! What `doctor`, `listeners`, `cookies` and `keys` make of what the kernel side found. Pure.
+
+pub mod cookies;
+pub mod places;
