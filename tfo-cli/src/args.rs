@@ -6,8 +6,11 @@ mod bench;
 mod cookies;
 mod debug;
 mod diagnose;
+mod doctor;
 mod filters;
 mod guard;
+mod keys;
+mod listeners;
 mod policy;
 mod probe;
 mod recordings;
@@ -28,7 +31,10 @@ pub use self::{
     cookies::{CookiesArgs, CookiesConfig, CookiesWhat},
     debug::{DebugArgs, DebugWhat},
     diagnose::{DiagnoseArgs, DiagnoseConfig, DiagnoseFormat},
+    doctor::{DoctorArgs, DoctorConfig},
     guard::{GuardArgs, GuardCommand, GuardWhat},
+    keys::{KeySource, KeysArgs, KeysConfig, RotateStep},
+    listeners::{ListenersArgs, ListenersConfig, ListenersWhat, SetQueue},
     policy::{FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     probe::{Payload, ProbeArgs, ProbeConfig, ProbeFormat},
     report::{ReportArgs, ReportConfig, ReportFormat},
@@ -102,12 +108,28 @@ enum RawCommand {
     /// Ordinary connections, no rights needed. Says beforehand what it will send.
     #[command(after_help = probe::NOTES)]
     Probe(ProbeArgs),
+    /// Is Fast Open on here, does it work, and what stands in its way: checks with their fixes.
+    ///
+    /// Changes nothing, and is useful without root: what could not be looked at is said. The first line answers for clients,
+    /// for servers, and whether it worked within the last seconds. Firewall rules are those that name the option or the
+    /// length of SYNs; sets, maps and jumps are not followed.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(DoctorArgs),
+    /// Every listening socket: its Fast Open queue, whether Fast Open can work, and why not.
+    ///
+    /// As root of every network namespace and with processes. The length of queues takes an iterator program, which is
+    /// loaded, run once and dropped.
+    #[command(after_help = EXIT_CODES)]
+    Listeners(ListenersArgs),
     /// The kernel's cookie cache: who gave a cookie, and where SYNs with data were lost.
     ///
     /// One entry per pair of addresses: all ports of a destination share its cookie. Cookies are shown as short hashes,
     /// salted anew at every boot. Without root only the own network namespace is seen.
     #[command(after_help = EXIT_CODES)]
     Cookies(CookiesArgs),
+    /// Fast Open keys as fingerprints, and their rotation without a refused cookie.
+    #[command(after_help = format!("{}\n\n{EXIT_CODES}", keys::PROCEDURE))]
+    Keys(KeysArgs),
     /// Measures the user side.
     #[command(hide = true)]
     BenchModel(BenchArgs),
@@ -145,8 +167,14 @@ pub enum Command {
     Guard(GuardCommand),
     /// `probe`
     Probe(ProbeConfig),
+    /// `doctor`
+    Doctor(DoctorConfig),
+    /// `listeners`
+    Listeners(ListenersConfig),
     /// `cookies`
     Cookies(CookiesConfig),
+    /// `keys`
+    Keys(KeysConfig),
     /// `bench-model`
     BenchModel(BenchArgs),
     /// `debug`
@@ -221,7 +249,10 @@ impl RawCommand {
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::Probe(args) => args.resolve().map(Command::Probe),
+            RawCommand::Doctor(args) => args.resolve().map(Command::Doctor),
+            RawCommand::Listeners(args) => args.resolve().map(Command::Listeners),
             RawCommand::Cookies(args) => args.resolve().map(Command::Cookies),
+            RawCommand::Keys(args) => args.resolve().map(Command::Keys),
             RawCommand::BenchModel(args) => args.resolve().map(Command::BenchModel),
             RawCommand::Debug(args) => Ok(Command::Debug(args)),
             RawCommand::Completions { shell } => Ok(Command::Completions(shell)),

@@ -7,7 +7,10 @@ mod completions;
 mod cookies;
 mod debug;
 mod diagnose;
+mod doctor;
 mod guard;
+mod keys;
+mod listeners;
 mod man;
 mod observe;
 mod policy;
@@ -31,7 +34,10 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::Probe(config) => probe::run(&config),
+        Command::Doctor(config) => doctor::run(&config),
+        Command::Listeners(config) => listeners::run(&config),
         Command::Cookies(config) => cookies::run(&config),
+        Command::Keys(config) => keys::run(&config),
         Command::BenchModel(config) => bench_model::run(&config),
         Command::Debug(args) => debug::run(&args),
         Command::Completions(shell) => completions::run(shell),

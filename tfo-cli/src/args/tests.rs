@@ -238,7 +238,11 @@ fn help_is_as_reviewed() {
         "policy apply",
         "guard",
         "guard on",
+        "doctor",
+        "listeners",
+        "listeners set",
         "cookies",
+        "keys rotate",
     ] {
         let mut parser = parser().term_width(100);
         parser.build();

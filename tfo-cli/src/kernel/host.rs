@@ -1,6 +1,6 @@
 //! Settings and counters of the host.
 
-use std::{fs, path::Path};
+use std::{fs, io};
 
 use super::{netns, procfs};
 use crate::model::feed::{Host, Mib};
@@ -55,10 +55,13 @@ impl Reader {
             self.known.scan();
             namespace = self.known.open(inode);
         }
-        // /proc/net follows the thread only through thread-self.
-        let read = || fs::read_to_string(Path::new("/proc/thread-self/net/netstat"));
-        netns::inside(&namespace?, read)
-            .ok()
-            .map(|netstat| procfs::tcp_ext(&netstat))
+        netns::inside(&namespace?, mib_here).ok()
     }
+}
+
+/// The counters of the calling thread's namespace.
+pub fn mib_here() -> io::Result<Mib> {
+    // /proc/net follows the thread only through thread-self.
+    let netstat = fs::read_to_string("/proc/thread-self/net/netstat")?;
+    Ok(procfs::tcp_ext(&netstat))
 }

@@ -168,7 +168,7 @@ fn names() -> (BTreeMap<u32, String>, usize) {
 }
 
 /// Name of a process; empty when it has ended.
-fn comm(pid: u32) -> String {
+pub(super) fn comm(pid: u32) -> String {
     let text = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned()
 }

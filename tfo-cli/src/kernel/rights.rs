@@ -36,6 +36,11 @@ pub fn sees_into_processes() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| effective(&status) >> SYS_PTRACE & 1 == 1)
 }
 
+/// Effective capabilities, as bits; none where /proc does not tell.
+pub fn capabilities() -> u64 {
+    fs::read_to_string("/proc/self/status").map_or(0, |status| effective(&status))
+}
+
 /// Names of the capabilities that `/proc/self/status` does not show as effective.
 fn missing(status: &str) -> Vec<&'static str> {
     let effective = effective(status);

@@ -64,6 +64,16 @@ pub fn discipline(index: u32) -> io::Result<Discipline> {
     })
 }
 
+/// Every discipline of the namespace: index of its interface, and its kind.
+pub fn disciplines() -> io::Result<Vec<(u32, String)>> {
+    let all = header(0, TcHandle::UNSPEC);
+    let found = dump(RouteNetlinkMessage::GetQueueDiscipline(message(&all)))?;
+    Ok(found
+        .into_iter()
+        .map(|one| (one.header.index.cast_unsigned(), one.kind))
+        .collect())
+}
+
 /// Adds one; `AlreadyExists` where there is one.
 pub fn add_clsact(index: u32) -> io::Result<()> {
     request(

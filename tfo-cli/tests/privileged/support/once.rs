@@ -88,11 +88,10 @@ impl Copy {
 
     /// Runs it as nobody, without any right, inside a network namespace.
     pub fn run_as_nobody(&self, netns: &str, args: &[&str]) -> Result<Once> {
-        let mut command = Command::new("ip");
+        // Not `ip netns exec`: that mounts a /sys without cgroups.
+        let mut command = Command::new("nsenter");
         command.args([
-            "netns",
-            "exec",
-            netns,
+            &format!("--net=/run/netns/{netns}"),
             "setpriv",
             "--reuid=65534",
             "--regid=65534",

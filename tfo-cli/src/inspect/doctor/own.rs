@@ -1,0 +1,70 @@
+//! Checks of BPF programs of others beside ours, and of what of ours is pinned.
+
+use super::{Check, Facts, PolicyFacts, Status};
+use crate::{clean::clean, inspect::listeners::judge::quoted};
+
+/// Programs that are named.
+const NAMED: usize = 5;
+
+/// The checks.
+pub fn checks(facts: &Facts) -> Vec<Check> {
+    vec![programs(facts), policy(facts)]
+}
+
+fn programs(facts: &Facts) -> Check {
+    let id = "foreign-programs";
+    let found = match &facts.programs {
+        Ok(found) => found,
+        Err(why) => return Check::not_looked_at(id, why),
+    };
+    let Some((first, ..)) = found.first() else {
+        return Check::pass(id, "no BPF program of others on the hooks we use");
+    };
+    let names = found
+        .iter()
+        .take(NAMED)
+        .map(|(number, name, kind)| format!("{kind} {} (id {number})", clean(name)));
+    let more = found.len().saturating_sub(NAMED);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    Check::warn(
+        id,
+        format!(
+            "of others, on hooks we use: {}{more}",
+            names.collect::<Vec<_>>().join(", ")
+        ),
+        format!("nothing, unless SYN data goes missing: bpftool prog show id {first}; bpftool cgroup tree"),
+    )
+}
+
+fn policy(facts: &Facts) -> Check {
+    let id = "policy";
+    let pins = quoted(&clean(&facts.pins.display().to_string()));
+    match &facts.policy {
+        PolicyFacts::None => Check::pass(id, "no policy is pinned"),
+        PolicyFacts::InForce { rules, guards } => Check::pass(
+            id,
+            format!("in force and of this version: {rules} rules, {guards} guards"),
+        ),
+        PolicyFacts::OtherVersion(why) => Check::bad(
+            id,
+            Status::Fail,
+            format!(
+                "a policy of another version of tfo-cli is pinned, and still decides ({})",
+                clean(why)
+            ),
+            format!(
+                "tfo-cli policy flush --bpffs {pins}, then apply your file again: tfo-cli policy apply FILE"
+            ),
+        ),
+        PolicyFacts::HalfMade => Check::warn(
+            id,
+            "pins of a command that was killed: nothing is in force",
+            format!("tfo-cli policy list --bpffs {pins}    (removes them)"),
+        ),
+        PolicyFacts::NotLookedAt(why) => Check::not_looked_at(id, &clean(why)),
+    }
+}
