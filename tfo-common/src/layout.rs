@@ -67,6 +67,8 @@ codes! {
         Enforcement = 12, "enforcement", "a policy takes every denied socket for one that may stall";
         /// Times to first byte of clients that acknowledge late.
         ReceiveTime = 13, "receive-time", "times to first byte of clients may be late by a delayed ACK, 40 ms";
+        /// Whose evidence a guard has, and about which network namespace.
+        Witness = 14, "witness", "a guard may take two cgroups, or two network namespaces, for one";
     }
 }
 
@@ -219,6 +221,14 @@ layout! {
     icsk_pingpong: "inet_connection_sock"."icsk_ack.pingpong", Enforcement;
     /// Set by `TCP_DEFER_ACCEPT`.
     icsk_defer_accept: "inet_connection_sock"."icsk_accept_queue.rskq_defer_accept", Enforcement;
+    /// User whose process made the socket.
+    sk_uid: "sock"."sk_uid.val", Witness;
+    /// Owner and times of a cgroup's directory; NULL while it is root's.
+    kn_iattr: "kernfs_node"."iattr", Witness;
+    /// That owner.
+    iattr_uid: "kernfs_iattrs"."ia_uid.val", Witness;
+    /// Number of a network namespace that is never given again (from 5.12 on: made when it is first asked for before).
+    net_cookie: "net"."net_cookie", Witness;
 }
 
 /// What of a position a constant in the programs is.

@@ -7,7 +7,7 @@ use crate::{PolicyAction, codes::codes};
 
 /// Changes whenever a structure here or in [`crate::guard`] changes: pinned maps of another version are
 /// refused, not misread.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// LPM trie [`RuleKey`] -> [`Rule`].
 pub const RULES: &str = "TFO_POL_RULES";
@@ -25,15 +25,26 @@ pub const GUARDS: &str = "TFO_POL_GUARDS";
 pub const STATES: &str = "TFO_POL_STATES";
 /// LRU hash of [`crate::guard::GuardKey`] -> deadline of the trial under way.
 pub const TRIALS: &str = "TFO_POL_TRIALS";
-/// LRU hash of [`crate::guard::GuardKey`] -> [`crate::guard::Seen`].
-pub const SEEN: &str = "TFO_POL_SEEN";
+/// Array of [`crate::guard::Slot`]: what is counted of destinations and networks without a failure.
+pub const SLOTS: &str = "TFO_POL_SLOTS";
+/// Array of [`crate::guard::Watch`]: handshakes guards want to know the end of.
+pub const WATCHES: &str = "TFO_POL_WATCHES";
+/// LRU hash of [`crate::guard::GuardKey::net`] -> inode of that network namespace: those with a failure.
+pub const NETS: &str = "TFO_POL_NETS";
+/// Program array: where `sock_ops` goes on when there is something to be judged ([`PROG_JUDGE`]).
+pub const TAILS: &str = "TFO_POL_TAILS";
 /// Every map of the object.
-pub const MAPS: [&str; 9] = [RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SEEN];
+pub const MAPS: [&str; 12] = [
+    RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, NETS, TAILS,
+];
 
 /// `cgroup_skb/egress`: denies SYN data.
 pub const PROG_EGRESS: &str = "tfo_pol_egress";
 /// `sock_ops`: sends what a denied SYN left behind, and gathers evidence.
 pub const PROG_SOCK_OPS: &str = "tfo_pol_sockops";
+/// `sock_ops`, called by the former: judges evidence. Apart, because it is rarely needed, and neither the verifier nor an
+/// instruction cache has to go through it for every callback.
+pub const PROG_JUDGE: &str = "tfo_pol_judge";
 /// TCX egress: takes the TFO option out of SYNs.
 pub const PROG_STRIP: &str = "tfo_pol_strip";
 
@@ -44,6 +55,8 @@ pub const MAX_GUARDS: u32 = 1_024;
 /// Failing destinations a guard remembers; the least recently used give way. Destinations without a failure
 /// take no room.
 pub const MAX_STATES: u32 = 65_536;
+/// Network namespaces with a failure that are remembered by their inode.
+pub const MAX_NETS: u32 = 1_024;
 /// Port ranges of one rule.
 pub const MAX_PORTS: usize = 8;
 /// Depth of the cgroup tree that is looked at; the kernel's own `cgroup.max.depth` knows no bound, but
@@ -184,14 +197,6 @@ pub struct Mark {
     pub added: u8,
     /// Zero.
     pub pad: u8,
-    /// cgroup id of the guard that wants to know how it ends; 0 for none.
-    pub guard: u64,
-    /// `CLOCK_MONOTONIC` ns of the first SYN.
-    pub syn_ns: u64,
-    /// Successes the guard had counted for this destination when the SYN left.
-    pub seen: u32,
-    /// Zero.
-    pub pad2: u32,
 }
 
 impl Mark {
@@ -202,10 +207,6 @@ impl Mark {
         flags: 0,
         added: 0,
         pad: 0,
-        guard: 0,
-        syn_ns: 0,
-        seen: 0,
-        pad2: 0,
     };
 }
 
@@ -213,12 +214,6 @@ impl Mark {
 pub mod mark {
     /// The SYN with data was kept from leaving.
     pub const DENIED: u8 = 1;
-    /// The SYN that left carries data.
-    pub const DATA: u8 = 2;
-    /// The first SYN that left carries the TFO option.
-    pub const OPTION: u8 = 4;
-    /// The guard's trial connection.
-    pub const TRIAL: u8 = 8;
     /// Would stall without the push.
     pub const AT_RISK: u8 = 16;
     /// The option is to be taken out on its way.
@@ -294,12 +289,14 @@ codes! {
         Flagged = 14, "flagged";
         /// Those of them from which it was taken back.
         Unflagged = 15, "unflagged";
+        /// Fast Open handshakes that were not watched for guards, because another one's had the place.
+        Unwatched = 16, "unwatched";
     }
 }
 
 const _: () = assert!(size_of::<RuleKey>() == 32);
 const _: () = assert!(size_of::<Rule>() == 480);
-const _: () = assert!(size_of::<Mark>() == 32);
+const _: () = assert!(size_of::<Mark>() == 8);
 const _: () = assert!(size_of::<Hits>() == 16);
 
 #[cfg(test)]

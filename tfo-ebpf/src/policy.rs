@@ -23,3 +23,4 @@ mod risk;
 mod sock_ops;
 mod strip;
 mod syn;
+mod watch;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const CONFIG: GuardConfig = GuardConfig {
+pub const CONFIG: GuardConfig = GuardConfig {
     backoff_ns: 10_000_000,
     max_backoff_ns: 80_000_000,
     created_ns: 0,
@@ -15,13 +15,13 @@ const CONFIG: GuardConfig = GuardConfig {
     by: [0; crate::policy::BY_LEN],
     cgroup: [0; crate::policy::PATH_LEN],
 };
-const CALM: GuardConfig = GuardConfig {
+pub const CALM: GuardConfig = GuardConfig {
     escalate: 0,
     ..CONFIG
 };
 
 /// A handshake that ended as they do one after the other.
-fn ended(evidence: Evidence, trial: bool) -> Ended {
+pub fn ended(evidence: Evidence, trial: bool) -> Ended {
     Ended {
         evidence,
         trial,
@@ -31,7 +31,7 @@ fn ended(evidence: Evidence, trial: bool) -> Ended {
 }
 
 /// Feeds evidence at instant `now`; returns what the last one did.
-fn feed(state: &mut GuardState, config: &GuardConfig, evidence: &[Evidence], now: u64) -> Change {
+pub fn feed(state: &mut GuardState, config: &GuardConfig, evidence: &[Evidence], now: u64) -> Change {
     evidence.iter().fold(Change::None, |_, one| {
         state.on_evidence(config, &ended(*one, false), now)
     })
@@ -220,7 +220,7 @@ impl Path {
     }
 }
 
-const DEFAULT: GuardConfig = GuardConfig {
+pub const DEFAULT: GuardConfig = GuardConfig {
     failures: FAILURES,
     of: OF,
     ..CONFIG
@@ -306,7 +306,7 @@ proptest! {
     /// Whatever comes, in whatever order: no overflow, bounded windows, an open state has an end.
     #[test]
     fn any_story_is_safe(
-        story in proptest::collection::vec((0u8..8, any::<bool>(), any::<u32>(), 0u64..1_000_000), 0..200),
+        story in proptest::collection::vec((0u8..11, any::<bool>(), any::<u32>(), 0u64..1_000_000), 0..200),
         failures in 1u8..=32, of in 1u8..=32, escalate in 0u8..2,
         backoff_ns: u64, max_backoff_ns: u64,
     ) {
@@ -316,16 +316,23 @@ proptest! {
         for (what, trial, lost, step) in story {
             now += step;
             match what {
-                0..6 => {
+                0..7 => {
                     let all = [Evidence::TfoOk, Evidence::TfoFailed, Evidence::BareOk, Evidence::BareFailed,
-                        Evidence::PlainOk, Evidence::PlainFailed];
+                        Evidence::PlainOk, Evidence::PlainFailed, Evidence::TfoDead];
                     let ended = Ended { evidence: all[what as usize], trial, later: lost % 40, lost_us: lost };
                     state.on_evidence(&config, &ended, now);
                 }
-                6 if state.decide(now) == Decision::Trial => state.begin_trial(now),
+                7 if state.decide(now) == Decision::Trial => state.begin_trial(now),
+                8 => { state.on_witness(&config, lost.into(), lost % 3, now); }
+                9 => {
+                    let ended = Ended { evidence: Evidence::TfoFailed, trial, later: 0, lost_us: lost };
+                    state.on_network(&config, lost % 5 > 0, &ended, lost % 7, lost % 2, now);
+                }
                 _ => state.end_trial(&config, now),
             }
             prop_assert!(u64::from(state.window) < 1 << of && u64::from(state.bare) < 1 << of);
+            prop_assert_eq!(state.controlled & !state.window, 0);
+            prop_assert!(state.doubt == doubt::NONE || state.phase() != Phase::Closed);
             prop_assert!(state.plain_ok + state.plain_failed <= BASELINE);
             prop_assert!(state.failures <= state.attempts);
             if state.phase == Phase::Closed as u8 {

@@ -5,13 +5,13 @@
 //! (net/ipv4/tcp_output.c), which queues the data and sends a plain SYN in the same call. Never 2 or 3: those
 //! become NET_XMIT_CN, and `tcp_enter_cwr` lowers the window before the first byte.
 
-use core::arch::asm;
+use core::{arch::asm, mem::MaybeUninit};
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+use aya_ebpf::{helpers::generated::bpf_skb_cgroup_id, macros::cgroup_skb, programs::SkBuffContext};
 use tfo_common::{
     PolicyAction,
     action::OnSyn,
-    guard::Decision,
+    guard::{Decision, Watch, watch as bits},
     policy::{Mark, Stat, Switch, mark, push},
 };
 
@@ -20,10 +20,13 @@ use crate::{
     kern,
     layout::layout,
     policy::{
-        count, guard, lookup,
+        count,
+        guard::{self, Subject},
+        lookup,
         lookup::Found,
         marks, risk,
         syn::{self, Syn},
+        watch::{self, Places},
     },
 };
 
@@ -104,7 +107,7 @@ fn by_rule(ctx: &SkBuffContext, found: &Found, has_data: bool, now: u64) -> i32 
             count::hit(found.rule, now);
             let strip = PolicyAction::from_code(found.action).is_some_and(PolicyAction::strips_option);
             let flags = if strip { mark::STRIP } else { 0 };
-            deny(ctx, found.rule, found.action, flags, now)
+            deny(ctx, found.rule, found.action, flags)
         }
     }
 }
@@ -119,68 +122,130 @@ fn by_guard(
     has_option: bool,
     now: u64,
 ) -> i32 {
-    let key = guard::key(found.guard, syn);
-    let (known, decision) = guard::decide(&key, has_data, has_option, now);
-    if !has_data && !has_option && !known {
-        // Plain, to a destination without a failure: nothing to compare with.
+    let sk = socket(ctx);
+    let places = Places::of(syn.local, syn.remote, syn.port);
+    let watched = watch::of(sk);
+    let is_troubled = places.are_troubled();
+    if watched.is_none() && !is_troubled {
         return PASS;
     }
-    let strip = matches!(decision, Decision::Strip);
-    if has_data && (strip || matches!(decision, Decision::Deny)) {
-        let action = if strip {
+    // SAFETY: a valid context.
+    let own = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+    if let Some(watch) = watch::of(sk) {
+        note(watch, found.guard, own, places, has_data, has_option, now);
+    }
+    if !is_troubled {
+        return PASS;
+    }
+    let subject = Subject {
+        guard: found.guard,
+        own,
+        net: guard::net_of(sk),
+        local: syn.local,
+        remote: syn.remote,
+        port: syn.port,
+        family: syn.family,
+    };
+    by_states(ctx, sk, &subject, has_data, has_option, now)
+}
+
+/// Notes what leaves first, to be compared with how it ends.
+#[inline(always)]
+fn note(watch: &mut Watch, guard: u64, own: u64, places: Places, has_data: bool, has_option: bool, now: u64) {
+    let option = if has_option { bits::OPTION } else { 0 };
+    if watch.guard == 0 {
+        let (tfo, bare, _) = watch::numbers(places.destination);
+        watch.guard = guard;
+        watch.own = own;
+        watch.syn_ns = now;
+        watch.seen = if has_data { tfo } else { bare };
+        watch.flags = if has_data { bits::DATA } else { option };
+    } else if watch.flags & bits::DENIED != 0 {
+        // The bare SYN after a denied one.
+        watch.flags |= option;
+    }
+}
+
+/// Something has failed here, or at another place with this hash: the states decide.
+#[inline(always)]
+fn by_states(
+    ctx: &SkBuffContext,
+    sk: u64,
+    subject: &Subject,
+    has_data: bool,
+    has_option: bool,
+    now: u64,
+) -> i32 {
+    if !has_data && !has_option {
+        return PASS;
+    }
+    let mut place = MaybeUninit::uninit();
+    let (mut strictest, mut by, mut due) = (forget(0, now), 0, forget(0, now));
+    let mut entry = 0;
+    while entry < guard::ENTRIES {
+        let decision = guard::decide(subject.key(&mut place, entry), now) as u64;
+        let number = u64::from(entry) + 1;
+        if decision == Decision::Trial as u64 {
+            due = number;
+        } else if decision > strictest {
+            strictest = decision;
+            by = number;
+        }
+        entry += 1;
+    }
+    if due != 0 && strictest == 0 {
+        let key = subject.key(&mut place, due as u32 - 1);
+        let door = guard::closed_door(key);
+        // At level no-data only a SYN with data shows anything; at level strip one with the option does too.
+        let shows = has_data || matches!(door, Decision::Strip);
+        if shows && guard::claim_trial(key, now) {
+            count::stat(Stat::GuardTrials);
+            if let Some(watch) = watch::of(sk) {
+                watch.trial = due as u8;
+            }
+            return PASS;
+        }
+        strictest = door as u64;
+        by = due;
+    }
+    if strictest == 0 {
+        return PASS;
+    }
+    let strips = strictest == Decision::Strip as u64;
+    let flags = if strips { mark::STRIP } else { 0 };
+    if has_data {
+        let action = if strips {
             PolicyAction::Strip
         } else {
             PolicyAction::NoData
         };
-        let flags = if strip { mark::STRIP } else { 0 };
-        let verdict = deny(ctx, 0, action as u8, flags, now);
-        if verdict == DENY {
-            guard::denied(&key);
-            count::stat(Stat::GuardDenied);
+        if deny(ctx, 0, action as u8, flags) == PASS {
+            return PASS;
         }
-        if let Some(mark) = marks::of_packet(ctx.skb.skb) {
-            mark.guard = found.guard;
-            mark.seen = guard::seen(&key).bare;
-        }
-        return verdict;
-    }
-    let Some(mark) = marks::make_for_packet(ctx) else {
-        return PASS;
-    };
-    mark.guard = found.guard;
-    if mark.flags & mark::DENIED != 0 {
-        // The bare SYN after a denied one.
-        mark.flags |= if has_option { mark::OPTION } else { 0 };
-        return PASS;
-    }
-    if mark.syn_ns == 0 {
-        mark.syn_ns = now;
-        let seen = guard::seen(&key);
-        mark.seen = if has_data { seen.tfo } else { seen.bare };
-        mark.flags |= if has_data {
-            mark::DATA
-        } else if has_option {
-            mark::OPTION
-        } else {
-            0
+    } else {
+        let Some(mark) = marks::make_for_packet(ctx) else {
+            return PASS;
         };
-        if matches!(decision, Decision::Trial) {
-            mark.flags |= mark::TRIAL;
-            count::stat(Stat::GuardTrials);
+        // The bare SYN after a denied one was counted with that.
+        if !strips || mark.flags & mark::DENIED != 0 {
+            return PASS;
         }
-        if has_option && strip {
-            mark.action = PolicyAction::Strip as u8;
-            mark.flags |= mark::STRIP;
-            guard::denied(&key);
-            count::stat(Stat::GuardDenied);
-        }
+        mark.action = PolicyAction::Strip as u8;
+        mark.flags |= mark::STRIP;
     }
-    PASS
+    guard::denied(subject.key(&mut place, by as u32 - 1));
+    count::stat(Stat::GuardDenied);
+    if let Some(watch) = watch::of(sk) {
+        watch.flags = watch.flags & !bits::DATA
+            | if has_data { bits::DENIED } else { 0 }
+            | if strips { bits::STRIPPED } else { 0 };
+    }
+    if has_data { DENY } else { PASS }
 }
 
 /// Denies a SYN with data, unless its socket would hang.
 #[inline(always)]
-fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8, now: u64) -> i32 {
+fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8) -> i32 {
     let at_risk = risk::is_at_risk(socket(ctx));
     if at_risk && count::switch(Switch::Push) != push::WORKS {
         count::stat(Stat::PassedAtRisk);
@@ -196,10 +261,6 @@ fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8, now: u64) -> i32 
         flags: flags | mark::DENIED | if at_risk { mark::AT_RISK } else { 0 },
         added: mark.added,
         pad: 0,
-        guard: 0,
-        syn_ns: now,
-        seen: 0,
-        pad2: 0,
     };
     count::stat(Stat::Denied);
     if at_risk {

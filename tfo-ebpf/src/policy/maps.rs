@@ -1,11 +1,11 @@
 //! The maps of rules and guards, all pinned by user space.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, ProgramArray, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
-    guard::{GuardConfig, GuardKey, GuardState, Seen},
+    guard::{self, GuardConfig, GuardKey, GuardState, Slot, Watch},
     policy::{self, Hits, Mark, Rule, RuleKey, Stat, Switch},
 };
 
@@ -38,9 +38,21 @@ pub static TFO_POL_GUARDS: HashMap<u64, GuardConfig, { policy::MAX_GUARDS as usi
 pub static TFO_POL_STATES: LruHashMap<GuardKey, GuardState, { policy::MAX_STATES as usize }> =
     LruHashMap::new();
 
-/// Successes of destinations.
+/// What is counted of every destination and network.
 #[btf_map]
-pub static TFO_POL_SEEN: LruHashMap<GuardKey, Seen, { policy::MAX_STATES as usize }> = LruHashMap::new();
+pub static TFO_POL_SLOTS: Array<Slot, { guard::SLOTS as usize }> = Array::new();
+
+/// Handshakes guards want to know the end of.
+#[btf_map]
+pub static TFO_POL_WATCHES: Array<Watch, { guard::WATCHES as usize }> = Array::new();
+
+/// Where `sock_ops` goes on.
+#[btf_map]
+pub static TFO_POL_TAILS: ProgramArray<1> = ProgramArray::new();
+
+/// Inodes of network namespaces with a failure, for whoever looks.
+#[btf_map]
+pub static TFO_POL_NETS: LruHashMap<u64, u32, { policy::MAX_NETS as usize }> = LruHashMap::new();
 
 /// Trials under way: inserting is how one connection among many gets to be the trial.
 #[btf_map]

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use tfo_common::{
     TfoOption,
-    guard::{Evidence, GIVE_UP_NS, GuardKey},
+    guard::{Evidence, Watch, waited_long_enough, watch as bits},
     policy::{Mark, Stat, Switch, mark, push},
     time::us_between,
 };
@@ -23,7 +23,13 @@ use crate::{
     kern,
     layout::layout,
     ops::Ops,
-    policy::{count, guard, marks, risk},
+    policy::{
+        count,
+        guard::{self, End, Subject},
+        maps::TFO_POL_TAILS,
+        marks, risk,
+        watch::{self, Places},
+    },
 };
 
 /// include/uapi/linux/in.h and tcp.h.
@@ -32,21 +38,71 @@ const TCP_NODELAY: i32 = 1;
 /// TCP states (include/net/tcp_states.h).
 const SYN_SENT: u32 = 2;
 const CLOSE: u32 = 7;
+/// Errors that a RST and silence end a handshake with (include/uapi/asm-generic/errno.h).
+const ECONNREFUSED: u32 = 111;
+/// See [`ECONNREFUSED`].
+const ETIMEDOUT: u32 = 110;
 
 /// Entry. The return value is 1 whatever happens: 0 would turn into -EPERM for every program on the cgroup.
 #[sock_ops]
 pub fn tfo_pol_sockops(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    match ops.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => connect(&ops),
+    let to_judge = match ops.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            connect(&ops);
+            false
+        }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ops),
         BPF_SOCK_OPS_STATE_CB => state(&ops),
-        _ => {}
+        _ => false,
+    };
+    if to_judge {
+        // SAFETY: nothing of ours lives on: what there is to know lies in the array of watches. Where it fails it goes on
+        // here, and the place is free again when a handshake could not last any longer.
+        unsafe { TFO_POL_TAILS.tail_call(&ops.ctx, 0) };
     }
     1
 }
 
+/// Entry of what the former goes on with where something has failed: judges one of the four entries, and goes on with
+/// itself for the next. All at once they would need more than a program's 512 bytes of stack.
+#[sock_ops]
+pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    let sk = kern::sock_of(&ops.ctx);
+    let Some(watch) = watch::of(sk) else { return 1 };
+    let family = ops.family();
+    let subject = Subject {
+        guard: watch.guard,
+        own: watch.own,
+        net: guard::net_of(sk),
+        local: ops.local(family).words,
+        remote: ops.remote(family).words,
+        port: ops.remote_port(),
+        family,
+    };
+    let entry = u32::from(watch.entry);
+    let end = End {
+        evidence: Evidence::from_code(watch.evidence),
+        is_trial: u32::from(watch.trial) == entry + 1,
+        before: watch.seen,
+        lost_us: watch.lost_us,
+        sk,
+    };
+    watch.opened = guard::take_in(&subject, entry, &end, watch.opened != 0, count::now()).into();
+    watch.entry += 1;
+    if entry + 1 < guard::ENTRIES {
+        // SAFETY: as above.
+        unsafe { TFO_POL_TAILS.tail_call(&ops.ctx, 0) };
+    }
+    watch.sk = 0;
+    1
+}
+
 /// `tcp_connect` begins, before any SYN.
+///
+/// A handshake that fails is only seen with STATE: by guards, and by whoever waits for those that would hang. Guards
+/// want to know the end of those with Fast Open, and of all to where something failed.
 #[inline(always)]
 fn connect(ops: &Ops) {
     if count::switch(Switch::Push) == push::UNKNOWN {
@@ -59,22 +115,57 @@ fn connect(ops: &Ops) {
             ..Mark::NONE
         };
     }
+    let guards = count::switch(Switch::Guards) != 0;
     let sk = kern::sock_of(&ops.ctx);
-    if kern::pointer(sk, layout!(tp_fastopen_req)) == 0 {
-        return;
+    let is_tfo = kern::pointer(sk, layout!(tp_fastopen_req)) != 0;
+    if guards && (is_tfo || places(ops).are_troubled()) {
+        match watch::begin(sk, count::now()) {
+            Some(watch) => {
+                watch.added = ask(ops);
+                return;
+            }
+            None => count::stat(Stat::Unwatched),
+        }
     }
-    if count::switch(Switch::Guards) == 0 && !risk::is_at_risk(sk) {
-        return;
-    }
-    // A handshake that fails is only seen with this flag: by guards, and by whoever waits for those that would hang.
-    let before = ops.flags();
-    if before & STATE == 0
+    if is_tfo
+        && risk::is_at_risk(sk)
         && let Some(mark) = marks::make(ops.sk())
     {
-        mark.added = STATE as u8;
-        ops.set_flags(before | STATE);
-        count::stat(Stat::Flagged);
+        mark.added |= ask(ops);
     }
+}
+
+/// Asks for STATE; what was added.
+#[inline(always)]
+fn ask(ops: &Ops) -> u8 {
+    let before = ops.flags();
+    if before & STATE != 0 {
+        return 0;
+    }
+    ops.set_flags(before | STATE);
+    count::stat(Stat::Flagged);
+    STATE as u8
+}
+
+/// Takes flags back that we set.
+#[inline(always)]
+fn give_back(ops: &Ops, added: &mut u8) {
+    if *added != 0 {
+        ops.set_flags(ops.flags() & !u32::from(*added));
+        *added = 0;
+        count::stat(Stat::Unflagged);
+    }
+}
+
+/// Where a connection's numbers are.
+#[inline(always)]
+fn places(ops: &Ops) -> Places {
+    let family = ops.family();
+    Places::of(
+        ops.local(family).words,
+        ops.remote(family).words,
+        ops.remote_port(),
+    )
 }
 
 /// Finds out whether sockets can be pushed: reading TCP_NODELAY became possible together with setting it (Linux
@@ -87,64 +178,80 @@ fn learn_push(ops: &Ops) {
 }
 
 /// `tcp_finish_connect`: the SYN-ACK's acknowledgement is processed, queued data not sent yet.
+///
+/// Whether there is something to judge.
 #[inline(always)]
-fn established(ops: &Ops) {
-    let Some(mark) = marks::of(ops.sk()) else { return };
-    if mark.guard != 0 {
-        let now = count::now();
-        let lost = if ops.total_retrans() > 0 {
-            us_between(mark.syn_ns, now).saturating_sub(ops.srtt_us()).max(1)
-        } else {
-            0
-        };
-        report(ops, mark, answered(ops, mark), lost, now);
+fn established(ops: &Ops) -> bool {
+    let mut to_judge = false;
+    if ops.total_retrans() > 0 && count::switch(Switch::Guards) != 0 {
+        let sk = kern::sock_of(&ops.ctx);
+        if let Some(watch) = watch::of(sk) {
+            let now = count::now();
+            let lost = us_between(watch.syn_ns, now).saturating_sub(ops.srtt_us()).max(1);
+            let evidence = answered_late(ops, watch.flags);
+            to_judge = report(ops, watch, evidence, lost);
+        }
     }
+    let Some(mark) = marks::of(ops.sk()) else {
+        return to_judge;
+    };
     if strip_missed(mark) {
         count::stat(Stat::StripMissed);
     }
     if mark.flags & mark::DENIED != 0 {
         unstall(ops, mark);
     }
+    to_judge
 }
 
-/// Takes the flags back that we set.
+/// What an answer to a SYN that was sent again shows. With data out the acknowledgement tells; a SYN-ACK with a cookie
+/// answered the TFO SYN itself, be it late, because a retransmitted one carries none (`tcp_rtx_synack`).
 #[inline(always)]
-fn take_back(ops: &Ops, mark: &mut Mark) {
-    if mark.added != 0 {
-        ops.set_flags(ops.flags() & !u32::from(mark.added));
-        mark.added = 0;
-        count::stat(Stat::Unflagged);
+fn answered_late(ops: &Ops, flags: u8) -> u8 {
+    let failed = if flags & bits::DATA != 0 {
+        Evidence::TfoFailed
+    } else if left_with_option(flags) {
+        Evidence::BareFailed
+    } else {
+        return Evidence::PlainFailed as u8;
+    };
+    if flags & bits::DATA != 0 && ops.bytes_acked() > 1 || has_cookie(ops) {
+        bits::NOTHING
+    } else {
+        failed as u8
     }
 }
 
-/// What the answer shows. With data out the acknowledgement tells; a SYN-ACK with a cookie answered the TFO SYN
-/// itself, be it late, because a retransmitted one carries none (`tcp_rtx_synack`).
+/// What it shows that a SYN was answered at once.
 #[inline(always)]
-fn answered(ops: &Ops, mark: &Mark) -> Option<Evidence> {
-    let late = ops.total_retrans() > 0;
-    if mark.flags & mark::DATA != 0 {
-        let acked = ops.bytes_acked() > 1;
-        return match (late, acked) {
-            (false, _) => Some(Evidence::TfoOk),
-            (true, true) => None,
-            (true, false) => (!has_cookie(ops)).then_some(Evidence::TfoFailed),
-        };
-    }
-    if strip_missed(mark) {
-        return None;
-    }
-    // A stripped SYN is a plain one on the wire.
-    if mark.flags & mark::OPTION != 0 && mark.flags & mark::STRIP == 0 {
-        return match late {
-            false => Some(Evidence::BareOk),
-            true => (!has_cookie(ops)).then_some(Evidence::BareFailed),
-        };
-    }
-    Some(if late {
-        Evidence::PlainFailed
+fn answered_at_once(flags: u8) -> u8 {
+    let passed = if flags & bits::DATA != 0 {
+        Evidence::TfoOk
+    } else if left_with_option(flags) {
+        Evidence::BareOk
     } else {
         Evidence::PlainOk
-    })
+    };
+    passed as u8
+}
+
+/// What it shows that a SYN was reset, or never answered.
+#[inline(always)]
+fn never_answered(flags: u8) -> u8 {
+    let failed = if flags & bits::DATA != 0 {
+        Evidence::TfoDead
+    } else if left_with_option(flags) {
+        Evidence::BareFailed
+    } else {
+        Evidence::PlainFailed
+    };
+    failed as u8
+}
+
+/// Whether a bare SYN had the option on the wire. A stripped one is a plain one there.
+#[inline(always)]
+const fn left_with_option(flags: u8) -> bool {
+    flags & (bits::OPTION | bits::STRIPPED) == bits::OPTION
 }
 
 /// Whether the option left although it was to be taken out: by an interface without the classifier.
@@ -174,61 +281,94 @@ fn unstall(ops: &Ops, mark: &Mark) {
     }
 }
 
-/// SYN_SENT to CLOSE: the handshake failed, by a RST (ECONNREFUSED), a timeout or because the application gave
+/// SYN_SENT ends: with ESTABLISHED, or with CLOSE after a RST (ECONNREFUSED), a timeout or because the application gave
 /// up.
 ///
 /// Flags are taken back whatever comes after SYN_SENT. `tcp_finish_connect` (net/ipv4/tcp_input.c) sets the state
 /// before it calls for ACTIVE_ESTABLISHED, where others ask for this flag: theirs must stay.
+///
+/// Whether there is something to judge.
 #[inline(always)]
-fn state(ops: &Ops) {
+fn state(ops: &Ops) -> bool {
     if ops.arg::<0>() != SYN_SENT {
-        return;
+        return false;
     }
-    let Some(mark) = marks::of(ops.sk()) else { return };
-    take_back(ops, mark);
-    if ops.arg::<1>() != CLOSE {
-        return;
+    let closed = ops.arg::<1>() == CLOSE;
+    let sk = kern::sock_of(&ops.ctx);
+    let mut missed = false;
+    if let Some(mark) = marks::of(ops.sk()) {
+        give_back(ops, &mut mark.added);
+        missed = strip_missed(mark);
+        if closed {
+            let denied_at_risk = mark::DENIED | mark::AT_RISK;
+            if mark.flags & denied_at_risk == denied_at_risk {
+                count::stat(Stat::AtRiskEnded);
+            }
+            if missed {
+                count::stat(Stat::StripMissed);
+            }
+        }
     }
-    if mark.flags & (mark::DENIED | mark::AT_RISK) == mark::DENIED | mark::AT_RISK {
-        count::stat(Stat::AtRiskEnded);
-    }
-    if strip_missed(mark) {
-        count::stat(Stat::StripMissed);
-    }
-    if mark.guard == 0 {
-        return;
-    }
-    let now = count::now();
-    let error = kern::uint(kern::sock_of(&ops.ctx), layout!(sk_err));
-    let told = error != 0 || now.saturating_sub(mark.syn_ns) >= GIVE_UP_NS;
-    let evidence = if !told || strip_missed(mark) {
-        None
-    } else if mark.flags & mark::DATA != 0 {
-        Some(Evidence::TfoFailed)
-    } else if mark.flags & mark::OPTION != 0 && mark.flags & mark::STRIP == 0 {
-        Some(Evidence::BareFailed)
-    } else {
-        Some(Evidence::PlainFailed)
+    let Some(watch) = watch::of(sk) else {
+        return false;
     };
-    report(ops, mark, evidence, 0, now);
+    give_back(ops, &mut watch.added);
+    if watch.guard == 0 {
+        watch.sk = 0;
+        return false;
+    }
+    if closed {
+        let evidence = if !missed && tells(ops, sk, watch) {
+            never_answered(watch.flags)
+        } else {
+            bits::NOTHING
+        };
+        return report(ops, watch, evidence, 0);
+    }
+    // What was answered late `established` looks at, which has the SYN-ACK at hand.
+    ops.total_retrans() == 0 && {
+        let evidence = if missed {
+            bits::NOTHING
+        } else {
+            answered_at_once(watch.flags)
+        };
+        report(ops, watch, evidence, 0)
+    }
 }
 
-/// Hands the end of a handshake to its guard, once.
+/// Whether a handshake without an answer shows anything. Errors that ICMP tells of (no route, the hop limit) do not.
 #[inline(always)]
-fn report(ops: &Ops, mark: &mut Mark, evidence: Option<Evidence>, lost_us: u32, now: u64) {
-    let family = ops.family();
-    let key = GuardKey {
-        cgroup: mark.guard,
-        addr: ops.remote(family).bytes(),
-        port: ops.remote_port(),
-        family,
-        pad: [0; 5],
-    };
-    let trial = mark.flags & mark::TRIAL != 0;
-    mark.guard = 0;
-    if evidence.is_some() || trial {
-        guard::take_in(&key, evidence, trial, mark.seen, lost_us, now);
+fn tells(ops: &Ops, sk: u64, watch: &Watch) -> bool {
+    let error = kern::uint(sk, layout!(sk_err)) as u32;
+    if error != 0 {
+        return error == ECONNREFUSED || error == ETIMEDOUT;
     }
+    let waited = count::now().saturating_sub(watch.syn_ns);
+    ops.total_retrans() > 0 || waited_long_enough(waited, watch::numbers(places(ops).destination).2)
+}
+
+/// The end of a watched handshake: counted where nothing ever failed. Whether there is something to judge.
+#[inline(always)]
+fn report(ops: &Ops, watch: &mut Watch, evidence: u8, lost_us: u32) -> bool {
+    let places = places(ops);
+    let rtt = ops.srtt_us();
+    if evidence == Evidence::TfoOk as u8 {
+        watch::succeeded(places.destination, true, rtt);
+        watch::succeeded(places.network, true, 0);
+    } else if evidence == Evidence::BareOk as u8 {
+        watch::succeeded(places.destination, false, rtt);
+    }
+    let passed = evidence == Evidence::TfoOk as u8
+        || evidence == Evidence::BareOk as u8
+        || evidence == Evidence::PlainOk as u8;
+    let tells = evidence != bits::NOTHING && (!passed || places.are_troubled());
+    if tells || watch.trial != 0 {
+        watch.evidence = evidence;
+        watch.lost_us = lost_us;
+        return true;
+    }
+    watch.sk = 0;
+    false
 }
 
 #[inline(always)]

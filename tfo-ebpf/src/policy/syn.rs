@@ -26,6 +26,8 @@ pub struct Syn {
     pub family: u8,
     /// Destination in network order; IPv4 in the first word.
     pub remote: [u32; 4],
+    /// Where it comes from, likewise.
+    pub local: [u32; 4],
     /// Destination port, host order.
     pub port: u16,
     /// Bytes of payload.
@@ -73,19 +75,23 @@ pub fn of_socket(ctx: &SkBuffContext, syn: Syn) -> Option<Syn> {
         if word(&raw const (*sk).protocol) != u32::from(TCP) || word(&raw const (*sk).type_) != STREAM {
             return None;
         }
-        let remote = if syn.family == 4 {
-            [word(&raw const (*sk).dst_ip4), 0, 0, 0]
-        } else {
-            let words = &raw const (*sk).dst_ip6;
+        let words = |at: *const [u32; 4]| {
             [
-                word(&raw const (*words)[0]),
-                word(&raw const (*words)[1]),
-                word(&raw const (*words)[2]),
-                word(&raw const (*words)[3]),
+                word(&raw const (*at)[0]),
+                word(&raw const (*at)[1]),
+                word(&raw const (*at)[2]),
+                word(&raw const (*at)[3]),
             ]
+        };
+        let (remote, local) = if syn.family == 4 {
+            let (remote, local) = (word(&raw const (*sk).dst_ip4), word(&raw const (*sk).src_ip4));
+            ([remote, 0, 0, 0], [local, 0, 0, 0])
+        } else {
+            (words(&raw const (*sk).dst_ip6), words(&raw const (*sk).src_ip6))
         };
         Some(Syn {
             remote,
+            local,
             port: u16::from_be((&raw const (*sk).dst_port).read_volatile()),
             ..syn
         })
@@ -104,6 +110,7 @@ fn ipv4(ip: *const u8) -> Option<Syn> {
         let total = u32::from(be16(ip.add(2)));
         Some(Syn {
             family: 4,
+            local: [0; 4],
             remote: [word(ip.add(16)), 0, 0, 0],
             port: be16(tcp.add(2)),
             payload: total.saturating_sub(IPV4 as u32 + tcp_len),
@@ -127,6 +134,7 @@ fn ipv4_with_options(ctx: &SkBuffContext) -> Option<Syn> {
     let total = u32::from(u16::from_be_bytes([ip[2], ip[3]]));
     Some(Syn {
         family: 4,
+        local: [0; 4],
         remote: [u32::from_ne_bytes([ip[16], ip[17], ip[18], ip[19]]), 0, 0, 0],
         port: u16::from_be_bytes([tcp[2], tcp[3]]),
         payload: total.saturating_sub(header + tcp_len),
@@ -145,6 +153,7 @@ fn ipv6(ip: *const u8) -> Option<Syn> {
         let tcp_len = u32::from(*tcp.add(12) >> 4) * 4;
         Some(Syn {
             family: 6,
+            local: [0; 4],
             remote: [
                 word(ip.add(24)),
                 word(ip.add(28)),

@@ -1,0 +1,123 @@
+//! What is kept of handshakes and destinations nothing is wrong with: two arrays, looked up by a hash. A few
+//! nanoseconds each, where an entry of a hash map costs ten times as much and socket storage a hundred.
+
+use tfo_common::guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of, watch::NOTHING};
+
+use crate::{
+    atomic,
+    policy::maps::{TFO_POL_SLOTS, TFO_POL_WATCHES},
+};
+
+/// The handshake of a socket, if it is watched.
+#[inline(always)]
+pub fn of<'a>(sk: u64) -> Option<&'a mut Watch> {
+    let watch = at(sk)?;
+    (watch.sk == sk && sk != 0).then_some(watch)
+}
+
+/// Begins to watch a socket, unless the place is another one's. What it says stays until the handshake has ended, so a
+/// place is another one's for no longer than a handshake can take.
+#[inline(always)]
+pub fn begin<'a>(sk: u64, now: u64) -> Option<&'a mut Watch> {
+    let watch = at(sk)?;
+    if watch.sk != 0 && watch.sk != sk && now.saturating_sub(watch.syn_ns) < TRIAL_NS || sk == 0 {
+        return None;
+    }
+    watch.syn_ns = now;
+    watch.guard = 0;
+    watch.seen = 0;
+    watch.flags = 0;
+    watch.added = 0;
+    watch.trial = 0;
+    watch.evidence = NOTHING;
+    watch.lost_us = 0;
+    watch.entry = 0;
+    watch.opened = 0;
+    watch.sk = sk;
+    Some(watch)
+}
+
+#[inline(always)]
+fn at<'a>(sk: u64) -> Option<&'a mut Watch> {
+    // SAFETY: points into an array that is never freed while programs run. Programs of one connection run under its
+    // socket's lock; two sockets at one place see by its address whose it is.
+    TFO_POL_WATCHES
+        .get_ptr_mut(guard::watch_of(sk))
+        .and_then(|watch| unsafe { watch.as_mut() })
+}
+
+/// Where a destination's and its network's numbers are kept.
+#[derive(Clone, Copy)]
+pub struct Places {
+    /// The destination's hash.
+    pub destination: u64,
+    /// The network's hash.
+    pub network: u64,
+}
+
+impl Places {
+    /// Of addresses and a port, as four words in network order.
+    #[inline(always)]
+    pub fn of(local: [u32; 4], remote: [u32; 4], port: u16) -> Self {
+        Self {
+            destination: slot_hash(local, remote, port),
+            network: slot_hash(local, [0; 4], 0),
+        }
+    }
+
+    /// Whether a state may exist for either of them.
+    #[inline(always)]
+    pub fn are_troubled(self) -> bool {
+        let troubled = |hash| slot(hash).map_or(0, |slot| slot.troubled);
+        troubled(self.destination) | troubled(self.network) != 0
+    }
+}
+
+/// The numbers at the place of a hash, whosever they are.
+#[inline(always)]
+pub fn slot<'a>(hash: u64) -> Option<&'a mut Slot> {
+    // SAFETY: points into an array that is never freed while programs run; counters are added to atomically, the rest
+    // is hints.
+    TFO_POL_SLOTS
+        .get_ptr_mut(slot_of(hash))
+        .and_then(|slot| unsafe { slot.as_mut() })
+}
+
+/// The numbers of a hash; zeros where the place is another one's.
+#[inline(always)]
+pub fn numbers(hash: u64) -> (u32, u32, u32) {
+    match slot(hash) {
+        Some(slot) if slot.tag == tag(hash) => (slot.tfo, slot.bare, slot.rtt_us),
+        _ => (0, 0, 0),
+    }
+}
+
+/// Counts a success.
+#[inline(always)]
+pub fn succeeded(hash: u64, tfo: bool, rtt_us: u32) {
+    let Some(slot) = slot(hash) else { return };
+    if slot.tag != tag(hash) {
+        slot.tag = tag(hash);
+        slot.tfo = 0;
+        slot.bare = 0;
+    }
+    slot.rtt_us = rtt_us;
+    atomic::add_one32(if tfo {
+        &raw mut slot.tfo
+    } else {
+        &raw mut slot.bare
+    });
+}
+
+/// Says that there is a state to be looked up from now on.
+#[inline(always)]
+pub fn set_troubled(hash: u64) {
+    if let Some(slot) = slot(hash) {
+        slot.troubled = 1;
+    }
+}
+
+#[inline(always)]
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
