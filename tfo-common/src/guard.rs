@@ -392,22 +392,23 @@ pub struct GuardState {
     pub doubt: u8,
     /// TFO attempts, newest in bit 0, 1 for a failure.
     pub window: u32,
-    /// Those of the failures whose own bare SYN was answered.
-    pub controlled: u32,
-    /// Bare SYNs with the option, likewise.
-    pub bare: u32,
     /// Plain handshakes that were answered at once.
     pub plain_ok: u16,
     /// Plain handshakes that were not.
     pub plain_failed: u16,
+    /// Those of the failures whose own bare SYN was answered. Not beside the former: what is set to zero together and in
+    /// one piece becomes a call of `memset`.
+    pub controlled: u32,
+    /// Bare SYNs with the option, likewise.
+    pub bare: u32,
     /// For everybody: who owns the cgroup that saw it fail.
     pub witness_owner: u32,
-    /// For everybody: the cgroup for which it opened; 0 for none yet.
-    pub witness: u64,
     /// Open: when the next trial is due. Half-open: until when the trial has time. `CLOCK_MONOTONIC` ns.
     pub until_ns: u64,
     /// When the phase or level last changed, `CLOCK_MONOTONIC` ns.
     pub changed_ns: u64,
+    /// For everybody: the cgroup for which it opened; 0 for none yet.
+    pub witness: u64,
     /// TFO attempts that ended.
     pub attempts: u64,
     /// Those that failed.
@@ -426,7 +427,7 @@ pub struct GuardState {
     pub row: u8,
     /// Zero.
     pub pad: [u8; 3],
-    /// Network: the addresses those were about, as hashes, 0 for none.
+    /// Network, while there is a row: the addresses those were about, as hashes, 0 for none.
     pub places: [u32; NETWORK_PLACES],
     /// Zero.
     pub pad2: u32,
@@ -613,7 +614,6 @@ impl GuardState {
         self.add_cost(failed, ended.lost_us);
         if successes != self.seen || !failed {
             self.row = 0;
-            self.places = [0; NETWORK_PLACES];
         }
         self.seen = successes;
         if !matches!(self.phase(), Phase::Closed) {
@@ -622,8 +622,8 @@ impl GuardState {
         if !failed {
             return Change::None;
         }
-        self.row = self.row.saturating_add(1);
         self.add_place(place | 1);
+        self.row = self.row.saturating_add(1);
         let needed = if successes == 0 {
             NETWORK_FAILURES
         } else {
@@ -639,8 +639,10 @@ impl GuardState {
     #[inline(always)]
     fn add_place(&mut self, place: u32) {
         let [one, two, three] = self.places;
-        if one == 0 {
+        if self.row == 0 {
             self.places[0] = place;
+            self.places[1] = 0;
+            self.places[2] = 0;
         } else if one != place && two == 0 {
             self.places[1] = place;
         } else if one != place && two != place && three == 0 {
@@ -737,7 +739,6 @@ impl GuardState {
         self.doubt = doubt::NONE;
         self.controlled = 0;
         self.row = 0;
-        self.places = [0; NETWORK_PLACES];
         self.witness = 0;
         self.level = level::NO_DATA;
         self.relapses = 0;

@@ -29,6 +29,7 @@ struct RuleList<'a> {
 struct GuardList<'a> {
     guards: Vec<Guard<'a>>,
     destinations: Vec<Known>,
+    networks: Vec<Known>,
     counters: Counters<'a>,
 }
 
@@ -132,8 +133,14 @@ impl<'a> Guard<'a> {
 #[derive(Serialize)]
 struct Known {
     cgroup_id: u64,
-    remote_addr: String,
-    remote_port: u16,
+    own_cgroup_id: Option<u64>,
+    netns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_addr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_addr: Option<String>,
     state: &'static str,
     action: Option<&'static str>,
     attempts: u64,
@@ -201,8 +208,11 @@ pub fn guards(
         let (recent_failures, recent_bare_failures) = dest.recent();
         Known {
             cgroup_id: dest.cgroup_id,
-            remote_addr: dest.addr.to_string(),
-            remote_port: dest.port,
+            own_cgroup_id: dest.own_id,
+            netns: dest.net,
+            remote_addr: (!dest.is_network).then(|| dest.addr.to_string()),
+            remote_port: (!dest.is_network).then_some(dest.port),
+            local_addr: dest.is_network.then(|| dest.addr.to_string()),
             state: dest.phase().name(),
             action: dest.action(),
             attempts: dest.state.attempts,
@@ -223,7 +233,16 @@ pub fn guards(
         "guard",
         GuardList {
             guards: guards.iter().map(Guard::installed).collect(),
-            destinations: destinations.iter().map(one).collect(),
+            destinations: destinations
+                .iter()
+                .filter(|dest| !dest.is_network)
+                .map(one)
+                .collect(),
+            networks: destinations
+                .iter()
+                .filter(|dest| dest.is_network)
+                .map(one)
+                .collect(),
             counters: Counters(stats),
         },
     )

@@ -1,7 +1,5 @@
 //! Rules, guards and plans as tables for people.
 
-use std::net::SocketAddr;
-
 use tfo_common::{guard::Phase, policy::Stat};
 
 use super::{
@@ -123,7 +121,7 @@ pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now)
     headings.extend(GUARDED);
     headings.push(Heading::text("CGROUP"));
     let rows = destinations.iter().map(|dest| {
-        let mut row = vec![SocketAddr::new(dest.addr, dest.port).to_string()];
+        let mut row = vec![dest.to_string()];
         row.extend(guarded(dest, now));
         row.push(path(dest.cgroup_id));
         row

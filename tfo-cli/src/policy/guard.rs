@@ -1,6 +1,10 @@
 //! A guard: where it watches, and when it acts.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tfo_common::guard::{self, GuardState, MAX_WINDOW, Phase, level};
 
@@ -106,12 +110,33 @@ pub struct InstalledGuard {
 pub struct Destination {
     /// cgroup id of the guard.
     pub cgroup_id: u64,
-    /// Remote address.
+    /// cgroup id of the service whose evidence it is, and whose TFO it switches off; `None` for every service the guard
+    /// watches.
+    pub own_id: Option<u64>,
+    /// Number of the network namespace: its cookie, before Linux 5.12 its inode.
+    pub net: u64,
+    /// Whether it is everything that is reached from a local address.
+    pub is_network: bool,
+    /// Remote address; of a network the local one.
     pub addr: IpAddr,
-    /// Remote port.
+    /// Remote port; 0 for a network.
     pub port: u16,
     /// What is known.
     pub state: GuardState,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_network {
+            write!(f, "all from {}", self.addr)?;
+        } else {
+            write!(f, "{}", SocketAddr::new(self.addr, self.port))?;
+        }
+        if self.own_id.is_none() {
+            f.write_str(" (every service)")?;
+        }
+        Ok(())
+    }
 }
 
 impl Destination {
@@ -187,6 +212,9 @@ mod tests {
         };
         let mut dest = Destination {
             cgroup_id: 1,
+            own_id: Some(7),
+            net: 1,
+            is_network: false,
             addr: IpAddr::from([192, 0, 2, 1]),
             port: 443,
             state,

@@ -30,10 +30,13 @@ pub struct News {
     pub dest: Destination,
 }
 
+/// What tells one destination or network of a guard from the others.
+type Key = (u64, Option<u64>, u64, bool, SocketAddr);
+
 /// What was known at the latest look.
 #[derive(Debug, Default)]
 pub struct Watched {
-    known: HashMap<(u64, SocketAddr), Known>,
+    known: HashMap<Key, Known>,
 }
 
 /// What tells one look from the next.
@@ -60,7 +63,8 @@ impl Watched {
         let mut news = Vec::new();
         let mut known = HashMap::with_capacity(destinations.len());
         for dest in destinations {
-            let key = (dest.cgroup_id, SocketAddr::new(dest.addr, dest.port));
+            let to = SocketAddr::new(dest.addr, dest.port);
+            let key = (dest.cgroup_id, dest.own_id, dest.net, dest.is_network, to);
             let now = Known {
                 is_open: dest.phase() != Phase::Closed,
                 strips: dest.state.level == level::STRIP,
@@ -102,7 +106,7 @@ fn between(before: Known, now: Known) -> impl Iterator<Item = What> {
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = &self.dest.state;
-        let to = SocketAddr::new(self.dest.addr, self.dest.port);
+        let to = self.dest;
         let (failures, attempts) = (state.failures, state.attempts);
         match self.what {
             What::Opened => write!(
@@ -135,6 +139,9 @@ mod tests {
     fn dest(phase: Phase, level: u8, relapses: u8, opened: u64) -> Destination {
         Destination {
             cgroup_id: 7,
+            own_id: Some(7),
+            net: 1,
+            is_network: false,
             addr: [192, 0, 2, 1].into(),
             port: 443,
             state: GuardState {

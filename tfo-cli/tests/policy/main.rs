@@ -10,6 +10,7 @@ mod capture;
 mod dashboard;
 mod destinations;
 mod enforce;
+mod fair;
 mod fallback;
 mod files;
 mod foreign;
@@ -87,6 +88,10 @@ const TESTS: &[Test] = &[
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),
     ("guards::behind_dnat", guards::behind_dnat),
+    ("fair::a_restart_is_not_held_against_fast_open", fair::restart),
+    ("fair::who_gives_up_early_says_nothing", fair::given_up),
+    ("fair::everybody_needs_two_witnesses", fair::witnesses),
+    ("fair::a_network_pays_a_few_timeouts", fair::network),
     ("destinations::memory_is_bounded", destinations::bounded),
     ("strip::no_option_leaves", strip::no_option_leaves),
     (

@@ -183,7 +183,7 @@ fn by_states(
     let (mut strictest, mut by, mut due) = (forget(0, now), 0, forget(0, now));
     let mut entry = 0;
     while entry < guard::ENTRIES {
-        let decision = guard::decide(subject.key(&mut place, entry), now) as u64;
+        let decision = forget(guard::decide(subject.key(&mut place, entry), now) as u64, now);
         let number = u64::from(entry) + 1;
         if decision == Decision::Trial as u64 {
             due = number;

@@ -6,7 +6,7 @@
 
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::policy::marks;
+use crate::{forget::forget, policy::marks};
 
 /// IPPROTO_TCP.
 const TCP: u8 = 6;
@@ -85,7 +85,9 @@ pub fn of_socket(ctx: &SkBuffContext, syn: Syn) -> Option<Syn> {
         };
         let (remote, local) = if syn.family == 4 {
             let (remote, local) = (word(&raw const (*sk).dst_ip4), word(&raw const (*sk).src_ip4));
-            ([remote, 0, 0, 0], [local, 0, 0, 0])
+            // Not known to be zero: what is behind would be gone through for each family by itself.
+            let zero = forget(0, (*ctx.skb.skb).len.into()) as u32;
+            ([remote, zero, zero, zero], [local, zero, zero, zero])
         } else {
             (words(&raw const (*sk).dst_ip6), words(&raw const (*sk).src_ip6))
         };

@@ -4,7 +4,7 @@ use std::{os::fd::AsFd as _, time::Duration};
 
 use aya::maps::{HashMap, MapData};
 use tfo_common::{
-    guard::{GuardConfig, GuardKey, GuardState},
+    guard::{GuardConfig, GuardKey, GuardState, Phase, kind},
     policy::MAX_STATES,
 };
 
@@ -95,16 +95,26 @@ impl Guards {
                 // SAFETY: structures of integers take every bit pattern.
                 let (key, state) =
                     unsafe { (sys::value::<GuardKey>(key)?, sys::value::<GuardState>(state)?) };
-                Some(Destination {
-                    cgroup_id: key.cgroup,
-                    addr: addr::ip(&key.addr, key.family),
-                    port: key.port,
-                    state,
-                })
+                Some(destination(&key, state))
             })
+            // Of everybody nothing is kept but who saw it, until it opens.
+            .filter(|one| one.own_id.is_some() || one.phase() != Phase::Closed || one.state.opened > 0)
             .collect();
         list.sort_by_key(|one| (std::cmp::Reverse(one.state.changed_ns), one.addr, one.port));
         Ok(list)
+    }
+}
+
+/// What is known of a key.
+pub fn destination(key: &GuardKey, state: GuardState) -> Destination {
+    Destination {
+        cgroup_id: key.cgroup,
+        own_id: (key.own != 0).then_some(key.own),
+        net: key.net,
+        is_network: key.kind == kind::NETWORK,
+        addr: addr::ip(&key.addr, key.family),
+        port: key.port,
+        state,
     }
 }
 

@@ -6,20 +6,17 @@ use std::{io, path::Path};
 use aya::maps::{HashMap, MapData, MapError};
 use tfo_common::{
     DestKey,
-    guard::{GuardKey, GuardState},
+    guard::{GuardKey, GuardState, Phase, kind},
     policy,
 };
 
 use super::{
     Error, codec,
-    guards::configs,
+    guards::{configs, destination},
     pins,
     store::{open_map, open_rules},
 };
-use crate::{
-    addr,
-    policy::{InForce, guard::Destination},
-};
+use crate::policy::{InForce, guard::Destination};
 
 type RawKey = [u8; size_of::<GuardKey>()];
 type RawState = [u8; size_of::<GuardState>()];
@@ -37,31 +34,40 @@ pub fn in_force(directory: &Path, mut path: impl FnMut(u64) -> Option<String>) -
     })
 }
 
-/// What the guard of a cgroup knows of one destination; nothing where nothing failed. One lookup, however many
-/// destinations are known, and none of an LRU map's entries counts as used because of it
-/// (`htab_lru_map_lookup_elem_sys`, kernel/bpf/hashtab.c).
+/// What the guard of a cgroup knows of one destination; nothing where nothing failed. One lookup for each network
+/// namespace in which something failed, however many destinations are known, and none of an LRU map's entries counts as
+/// used because of it (`htab_lru_map_lookup_elem_sys`, kernel/bpf/hashtab.c).
+///
+/// What is open counts before what is closed, and the service's own evidence before everybody's.
 pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Option<Destination>, Error> {
     if !is_in_force(directory)? {
         return Ok(None);
     }
     let states: HashMap<MapData, RawKey, RawState> = open_map(directory, policy::STATES)?;
-    let key = GuardKey {
-        cgroup: guard,
-        addr: dest.remote,
-        port: dest.port,
-        family: dest.family,
-        pad: [0; 5],
-    };
-    match states.get(&codec::bytes(&key), 0) {
-        Ok(raw) => Ok(Some(Destination {
-            cgroup_id: guard,
-            addr: addr::ip(&dest.remote, dest.family),
-            port: dest.port,
-            state: codec::value(&raw),
-        })),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(Error::map("read", "guard states".into(), &error)),
+    let nets: HashMap<MapData, u64, u32> = open_map(directory, policy::NETS)?;
+    let mut known: Vec<Destination> = Vec::new();
+    for net in nets.keys() {
+        let net = net.map_err(|error| Error::map("read", "network namespaces".into(), &error))?;
+        for own in [dest.cgroup_id, 0] {
+            let key = GuardKey {
+                cgroup: guard,
+                own,
+                net,
+                addr: dest.remote,
+                port: dest.port,
+                family: dest.family,
+                kind: kind::DESTINATION,
+                pad: [0; 4],
+            };
+            match states.get(&codec::bytes(&key), 0) {
+                Ok(raw) => known.push(destination(&key, codec::value(&raw))),
+                Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(Error::map("read", "guard states".into(), &error)),
+            }
+        }
     }
+    known.sort_by_key(|one| (one.phase() == Phase::Closed, one.own_id.is_none()));
+    Ok(known.first().copied())
 }
 
 /// Whether the link that is pinned last and removed first is there.

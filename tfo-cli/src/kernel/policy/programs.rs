@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
+    maps::ProgramArray,
     programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SchedClassifier, SockOps, links::FdLink},
 };
 use tfo_common::policy;
@@ -41,6 +42,17 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let refused = |program| move |error| programs::refused("load", program, &error);
     let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
     sock_ops.load().map_err(refused(policy::PROG_SOCK_OPS))?;
+    let judge: &mut SockOps = programs::find(ebpf, policy::PROG_JUDGE)?;
+    judge.load().map_err(refused(policy::PROG_JUDGE))?;
+    let judge = judge.fd().and_then(|fd| Ok(fd.try_clone()?));
+    let judge = judge.map_err(refused(policy::PROG_JUDGE))?;
+    let tails = ebpf.map_mut(policy::TAILS).ok_or(KernelError::Load {
+        why: format!("the object has no map {}", policy::TAILS),
+    })?;
+    // Before anything is attached: what jumps there does nothing while it is empty.
+    ProgramArray::try_from(tails)
+        .and_then(|mut tails| tails.set(0, &judge, 0))
+        .map_err(|error| Error::map("fill", policy::TAILS.into(), &error))?;
     let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
     egress.load().map_err(refused(policy::PROG_EGRESS))?;
     let strip: &mut SchedClassifier = programs::find(ebpf, policy::PROG_STRIP)?;

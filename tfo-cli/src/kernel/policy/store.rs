@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, ProgramArray},
 };
 use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch};
 
@@ -263,6 +263,10 @@ impl Store {
         }
         strip::detach_all(&self.directory)?;
         pins::detach(&self.directory, pins::LINK_SOCK_OPS)?;
+        // The array holds a program that holds the array: nobody else would ever part them.
+        if let Ok(mut tails) = open_map::<ProgramArray<MapData>>(self.directory.path(), policy::TAILS) {
+            let _ = tails.clear_index(&0);
+        }
         for name in names.iter().filter(|name| pins::is_ours(name)) {
             self.directory.unpin(name)?;
         }
@@ -348,11 +352,7 @@ impl Set {
         let data = |name| open_data(directory.path(), name);
         Ok(Self {
             rules,
-            guards: Guards::new(
-                guards,
-                data(policy::STATES)?,
-                vec![data(policy::TRIALS)?, data(policy::SEEN)?],
-            ),
+            guards: Guards::new(guards, data(policy::STATES)?, vec![data(policy::TRIALS)?]),
             switches,
             stats: open_map(directory.path(), policy::STATS)?,
             unattached: None,

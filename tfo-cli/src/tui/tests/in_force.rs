@@ -35,6 +35,9 @@ fn first() -> DestKey {
 fn opened(elapsed_s: u64) -> Destination {
     Destination {
         cgroup_id: 50,
+        own_id: Some(7),
+        net: 1,
+        is_network: false,
         addr: IpAddr::from([198, 51, 100, 7]),
         port: 443,
         state: GuardState {
