@@ -52,8 +52,20 @@ const DIFFERENCES: &[(Role, &str, &str, &str)] = &[
     (
         Role::Client,
         "local-drop",
-        "plain",
-        "the SYN with data never reached the wire",
+        "cookie-granted",
+        "the data never reached the wire, the request for a cookie did",
+    ),
+    (
+        Role::Client,
+        "cookie-refused",
+        "cookie-granted",
+        "the cookie was taken out of the answer behind the capture",
+    ),
+    (
+        Role::Client,
+        "failed",
+        "?capture-end",
+        "the application gave up, which sends no packet, and the capture ended",
     ),
     (
         Role::Server,
@@ -78,6 +90,24 @@ const DIFFERENCES: &[(Role, &str, &str, &str)] = &[
         "syncookie",
         "?listener-state",
         "off, full and SYN cookies look alike",
+    ),
+    (
+        Role::Server,
+        "option-stripped",
+        "?listener-state",
+        "the option was taken out behind the capture",
+    ),
+    (
+        Role::Server,
+        "cookie-granted",
+        "?listener-state",
+        "the cookie was taken out, or its answer was lost, before the capture",
+    ),
+    (
+        Role::Server,
+        "accepted",
+        "?listener-state",
+        "without data nothing shows that a child was made from the SYN",
     ),
 ];
 
