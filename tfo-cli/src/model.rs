@@ -37,7 +37,7 @@ use self::{
     base::Base,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    diagnosis::{Facts, Looked, Report, marks::Marks},
+    diagnosis::{Looked, Report, marks::Marks},
     feed::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
@@ -307,8 +307,9 @@ impl Model {
 
     /// Looks for what is wrong; the snapshots after it have the findings.
     pub fn diagnose(&mut self) {
-        let snapshot = self.snapshot();
-        self.diagnosis = Arc::new(diagnosis::diagnose(&Facts::new(&snapshot)));
+        let mut snapshot = self.snapshot();
+        snapshot.diagnose();
+        self.diagnosis = snapshot.diagnosis;
     }
 
     /// This instant, for good.

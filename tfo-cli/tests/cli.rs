@@ -172,7 +172,7 @@ fn a_recording_is_shown_without_root() {
     assert_eq!(top.status.code(), Some(0), "{}", stderr(&top));
     let table = String::from_utf8_lossy(&top.stdout).into_owned();
     assert!(
-        table.contains("checkout.service") && table.contains("syn-timeout"),
+        table.contains("checkout.service") && table.contains("path-drops-syn-data"),
         "{table}"
     );
 

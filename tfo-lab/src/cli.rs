@@ -128,6 +128,7 @@ enum ApiArg {
 impl RunArgs {
     fn params(&self) -> Params {
         Params {
+            first_port: None,
             family: match self.family {
                 FamilyArg::V4 => Family::V4,
                 FamilyArg::V6 => Family::V6,

@@ -22,6 +22,9 @@ pub struct TraceArgs {
     /// End after this many printed connections.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+    /// End with what is wrong: findings with evidence, cost and fix, as `diagnose` prints them.
+    #[arg(long)]
+    pub summary: bool,
     /// Hold a connection back so long for its time to first byte; 0 prints at once, without it where it comes
     /// later.
     #[arg(long, value_name = "TIME", default_value = "1s")]
@@ -59,6 +62,8 @@ pub struct TraceConfig {
     pub duration: Option<Duration>,
     /// After how many printed flows to end.
     pub count: Option<u64>,
+    /// Whether findings end it.
+    pub summary: bool,
     /// How long a flow waits for its first byte.
     pub ttfb_wait: Duration,
     /// Which flows to print.
@@ -86,6 +91,7 @@ impl TraceArgs {
                 .map(|text| value::duration("--duration", &text))
                 .transpose()?,
             count: self.count,
+            summary: self.summary,
             ttfb_wait: value::duration("--ttfb-wait", &self.ttfb_wait)?,
             attach: self.attach.resolve(self.all)?,
         })

@@ -22,7 +22,6 @@ use crate::{
         Snapshot,
         diagnosis::{Finding, Severity},
         filter::Filter,
-        subject::RowSubject,
     },
     output::{self, diagnosis, diagnosis_json, diagnosis_markdown, diagnosis_text},
     signals::{self, Stop},
@@ -113,21 +112,10 @@ pub(super) fn watch(
 
 /// Findings about what passes the filter. Those about the host pass always.
 pub fn chosen<'a>(filter: &Filter, snapshot: &'a Snapshot) -> Vec<&'a Finding> {
-    let passes = |finding: &&Finding| {
-        finding.rows.is_empty()
-            || snapshot
-                .rows
-                .iter()
-                .filter(|row| finding.rows.contains(&row.key))
-                .any(|row| {
-                    filter.matches(&RowSubject {
-                        row,
-                        cgroup: snapshot.names.get(row.key.cgroup_id),
-                        processes: snapshot.processes_of(row.key.cgroup_id),
-                    })
-                })
-    };
-    snapshot.diagnosis.findings.iter().filter(passes).collect()
+    let findings = snapshot.diagnosis.findings.iter();
+    findings
+        .filter(|finding| snapshot.passes(finding, filter))
+        .collect()
 }
 
 fn write(

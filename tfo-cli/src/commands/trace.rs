@@ -4,6 +4,7 @@
 //! Between them is a short queue: when nobody reads our output the queue fills, then the kernel's ring, and the
 //! kernel side counts what it could not keep.
 
+mod found;
 mod hold;
 mod reader;
 mod replay;
@@ -17,6 +18,7 @@ use std::{
 use tfo_common::{Loss, event::Record};
 
 use self::{
+    found::Found,
     hold::Hold,
     reader::{Batch, QUEUE},
 };
@@ -24,8 +26,8 @@ use super::{attach, observe::Observer};
 use crate::{
     args::{TraceConfig, TraceFormat},
     exit::{self, Failure},
-    model::{Flow, feed::Source, filter::Metric, names::Names, subject::FlowSubject},
-    output::{self, FlowLine, Summary, TraceWriter, csv::Csv, ndjson::Ndjson, text::Text},
+    model::{Flow, diagnosis::Finding, feed::Source, filter::Metric, names::Names, subject::FlowSubject},
+    output::{self, FlowLine, Summary, TraceWriter, csv::Csv, diagnosis, ndjson::Ndjson, text::Text},
     signals::{self, Stop},
 };
 
@@ -41,6 +43,9 @@ pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
         trace_source(config, source, &stop, &mut out)?
     };
     output::complain(&format_args!("tfo-cli: {}", summary.line()))?;
+    if let Some(found) = &summary.found {
+        output::complain(&format_args!("tfo-cli: findings: {found}"))?;
+    }
     if let Some(lost) = summary.lost_line() {
         output::complain(&format_args!("tfo-cli: {lost}"))?;
     }
@@ -77,7 +82,7 @@ pub fn trace_source(
     let (sender, batches) = sync_channel(QUEUE);
     let reader_stop = Stop::default();
     let observer = Observer::new(source, &config.attach, config.record.as_deref())?;
-    let reader = reader::spawn(observer, sender, reader_stop.clone())?;
+    let reader = reader::spawn(observer, sender, reader_stop.clone(), config.summary)?;
 
     let mut tracer = Tracer::new(config, wall_offset_ns);
     let written = tracer
@@ -105,20 +110,20 @@ pub fn trace_source(
     while let Ok(batch) = batches.recv() {
         last.push(batch);
     }
-    let reading = reader
+    let last_reading = reader
         .join()
         .map_err(|_| Failure::new(exit::FAILED, "reader: it panicked"))??;
 
     let written = written.and_then(|()| last.into_iter().try_for_each(|batch| tracer.take(batch, out)));
-    tracer.finish(
-        &Summary {
-            totals: reading.totals,
-            losses: reading.losses,
-            ..Summary::default()
-        },
-        written,
-        out,
-    )
+    let counted = Summary {
+        totals: last_reading.reading.totals,
+        losses: last_reading.reading.losses,
+        ..Summary::default()
+    };
+    if let Some(found) = &mut tracer.found {
+        found.end(last_reading);
+    }
+    tracer.finish(&counted, written, out)
 }
 
 struct Tracer<'a> {
@@ -131,6 +136,8 @@ struct Tracer<'a> {
     bad_records: u64,
     /// The filter compares times to first byte: it can judge a flow only when that is known.
     late: bool,
+    /// What is judged at the end, under `--summary`.
+    found: Option<Found>,
 }
 
 impl<'a> Tracer<'a> {
@@ -149,6 +156,7 @@ impl<'a> Tracer<'a> {
             summary: Summary::default(),
             bad_records: 0,
             late: config.filter.compares(Metric::Ttfb),
+            found: config.summary.then(Found::default),
         }
     }
 
@@ -160,6 +168,9 @@ impl<'a> Tracer<'a> {
 
     /// Sorts a batch: names are kept, flows that pass the filter are held, first bytes find their flow.
     fn take(&mut self, batch: Batch, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(found) = &mut self.found {
+            found.take(&batch.records, &batch.names);
+        }
         for (id, name) in batch.names {
             self.names.insert(id, name);
         }
@@ -226,6 +237,19 @@ impl<'a> Tracer<'a> {
             ..self.summary
         };
         summary.losses[Loss::BadRecord as usize] += self.bad_records;
+        let judged = self.found.take().map(|found| found.judged(self.wall_offset_ns));
+        let shown = judged.as_ref().map(|snapshot| {
+            let findings = snapshot.diagnosis.findings.iter();
+            let shown: Vec<&Finding> = findings
+                .filter(|finding| snapshot.passes(finding, &self.config.filter))
+                .collect();
+            summary.found = Some(diagnosis::totals(&shown, snapshot.diagnosis.window_ns));
+            (shown, snapshot)
+        });
+        let written = written.and_then(|()| match shown {
+            Some((shown, snapshot)) => self.writer.findings(&shown, snapshot, out),
+            None => Ok(()),
+        });
         match written
             .and_then(|()| self.writer.end(&summary, out))
             .and_then(|()| out.flush())

@@ -20,6 +20,8 @@ mod worth;
 
 use std::collections::HashMap;
 
+use tfo_common::DestKey;
+
 pub use self::{
     facts::Facts,
     finding::{Confidence, Cost, CostKind, Evidence, Finding, Fix, Subject},
@@ -38,6 +40,8 @@ pub struct Report {
     pub more: Vec<(Id, usize)>,
     /// How long was watched, ns.
     pub window_ns: u64,
+    /// The worst finding of each row that has one, as its place.
+    by_row: HashMap<DestKey, usize>,
 }
 
 impl Report {
@@ -54,9 +58,24 @@ impl Report {
         self.count(Severity::Fail) > 0
     }
 
-    /// The worst finding about a row of the destination table.
-    pub fn of_row(&self, key: &tfo_common::DestKey) -> Option<&Finding> {
-        self.findings.iter().find(|finding| finding.rows.contains(key))
+    /// Findings about a row of the destination table, worst first.
+    pub fn all_of_row(&self, key: &DestKey) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.rows.contains(key))
+    }
+
+    /// The worst of them.
+    pub fn of_row(&self, key: &DestKey) -> Option<&Finding> {
+        let place = *self.by_row.get(key)?;
+        self.findings.get(place)
+    }
+
+    /// The worst finding about a service that is more than worth knowing.
+    pub fn of_service(&self, cgroup_id: u64) -> Option<&Finding> {
+        self.findings.iter().find(|finding| {
+            finding.severity > Severity::Info
+                && (finding.subject.cgroup_id() == Some(cgroup_id)
+                    || finding.rows.iter().any(|key| key.cgroup_id == cgroup_id))
+        })
     }
 }
 
@@ -68,8 +87,15 @@ pub fn diagnose(facts: &Facts<'_>) -> Report {
     }
     findings.sort_by(Finding::compare);
     let more = keep_the_worst(&mut findings);
+    let mut by_row = HashMap::new();
+    for (place, finding) in findings.iter().enumerate() {
+        for key in &finding.rows {
+            by_row.entry(*key).or_insert(place);
+        }
+    }
     Report {
         findings,
+        by_row,
         more,
         unlooked: facts.unlooked(),
         window_ns: facts.window_ns,

@@ -7,11 +7,13 @@ use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 use super::{
     cost::Cost,
     crosscheck::CrossLine,
-    diagnosis::{Looked, Report, marks::Marks},
+    diagnosis::{Facts, Finding, Looked, Report, diagnose, marks::Marks},
     feed::{Degradation, Guarded, Host, Totals},
+    filter::Filter,
     flow::Flow,
     names::Names,
     row::DestRow,
+    subject::RowSubject,
 };
 use crate::policy::InForce;
 
@@ -118,6 +120,25 @@ impl Snapshot {
         } else {
             row.remote().to_string()
         }
+    }
+
+    /// Whether a finding is about something that passes the filter. What has no rows, as findings about the host,
+    /// passes always.
+    pub fn passes(&self, finding: &Finding, filter: &Filter) -> bool {
+        let mut rows = self.rows.iter().filter(|row| finding.rows.contains(&row.key));
+        finding.rows.is_empty()
+            || rows.any(|row| {
+                filter.matches(&RowSubject {
+                    row,
+                    cgroup: self.names.get(row.key.cgroup_id),
+                    processes: self.processes_of(row.key.cgroup_id),
+                })
+            })
+    }
+
+    /// Looks for what is wrong, as of this instant.
+    pub fn diagnose(&mut self) {
+        self.diagnosis = Arc::new(diagnose(&Facts::new(self)));
     }
 
     /// Everything that was lost, all reasons together.

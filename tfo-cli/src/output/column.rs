@@ -2,7 +2,7 @@
 
 use tfo_common::{Outcome, outcome::Group};
 
-use crate::model::{DestRow, Snapshot, SortKey};
+use crate::model::{DestRow, Snapshot, SortKey, diagnosis::Severity};
 
 use super::{clean, number};
 
@@ -17,7 +17,7 @@ pub enum Column {
     Remote,
     /// Port of the service.
     Port,
-    /// The outcome most attempts had.
+    /// The worst finding, else the outcome most attempts had.
     Verdict,
     /// Handshakes with Fast Open.
     Attempts,
@@ -165,7 +165,7 @@ impl Column {
             Column::Role => row.role().name().to_owned(),
             Column::Remote => snapshot.remote(row),
             Column::Port => row.key.port.to_string(),
-            Column::Verdict => row.verdict().map_or("-", Outcome::name).to_owned(),
+            Column::Verdict => verdict(row, snapshot).to_owned(),
             Column::Attempts => number::count(row.attempts()),
             Column::Hit => row.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
             Column::Failures => number::count(row.failures()),
@@ -183,6 +183,15 @@ impl Column {
             Column::Trend => row.trend.map(|attempts| attempts.to_string()).join(" "),
             Column::Plain => group(Group::Plain),
         }
+    }
+}
+
+/// What is wrong with a destination, else the outcome most attempts had.
+fn verdict(row: &DestRow, snapshot: &Snapshot) -> &'static str {
+    let found = snapshot.diagnosis.of_row(&row.key);
+    match found.filter(|finding| finding.severity > Severity::Info) {
+        Some(finding) => finding.id.name(),
+        None => row.verdict().map_or("-", Outcome::name),
     }
 }
 

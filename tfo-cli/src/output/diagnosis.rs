@@ -82,15 +82,10 @@ pub fn details(finding: &Finding, snapshot: &Snapshot) -> Vec<(&'static str, Str
             number::duration(finding.evidence.window_ns / 1_000)
         ),
     ));
-    if let Some(flow) = &finding.evidence.example {
-        lines.push(("example", example(flow, snapshot)));
-    }
-    lines.extend(finding.excluded.iter().map(|text| ("excluded", text.clone())));
-    lines.extend(finding.or_else.iter().map(|text| ("or else", text.clone())));
-    lines.push(("confidence", finding.confidence.name().to_owned()));
     if let Some(of_it) = &finding.cost {
         lines.push(("cost", cost(of_it)));
     }
+    // Before what only supports it: on a small screen the fix is in sight.
     if let Some(fix) = &finding.fix {
         if let Some(command) = &fix.command {
             lines.push(("fix", command.clone()));
@@ -102,6 +97,12 @@ pub fn details(finding: &Finding, snapshot: &Snapshot) -> Vec<(&'static str, Str
             lines.push(("undo", fix.undo.clone()));
         }
     }
+    if let Some(flow) = &finding.evidence.example {
+        lines.push(("example", example(flow, snapshot)));
+    }
+    lines.extend(finding.excluded.iter().map(|text| ("excluded", text.clone())));
+    lines.extend(finding.or_else.iter().map(|text| ("or else", text.clone())));
+    lines.push(("confidence", finding.confidence.name().to_owned()));
     lines.push(("more", finding.id.anchor()));
     // Names of cgroups and processes are what their owners made them.
     for (_, text) in &mut lines {

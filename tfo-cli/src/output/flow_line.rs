@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use tfo_common::{Loss, Outcome, Role};
 
 use crate::model::{
-    Flow,
+    Flow, Snapshot,
+    diagnosis::Finding,
     feed::{CgroupName, Totals},
     snapshot,
 };
@@ -39,6 +40,8 @@ pub struct Summary {
     pub losses: [u64; Loss::COUNT],
     /// Handshakes the kernel side counted, by role and outcome.
     pub totals: Totals,
+    /// How many findings there are of what severity, where they were asked for.
+    pub found: Option<String>,
 }
 
 impl Summary {
@@ -83,6 +86,10 @@ pub trait TraceWriter {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
     /// One flow.
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()>;
+    /// What was found, where that was asked for. Formats that have no place for it write nothing.
+    fn findings(&mut self, _: &[&Finding], _: &Snapshot, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
     /// The end. Formats that have no place for it in their data write nothing: stderr has it too.
     fn end(&mut self, summary: &Summary, out: &mut dyn Write) -> io::Result<()>;
 }

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::{
     FlowLine, Summary, TraceWriter,
+    diagnosis_json::FindingRecord,
     flow_fields::FlowFields,
     names::{ByReason, ByRole},
 };
+use crate::model::{Snapshot, diagnosis::Finding};
 
 /// Version of the record.
 pub const SCHEMA: u32 = 1;
@@ -65,6 +67,11 @@ impl TraceWriter for Ndjson {
 
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()> {
         write_line(&FlowRecord::new(line), out)
+    }
+
+    fn findings(&mut self, found: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+        let mut records = found.iter().map(|finding| FindingRecord::new(finding, snapshot));
+        records.try_for_each(|record| write_line(&record, out))
     }
 
     fn end(&mut self, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {

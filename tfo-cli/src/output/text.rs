@@ -3,7 +3,8 @@
 
 use std::io::{self, Write};
 
-use super::{FlowLine, Summary, TraceWriter, flow_text, time};
+use super::{FlowLine, Summary, TraceWriter, diagnosis_text, flow_text, time};
+use crate::model::{Snapshot, diagnosis::Finding};
 
 /// Writes the lines.
 #[derive(Clone, Debug)]
@@ -77,6 +78,14 @@ impl TraceWriter for Text {
             who_width = self.who,
         );
         writeln!(out, "{}", text.trim_end())
+    }
+
+    fn findings(&mut self, found: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        writeln!(out)?;
+        diagnosis_text::write(found, snapshot, true, out)
     }
 
     fn end(&mut self, _: &Summary, _: &mut dyn Write) -> io::Result<()> {

@@ -41,6 +41,8 @@ pub enum Command {
     Listeners,
     /// The fifth one.
     Host,
+    /// What is wrong.
+    Findings,
     /// Edit the filter.
     Filter,
     /// Sort by the next order.
@@ -128,7 +130,7 @@ const fn info(command: Command, name: &'static str, keys: &'static [Key], help: 
 }
 
 /// Every command, in the order of the help.
-pub const COMMANDS: [Info; 37] = [
+pub const COMMANDS: [Info; 38] = [
     info(
         Command::Help,
         "help",
@@ -200,6 +202,12 @@ pub const COMMANDS: [Info; 37] = [
         "host",
         &[char('5')],
         "settings, counters, losses, own cost",
+    ),
+    info(
+        Command::Findings,
+        "findings",
+        &[char('f')],
+        "findings: what is wrong, why, and what mends it",
     ),
     info(
         Command::Filter,

@@ -9,6 +9,7 @@ use crate::{
     addr,
     model::{
         DestRow, Snapshot, SortKey,
+        diagnosis::{Id, Subject as About},
         feed::CgroupName,
         filter::{Filter, Metric, Subject},
         services::{self, Service},
@@ -31,6 +32,8 @@ pub enum Line {
     Flow(u32),
     /// A listener of the snapshot.
     Listener(u32),
+    /// A finding of the snapshot.
+    Finding(u32),
 }
 
 /// What a line is about, whatever place it has after the next snapshot.
@@ -46,6 +49,8 @@ pub enum LineKey {
     Flow(u64),
     /// A listener: namespace, family, address, port.
     Listener(u32, u8, [u8; 16], u16),
+    /// A finding.
+    Finding(Id, About),
 }
 
 /// The table of a view.
@@ -89,6 +94,10 @@ impl Lines {
                 lines: listeners(snapshot, wanted),
                 services: Vec::new(),
             },
+            View::Findings => Self {
+                lines: findings(snapshot, wanted),
+                services: Vec::new(),
+            },
             View::Host => Self::default(),
         }
     }
@@ -111,6 +120,10 @@ impl Lines {
             Line::Listener(index) => {
                 let one = snapshot.listeners.get(index as usize)?;
                 LineKey::Listener(one.netns, one.family, one.local, one.local_port)
+            }
+            Line::Finding(index) => {
+                let one = snapshot.diagnosis.findings.get(index as usize)?;
+                LineKey::Finding(one.id, one.subject)
             }
         })
     }
@@ -209,6 +222,18 @@ fn listeners(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Vec<Line> {
         .into_iter()
         .map(|(index, _)| Line::Listener(index))
         .collect()
+}
+
+/// Worst first, as they come. What passes has a row that does; what has no rows, as findings about the host, passes.
+fn findings(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Vec<Line> {
+    let passing = (0u32..)
+        .zip(&snapshot.diagnosis.findings)
+        .filter(|(_, finding)| wanted.filter.is_empty() || snapshot.passes(finding, wanted.filter));
+    let mut lines: Vec<Line> = passing.map(|(index, _)| Line::Finding(index)).collect();
+    if wanted.reverse {
+        lines.reverse();
+    }
+    lines
 }
 
 struct ListenerSubject<'a> {

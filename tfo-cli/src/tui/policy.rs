@@ -13,6 +13,7 @@ use super::{
     state::{Page, Popup, State},
     update::Effect,
 };
+use crate::model::diagnosis::Finding;
 use crate::policy::{
     Installed, Plan, Request,
     decide::decide,
@@ -110,10 +111,17 @@ fn target(state: &State) -> Result<Target, &'static str> {
         let remote = crate::addr::ip(&key.remote, key.family);
         (role, key.cgroup_id, remote, key.port)
     };
+    // A rule is for one destination: the worst row stands for the others.
+    let of_finding = |finding: &Finding| finding.rows.first().copied().map(of_key);
     let found = match (&state.page, state.line()) {
         (Some(Page::Destination(key)), _) => Some(of_key(*key)),
+        (Some(Page::Finding(id, subject)), _) => state.finding(*id, subject).and_then(of_finding),
         (Some(Page::Flow(flow)), _) => Some(of_flow(flow)),
         (None, Some(Line::Destination(index) | Line::OfService(index))) => of_row(index).map(of_key),
+        (None, Some(Line::Finding(index))) => {
+            let found = snapshot.diagnosis.findings.get(index as usize);
+            found.and_then(of_finding)
+        }
         (None, Some(Line::Flow(index))) => snapshot.flows.get(index as usize).map(of_flow),
         // A rule for all destinations of a service is for a policy file, not for a key.
         (None, Some(Line::Service(_) | Line::Process(..))) => {

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     model::{
         DestRow, Flow, Snapshot, SortKey,
+        diagnosis::{Finding, Id, Subject},
         history::{Frame, History},
     },
     output::column::Column,
@@ -41,16 +42,19 @@ pub enum View {
     Listeners,
     /// Settings, counters, losses, cost.
     Host,
+    /// What is wrong.
+    Findings,
 }
 
 impl View {
     /// Every view, in the order of the tabs.
-    pub const ALL: [(View, &'static str); 5] = [
+    pub const ALL: [(View, &'static str); 6] = [
         (View::Destinations, "Destinations"),
         (View::Services, "Services"),
         (View::Flows, "Flows"),
         (View::Listeners, "Listeners"),
         (View::Host, "Host"),
+        (View::Findings, "Findings"),
     ];
 
     /// The view that many tabs further.
@@ -65,6 +69,8 @@ impl View {
 pub enum Page {
     /// A destination.
     Destination(DestKey),
+    /// A finding, by what it says about what.
+    Finding(Id, Subject),
     /// A flow, as it was when it was opened: the ring forgets.
     Flow(Flow),
 }
@@ -237,6 +243,12 @@ impl State {
         self.snapshot.rows.iter().find(|row| row.key == *wanted)
     }
 
+    /// A finding, while it is there.
+    pub fn finding(&self, id: Id, subject: &Subject) -> Option<&Finding> {
+        let mut findings = self.snapshot.diagnosis.findings.iter();
+        findings.find(|finding| finding.id == id && finding.subject == *subject)
+    }
+
     /// Goes back to how everything was when the dashboard started.
     pub fn reset_view(&mut self) {
         (self.sort, self.reverse) = (self.start.0, false);
@@ -359,7 +371,7 @@ impl Widths {
                     widths.local = widths.local.max(width(&ip.to_string()));
                 }
             }
-            View::Host => {}
+            View::Host | View::Findings => {}
         }
         widths
     }

@@ -128,6 +128,7 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
         Command::Flows => go(state, View::Flows),
         Command::Listeners => go(state, View::Listeners),
         Command::Host => go(state, View::Host),
+        Command::Findings => go(state, View::Findings),
         Command::Filter => {
             state.page = None;
             state.editing = Some(state.filter.clone());
@@ -266,6 +267,11 @@ fn open(state: &mut State) {
         Some(Line::Flow(index)) => {
             state.page = state.snapshot.flows.get(index as usize).copied().map(Page::Flow);
         }
+        Some(Line::Finding(index)) => {
+            let findings = &state.snapshot.diagnosis.findings;
+            let found = findings.get(index as usize);
+            state.page = found.map(|finding| Page::Finding(finding.id, finding.subject));
+        }
         Some(Line::Service(index)) => {
             let id = state
                 .table
@@ -300,6 +306,7 @@ fn travel(state: &mut State, by: isize) {
     if back != state.back {
         state.back = back;
         state.snapshot = state.history.past(present, back);
+        state.snapshot.diagnose();
         state.refresh();
     }
 }

@@ -15,6 +15,8 @@ mod bars;
 mod chart;
 mod destination_page;
 mod destinations;
+mod finding_page;
+mod findings;
 mod flow_page;
 mod flows;
 mod footer;
@@ -94,6 +96,7 @@ fn body(state: &State, regions: Regions, buffer: &mut Buffer) {
 fn text(state: &State, width: u16) -> Option<Vec<Text<'static>>> {
     match (&state.page, state.view) {
         (Some(Page::Destination(key)), _) => Some(destination_page::lines(state, key, width)),
+        (Some(Page::Finding(id, subject)), _) => Some(finding_page::lines(state, *id, subject, width)),
         (Some(Page::Flow(flow)), _) => Some(flow_page::lines(state, flow, width)),
         (None, View::Host) => Some(host::lines(state)),
         (None, _) => None,
@@ -143,7 +146,7 @@ pub fn text_of_cursor(state: &State) -> Option<String> {
 pub fn hit(state: &State, x: u16, y: u16) -> Option<Hit> {
     let regions = layout::split(state);
     if contains(regions.tabs, x, y) {
-        return tabs::hit(x).map(Hit::Tab);
+        return tabs::hit(state, x).map(Hit::Tab);
     }
     if state.page.is_some() || state.view == View::Host || !contains(regions.body, x, y) {
         return None;

@@ -9,6 +9,7 @@
 mod capture;
 mod dashboard;
 mod destinations;
+mod diagnose;
 mod enforce;
 mod fair;
 mod fallback;
@@ -82,6 +83,8 @@ const TESTS: &[Test] = &[
     ("dashboard::others_are_waited_for", dashboard::waits_for_others),
     ("dashboard::the_guard_is_on_the_page", dashboard::shows_the_guard),
     ("dashboard::looking_is_cheap", dashboard::looking_is_cheap),
+    ("diagnose::the_fix_for_lost_data_is_one", diagnose::syn_data),
+    ("diagnose::the_fix_for_a_lost_option_is_one", diagnose::option),
     ("foreign::on_the_same_cgroup", foreign::on_the_same_cgroup),
     ("foreign::on_the_same_interface", foreign::on_the_same_interface),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),

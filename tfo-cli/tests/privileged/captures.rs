@@ -218,6 +218,7 @@ fn run_everything(folder: &Path) -> Result<Vec<Recorded>> {
         family,
         api: Api::MsgFastopen,
         blocking: true,
+        first_port: None,
     });
     let jobs: Vec<(Scenario, Params)> = Scenario::ALL
         .iter()

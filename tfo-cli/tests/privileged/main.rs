@@ -9,6 +9,7 @@ mod burst;
 mod captures;
 mod coexist;
 mod cookies;
+mod diagnoses;
 mod doctor;
 mod ends;
 mod filters;

@@ -15,6 +15,9 @@ pub struct Params {
     pub api: Api,
     /// Whether the client's socket blocks.
     pub blocking: bool,
+    /// Port of the first listener, the others follow; `None` lets the kernel choose. With a port of its own a scenario
+    /// that is played again meets the same destination.
+    pub first_port: Option<u16>,
 }
 
 impl Default for Params {
@@ -23,6 +26,7 @@ impl Default for Params {
             family: Family::V4,
             api: Api::MsgFastopen,
             blocking: true,
+            first_port: None,
         }
     }
 }
@@ -38,6 +42,7 @@ impl Params {
                     family,
                     api,
                     blocking,
+                    first_port: None,
                 })
             })
         })

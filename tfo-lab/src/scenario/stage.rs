@@ -1,6 +1,9 @@
 //! What all scenarios share: servers, priming, connecting, settings that are put back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    cell::Cell,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,6 +24,7 @@ pub struct Stage<'lab> {
     pub lab: &'lab Lab,
     pub params: Params,
     connections: Vec<Connection>,
+    listeners: Cell<u16>,
 }
 
 impl<'lab> Stage<'lab> {
@@ -29,6 +33,7 @@ impl<'lab> Stage<'lab> {
             lab,
             params,
             connections: Vec::new(),
+            listeners: Cell::new(0),
         }
     }
 
@@ -56,7 +61,13 @@ impl<'lab> Stage<'lab> {
 
     /// A listener with TFO on, for changing before it is started.
     pub fn listen(&self) -> Listen {
-        Listen::on(self.server_ip(), self.params.family)
+        let mut listen = Listen::on(self.server_ip(), self.params.family);
+        if let Some(port) = self.params.first_port {
+            listen
+                .address
+                .set_port(port + self.listeners.replace(self.listeners.get() + 1));
+        }
+        listen
     }
 
     pub fn serve(&self, listen: &Listen) -> Result<Server> {

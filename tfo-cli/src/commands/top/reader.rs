@@ -231,6 +231,7 @@ impl Reader {
             }
             model.read_cost(own_cost::read(), programs);
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
+            model.diagnose();
             model.wanted()
         };
         let names = self.observer.names(wanted);

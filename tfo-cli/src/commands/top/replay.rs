@@ -127,6 +127,7 @@ fn apply(tick: Tick, shared: &Shared) {
     if let Some(listeners) = tick.listeners {
         model.read_listeners(listeners);
     }
+    model.diagnose();
     drop(model);
     shared.advance();
 }

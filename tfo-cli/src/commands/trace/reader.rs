@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tfo_common::event::Record;
+use tfo_common::{event::Record, listener::ListenerRecord};
 
 use crate::{
     commands::observe::{Names, Observer},
-    model::feed::Reading,
+    model::feed::{Host, Reading},
     signals::Stop,
 };
 
@@ -33,16 +33,34 @@ pub struct Batch {
 /// How often a recording gets a reading.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts the thread. It ends when asked to, or when nobody takes its batches; its result is the last reading.
+/// What is known when the trace ends.
+#[derive(Debug, Default)]
+pub struct Last {
+    /// `CLOCK_MONOTONIC` ns of the beginning; only under `--summary`, as everything below the reading.
+    pub began_ns: u64,
+    /// The counters; their tables only under `--summary`.
+    pub reading: Reading,
+    /// Settings of the host.
+    pub host: Option<Host>,
+    /// Listening sockets.
+    pub listeners: Option<Vec<ListenerRecord>>,
+    /// Cgroups of the tables that no flow had.
+    pub names: Names,
+}
+
+/// Starts the thread. It ends when asked to, or when nobody takes its batches; its result is the last reading: with a summary
+/// everything a diagnosis needs.
 pub fn spawn(
     observer: Observer,
     batches: SyncSender<Batch>,
     stop: Stop,
-) -> anyhow::Result<JoinHandle<anyhow::Result<Reading>>> {
+    summary: bool,
+) -> anyhow::Result<JoinHandle<anyhow::Result<Last>>> {
     let mut reader = Reader {
         observer,
         unsent: Names::new(),
         recorded: Instant::now(),
+        summary,
     };
     thread::Builder::new()
         .name("reader".into())
@@ -56,11 +74,17 @@ struct Reader {
     unsent: Names,
     /// When the recording got its latest reading.
     recorded: Instant,
+    summary: bool,
 }
 
 impl Reader {
-    fn run(&mut self, batches: &SyncSender<Batch>, stop: &Stop) -> anyhow::Result<Reading> {
+    fn run(&mut self, batches: &SyncSender<Batch>, stop: &Stop) -> anyhow::Result<Last> {
         self.tick()?;
+        let began_ns = if self.summary {
+            self.observer.counters(false)?.at_ns
+        } else {
+            0
+        };
         while !stop.raised() {
             self.observer.wait(POLL)?;
             if !self.send(batches)? {
@@ -71,10 +95,31 @@ impl Reader {
             }
         }
         // First the counters, then the records: what was counted has its record in the ring by then.
-        let reading = self.observer.counters(false)?;
+        let reading = self.observer.counters(self.summary)?;
         self.send(batches)?;
         self.tick()?;
-        Ok(reading)
+        self.last(began_ns, reading)
+    }
+
+    fn last(&mut self, began_ns: u64, reading: Reading) -> anyhow::Result<Last> {
+        if !self.summary {
+            return Ok(Last {
+                reading,
+                ..Last::default()
+            });
+        }
+        let names = self
+            .observer
+            .new_names(reading.dests.iter().map(|(key, _)| key.cgroup_id));
+        let source = self.observer.source();
+        Ok(Last {
+            began_ns,
+            reading,
+            host: Some(source.host(false).context("read the host's settings")?),
+            // Without the list findings about listeners are less precise, and the trace is none the worse.
+            listeners: source.listeners().ok(),
+            names,
+        })
     }
 
     /// Hands over what there is; false when nobody is there to take it.

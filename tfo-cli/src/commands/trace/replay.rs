@@ -38,6 +38,9 @@ pub fn trace(
         if tick.reading.at_ns > 0 {
             (counted.totals, counted.losses) = (tick.reading.totals, tick.reading.losses);
         }
+        if let Some(found) = &mut tracer.found {
+            found.tick(&tick);
+        }
         let written = tracer
             .take(batch(tick), out)
             .and_then(|()| tracer.release(Instant::now(), out));

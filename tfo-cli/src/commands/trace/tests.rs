@@ -206,3 +206,25 @@ fn damaged_records_are_counted_as_lost() {
         (1, 0, 1)
     );
 }
+
+#[test]
+fn a_summary_has_the_findings_before_the_last_line() {
+    let (summary, out) = trace("--summary --format json", Scenario::default().source(8));
+    let lines: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    let found = lines.iter().filter(|line| line["type"] == "diagnosis");
+    let ids: Vec<&str> = found.filter_map(|line| line["id"].as_str()).collect();
+    assert_eq!(ids.first(), Some(&"path-drops-syn-data"), "{ids:?}");
+    assert_eq!(lines.last().map(|line| line["type"] == "summary"), Some(true));
+    assert!(summary.found.is_some_and(|found| found.starts_with("1 fail")));
+    // Nobody asked.
+    let (summary, out) = trace("--format json", Scenario::default().source(8));
+    assert!(summary.found.is_none() && !out.contains("diagnosis"));
+    let (_, text) = trace("--summary --filter port:8443", Scenario::default().source(8));
+    assert!(
+        text.contains("cookie-key-mismatch") && !text.contains("path-drops"),
+        "{text}"
+    );
+}

@@ -2,7 +2,7 @@
 //! the flows of an address, in their order.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -53,6 +53,8 @@ struct Story<'a> {
     rejected: u64,
     /// Those of them that had been issued after an earlier connection, by this very address.
     rejected_fresh: Vec<&'a Flow>,
+    /// Those of them that were not the first of their client: a rotation refuses each client once.
+    repeated: u64,
     /// Cookies asked for and granted.
     granted: u64,
     /// Those of them by who had been granted one before.
@@ -66,6 +68,7 @@ impl<'a> Story<'a> {
     fn of(flows: &[&'a Flow], end: fn(&Flow) -> IpAddr) -> Self {
         let mut story = Self::default();
         let mut issued: HashMap<(u32, IpAddr), u64> = HashMap::new();
+        let mut refused: HashSet<(u32, IpAddr)> = HashSet::new();
         let mut ordered = flows.to_vec();
         ordered.sort_by_key(|flow| flow.event().start_ns);
         for flow in ordered {
@@ -79,6 +82,7 @@ impl<'a> Story<'a> {
                     story.rejected += 1;
                     if is_fresh {
                         story.rejected_fresh.push(flow);
+                        story.repeated += u64::from(!refused.insert(who));
                     }
                 }
                 Outcome::CookieGranted => {
@@ -108,7 +112,7 @@ impl<'a> Story<'a> {
     /// Whether cookies are refused again and again.
     fn is_mismatch(&self, least: u64) -> bool {
         let fresh = self.rejected_fresh.len() as u64;
-        fresh >= least && fresh as f64 >= MISMATCH_SHARE * self.data as f64
+        self.repeated >= least && fresh as f64 >= MISMATCH_SHARE * self.data as f64
     }
 
     /// How many keys there are behind the address, in words. With n servers taken at random a cookie meets another
@@ -166,7 +170,7 @@ fn refused(
     if story.is_mismatch(MISMATCH_LEAST) {
         return Some(mismatch(facts, remote, flows, story, seen_as));
     }
-    if story.rejected == 0 || !story.rejected_fresh.is_empty() {
+    if story.rejected == 0 || story.repeated > 0 {
         return None;
     }
     let latest = flows
@@ -187,7 +191,7 @@ fn refused(
         .count("cookie-rejected", story.rejected)
         .count("accepted", story.accepted)
         .line(format!(
-            "refused {}, none of them a cookie just issued; accepted {}",
+            "refused {}, no client twice in a row; accepted {}",
             story.rejected, story.accepted
         ))
         .example(latest.copied())

@@ -1,7 +1,7 @@
 //! Fixes as commands, quoted for a shell.
 
 use super::{Facts, Finding, Fix};
-use crate::model::DestRow;
+use crate::model::{DestRow, Flow};
 
 /// How long a suggested rule lives: the path may be mended by then.
 const TTL: &str = "7d";
@@ -29,9 +29,21 @@ pub fn rule(facts: &Facts<'_>, row: &DestRow, action: Action) -> Fix {
         Action::NoData => "data",
         Action::Strip => "data and without the option",
     };
+    // Options are stripped per network namespace: a process of the one concerned names it.
+    let elsewhere = |flow: &&&Flow| flow.event().netns != facts.host.netns && flow.pid().is_some();
+    let process = facts
+        .flows(&row.key)
+        .iter()
+        .rev()
+        .find(elsewhere)
+        .and_then(|flow| flow.pid());
+    let netns = match (action, process) {
+        (Action::Strip, Some(pid)) => format!(" --netns {pid}"),
+        _ => String::new(),
+    };
     Fix {
         command: Some(format!(
-            "tfo-cli policy add --cgroup {} --dst {} --port {}{action_flag} --ttl {TTL}",
+            "tfo-cli policy add --cgroup {} --dst {} --port {}{action_flag}{netns} --ttl {TTL}",
             quoted(path),
             row.remote(),
             row.key.port,

@@ -54,10 +54,10 @@ pub const SERVER_LEAST: u64 = 3;
 pub const OVERFLOW_SHARE: f64 = 0.01;
 /// Queue limits at most this large are called a common default.
 pub const SMALL_QUEUE: u32 = 5;
-/// Cookies refused that had just been issued.
-pub const MISMATCH_LEAST: u64 = 3;
+/// Cookies refused that had just been issued to a client that was refused so before: the third in a row.
+pub const MISMATCH_LEAST: u64 = 2;
 /// The same of one client, as the server sees it: several hosts may share an address.
-pub const MISMATCH_LEAST_SERVER: u64 = 5;
+pub const MISMATCH_LEAST_SERVER: u64 = 4;
 /// Share of SYNs with data that were refused so.
 pub const MISMATCH_SHARE: f64 = 0.2;
 /// Share of refusals from which on the number of keys cannot be told: servers come in turns.

@@ -346,6 +346,7 @@ impl Scenario {
             "tfo_rcv_reset on tp_btf/tcp_receive_reset".into(),
         ];
         model.describe(attached, &self.degradations(), EPOCH_NS);
+        model.diagnose();
         model
     }
 

@@ -59,13 +59,68 @@ fn the_cursor_follows_its_row_when_the_order_changes() {
 fn tabs_go_round_and_each_keeps_its_cursor() {
     let mut state = state((80, 24), &little());
     typed(&mut state, "j3jj");
-    press(&mut state, &[KeyCode::Tab, KeyCode::Tab, KeyCode::Tab]);
+    press(&mut state, &[KeyCode::Tab; 4]);
     assert_eq!(state.view, View::Destinations);
     assert_eq!(state.list().index(), Some(1));
+    press(&mut state, &[KeyCode::BackTab]);
+    assert_eq!(state.view, View::Findings);
     press(&mut state, &[KeyCode::BackTab]);
     assert_eq!(state.view, View::Host);
     typed(&mut state, "3");
     assert_eq!(state.list().index(), Some(2));
+}
+
+#[test]
+fn three_keys_lead_from_a_finding_to_its_evidence_to_its_fix() {
+    let mut state = state_with(&may(Permission::Allowed), (80, 24), &little());
+    typed(&mut state, "f");
+    let shown = |state: &State| screen(state).to_string();
+    assert!(
+        shown(&state).contains("fail path-drops-syn-data"),
+        "{}",
+        shown(&state)
+    );
+    press(&mut state, &[KeyCode::Enter]);
+    let page = shown(&state);
+    for part in ["unanswered 15 of 15", "policy add --cgroup", "a adds this rule"] {
+        let is_there = page.contains(part) || {
+            press(&mut state, &[KeyCode::End]);
+            shown(&state).contains(part)
+        };
+        assert!(is_there, "{part}: {page}");
+    }
+    typed(&mut state, "a");
+    assert!(matches!(state.popup, Some(Popup::Rule(_))), "the form of a rule");
+    // The page of its destination says the same.
+    press(&mut state, &[KeyCode::Esc]);
+    typed(&mut state, "1");
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(shown(&state).contains("path-drops-syn-data  198.51.100.7:443"));
+}
+
+#[test]
+fn findings_are_filtered_and_the_past_has_its_own() {
+    let mut state = state((120, 40), &Scenario::default().model(30));
+    typed(&mut state, "f");
+    let all = state.table.lines.len();
+    assert!(all >= 4, "{all}");
+    typed(&mut state, "/port:8443");
+    press(&mut state, &[KeyCode::Enter]);
+    assert_eq!(state.table.lines.len(), 1);
+    press(&mut state, &[KeyCode::Esc]);
+    // In its first second the host had no more than three lost SYNs, all at one moment.
+    typed(&mut state, " ");
+    typed(&mut state, "[".repeat(28).as_str());
+    let names: Vec<_> = state
+        .snapshot
+        .diagnosis
+        .findings
+        .iter()
+        .map(|one| one.id.name())
+        .collect();
+    assert!(!names.contains(&"path-drops-syn-data"), "{names:?}");
+    typed(&mut state, " ");
+    assert_eq!(state.table.lines.len(), all);
 }
 
 #[test]

@@ -8,17 +8,22 @@ use crate::tui::state::Point;
 /// A screen and how one gets to it from a dashboard that was just started.
 pub type Screen = (&'static str, fn(&mut State));
 
-const VIEWS: [Screen; 5] = [
+const VIEWS: [Screen; 6] = [
     ("destinations", |_| {}),
     ("services", |state| drop(typed(state, "2"))),
     ("flows", |state| drop(typed(state, "3"))),
     ("listeners", |state| drop(typed(state, "4"))),
     ("host", |state| drop(typed(state, "5"))),
+    ("findings", |state| drop(typed(state, "f"))),
 ];
 
 /// What opens only where there is something to open.
-const PAGES: [Screen; 3] = [
+const PAGES: [Screen; 4] = [
     ("page-destination", |state| {
+        press(state, &[KeyCode::Enter]);
+    }),
+    ("page-finding", |state| {
+        typed(state, "f");
         press(state, &[KeyCode::Enter]);
     }),
     ("page-flow", |state| {

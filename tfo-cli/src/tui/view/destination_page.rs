@@ -4,7 +4,7 @@
 use ratatui::text::{Line, Span};
 use tfo_common::{DestKey, Outcome, limits::BUCKETS};
 
-use super::{bars::bar, chart, in_force, layout};
+use super::{bars::bar, chart, finding_page, in_force, layout};
 use crate::{
     model::{
         DestRow, Flow,
@@ -26,6 +26,10 @@ pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
     let mut lines = vec![title(state, row)];
     if let Some(verdict) = row.verdict() {
         lines.extend(super::wrapped(ladder::sentence(row.role(), verdict), width));
+    }
+    for finding in state.snapshot.diagnosis.all_of_row(key) {
+        lines.push(Line::default());
+        lines.extend(finding_page::of(state, finding, width));
     }
     lines.push(Line::default());
     lines.extend(numbers(state, row));

@@ -8,7 +8,7 @@ use super::{
     grid::{Cell, Col},
 };
 use crate::{
-    model::{DestRow, row::TREND},
+    model::{DestRow, diagnosis::Severity, row::TREND},
     output::{
         clean,
         column::{COLUMNS, Column, ColumnSpec},
@@ -53,6 +53,8 @@ fn col(state: &State, spec: &ColumnSpec) -> Col {
         }
         Column::Remote => (state.widths.remote.max(7), state.widths.remote.max(15)),
         Column::Trend => (spec.width, 16),
+        // Names of findings are longer than those of outcomes.
+        Column::Verdict => (spec.width, verdict_width(state).max(spec.width)),
         _ => (spec.width, spec.width),
     };
     Col {
@@ -65,6 +67,14 @@ fn col(state: &State, spec: &ColumnSpec) -> Col {
         hide_order: spec.hide_order,
         sort: spec.sort,
     }
+}
+
+/// Room for the longest finding there is.
+fn verdict_width(state: &State) -> u16 {
+    let findings = state.snapshot.diagnosis.findings.iter();
+    let widths = findings.filter(|finding| finding.severity > Severity::Info);
+    let widest = widths.map(|finding| finding.id.name().len()).max();
+    u16::try_from(widest.unwrap_or(0)).unwrap_or(u16::MAX)
 }
 
 /// Room for the number of peers of every service.
@@ -99,7 +109,7 @@ pub fn cell(state: &State, line: Line, id: usize, width: u16) -> Cell {
         }),
         Line::Service(index) => of_service(state, index as usize, column, width),
         Line::Process(service, index) => of_process(state, service as usize, index as usize, column),
-        Line::Flow(_) | Line::Listener(_) => None,
+        Line::Flow(_) | Line::Listener(_) | Line::Finding(_) => None,
     }
     .unwrap_or_default()
 }
@@ -163,6 +173,13 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
         },
         Column::Remote => peers(service.rows.len()),
         Column::Port => String::new(),
+        Column::Verdict => {
+            let found = state.snapshot.diagnosis.of_service(service.cgroup_id);
+            found.map_or_else(
+                || service.sum.verdict().map_or("-", Outcome::name).to_owned(),
+                |finding| finding.id.name().to_owned(),
+            )
+        }
         _ => return Some(of_row(state, &service.sum, column, width)),
     };
     Some((text, style(state, &service.sum, column)))

@@ -80,7 +80,7 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
             (Command::NextView, "view"),
             (Command::Down, "scroll"),
         ],
-        (None, None, View::Flows | View::Listeners) => &[
+        (None, None, View::Flows | View::Listeners | View::Findings) => &[
             (Command::Help, "help"),
             (Command::Close, "quit"),
             (Command::NextView, "view"),
@@ -115,9 +115,12 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
             (Command::ExpireRule, "expire"),
             (Command::RemoveRule, "remove"),
         ],
-        (Permission::Allowed, None, None, View::Destinations | View::Services | View::Flows) => {
-            &[(Command::AddRule, "add rule")]
-        }
+        (
+            Permission::Allowed,
+            None,
+            None,
+            View::Destinations | View::Services | View::Flows | View::Findings,
+        ) => &[(Command::AddRule, "add rule")],
         _ => &[],
     };
     let useless = |command: Command| match command {

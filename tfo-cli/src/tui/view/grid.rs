@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::{destinations, flows, listeners};
+use super::{destinations, findings, flows, listeners};
 use crate::{
     model::SortKey,
     tui::{
@@ -101,6 +101,7 @@ pub fn cols(state: &State) -> Vec<Col> {
         View::Destinations | View::Services => destinations::cols(state),
         View::Flows => flows::cols(state),
         View::Listeners => listeners::cols(state),
+        View::Findings => findings::cols(state),
         View::Host => Vec::new(),
     }
 }
@@ -113,6 +114,7 @@ pub fn cell(state: &State, line: Line, id: usize, width: u16) -> Cell {
         }
         Line::Flow(index) => flows::cell(state, index, id),
         Line::Listener(index) => listeners::cell(state, index, id),
+        Line::Finding(index) => findings::cell(state, index, id),
     }
 }
 
@@ -159,6 +161,7 @@ fn empty(state: &State) -> &'static str {
         View::Destinations | View::Services => "no handshake yet: they appear when they are finished",
         View::Flows => "no connection with Fast Open yet",
         View::Listeners => "no listening socket known yet",
+        View::Findings => "nothing found so far",
         View::Host => "",
     }
 }

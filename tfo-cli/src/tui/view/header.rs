@@ -9,9 +9,9 @@ use ratatui::{
 use tfo_common::{Outcome, Role};
 
 use crate::{
-    model::{host::sysctl_words, snapshot::sum},
+    model::{diagnosis::Severity, host::sysctl_words, snapshot::sum},
     output::{clean, number, table, time},
-    tui::{Permission, state::State},
+    tui::{Permission, command::Command, state::State},
 };
 
 /// Both roles fit on one line from here on.
@@ -24,7 +24,9 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
 
 /// Lines it takes.
 pub fn height(state: &State) -> u16 {
-    let more = u16::from(state.snapshot.lost() > 0) + u16::from(!state.snapshot.degradations.is_empty());
+    let more = u16::from(!state.snapshot.diagnosis.findings.is_empty())
+        + u16::from(state.snapshot.lost() > 0)
+        + u16::from(!state.snapshot.degradations.is_empty());
     more + if state.size.0 >= WIDE { 3 } else { 4 }
 }
 
@@ -44,6 +46,7 @@ fn lines(state: &State) -> Vec<Line<'static>> {
         lines.extend([Line::from(client), Line::from(server)]);
     }
     lines.push(ledger(state));
+    lines.extend(findings(state));
     lines.extend(losses(state));
     lines.extend(degradations(state));
     lines
@@ -155,6 +158,30 @@ fn ledger(state: &State) -> Line<'static> {
         Span::styled("   kernel counts ", theme.dim),
         Span::raw(table::cross_check(snapshot)),
     ])
+}
+
+/// How many findings there are of each severity, and the key that shows them.
+fn findings(state: &State) -> Option<Line<'static>> {
+    let report = &state.snapshot.diagnosis;
+    let counts: Vec<String> = Severity::ALL
+        .into_iter()
+        .map(|severity| (report.count(severity), severity.name()))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    let key = state.keys.first(Command::Findings).unwrap_or_default();
+    let style = if report.has_failed() {
+        state.theme.alert
+    } else {
+        state.theme.strong
+    };
+    (!counts.is_empty()).then(|| {
+        Line::from(vec![
+            Span::styled(" FINDINGS ", style),
+            Span::raw(format!(" {}", counts.join(", "))),
+            Span::styled(format!("  {key} shows them"), state.theme.dim),
+        ])
+    })
 }
 
 fn losses(state: &State) -> Option<Line<'static>> {

@@ -21,9 +21,9 @@ pub fn draw(state: &State, screen: Rect, buffer: &mut Buffer) {
 pub fn lines(state: &State) -> Vec<Line<'static>> {
     let about: &[&str] = match state.view {
         View::Destinations => &[
-            "One row per end, service, remote and port. VERDICT is the",
-            "outcome most attempts had; LOST what timeouts cost, SAVED what",
-            "accepted data spared: one round trip each.",
+            "One row per end, service, remote and port. VERDICT is the worst",
+            "finding, or the outcome most attempts had; LOST what timeouts",
+            "cost, SAVED what accepted data spared: one round trip each.",
         ],
         View::Services => &[
             "Destinations added up by systemd unit, container or cgroup.",
@@ -36,6 +36,11 @@ pub fn lines(state: &State) -> Vec<Line<'static>> {
         View::Listeners => &[
             "Listening sockets. QUEUE is handshakes waiting of the limit;",
             "a limit of 0 is Fast Open off.",
+        ],
+        View::Findings => &[
+            "What is wrong, worst first: FAIL makes connections slower or",
+            "breaks them, WARN is Fast Open that does not do what it could.",
+            "Enter shows evidence, cost, fix and how to take that back.",
         ],
         View::Host => &[
             "Settings, our counts against the kernel's, what was lost, what",
@@ -66,7 +71,10 @@ fn applies(state: &State, command: Command) -> bool {
         Command::SortNext => matches!(state.view, View::Destinations | View::Services),
         Command::SortReverse | Command::Filter | Command::Export => state.view != View::Host,
         Command::Open | Command::AddRule | Command::ExpireRule | Command::RemoveRule => {
-            matches!(state.view, View::Destinations | View::Services | View::Flows)
+            matches!(
+                state.view,
+                View::Destinations | View::Services | View::Flows | View::Findings
+            )
         }
         _ => true,
     }

@@ -7,12 +7,15 @@ use ratatui::{
     widgets::Widget,
 };
 
-use crate::tui::state::{Page, State, View};
+use crate::tui::{
+    command::Command,
+    state::{Page, State, View},
+};
 
 /// Draws it.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     let mut spans = Vec::new();
-    for (view, label) in labels() {
+    for (view, label) in labels(state) {
         let chosen = view == state.view;
         let style = if chosen {
             state.theme.cursor
@@ -21,24 +24,35 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
         };
         spans.extend([Span::styled(label, style), Span::raw(" ")]);
     }
-    match &state.page {
-        Some(Page::Destination(_)) => spans.push(Span::styled("> destination", state.theme.accent)),
-        Some(Page::Flow(_)) => spans.push(Span::styled("> connection", state.theme.accent)),
-        None => {}
+    let page = match &state.page {
+        Some(Page::Destination(_)) => "> destination",
+        Some(Page::Finding(..)) => "> finding",
+        Some(Page::Flow(_)) => "> connection",
+        None => "",
+    };
+    // There whole or not at all: the page says itself what it is.
+    let used: usize = spans.iter().map(Span::width).sum();
+    if used + page.len() <= area.width.into() {
+        spans.push(Span::styled(page, state.theme.accent));
     }
     Line::from(spans).render(area, buffer);
 }
 
-fn labels() -> impl Iterator<Item = (View, String)> {
-    (1..)
-        .zip(View::ALL)
-        .map(|(number, (view, name))| (view, format!(" {number} {name} ")))
+/// Views go by their number; findings, which came later, by their letter.
+fn labels(state: &State) -> impl Iterator<Item = (View, String)> {
+    (1..).zip(View::ALL).map(|(number, (view, name))| {
+        let key = match view {
+            View::Findings => state.keys.first(Command::Findings).unwrap_or_default(),
+            _ => number.to_string(),
+        };
+        (view, format!(" {key} {name} "))
+    })
 }
 
 /// The tab at this column.
-pub fn hit(x: u16) -> Option<View> {
+pub fn hit(state: &State, x: u16) -> Option<View> {
     let mut start = 0;
-    for (view, label) in labels() {
+    for (view, label) in labels(state) {
         let end = start + u16::try_from(label.len()).unwrap_or(0);
         if (start..end).contains(&x) {
             return Some(view);

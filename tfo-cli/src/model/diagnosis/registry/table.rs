@@ -166,7 +166,7 @@ pub const TABLE: [Diagnosis; Id::ALL.len()] = [
         severity: Severity::Warn,
         scope: Scope::Destination,
         sentence: "Servers behind one address do not share their Fast Open key: cookies of one are refused by another.",
-        signature: "three or more cookies refused that the same address had issued just before, one in five or more of the SYNs with data. Keys behind the address: about 1 / (1 - share refused)",
+        signature: "three or more cookies of one client refused that the same address had issued just before, one in five or more of the SYNs with data. Keys behind the address: about 1 / (1 - share refused)",
         not: "a key that was rotated or a server that restarted (each client is refused once)",
         scenario: "two servers with different keys, in turns (`cookie-rejected`, again and again)",
         fix: "the same key on every server: `sysctl net.ipv4.tcp_fastopen_key` (`tfo-cli keys`), or TCP_FASTOPEN_KEY",

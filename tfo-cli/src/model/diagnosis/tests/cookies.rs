@@ -61,6 +61,28 @@ fn a_rotated_key_and_a_restart_are_normal() {
         .many(21, 20, Outcome::Accepted, |_| {});
     assert_eq!(case.ids(), ["key-rotated"]);
     assert_eq!(case.finding(Id::KeyRotated).severity, Severity::Info);
+    // The cookie was seen being granted.
+    let granted = Case::default()
+        .one(0, Outcome::CookieGranted, |event| {
+            request(event);
+            cookie(event);
+        })
+        .one(1, Outcome::CookieRejected, rejected)
+        .many(2, 5, Outcome::Accepted, |_| {});
+    assert_eq!(granted.ids(), ["key-rotated"]);
+    // Two clients, each refused once after its grant, are no mismatch either.
+    let clients = (1..=4).fold(Case::default(), |case, n| {
+        let from = move |event: &mut FlowEvent| {
+            cookie(event);
+            event.local[3] = n;
+        };
+        case.one(0, Outcome::CookieGranted, |event| {
+            request(event);
+            from(event);
+        })
+        .one(1, Outcome::CookieRejected, from)
+    });
+    assert_eq!(clients.ids(), ["key-rotated"]);
     // Connections under way with the old cookie are refused as well.
     let mut parallel = Case::default().with(20, Outcome::Accepted);
     for n in 0..10 {
