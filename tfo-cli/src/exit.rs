@@ -1,4 +1,4 @@
-//! How the program ends: exit codes (DESIGN.md section 5) and the one error type that reaches `main`.
+//! How the program ends: exit codes and the one error type that reaches `main`.
 
 use std::{fmt, io};
 
@@ -12,6 +12,15 @@ pub const USAGE: u8 = 2;
 pub const MISSING: u8 = 3;
 /// Fast Open was looked at and does not work: `diagnose` found something of severity fail, or a probe a fault.
 pub const FOUND: u8 = 4;
+
+/// Every exit code with its meaning, as each `--help` ends with them.
+pub const ALL: [(u8, &str); 5] = [
+    (DONE, "done"),
+    (FAILED, "failed, or something was lost"),
+    (USAGE, "wrong usage"),
+    (MISSING, "a permission or kernel feature is missing"),
+    (FOUND, "a finding of severity fail"),
+];
 
 /// An error as the user sees it: `tfo-cli: what: why`, and one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod filter_line;
 mod lines;
 mod list;
 mod options;
+pub mod picture;
 mod policy;
 mod state;
 mod terminal;
@@ -33,7 +34,7 @@ use crate::{
 };
 
 pub use self::{
-    command::{Command, Key, Keys},
+    command::{COMMANDS, Command, Key, Keys},
     options::{Appearance, Options, Permission, ThemeChoice},
     policy::{Answer, Enforcer, Job},
     terminal::abandon,

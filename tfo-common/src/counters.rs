@@ -81,7 +81,7 @@ pub const fn stat_index(stat: Stat) -> u32 {
 }
 
 codes! {
-    /// What the kernel's own counters should show, from what the BPF programs saw (KERNEL-FACTS section 3).
+    /// What the kernel's own counters should show, from what the BPF programs saw (docs/kernel-facts.md section 3).
     CrossCheck: u32 {
         /// Client: all SYN data acked (`tcp_rcv_fastopen_synack`).
         Active = 0, "TCPFastOpenActive", "client connections whose SYN data was all acked";

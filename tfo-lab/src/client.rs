@@ -1,7 +1,7 @@
 //! One client connection, described first and then made: every TFO interface Linux has, blocking
 //! and not, with each call's result in the report.
 //!
-//! The sequences follow KERNEL-FACTS 1.3. [`Connect::run`] does everything; [`Connect::open`]
+//! The sequences follow docs/kernel-facts.md section 1.1. [`Connect::run`] does everything; [`Connect::open`]
 //! stops after the handshake for tests that hold connections open.
 
 mod report;

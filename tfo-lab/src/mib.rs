@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::netns::Namespace;
 
-/// The counters the lab looks at, in the order of KERNEL-FACTS section 3.
+/// The counters the lab looks at, in the order of docs/kernel-facts.md section 3.
 pub const FAST_OPEN: [&str; 8] = [
     "TCPFastOpenActive",
     "TCPFastOpenActiveFail",

@@ -138,7 +138,7 @@ impl Run {
     }
 
     /// What the `TCPFastOpen*` counters of both namespaces must have moved by, computed from the
-    /// expected records (the identities of KERNEL-FACTS section 3).
+    /// expected records (the identities of docs/kernel-facts.md section 3).
     pub fn expected_counters(&self) -> [BTreeMap<&'static str, u64>; 2] {
         let (mut client, mut server) = (BTreeMap::new(), BTreeMap::new());
         for connection in &self.connections {

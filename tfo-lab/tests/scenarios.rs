@@ -70,7 +70,7 @@ fn check(lab: &mut Lab, scenario: Scenario, params: Params) -> Result<()> {
     Ok(())
 }
 
-/// The identities of KERNEL-FACTS section 3, over this scenario alone.
+/// The identities of docs/kernel-facts.md section 3, over this scenario alone.
 fn check_counters(run: &Run) -> Result<()> {
     for (expected, (side, counted)) in run
         .expected_counters()
@@ -134,7 +134,7 @@ fn check_connection(run: &Run, connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// `tcpi_fastopen_client_fail` as KERNEL-FACTS 1.4 derives it.
+/// `tcpi_fastopen_client_fail` as docs/kernel-facts.md section 1.3 derives it.
 fn client_fail(connection: &Connection) -> u8 {
     let view = connection.client;
     let unacked = view.syn_data_acked < view.syn_data_len;
@@ -155,7 +155,7 @@ fn is_request(connection: &Connection) -> bool {
     connection.client.option_sent == tfo_lab::scenario::OptionSent::Request
 }
 
-/// The table of KERNEL-FACTS 1.3.
+/// The table of docs/kernel-facts.md section 1.1.
 fn check_return_values(run: &Run, connection: &Connection) -> Result<()> {
     if !connection.tfo_requested {
         return Ok(());

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod lab;
+mod picture;
 mod setup;
 mod test;
 mod verify_cost;
@@ -36,6 +37,8 @@ enum Command {
     Test(test::Args),
     /// Boot Debian's kernels, from 5.10 to the newest, under emulation and check tfo-cli there
     VmTest(vm_test::Args),
+    /// Draw the dashboard of the shipped recording anew for the README
+    Picture,
     /// Build both BPF objects and print what the verifier of this kernel does with each program
     VerifyCost,
     /// Measure cost and speed against the budgets, next to libbpf-tools' tcplife
@@ -52,6 +55,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Lab(args) => lab::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::VmTest(args) => vm_test::run(&args),
+        Command::Picture => picture::run(),
         Command::VerifyCost => verify_cost::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),

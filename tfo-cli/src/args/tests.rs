@@ -261,3 +261,9 @@ fn help_is_as_reviewed() {
 fn clap_agrees_with_itself() {
     parser().debug_assert();
 }
+
+#[test]
+fn help_ends_with_every_exit_code() {
+    let codes = crate::exit::ALL.map(|(code, meaning)| format!("{code} {meaning}"));
+    assert_eq!(super::EXIT_CODES, format!("Exit codes: {}.", codes.join("; ")));
+}

@@ -1,18 +1,49 @@
-//! `tfo-cli debug programs`: what the verifier does with every program on this kernel, as a table or as JSON.
+//! `tfo-cli debug`: what the verifier does with every program on this kernel, as a table or as JSON; the dashboard as a
+//! picture.
+
+use std::path::Path;
 
 use serde::Serialize;
 use tfo_common::limits;
 
+use super::{
+    replay::Replay,
+    top::{reader::Shared, replay},
+};
 use crate::{
     args::{DebugArgs, DebugWhat},
     exit::{self, Failure},
     kernel::verify_cost::{self, ProgramCost},
+    options::AttachOptions,
     output,
+    signals::Stop,
+    tui::picture,
 };
 
-/// Prints it; fails when a program is refused or above the bound.
+/// Prints what was asked for.
 pub fn run(args: &DebugArgs) -> Result<u8, Failure> {
-    let DebugWhat::Programs { json } = args.what;
+    match &args.what {
+        DebugWhat::Programs { json } => programs(*json),
+        DebugWhat::Picture {
+            replay,
+            columns,
+            rows,
+        } => picture(replay, (*columns, *rows)),
+    }
+}
+
+/// The end of a recording as the dashboard shows it.
+fn picture(path: &Path, size: (u16, u16)) -> Result<u8, Failure> {
+    let stop = Stop::default();
+    let shared = Shared::new(&AttachOptions::default());
+    replay::play(Replay::open(path, &stop)?, None, &shared, &stop)?;
+    shared.set_status(vec![" RECORDING ".to_owned()]);
+    output::print(&picture::svg(&shared, size))?;
+    Ok(exit::DONE)
+}
+
+/// Prints what the verifier does with every program; fails when one is refused or above the bound.
+fn programs(json: bool) -> Result<u8, Failure> {
     let costs = verify_cost::programs().map_err(|error| {
         let failure = Failure::new(error.exit_code(), &error);
         match error.hint() {

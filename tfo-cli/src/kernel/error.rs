@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-/// Exit codes of DESIGN.md section 5.
+/// Exit codes (`crate::exit`).
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const MISSING: u8 = 3;

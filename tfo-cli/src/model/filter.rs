@@ -81,6 +81,23 @@ impl Metric {
         ("retrans", Metric::Retrans),
     ];
 
+    /// What it is, for the documents.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Lost => "time lost to Fast Open",
+            Self::Saved => "time saved by it",
+            Self::Net => "saved minus lost",
+            Self::Rtt => "round-trip time",
+            Self::Ttfb => "time to first byte (connections)",
+            Self::Handshake => "length of the handshake (connections)",
+            Self::Attempts => "handshakes with Fast Open (destinations)",
+            Self::Hit => "accepted of a hundred attempts (destinations)",
+            Self::Failures => "attempts that did not work (destinations)",
+            Self::Syn => "bytes of payload in SYNs",
+            Self::Retrans => "SYNs or SYN-ACKs that were sent again (connections)",
+        }
+    }
+
     fn is_time(self) -> bool {
         matches!(
             self,

@@ -157,6 +157,35 @@ impl Column {
             .map(|spec| spec.column)
     }
 
+    /// What it shows, for the documents.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Service => "container, systemd unit or path of the cgroup",
+            Self::Role => "which end this host is",
+            Self::Remote => "the other end; for servers the block the clients lie in",
+            Self::Port => "port of the service: the remote one of a client, the local one of a server",
+            Self::Verdict => "the outcome most attempts had",
+            Self::Attempts => "handshakes in which Fast Open had a part",
+            Self::Hit => "share of them that were accepted",
+            Self::Failures => "attempts that did not work",
+            Self::Timeouts => "attempts whose SYN, or the answer to it, was lost",
+            Self::Refused => {
+                "attempts that were answered at once, without taking all data or granting a cookie"
+            }
+            Self::Broken => "attempts that ended with a RST or never completed",
+            Self::Held => "SYN data that something on this host other than a policy kept from leaving",
+            Self::Denied => "SYN data that a policy kept from leaving",
+            Self::Cookies => "SYN-ACKs that brought a cookie (clients only)",
+            Self::Syn => "bytes of payload in SYNs",
+            Self::Rtt => "round-trip time",
+            Self::Saved => "time saved: one round trip for each accepted connection that carried data",
+            Self::Lost => "time lost: from the first SYN to the one that was answered",
+            Self::Net => "saved minus lost",
+            Self::Trend => "attempts per reading, the latest to the right",
+            Self::Plain => "handshakes without Fast Open",
+        }
+    }
+
     /// What it says about a row. The trend is drawn by whoever can draw; here it is numbers.
     pub fn cell(self, row: &DestRow, snapshot: &Snapshot) -> String {
         let group = |group: Group| number::count(row.count_group(group));

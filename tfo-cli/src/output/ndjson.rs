@@ -1,4 +1,4 @@
-//! `trace --format json`: one object per line, schema 1 (DESIGN.md section 5). Fields may be added in later
+//! `trace --format json`: one object per line, schema 1. Fields may be added in later
 //! versions, none is renamed or removed.
 
 use std::io::{self, Write};

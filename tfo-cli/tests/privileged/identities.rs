@@ -1,5 +1,5 @@
 //! The kernel's own counters as second witness: over thousands of mixed connections in two namespaces the
-//! identities of KERNEL-FACTS section 3 hold with zero unexplained difference, between the counters and the
+//! identities of docs/kernel-facts.md section 3 hold with zero unexplained difference, between the counters and the
 //! records of `trace`, and in the cross-check of `top`.
 
 use std::{net::IpAddr, thread};

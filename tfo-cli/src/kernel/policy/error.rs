@@ -113,7 +113,7 @@ impl Error {
         }
     }
 
-    /// Exit code (DESIGN.md section 5).
+    /// Exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoBpffs { .. } => exit::MISSING,
