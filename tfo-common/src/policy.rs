@@ -33,6 +33,8 @@ pub const WATCHES: &str = "TFO_POL_WATCHES";
 pub const NETS: &str = "TFO_POL_NETS";
 /// Program array: where `sock_ops` goes on when there is something to be judged ([`PROG_JUDGE`]).
 pub const TAILS: &str = "TFO_POL_TAILS";
+/// The LRU maps with their sizes; user space makes them larger where there are many CPUs.
+pub const LRU_MAPS: [(&str, u32); 3] = [(STATES, MAX_STATES), (TRIALS, MAX_STATES), (NETS, MAX_NETS)];
 /// Every map of the object.
 pub const MAPS: [&str; 12] = [
     RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, NETS, TAILS,

@@ -6,6 +6,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::ProgramArray,
     programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SchedClassifier, SockOps, links::FdLink},
+    util::nr_cpus,
 };
 use tfo_common::policy;
 
@@ -27,6 +28,10 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
     for name in policy::MAPS {
         loader.map_pin_path(name, directory.pin(name));
     }
+    let cpus = nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX));
+    for (name, wanted) in policy::LRU_MAPS {
+        loader.map_max_entries(name, lru_entries(wanted, cpus));
+    }
     let mut ebpf = loader
         .load(object::Prepared::new(object::policy_bytes()?, &layout).bytes())
         .map_err(|error| KernelError::Load {
@@ -34,6 +39,13 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
         })?;
     load_programs(&mut ebpf, directory)?;
     Ok(ebpf)
+}
+
+/// Entries of an LRU map. A CPU takes free ones in blocks of 128 and keeps them (`bpf_common_lru_pop_free`,
+/// kernel/bpf/bpf_lru_list.c): with fewer than that for each possible CPU, some would have none but their own newest.
+/// Twice as many leave something to choose from.
+fn lru_entries(wanted: u32, possible_cpus: u32) -> u32 {
+    wanted.max(possible_cpus.saturating_mul(2 * 128))
 }
 
 /// Hands the programs to the kernel, so that what it refuses is known before anything is attached, and pins the
@@ -101,5 +113,24 @@ pub fn pin_failed(name: &str, error: &dyn std::error::Error) -> Error {
         operation: "pin",
         object: name.to_owned(),
         source: std::io::Error::other(programs::chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cpu_is_left_without_elements() {
+        for (wanted, cpus, entries) in [
+            (65_536, 1, 65_536),
+            (65_536, 256, 65_536),
+            (65_536, 512, 131_072),
+            (1_024, 2, 1_024),
+            (1_024, 8, 2_048),
+            (1_024, u32::MAX, u32::MAX),
+        ] {
+            assert_eq!(lru_entries(wanted, cpus), entries, "{wanted} on {cpus}");
+        }
     }
 }
