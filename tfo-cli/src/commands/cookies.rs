@@ -86,9 +86,12 @@ fn forget(prefix: &Prefix, wanted: &[Cached], places: &Places, mut unseen: Unsee
 /// Says what could not be looked at. It is no error: what could be seen was shown.
 pub fn tell(unseen: &Unseen) -> Result<u8, Failure> {
     if !unseen.is_empty() {
-        output::complain(&format!(
-            "tfo-cli: {unseen}\n  run it as root to see every network namespace"
-        ))?;
+        let hint = if nix::unistd::geteuid().is_root() {
+            ""
+        } else {
+            "\n  run it as root to see every network namespace"
+        };
+        output::complain(&format!("tfo-cli: {unseen}{hint}"))?;
     }
     Ok(exit::DONE)
 }

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Netns {
     /// Inode, as `/proc/PID/ns/net` and `lsns` show it.
     pub inode: u32,
-    /// What it is known by: its name under /run/netns, `host` for that of process 1, else a process inside it.
+    /// What it is known by: its name under /run/netns, `host` for that of the kernel's threads, else a process inside it.
     /// Chosen by others: to be cleaned before it is shown.
     pub name: Option<String>,
 }

@@ -111,7 +111,7 @@ pub fn living(wanted: &[Id]) -> io::Result<BTreeMap<Id, File>> {
 }
 
 /// Whether /proc is that of the initial pid namespace (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
-fn sees_every_process() -> bool {
+pub(super) fn sees_every_process() -> bool {
     const INITIAL: u64 = 0xefff_fffc;
     fs::metadata("/proc/self/ns/pid").is_ok_and(|found| found.ino() == INITIAL)
 }

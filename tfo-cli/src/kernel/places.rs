@@ -11,6 +11,8 @@ use std::{
 use super::{Error, netns};
 use crate::inspect::places::{Netns, Unseen};
 
+/// The parent of all kernel threads, where /proc is that of the initial pid namespace.
+const KTHREADD: u32 = 2;
 /// Process ids end here (`PID_MAX_LIMIT`, include/linux/threads.h); inodes of namespaces begin far above.
 const LAST_PID: u32 = 4_194_304;
 
@@ -129,8 +131,8 @@ impl Places {
 /// Names by inode, best first: a name given by hand, the host's, a process. And how many processes hide theirs.
 fn names() -> (BTreeMap<u32, String>, usize) {
     let mut names = BTreeMap::new();
-    let host = netns::inode_of(1);
-    if let Some(inode) = host {
+    // Kernel threads never leave the first namespace; in a container process 1 is the container's.
+    if let Some(inode) = netns::inode_of(KTHREADD).filter(|_| netns::sees_every_process()) {
         names.insert(inode, "host".to_owned());
     }
     for directory in netns::NAMED {

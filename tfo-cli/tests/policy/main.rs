@@ -10,6 +10,7 @@ mod capture;
 mod dashboard;
 mod destinations;
 mod diagnose;
+mod doctor;
 mod enforce;
 mod fair;
 mod fallback;
@@ -57,6 +58,7 @@ const TESTS: &[Test] = &[
     ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
     ("lifecycle::flags_are_taken_back", lifecycle::flags_are_taken_back),
     ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),
+    ("doctor::tells_versions_apart", doctor::tells_versions_apart),
     ("files::a_file_is_planned_and_applied", files::planned_and_applied),
     ("files::ports_below_a_wider_rule_are_told", files::gaps),
     (

@@ -381,6 +381,12 @@ fn mptcp_listeners_are_told_from_tcp() -> Result<()> {
         one["why"].as_str().is_some_and(|why| why.contains("MPTCP")),
         "{one}"
     );
+    // Linux 6.2 and later give it a queue as to a TCP socket.
+    let done = set(&lab, ":9002", 16, &[])?;
+    ensure!(
+        done.stdout.contains("0 -> 16") || done.stderr.contains("before Linux 6.2"),
+        "{done:?}"
+    );
     let plain = Server::start(lab.server(), &Listen::on(lab::server_v4(0), Family::V4))?;
     let shown = listeners(&lab)?;
     ensure!(

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use aya::programs::loaded_programs;
 
 use super::{
-    super::{btf::Btf, layout, object, policy, procfs, rights},
+    super::{btf::Btf, layout, object, policy, procfs, programs, rights},
     read, text,
 };
 use crate::inspect::doctor::{Facts, Label, Look, Mounts, PolicyFacts};
@@ -97,7 +97,7 @@ pub fn foreign_programs() -> Look<Vec<(u32, String, &'static str)>> {
         // One that went away between being listed and being opened is an error, too; so is a missing right.
         let program = match program {
             Ok(program) => program,
-            Err(error) if rights::check().is_err() => return Err(error.to_string()),
+            Err(error) if rights::check().is_err() => return Err(programs::chain(&error)),
             Err(_) => continue,
         };
         let kind = KINDS
