@@ -45,6 +45,7 @@ use crate::fingerprint::Salt;
 pub use error::Error;
 pub use session::Session;
 pub use sys::trim_memory;
+pub use tc::survive as survive_netlink;
 
 use crate::policy::Now;
 

@@ -3,10 +3,14 @@
 mod bench;
 mod build;
 mod demo;
+mod duration;
+mod fuzz;
 mod lab;
 mod picture;
 mod setup;
+mod soak;
 mod test;
+mod verify;
 mod verify_cost;
 mod vm_test;
 
@@ -39,6 +43,12 @@ enum Command {
     VmTest(vm_test::Args),
     /// Draw the dashboard of the shipped recording anew for the README
     Picture,
+    /// Feed every parser with inputs that reach ever more of it
+    Fuzz(fuzz::Args),
+    /// Traffic, copies, kills, policy changes and full maps all at once on this kernel
+    Soak(soak::Args),
+    /// Everything that takes long, and its report docs/verification.md
+    Verify(verify::Args),
     /// Build both BPF objects and print what the verifier of this kernel does with each program
     VerifyCost,
     /// Measure cost and speed against the budgets, next to libbpf-tools' tcplife
@@ -56,6 +66,9 @@ pub fn run(args: Args) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::VmTest(args) => vm_test::run(&args),
         Command::Picture => picture::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Soak(args) => soak::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::VerifyCost => verify_cost::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),

@@ -18,10 +18,11 @@ pub enum User {
     Tests,
     Vm,
     Bench,
+    Fuzz,
 }
 
 /// Everyone.
-pub const ALL_USERS: [User; 4] = [User::Lab, User::Tests, User::Vm, User::Bench];
+pub const ALL_USERS: [User; 5] = [User::Lab, User::Tests, User::Vm, User::Bench, User::Fuzz];
 
 /// A program, the Debian package that has it, and what it is needed for.
 pub struct Tool {
@@ -31,7 +32,7 @@ pub struct Tool {
     what_for: &'static str,
 }
 
-const TOOLS: [Tool; 17] = [
+const TOOLS: [Tool; 18] = [
     tool("ip", "iproute2", &[User::Lab], "namespaces and veth pairs"),
     tool(
         "nft",
@@ -104,6 +105,7 @@ const TOOLS: [Tool; 17] = [
     ),
     tool("busybox", "busybox-static", &[User::Vm], "shell of the initramfs"),
     tool("cpio", "cpio", &[User::Vm], "packs the initramfs"),
+    tool("c++", "g++", &[User::Fuzz], "compiles LLVM's fuzzer"),
 ];
 
 const fn tool(

@@ -1,5 +1,6 @@
 //! Runs the parts of a test run one after the other, goes on after a failure, and sums up.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -50,6 +51,30 @@ impl Steps {
         Ok(ok)
     }
 
+    /// The same as a document: a table, then what went wrong, what was skipped, and the figures.
+    pub fn table(&self) -> String {
+        let mut text = String::from("| step | seconds | passed | failed | |\n|---|---:|---:|---:|---|\n");
+        for step in &self.done {
+            let result = if step.error.is_some() { "FAILED" } else { "ok" };
+            let (seconds, tests) = (step.took.as_secs(), &step.tests);
+            let _ = writeln!(
+                text,
+                "| {} | {seconds} | {} | {} | {result} |",
+                step.name, tests.passed, tests.failed
+            );
+        }
+        text.push('\n');
+        let errors = self
+            .done
+            .iter()
+            .filter_map(|step| Some(format!("{}: {}", step.name, step.error.as_ref()?)));
+        let lines = errors.chain(self.tests.skipped.iter().cloned());
+        for line in lines.chain(self.tests.notes.iter().cloned()) {
+            let _ = writeln!(text, "- {line}");
+        }
+        text
+    }
+
     /// Prints the table and the closing line; an error if anything failed.
     pub fn finish(self) -> Result<()> {
         println!(
@@ -92,6 +117,29 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_has_steps_errors_skipped_tests_and_figures() {
+        let mut steps = Steps::default();
+        let good = |log: &mut TestLog| {
+            log.line("test result: ok. 3 passed; 0 failed; 0 ignored");
+            log.line("skipped: no tmux");
+            log.line("soak: 9 rounds");
+            Ok(())
+        };
+        steps.run("one", good).unwrap();
+        steps.run("two", |_| anyhow::bail!("no")).unwrap();
+        let text = steps.table();
+        for line in [
+            "| one | 0 | 3 | 0 | ok |",
+            "| two | 0 | 0 | 1 | FAILED |",
+            "- two: no",
+            "- skipped: no tmux",
+            "- soak: 9 rounds",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn a_failed_step_counts_and_the_next_one_runs() {

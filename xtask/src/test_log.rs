@@ -7,6 +7,8 @@ pub struct TestLog {
     pub failed: u64,
     /// Lines by which a test said that it did not do its work.
     pub skipped: Vec<String>,
+    /// Figures worth keeping in the report of `cargo xtask verify`.
+    pub notes: Vec<String>,
 }
 
 impl TestLog {
@@ -16,6 +18,8 @@ impl TestLog {
             self.failed += failed;
         } else if let Some(reason) = skipped_line(line) {
             self.skipped.push(reason.to_owned());
+        } else if line.starts_with("soak: ") {
+            self.notes.push(line.to_owned());
         }
     }
 
@@ -23,6 +27,7 @@ impl TestLog {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped.extend(other.skipped.iter().cloned());
+        self.notes.extend(other.notes.iter().cloned());
     }
 }
 

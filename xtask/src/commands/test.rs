@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::{build, vm_test};
+use super::{build, fuzz, soak, vm_test};
 use crate::bpf_object::{self, Warnings};
 use crate::packages::{self, User};
 use crate::process::Running;
 use crate::steps::Steps;
 use crate::test_log::TestLog;
+use crate::vm::kernel;
 use crate::{install, process, workspace};
 
 #[derive(clap::Args, Default)]
@@ -30,7 +32,9 @@ pub struct Args {
 enum Group {
     /// Formatting, lints, unit and snapshot tests, documentation: no root, no eBPF toolchain
     Unit,
-    /// Tests on the live kernel, as root
+    /// A minute of fuzzing: no root, no eBPF toolchain, but a C++ compiler
+    Fuzz,
+    /// Tests on the live kernel, as root, and two minutes of all of it at once
     Privileged,
     /// Debian's older kernels under emulation
     Vm,
@@ -44,6 +48,13 @@ const PRIVILEGED: [(&str, &str); 4] = [
     ("tfo-cli", "privileged"),
     ("tfo-cli", "policy"),
 ];
+
+/// The soak, which has a step of its own.
+pub const SOAK: &str = "soak";
+
+/// What continuous integration spends on them; `cargo xtask verify` spends more.
+const FUZZING: Duration = Duration::from_mins(1);
+const SOAKING: Duration = Duration::from_mins(2);
 
 pub fn run(args: &Args) -> Result<()> {
     let wants = |group| args.only.is_none_or(|only| only == group);
@@ -67,15 +78,34 @@ pub fn run(args: &Args) -> Result<()> {
         steps.run("unit", unit)?;
         steps.run("docs", |_| docs())?;
     }
+    if wants(Group::Fuzz) {
+        steps.run("fuzz", |log| fuzz::all(FUZZING, log))?;
+    }
     if wants(Group::Privileged) && built {
-        for (package, test) in PRIVILEGED {
-            steps.run(test, |log| privileged(package, test, log))?;
-        }
+        all_privileged(&mut steps)?;
+        steps.run(SOAK, |log| soak::soak(SOAKING, log))?;
     }
     if wants_vm && built {
-        steps.run("vm-test", vm_test::kernels)?;
+        steps.run("vm-test", |log| vm_test::kernels(&kernel::IN_CI, log))?;
     }
     steps.finish()
+}
+
+/// Everything that is short, for `cargo xtask verify`: the same steps but those it makes longer.
+pub fn short_steps(steps: &mut Steps) -> Result<()> {
+    let built = steps.run("setup", |_| packages::ensure(&[User::Lab, User::Tests, User::Vm]))?
+        && steps.run("build", |_| build_strictly())?;
+    steps.run("clippy", |_| clippy())?;
+    steps.run("unit", unit)?;
+    ensure!(built, "without a build there is nothing to verify");
+    all_privileged(steps)
+}
+
+fn all_privileged(steps: &mut Steps) -> Result<()> {
+    for (package, test) in PRIVILEGED {
+        steps.run(test, |log| privileged(package, test, &[], log))?;
+    }
+    Ok(())
 }
 
 /// As `cargo xtask build`, except that a warning of the eBPF crate is an error: clippy cannot be run on it.
@@ -104,12 +134,12 @@ fn unit(log: &mut TestLog) -> Result<()> {
         process::output(workspace::cargo_plain("metadata").args(["--no-deps", "--format-version=1"]))?;
     let mut args = vec!["--lib".to_owned(), "--bins".to_owned()];
     for test in integration_tests(&metadata)? {
-        if !PRIVILEGED.iter().any(|(_, name)| *name == test) {
+        if test != SOAK && !PRIVILEGED.iter().any(|(_, name)| *name == test) {
             args.extend(["--test".to_owned(), test]);
         }
     }
-    cargo_test(&args, &[], log)?;
-    cargo_test(&["--doc".to_owned()], &[], log)
+    cargo_test(&args, &[], &[], log)?;
+    cargo_test(&["--doc".to_owned()], &[], &[], log)
 }
 
 /// The names of all integration test programs, from `cargo metadata`.
@@ -129,7 +159,8 @@ fn integration_tests(metadata: &str) -> Result<BTreeSet<String>> {
         .collect())
 }
 
-fn privileged(package: &str, test: &str, log: &mut TestLog) -> Result<()> {
+/// Runs a test program as root, with these numbers in its environment.
+pub fn privileged(package: &str, test: &str, env: &[(&str, u64)], log: &mut TestLog) -> Result<()> {
     let mut args = vec!["--package".into(), package.into(), "--test".into(), test.into()];
     if !process::is_root() {
         // Only the test program gets the rights; cargo's files stay the user's. Asking for the
@@ -142,17 +173,18 @@ fn privileged(package: &str, test: &str, log: &mut TestLog) -> Result<()> {
         ]);
     }
     // Also the output of tests that pass: it says what was skipped.
-    cargo_test(&args, &["--test-threads=1", "--show-output"], log)?;
+    cargo_test(&args, &["--test-threads=1", "--show-output"], env, log)?;
     ensure!(log.passed > 0, "{package} has no test in --test {test}");
     Ok(())
 }
 
 /// One `cargo test` with its output passed on and counted.
-fn cargo_test(args: &[String], test_args: &[&str], log: &mut TestLog) -> Result<()> {
+fn cargo_test(args: &[String], test_args: &[&str], env: &[(&str, u64)], log: &mut TestLog) -> Result<()> {
     let mut command = workspace::cargo("test");
     command.args(args).args(["--no-fail-fast", "--"]).args(test_args);
     command
         .env("PATH", path_with_sbin())
+        .envs(env.iter().map(|(name, value)| (name, value.to_string())))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     // Through sudo, Ctrl-C has to reach the tests from the terminal: we may not signal root's processes.

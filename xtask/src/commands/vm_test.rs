@@ -60,9 +60,9 @@ fn document(report: &Report) -> Result<()> {
     fs::write(&path, document::write(report)).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Boots the kernels that must pass, with the programs that are built; each one counts as a test.
-pub fn kernels(log: &mut TestLog) -> Result<()> {
-    boot_all(&kernel::IN_CI, log)?;
+/// Boots these kernels with the programs that are built; each one counts as a test.
+pub fn kernels(wanted: &[Wanted], log: &mut TestLog) -> Result<()> {
+    boot_all(wanted, log)?;
     ensure!(log.failed == 0, "a kernel has findings");
     Ok(())
 }
@@ -94,7 +94,7 @@ fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
             match machine.output()? {
                 None => still.push((kernel, machine)),
                 Some(output) => {
-                    let entry = judge(kernel, &machine, &output);
+                    let entry = judge(kernel, &machine, &output, log);
                     interrupt::check()?;
                     match &entry {
                         Some(entry) if entry.findings.is_empty() => log.passed += 1,
@@ -112,11 +112,13 @@ fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
 
 /// Says what became of a boot: a line that begins with the kernel's version and ends with `N findings`, then each.
 /// `None` where the machine did not even come to its end.
-fn judge(kernel: &Kernel, machine: &Machine, output: &str) -> Option<Entry> {
+fn judge(kernel: &Kernel, machine: &Machine, output: &str, log: &mut TestLog) -> Option<Entry> {
     let took = machine.age().as_secs();
     match verdict(kernel, output) {
         Ok((version, series, verdict)) => {
-            println!("{version}: {} CPUs, {took} s, {verdict}", kernel.cpus);
+            let line = format!("{version}: {} CPUs, {took} s, {verdict}", kernel.cpus);
+            println!("{line}");
+            log.notes.push(line);
             for degradation in &verdict.degradations {
                 println!("      degraded: {degradation}");
             }

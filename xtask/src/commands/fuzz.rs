@@ -1,0 +1,201 @@
+//! `cargo xtask fuzz`: coverage-guided fuzzing of every parser of what others wrote (crate `tfo-fuzz`).
+//!
+//! LLVM's libFuzzer, which counts what each input reaches by instrumentation that stable compilers put in too
+//! (`-Cpasses=sancov-module`): no nightly, no cargo-fuzz. The parsers are safe code, so no address sanitiser.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::duration;
+use crate::packages::{self, User};
+use crate::test_log::TestLog;
+use crate::{interrupt, process, workspace};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// One parser only, by the name of its directory in tfo-fuzz/corpus
+    target: Option<String>,
+    /// How long, for all together: 90s, 10m
+    #[arg(long, default_value = "1m", value_parser = duration::parse)]
+    time: Duration,
+    /// Put the inputs that reached something new into tfo-fuzz/corpus
+    #[arg(long)]
+    keep: bool,
+}
+
+/// How often a signal is looked for.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Recorded by libFuzzer around every branch: counters in place, a table of where they are, values compared.
+const INSTRUMENTATION: [&str; 9] = [
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Ccodegen-units=1",
+    // With symbols a find names the line.
+    "-Cdebuginfo=line-tables-only",
+    // The linker must not take counters for unused.
+    "-Clink-dead-code",
+];
+
+pub fn run(args: &Args) -> Result<()> {
+    let mut log = TestLog::default();
+    fuzz(args.target.as_deref(), args.time, args.keep, &mut log)?;
+    println!("{} passed, {} failed", log.passed, log.failed);
+    ensure!(log.failed == 0, "an input was not survived");
+    Ok(())
+}
+
+/// A part of `cargo xtask test`: each parser counts as a test.
+pub fn all(time: Duration, log: &mut TestLog) -> Result<()> {
+    fuzz(None, time, false, log)?;
+    ensure!(log.failed == 0, "an input was not survived");
+    Ok(())
+}
+
+fn fuzz(target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> Result<()> {
+    let corpus = workspace::root().join("tfo-fuzz/corpus");
+    let names = targets(&corpus)?;
+    let chosen: Vec<&str> = match target {
+        None => names.iter().map(String::as_str).collect(),
+        Some(name) if names.contains(name) => vec![name],
+        Some(name) => bail!("no parser `{name}`: one of {}", Vec::from_iter(names).join(", ")),
+    };
+    packages::ensure(&[User::Fuzz])?;
+    let program = build()?;
+    let each = time / u32::try_from(chosen.len()).unwrap_or(1);
+    for name in chosen {
+        let work = workspace::target("fuzz/work").join(name);
+        let finds = workspace::target("fuzz/finds").join(name);
+        for directory in [&work, &finds] {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("cannot create {}", directory.display()))?;
+        }
+        let kept = corpus.join(name);
+        match one(&program, name, each, &[&work, &kept], &finds) {
+            Ok(summary) => {
+                println!("    {name}: {summary}");
+                log.notes.push(format!("fuzz {name}: {summary}"));
+                log.passed += 1;
+            }
+            Err(error) => {
+                interrupt::check()?;
+                println!("    {name}: FAILED: {error:#}");
+                println!(
+                    "      the input is in {}; once mended, keep it in {}",
+                    finds.display(),
+                    kept.display()
+                );
+                log.failed += 1;
+            }
+        }
+        if keep {
+            merge(&program, name, &[&kept, &work])?;
+        }
+    }
+    Ok(())
+}
+
+/// Names of the targets: each has a directory, as a test of tfo-fuzz demands.
+fn targets(corpus: &Path) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(corpus).with_context(|| format!("cannot list {}", corpus.display()))?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+}
+
+fn build() -> Result<PathBuf> {
+    let host = workspace::host_rustc()?.host;
+    let directory = workspace::target("fuzz");
+    let mut command = workspace::cargo_plain("build");
+    // Naming the target, though it is the host's, keeps the flags away from build scripts and proc macros.
+    command
+        .args([
+            "--quiet",
+            "--package",
+            "tfo-fuzz",
+            "--bin",
+            "tfo-fuzz",
+            "--profile",
+            "fuzz",
+            "--target",
+            &host,
+        ])
+        .arg("--target-dir")
+        .arg(&directory)
+        .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\u{1f}"));
+    process::run(&mut command).context("cannot build the fuzzer")?;
+    Ok(directory.join(host).join("fuzz/tfo-fuzz"))
+}
+
+/// Fuzzes one target; returns the fuzzer's last line.
+fn one(program: &Path, name: &str, time: Duration, corpus: &[&Path], finds: &Path) -> Result<String> {
+    let mut command = fuzzer(program, name);
+    command
+        .args(corpus)
+        .arg(format!("-max_total_time={}", time.as_secs().max(1)))
+        .arg(format!("-artifact_prefix={}/", finds.display()))
+        // An input that takes seconds or a gigabyte is a find too.
+        .args([
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+            "-max_len=65536",
+            "-print_final_stats=1",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut running = process::Running::start(&mut command)?;
+    let lines = process::lines_of(running.child.stderr.take());
+    let (mut runs, mut coverage, mut last) = (String::new(), String::new(), Vec::new());
+    loop {
+        interrupt::check()?;
+        let line = match lines.recv_timeout(GLANCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if let Some(count) = line.strip_prefix("stat::number_of_executed_units:") {
+            count.trim().clone_into(&mut runs);
+        } else if let Some(found) = line.split(" cov: ").nth(1) {
+            found
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut coverage);
+        } else {
+            last.push(line);
+        }
+    }
+    let status = running.wait()?;
+    if !status.success() {
+        let what = last
+            .iter()
+            .filter(|line| line.contains("panicked") || line.contains("ERROR"));
+        let what: Vec<_> = what.map(String::as_str).collect();
+        bail!("{status}: {}", what.join("; "));
+    }
+    ensure!(!runs.is_empty(), "it ran nothing: {}", last.join("; "));
+    Ok(format!("{runs} inputs, {coverage} places reached"))
+}
+
+/// Puts what reaches something new into the first directory, smallest inputs first.
+fn merge(program: &Path, name: &str, directories: &[&Path]) -> Result<()> {
+    let mut command = fuzzer(program, name);
+    command.arg("-merge=1").args(directories);
+    process::output(&mut command).map(drop)
+}
+
+fn fuzzer(program: &Path, name: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("TFO_FUZZ_TARGET", name);
+    command
+}
