@@ -161,6 +161,8 @@ layout! {
     skc_state: "sock_common"."skc_state", Core;
     /// Address family of the socket.
     skc_family: "sock_common"."skc_family", Listing;
+    /// Remote port; 0 once a socket was disconnected.
+    skc_dport: "sock_common"."skc_dport", Core;
     /// Local port, host order.
     skc_num: "sock_common"."skc_num", Listing;
     /// Local IPv4 address.
@@ -216,7 +218,7 @@ layout! {
     /// Socket of a packet.
     skb_sk: "sk_buff"."sk", Enforcement;
     /// Error that ended a handshake.
-    sk_err: "sock"."sk_err", Enforcement;
+    sk_err: "sock"."sk_err", Core;
     /// Set by `TCP_QUICKACK` 0.
     icsk_pingpong: "inet_connection_sock"."icsk_ack.pingpong", Enforcement;
     /// Set by `TCP_DEFER_ACCEPT`.

@@ -15,6 +15,17 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
+/// Elements of an LRU map that a CPU takes and keeps for itself (`LOCAL_FREE_TARGET`, kernel/bpf/bpf_lru_list.c).
+pub const LRU_BLOCK: u32 = 128;
+
+/// Entries an LRU map needs so that no CPU goes without, where `wanted` are asked for: two blocks for each possible
+/// CPU. With fewer, a CPU that finds no free element recycles its own newest while others sit on theirs (until
+/// kernel commit d4adf1c9ee77).
+pub const fn lru_entries(wanted: u32, cpus: u32) -> u32 {
+    let least = cpus.saturating_mul(2 * LRU_BLOCK);
+    if wanted < least { least } else { wanted }
+}
+
 /// Of so many plain connections one has its time to first byte taken, unless asked otherwise (`--ttfb-sample`).
 pub const TTFB_SAMPLE: u32 = 16;
 /// Network namespaces with cross-check counters of their own.
@@ -33,3 +44,16 @@ pub const MIN_DESTS: u32 = 64;
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`, `include/linux/bpf.h`), and the same program costs several times more on
 /// one kernel than on another.
 pub const VERIFIED_INSNS: u32 = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cpu_has_two_blocks_of_an_lru_map() {
+        assert_eq!(lru_entries(REQUESTS, 8), REQUESTS);
+        assert_eq!(lru_entries(REQUESTS, 64), REQUESTS);
+        assert_eq!(lru_entries(REQUESTS, 512), 131_072);
+        assert_eq!(lru_entries(1, u32::MAX), u32::MAX);
+    }
+}

@@ -29,6 +29,7 @@ use nix::{
         },
     },
 };
+pub use segment::Cookie;
 use segment::{Ends, Segment};
 
 use crate::{
@@ -49,6 +50,11 @@ impl Responder {
     /// Starts answering on `address` in the server's namespace, where nothing else may listen.
     /// At most `ack_limit` bytes of SYN data are acked.
     pub fn start(lab: &Lab, address: SocketAddr, ack_limit: usize) -> Result<Self> {
+        Self::start_with(lab, address, ack_limit, Cookie::ORDINARY)
+    }
+
+    /// The same, with cookies of this kind and length.
+    pub fn start_with(lab: &Lab, address: SocketAddr, ack_limit: usize, cookie: Cookie) -> Result<Self> {
         let rule = Rule::new(Effect::DropServerReset, address.ip()).port(address.port());
         let silence = Middlebox::on_path(lab, &rule)?;
         let raw = lab.in_server(|| open(address.ip()))?;
@@ -56,7 +62,7 @@ impl Responder {
         let stop = Arc::new(stop);
         let stopped = Arc::clone(&stop);
         let thread = lab.server().spawn("tfo-responder", move || {
-            answer(&raw, address, ack_limit, &stopped)
+            answer(&raw, address, &|| Flow::new(ack_limit, cookie), &stopped)
         })?;
         Ok(Self {
             address,
@@ -94,7 +100,7 @@ fn open(ip: IpAddr) -> Result<OwnedFd> {
     Ok(raw)
 }
 
-fn answer(raw: &OwnedFd, address: SocketAddr, ack_limit: usize, stop: &EventFd) -> Result<()> {
+fn answer(raw: &OwnedFd, address: SocketAddr, meet: &dyn Fn() -> Flow, stop: &EventFd) -> Result<()> {
     let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut buffer = vec![0_u8; 64 * 1024];
     loop {
@@ -122,7 +128,7 @@ fn answer(raw: &OwnedFd, address: SocketAddr, ack_limit: usize, stop: &EventFd) 
             continue;
         }
         let peer = SocketAddr::new(peer, segment.source);
-        let flow = flows.entry(peer).or_insert_with(|| Flow::new(ack_limit));
+        let flow = flows.entry(peer).or_insert_with(meet);
         let ends = Ends {
             from: address,
             to: peer,

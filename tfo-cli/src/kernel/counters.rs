@@ -6,14 +6,10 @@ use anyhow::Context as _;
 use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role,
     counters::{NetnsCounters, Stat, stat_index, total_index},
-    limits,
 };
 
 use super::{maps::Maps, sys};
 use crate::model::feed::{Reading, Totals};
-
-/// SYN facts outstanding above which it is worth finding out whether some were evicted.
-const REQUESTS_TO_CHECK: u64 = 4_096;
 
 /// Reads all counters. Per-CPU counters are summed; each is exact, and all are read within a millisecond or
 /// so, not at one instant.
@@ -90,24 +86,21 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>
         .collect())
 }
 
-/// SYN facts that went in, were not taken out by a finished handshake and are not there any more. Only
-/// asked when enough are outstanding for the table to have been full.
+/// SYN facts that went in, were not taken out by a finished handshake and are not there any more. Read in this order,
+/// what happens meanwhile makes it less, never more: who is stored later is not counted, who is taken later is.
 fn evicted_requests(maps: &Maps) -> anyhow::Result<u64> {
     let stored = counter(maps, stat_index(Stat::RequestStored))?;
-    let taken = counter(maps, stat_index(Stat::RequestTaken))?;
-    let outstanding = stored.saturating_sub(taken);
-    if outstanding < REQUESTS_TO_CHECK {
+    if stored == counter(maps, stat_index(Stat::RequestTaken))? {
         return Ok(0);
     }
-    let entries = sys::map_entries(
+    let info = maps.requests.info().context("read the request table's type")?;
+    let present = sys::map_entries(
         maps.requests.fd().as_fd(),
         size_of::<u64>(),
-        maps.requests
-            .info()
-            .context("read the request table's type")?
-            .value_size() as usize,
-        limits::REQUESTS as usize,
+        info.value_size() as usize,
+        info.max_entries() as usize,
     )
     .context("read the request table")?;
-    Ok(outstanding.saturating_sub(entries.count as u64))
+    let taken = counter(maps, stat_index(Stat::RequestTaken))?;
+    Ok(stored.saturating_sub(taken).saturating_sub(present.count as u64))
 }

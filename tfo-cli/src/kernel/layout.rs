@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use tfo_common::layout::{Feature, FieldLoc, Layout};
+use tfo_common::layout::{Feature, FieldLoc, FieldSpec, Layout};
 
 use super::{Error, btf::Btf};
 use crate::model::feed::Degradation;
@@ -21,7 +21,8 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
     })?;
     let mut missing: BTreeMap<Feature, Vec<String>> = BTreeMap::new();
     let layout = Layout::resolve(|spec| {
-        btf.member(spec.container, spec.path).unwrap_or_else(|| {
+        let found = btf.member(spec.container, spec.path);
+        found.or_else(|| cgroup_number(spec, &btf)).unwrap_or_else(|| {
             missing
                 .entry(spec.feature)
                 .or_default()
@@ -34,6 +35,12 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
             member: members.join(", "),
         });
     }
+    let number = (layout.sk_cgroup.bit == NUMBER).then(|| Degradation {
+        name: "cgroup-number",
+        why: "sockets made while net_cls or net_prio is in use have no service (before Linux 5.15 both share a \
+              member)"
+            .to_owned(),
+    });
     let degradations = missing
         .into_iter()
         .map(|(feature, members)| Degradation {
@@ -44,6 +51,20 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
                 members.join(", ")
             ),
         })
+        .chain(number)
         .collect();
     Ok((layout, degradations))
+}
+
+/// In [`FieldLoc::bit`] of a socket's cgroup: a number, of which the programs check the low bits.
+const NUMBER: u8 = 1;
+
+/// Before Linux 5.15 a socket keeps its cgroup as a number, with marks in its low bits (`struct sock_cgroup_data`,
+/// include/linux/cgroup-defs.h).
+fn cgroup_number(spec: &FieldSpec, btf: &Btf<'_>) -> Option<FieldLoc> {
+    if spec.path != "sk_cgrp_data.cgroup" {
+        return None;
+    }
+    let found = btf.member(spec.container, "sk_cgrp_data.val")?;
+    Some(FieldLoc { bit: NUMBER, ..found })
 }

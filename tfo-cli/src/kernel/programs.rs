@@ -10,10 +10,11 @@ use aya::{
 use tfo_common::{
     flags::Config,
     layout::Layout,
+    limits,
     maps::{self, GLOBAL_CONFIG, Part},
 };
 
-use super::{Error, cgroup::Cgroup, object};
+use super::{Error, cgroup::Cgroup, object, sys};
 use crate::model::feed::Degradation;
 
 /// Optional tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
@@ -42,10 +43,12 @@ const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 
 /// Creates the maps and prepares the programs.
 pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
+    let requests = limits::lru_entries(limits::REQUESTS, sys::possible_cpus()?);
     EbpfLoader::new()
         .btf(Some(btf))
         .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
         .map_max_entries(maps::DESTS, destinations)
+        .map_max_entries(maps::REQUESTS, requests)
         .load(object::Prepared::new(object::bytes()?, layout).bytes())
         .map_err(|error| Error::Load { why: chain(&error) })
 }
@@ -170,6 +173,9 @@ pub(super) fn refused(operation: &'static str, program: &'static str, error: &Pr
     }
 }
 
+/// How lines begin that follow the verifier's verdict.
+const STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+
 /// The kernel's own words are in the sources of aya's error; the verifier's verdict is its last line.
 pub(super) fn why(error: &ProgramError) -> String {
     match error {
@@ -181,7 +187,7 @@ pub(super) fn why(error: &ProgramError) -> String {
             let verdict = log
                 .lines()
                 .rev()
-                .find(|line| !line.is_empty() && !line.starts_with("processed "));
+                .find(|line| !line.is_empty() && !STATISTICS.iter().any(|word| line.starts_with(word)));
             format!(
                 "{io_error}{}",
                 verdict

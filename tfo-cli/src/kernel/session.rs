@@ -84,7 +84,13 @@ impl Session {
             tick_us: sys::tick_us(),
             pad2: 0,
         };
-        let mut ebpf = programs::load(&layout, config, options.destinations, &btf)?;
+        // Whoever asks for a small table gets one: what it drops is counted.
+        let destinations = if options.destinations < limits::DESTS {
+            options.destinations
+        } else {
+            limits::lru_entries(options.destinations, sys::possible_cpus()?)
+        };
+        let mut ebpf = programs::load(&layout, config, destinations, &btf)?;
         let log = BpfLog::open(&mut ebpf);
         let mut maps = Maps::take(&mut ebpf)?;
         set_foreign(&mut maps);
@@ -105,7 +111,7 @@ impl Session {
             release,
             tracepoints,
             degradations,
-            destinations: options.destinations,
+            destinations,
             bad_records: 0,
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),

@@ -355,3 +355,13 @@ pub fn tick_us() -> u32 {
         u32::try_from(resolution.tv_nsec / 1_000).unwrap_or(0)
     }
 }
+
+/// CPUs this machine may ever have: what per-CPU and LRU maps are sized by.
+pub fn possible_cpus() -> Result<u32, super::Error> {
+    let count = aya::util::nr_cpus().map_err(|(path, source)| super::Error::Io {
+        operation: "read",
+        object: path.into(),
+        source,
+    })?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
+}

@@ -4,6 +4,7 @@
 //! each test prints `skipped: reason`. Run it with `--test-threads=1`: the tests move this process
 //! between cgroups. All traffic stays in namespaces of the lab.
 
+mod answers;
 mod apps;
 mod burst;
 mod captures;

@@ -1,15 +1,15 @@
 //! The TCP conversation of the responder: just enough for one request and its echo.
 
-use super::segment::{ACK, FIN, FastOpen, Outgoing, SYN, Segment};
+use super::segment::{ACK, Cookie, FIN, FastOpen, Outgoing, SYN, Segment};
 
 /// Any start will do, the lab has no one to hide it from.
 const INITIAL_SEQUENCE: u32 = 1_000_000;
-const COOKIE: [u8; 8] = *b"tfo-lab!";
 
 /// State of the conversation with one peer.
 #[derive(Debug)]
 pub struct Flow {
     ack_limit: usize,
+    cookie: Cookie,
     next_out: u32,
     next_in: u32,
     /// SYN data taken, to be echoed once the handshake is done.
@@ -18,10 +18,11 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A conversation that acks at most `ack_limit` bytes of SYN data.
-    pub fn new(ack_limit: usize) -> Self {
+    /// A conversation that acks at most `ack_limit` bytes of SYN data and hands out such a cookie.
+    pub fn new(ack_limit: usize, cookie: Cookie) -> Self {
         Self {
             ack_limit,
+            cookie,
             next_out: INITIAL_SEQUENCE,
             next_in: 0,
             early: Vec::new(),
@@ -60,7 +61,7 @@ impl Flow {
         self.early = syn.payload[..taken].to_vec();
         self.next_in = syn.sequence.wrapping_add(1).wrapping_add(length(&self.early));
         self.next_out = INITIAL_SEQUENCE;
-        let cookie = (syn.fast_open == FastOpen::Request).then_some(COOKIE);
+        let cookie = (syn.fast_open == FastOpen::Request).then_some(self.cookie);
         let reply = Outgoing {
             cookie,
             ..self.send(SYN | ACK, Vec::new())
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn acks_only_part_of_the_syn_data_and_echoes_everything() {
-        let mut flow = Flow::new(2);
+        let mut flow = Flow::new(2, Cookie::ORDINARY);
         let answer = flow.receive(&segment(100, SYN, FastOpen::Cookie, b"abcde"));
         assert_eq!((answer[0].flags, answer[0].acknowledgement), (SYN | ACK, 103));
         let answer = flow.receive(&segment(103, ACK, FastOpen::None, b"cde"));
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_request_gets_a_cookie_and_a_bare_syn_none() {
-        let mut flow = Flow::new(0);
+        let mut flow = Flow::new(0, Cookie::ORDINARY);
         assert!(
             flow.receive(&segment(1, SYN, FastOpen::Request, b""))[0]
                 .cookie
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_fin_is_answered_by_a_fin_once() {
-        let mut flow = Flow::new(0);
+        let mut flow = Flow::new(0, Cookie::ORDINARY);
         flow.receive(&segment(1, SYN, FastOpen::None, b""));
         assert_eq!(
             flow.receive(&segment(2, FIN | ACK, FastOpen::None, b""))[0].flags,

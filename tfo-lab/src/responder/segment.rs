@@ -7,6 +7,8 @@ pub const SYN: u8 = 0x02;
 pub const ACK: u8 = 0x10;
 
 const TFO_KIND: u8 = 34;
+const EXPERIMENTAL_KIND: u8 = 254;
+const MAGIC: [u8; 2] = [0xf9, 0x89];
 const HEADER_LEN: usize = 20;
 
 /// What the TFO option of a segment says.
@@ -55,7 +57,38 @@ pub struct Outgoing {
     pub acknowledgement: u32,
     pub flags: u8,
     pub payload: Vec<u8>,
-    pub cookie: Option<[u8; 8]>,
+    pub cookie: Option<Cookie>,
+}
+
+/// A cookie to hand out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// In option 254 with the magic number of Fast Open, not in 34.
+    pub experimental: bool,
+    /// Its length: 4 to 16 bytes, an even number.
+    pub length: u8,
+}
+
+impl Cookie {
+    /// What Linux servers hand out.
+    pub const ORDINARY: Self = Self {
+        experimental: false,
+        length: 8,
+    };
+
+    /// As an option, padded to whole words.
+    fn option(self) -> Vec<u8> {
+        const BYTES: &[u8; 16] = b"tfo-lab!tfo-lab!";
+        let bytes = &BYTES[..usize::from(self.length).min(BYTES.len())];
+        let mut option = if self.experimental {
+            vec![EXPERIMENTAL_KIND, self.length + 4, MAGIC[0], MAGIC[1]]
+        } else {
+            vec![TFO_KIND, self.length + 2]
+        };
+        option.extend_from_slice(bytes);
+        option.resize(option.len().next_multiple_of(4), 1);
+        option
+    }
 }
 
 /// The two ends of a segment on its way.
@@ -73,9 +106,7 @@ impl Outgoing {
             options.extend_from_slice(&[2, 4, 0x05, 0xa0]); // MSS 1440
         }
         if let Some(cookie) = self.cookie {
-            options.extend_from_slice(&[TFO_KIND, 10]);
-            options.extend_from_slice(&cookie);
-            options.extend_from_slice(&[1, 1]);
+            options.extend(cookie.option());
         }
         let words = u8::try_from((HEADER_LEN + options.len()) / 4).unwrap_or_default();
         let mut bytes = Vec::with_capacity(HEADER_LEN + options.len() + self.payload.len());
@@ -107,6 +138,8 @@ fn fast_open(mut options: &[u8]) -> FastOpen {
             [1, rest @ ..] => options = rest,
             [TFO_KIND, 2, ..] => return FastOpen::Request,
             [TFO_KIND, len, ..] if *len > 2 => return FastOpen::Cookie,
+            [EXPERIMENTAL_KIND, 4, a, b, ..] if [*a, *b] == MAGIC => return FastOpen::Request,
+            [EXPERIMENTAL_KIND, len, a, b, ..] if *len > 4 && [*a, *b] == MAGIC => return FastOpen::Cookie,
             [0, ..] | [] | [_] | [_, 0..=1, ..] => return FastOpen::None,
             [_, len, ..] => options = options.get(usize::from(*len)..).unwrap_or_default(),
         }
@@ -151,7 +184,7 @@ mod tests {
             acknowledgement: 9,
             flags: SYN | ACK,
             payload: b"odd".to_vec(),
-            cookie: Some(*b"abcdefgh"),
+            cookie: Some(Cookie::ORDINARY),
         };
         let bytes = sent.encode(&ends);
         let read = Segment::parse(&bytes).unwrap();

@@ -355,6 +355,11 @@ pub fn give_up(tcp: Typed, flow: &mut Flow) {
         let in_flight =
             (tcp.uint(layout!(tp_snd_nxt)) as u32).wrapping_sub(tcp.uint(layout!(tp_snd_una)) as u32);
         what_left(tcp, flow, in_flight.saturating_sub(1), &mut facts);
+        // `tcp_disconnect` clears what was sent along with the port: then only the failure is certain.
+        if tcp.uint(layout!(skc_dport)) == 0 {
+            facts.paused = false;
+            facts.syn_data_len = 0;
+        }
         if !matches!(facts.withheld, Withheld::No) {
             facts.syn_data_len = 0;
         }

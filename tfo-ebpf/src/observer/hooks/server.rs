@@ -297,8 +297,9 @@ fn take_request(ops: &Ops) -> Option<Request> {
 fn take(key: u64) -> Option<Request> {
     // SAFETY: the value is copied out at once; nobody updates an entry in place.
     let found = unsafe { TFO_REQUESTS.get(key) }.copied()?;
-    let _ = TFO_REQUESTS.remove(key);
+    // Counted before it goes: user space then never takes it for evicted.
     account::stat(Stat::RequestTaken);
+    let _ = TFO_REQUESTS.remove(key);
     Some(found)
 }
 

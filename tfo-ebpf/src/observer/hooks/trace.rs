@@ -47,13 +47,20 @@ pub fn tfo_sk_error(ctx: BtfTracePointContext) -> i32 {
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
         && let Some(tcp) = Typed::tcp_sock(ctx.arg::<*mut core::ffi::c_void>(0))
-        && tcp.uint(layout!(skc_state)) == CLOSE
+        && is_over(tcp)
     {
         client::give_up(tcp, flow);
         finish::tell(tcp, flow);
         flow::remove(sk);
     }
     0
+}
+
+/// Whether a socket that reports an error is done with its handshake: it is closed, or will be (until Linux 6.10 the
+/// report of a timeout and of an ICMP message comes before). Messages that it only queues leave `sk_err` alone.
+#[inline(always)]
+fn is_over(tcp: Typed) -> bool {
+    tcp.uint(layout!(skc_state)) == CLOSE || tcp.uint(layout!(sk_err)) != 0
 }
 
 /// `tcp_v4_destroy_sock`: `TP_PROTO(struct sock *sk)`. Removes the flow, whose address may be another
