@@ -1,7 +1,7 @@
 //! Everything that touches the kernel: BPF programs and maps, BTF, cgroupfs, /proc, network namespaces.
 //!
 //! The only module that knows aya, and the only one with `unsafe`. Other modules see it through
-//! [`crate::model::feed::Source`].
+//! [`crate::model::source::Source`].
 #![expect(
     unsafe_code,
     reason = "system calls and map values; each use says why it is sound"

@@ -2,16 +2,15 @@
 //!
 //! Records and readings go in ([`Model::fold`], [`Model::read`]), an immutable [`Snapshot`] comes out.
 
-mod base;
 pub mod cgroup;
+mod cleared;
 pub mod cost;
 pub mod crosscheck;
 pub mod diagnosis;
 #[doc(hidden)]
 pub mod fake;
-pub mod feed;
-pub mod fields;
 pub mod filter;
+pub mod filterable;
 pub mod flow;
 pub mod flows;
 pub mod histogram;
@@ -21,10 +20,11 @@ pub mod ladder;
 pub mod names;
 mod processes;
 pub mod row;
+pub mod row_delta;
 pub mod services;
 pub mod snapshot;
 pub mod sort;
-pub mod subject;
+pub mod source;
 pub mod varint;
 
 use std::{collections::HashMap, sync::Arc};
@@ -34,16 +34,16 @@ use tfo_common::{
 };
 
 use self::{
-    base::Base,
+    cleared::ClearedCounts,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
     diagnosis::{Looked, Report, marks::Marks},
-    feed::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
     processes::Processes,
     snapshot::Prefixes,
+    source::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
 };
 use crate::policy::{InForce, decide};
 
@@ -73,7 +73,7 @@ pub struct Model {
     cross_lines: Arc<[CrossLine]>,
     rows: Arc<Vec<DestRow>>,
     history: History,
-    base: Base,
+    cleared: ClearedCounts,
     dests_capacity: u32,
     server_prefixes: Prefixes,
     host: Arc<Host>,
@@ -117,7 +117,7 @@ impl Model {
             cross_lines: Arc::default(),
             rows: Arc::default(),
             history: History::default(),
-            base: Base::default(),
+            cleared: ClearedCounts::default(),
             dests_capacity: 0,
             server_prefixes: Prefixes::default(),
             host: Arc::default(),
@@ -155,7 +155,7 @@ impl Model {
 
     /// Takes a reading of every counter; a reading without destinations keeps the table as it was.
     pub fn read(&mut self, mut reading: Reading) {
-        self.base.take_off(&mut reading);
+        self.cleared.subtract_from(&mut reading);
         self.processes.settle();
         self.first_ns.get_or_insert(reading.at_ns);
         self.interval_ns = if self.at_ns == 0 {
@@ -211,7 +211,7 @@ impl Model {
 
     /// Starts counting anew: what was counted so far is taken off every later reading.
     pub fn clear(&mut self) {
-        self.base
+        self.cleared
             .clear(&self.rows, &self.totals, &self.losses, self.events);
         self.first_ns = Some(self.at_ns);
         self.totals = Totals::default();

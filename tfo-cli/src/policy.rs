@@ -17,13 +17,13 @@ pub mod file;
 pub mod gaps;
 pub mod guard;
 mod interfaces;
-pub mod news;
 mod now;
 pub mod plan;
 pub mod request;
 pub mod rule;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod transition;
 
 pub use self::{
     decide::InForce,

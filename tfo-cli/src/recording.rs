@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{reader::Recording, writer::Recorder};
 use crate::model::{
-    feed::{CgroupName, Host, Reading},
     snapshot::Prefixes,
+    source::{CgroupName, Host, Reading},
 };
 use tfo_common::{event::Record, listener::ListenerRecord};
 

@@ -44,7 +44,7 @@ pub use self::{
 const POLL: Duration = Duration::from_millis(100);
 
 /// Where the dashboard gets its snapshots from.
-pub trait Feed {
+pub trait ModelHandle {
     /// Grows whenever there is something new.
     fn generation(&self) -> u64;
     /// The latest, and the past up to it.
@@ -61,28 +61,28 @@ pub trait Feed {
 /// panic. Without an enforcer no key changes the policy.
 pub fn run(
     options: &Options,
-    feed: &dyn Feed,
+    handle: &dyn ModelHandle,
     enforcer: Option<&dyn Enforcer>,
     stop: &Stop,
     jobs: &Jobs,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::enter()?;
     let mut state = State::new(options);
-    let mut effects = Effects::new(feed, enforcer);
+    let mut effects = Effects::new(handle, enforcer);
     let size = screen.size()?;
     update::update(&mut state, Action::Resize(size.width, size.height));
     let mut seen = None;
     let mut dirty = true;
     while !stop.raised() {
         let mut actions = effects.finished();
-        let generation = feed.generation();
+        let generation = handle.generation();
         if seen != Some(generation) {
             seen = Some(generation);
-            let (snapshot, history) = feed.history();
+            let (snapshot, history) = handle.history();
             let fresh = Fresh {
                 snapshot,
                 history,
-                status: feed.status(),
+                status: handle.status(),
             };
             actions.push(Action::Snapshot(Box::new(fresh)));
         }

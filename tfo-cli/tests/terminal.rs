@@ -24,7 +24,7 @@ use tfo_cli::{
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often is looked.
-const GLANCE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Part of the last line of every frame.
 const FRAME: &str = "quit";
 /// Characters of a typescript a failed test shows.
@@ -108,7 +108,7 @@ impl OnTerminal {
         let end = Instant::now() + DEADLINE;
         while !done(self) {
             assert!(Instant::now() < end, "no {what}: {}", self.end());
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -136,7 +136,7 @@ impl OnTerminal {
                 break status;
             }
             assert!(Instant::now() < end, "it goes on: {}", self.end());
-            thread::sleep(GLANCE);
+            thread::sleep(POLL_INTERVAL);
         };
         let text = self.typescript();
         assert_eq!(status.code(), Some(code), "{}", self.end());
@@ -241,7 +241,7 @@ fn a_panic_leaves_the_terminal_as_it_was() {
 #[derive(Default)]
 struct Panicking(std::sync::atomic::AtomicU64);
 
-impl tui::Feed for Panicking {
+impl tui::ModelHandle for Panicking {
     fn generation(&self) -> u64 {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }

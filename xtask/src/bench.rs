@@ -9,4 +9,4 @@ pub mod policy;
 pub mod rate;
 pub mod report;
 pub mod stats;
-pub mod undone;
+pub mod temporary;

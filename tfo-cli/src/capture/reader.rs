@@ -9,7 +9,7 @@ use super::{
     format::Packet,
     ip::{self, Content},
     link::{self, Network},
-    table::{News, Table},
+    table::{Event, Table},
     tcp::{self, Header, HeaderError, SYN},
     unknown::{self, Unknown},
     verdict::{self, Judged},
@@ -101,7 +101,7 @@ impl Analyzer {
             id,
             ..
         } = self;
-        table.end(&mut |news| digest(news, counts, local, id, sink));
+        table.end(&mut |event| digest(event, counts, local, id, sink));
     }
 
     /// Packets of the file being read.
@@ -183,7 +183,7 @@ impl Analyzer {
             id,
             ..
         } = self;
-        table.take(&segment, &mut |news| digest(news, counts, local, id, sink));
+        table.take(&segment, &mut |event| digest(event, counts, local, id, sink));
     }
 
     /// All that a packet and its retransmission differ in, but for the checksum, which offloading changes.
@@ -206,13 +206,13 @@ impl Analyzer {
 }
 
 /// What the table says becomes verdicts and counts.
-fn digest(news: News, counts: &mut Counts, local: &[Prefix], id: &mut u64, sink: &mut dyn FnMut(Judged)) {
+fn digest(event: Event, counts: &mut Counts, local: &[Prefix], id: &mut u64, sink: &mut dyn FnMut(Judged)) {
     let count = |reason: Unknown, counts: &mut Counts| counts.unknown[reason as usize] += 1;
-    let (connection, watched) = match news {
-        News::Done(connection, watched) => (connection, watched),
-        News::MidStream => return count(Unknown::MidStream, counts),
-        News::SynUnseen => return count(Unknown::SynUnseen, counts),
-        News::Duplicate => return counts.duplicates += 1,
+    let (connection, watched) = match event {
+        Event::Done(connection, watched) => (connection, watched),
+        Event::MidStream => return count(Unknown::MidStream, counts),
+        Event::SynUnseen => return count(Unknown::SynUnseen, counts),
+        Event::Duplicate => return counts.duplicates += 1,
     };
     counts.connections += 1;
     let ours = |address: &[u8; 16]| {

@@ -52,7 +52,7 @@ struct Place {
 
 /// What the table says.
 #[derive(Debug)]
-pub enum News {
+pub enum Event {
     /// A connection whose SYN was seen is done with.
     Done(Box<Connection>, Watched),
     /// A connection without SYN was met.
@@ -108,12 +108,12 @@ impl Table {
     }
 
     /// Takes the next segment.
-    pub fn take(&mut self, segment: &Segment<'_>, news: &mut dyn FnMut(News)) {
+    pub fn take(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Event)) {
         self.now_ns = self.now_ns.max(segment.at_ns);
         self.since_swept += 1;
         if self.now_ns.saturating_sub(self.swept_ns) >= SWEEP_NS && self.since_swept >= self.places.len() / 4
         {
-            self.sweep(news);
+            self.sweep(emit);
         }
         let key = if segment.from <= segment.to {
             Key(segment.from, segment.to)
@@ -126,14 +126,14 @@ impl Table {
             None => None,
         };
         let Some(place) = place else {
-            self.begin(key, segment, is_syn, news);
+            self.begin(key, segment, is_syn, emit);
             return;
         };
         place.last_ns = place.last_ns.max(segment.at_ns);
         let next = match &mut place.state {
             State::Under(connection) => match connection.take(segment) {
                 Step::Goes => return,
-                Step::Duplicate => return news(News::Duplicate),
+                Step::Duplicate => return emit(Event::Duplicate),
                 Step::Over => State::Over,
                 Step::Reused => begun(segment),
             },
@@ -143,19 +143,19 @@ impl Table {
                 if segment.at_ns.abs_diff(answer.at_ns()) < REORDERED_NS {
                     connection.answered(answer);
                 } else {
-                    news(News::SynUnseen);
+                    emit(Event::SynUnseen);
                 }
                 State::Under(connection)
             }
             State::Over | State::MidStream | State::Orphan(_) => return,
         };
         if let State::Under(done) = std::mem::replace(&mut place.state, next) {
-            news(News::Done(done, Watched::ToTheEnd));
+            emit(Event::Done(done, Watched::ToTheEnd));
         }
     }
 
     /// The first packet of a connection.
-    fn begin(&mut self, key: Key, segment: &Segment<'_>, is_syn: bool, news: &mut dyn FnMut(News)) {
+    fn begin(&mut self, key: Key, segment: &Segment<'_>, is_syn: bool, emit: &mut dyn FnMut(Event)) {
         let flags = segment.header.flags;
         let state = if is_syn {
             begun(segment)
@@ -165,10 +165,10 @@ impl Table {
             // Nothing follows a RST, and scans are full of them.
             return;
         } else {
-            news(News::MidStream);
+            emit(Event::MidStream);
             State::MidStream
         };
-        let index = self.room(news);
+        let index = self.room(emit);
         self.places[index as usize] = Some(Place {
             key,
             state,
@@ -183,7 +183,7 @@ impl Table {
     }
 
     /// An empty place, made where there is none.
-    fn room(&mut self, news: &mut dyn FnMut(News)) -> u32 {
+    fn room(&mut self, emit: &mut dyn FnMut(Event)) -> u32 {
         if let Some(index) = self.free.pop() {
             return index;
         }
@@ -203,26 +203,26 @@ impl Table {
         });
         let index = unneeded.unwrap_or(self.hand);
         self.hand = (index + 1) % self.capacity;
-        self.leave(index, Watched::UntilForgotten, news);
+        self.leave(index, Watched::UntilForgotten, emit);
         self.free.pop().unwrap_or_default()
     }
 
     /// Empties a place.
-    fn leave(&mut self, index: usize, watched: Watched, news: &mut dyn FnMut(News)) {
+    fn leave(&mut self, index: usize, watched: Watched, emit: &mut dyn FnMut(Event)) {
         let Some(place) = self.places[index].take() else {
             return;
         };
         self.by_key.remove(&place.key);
         self.free.push(u32::try_from(index).unwrap_or_default());
         match place.state {
-            State::Under(connection) => news(News::Done(connection, watched)),
-            State::Orphan(_) => news(News::SynUnseen),
+            State::Under(connection) => emit(Event::Done(connection, watched)),
+            State::Orphan(_) => emit(Event::SynUnseen),
             State::Over | State::MidStream => {}
         }
     }
 
     /// Lets go of what has waited long enough.
-    fn sweep(&mut self, news: &mut dyn FnMut(News)) {
+    fn sweep(&mut self, emit: &mut dyn FnMut(Event)) {
         (self.swept_ns, self.since_swept) = (self.now_ns, 0);
         for index in 0..self.places.len() {
             let Some(place) = &self.places[index] else {
@@ -234,13 +234,13 @@ impl Table {
                 State::Over | State::MidStream | State::Orphan(_) => OVER_NS,
             };
             if self.now_ns.saturating_sub(place.last_ns) >= patience {
-                self.leave(index, Watched::ToTheEnd, news);
+                self.leave(index, Watched::ToTheEnd, emit);
             }
         }
     }
 
     /// The capture has ended.
-    pub fn end(&mut self, news: &mut dyn FnMut(News)) {
+    pub fn end(&mut self, emit: &mut dyn FnMut(Event)) {
         for index in 0..self.places.len() {
             let silent_ns = self.places[index]
                 .as_ref()
@@ -250,7 +250,7 @@ impl Table {
             } else {
                 Watched::UntilCaptureEnd
             };
-            self.leave(index, watched, news);
+            self.leave(index, watched, emit);
         }
     }
 }

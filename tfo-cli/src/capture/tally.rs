@@ -13,7 +13,7 @@ use crate::{
     addr::{self, Prefix},
     model::{
         diagnosis::looked::{Looked, UnsafeWrite},
-        feed::{Reading, Totals},
+        source::{Reading, Totals},
     },
 };
 

@@ -19,7 +19,7 @@ use crate::{
         table::CAPACITY,
     },
     exit::{self, Failure},
-    model::{Flow, diagnosis::Finding, subject::FlowSubject},
+    model::{Flow, diagnosis::Finding, filterable::FilterableFlow},
     output::{
         self, diagnosis, diagnosis_json, diagnosis_text,
         judged::{Csv, Json, JudgedLine, JudgedWriter, Text},
@@ -230,7 +230,7 @@ impl<'a> Lines<'a> {
         // A bare SYN says nothing of Fast Open, whatever became of it.
         let has_part = judged.option != Some(tfo_common::TfoOption::None) || judged.data_len != Some(0);
         (self.config.all || has_part)
-            && self.config.filter.matches(&FlowSubject { flow, cgroup: None })
+            && self.config.filter.matches(&FilterableFlow { flow, cgroup: None })
             // An outcome nobody knows is not the one that was asked for.
             && (judged.outcome.is_ok() || self.config.filter.is_empty())
     }

@@ -3,7 +3,7 @@
 use crate::{
     exit::Failure,
     kernel::{self, Session},
-    model::feed::Source,
+    model::source::Source,
     options::AttachOptions,
 };
 

@@ -13,7 +13,7 @@ use crate::{
     model::{
         Model,
         fake::{self, EPOCH_NS, Scenario},
-        feed::Host,
+        source::Host,
     },
     output, own_cost,
     recording::{Preamble, Recorder, Tick},

@@ -10,8 +10,8 @@ use super::{attach, record};
 use crate::{
     exit::Failure,
     model::{
-        feed::{CgroupName, Host, Reading, Source},
         names,
+        source::{CgroupName, Host, Reading, Source},
     },
     options::AttachOptions,
     recording::{Recorder, RecordingError, Tick},

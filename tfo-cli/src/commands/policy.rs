@@ -69,7 +69,7 @@ fn change_for(
 }
 
 fn add_rule(policies: &dyn Policies, rule: &RuleSpec<Scope>, interfaces: &Interfaces) -> Result<u8, Failure> {
-    let mut store = open(policies, Access::Look)?;
+    let mut store = open(policies, Access::Repair)?;
     let cgroup = store.cgroups().find(&rule.cgroup)?;
     let spec = rule.found(cgroup.clone());
     let installed = store.rules()?;
@@ -87,7 +87,7 @@ fn add_rule(policies: &dyn Policies, rule: &RuleSpec<Scope>, interfaces: &Interf
 }
 
 fn list(policies: &dyn Policies, format: ListFormat) -> Result<u8, Failure> {
-    let store = open(policies, Access::Look)?;
+    let store = open(policies, Access::Repair)?;
     let rules = store.rules()?;
     let stats = store.stats();
     let places = &store.removed().interfaces.places;
@@ -100,7 +100,7 @@ fn list(policies: &dyn Policies, format: ListFormat) -> Result<u8, Failure> {
 }
 
 fn remove(policies: &dyn Policies, ids: &[u32]) -> Result<u8, Failure> {
-    let mut store = open(policies, Access::Look)?;
+    let mut store = open(policies, Access::Repair)?;
     let installed = store.rules()?;
     let mut changes = Vec::new();
     for id in ids {

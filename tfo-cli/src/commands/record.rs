@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     exit::{self, Failure},
-    model::feed::Source,
+    model::source::Source,
     options::AttachOptions,
     recording::{Preamble, Recorder, RecordingError},
 };

@@ -18,7 +18,7 @@ use crate::{
         tally::Tally,
     },
     exit::Failure,
-    model::{diagnosis::Looked, feed::Host},
+    model::{diagnosis::Looked, source::Host},
     output,
     recording::{Preamble, Recording, Tick},
     signals::Stop,

@@ -19,7 +19,7 @@ use crate::{
     args::{TopConfig, TopFormat},
     exit::{self, Failure},
     kernel::policy::Pinned,
-    model::{DestRow, Snapshot, subject::RowSubject},
+    model::{DestRow, Snapshot, filterable::FilterableRow},
     output::{snapshot_json, table},
     signals::{self, Stop},
     tui,
@@ -142,7 +142,7 @@ fn chosen<'a>(config: &TopConfig, snapshot: &'a Snapshot) -> Vec<&'a DestRow> {
     let matches = |row: &&DestRow| {
         let cgroup = snapshot.names.get(row.key.cgroup_id);
         let processes = snapshot.processes_of(row.key.cgroup_id);
-        config.filter.matches(&RowSubject {
+        config.filter.matches(&FilterableRow {
             row,
             cgroup,
             processes,

@@ -5,7 +5,7 @@
 //! kernel side counts what it could not keep.
 
 mod found;
-mod hold;
+mod pending;
 mod reader;
 mod replay;
 
@@ -19,14 +19,16 @@ use tfo_common::{Loss, event::Record};
 
 use self::{
     found::Found,
-    hold::Hold,
+    pending::PendingFlows,
     reader::{Batch, QUEUE},
 };
 use super::{attach, observe::Observer};
 use crate::{
     args::{TraceConfig, TraceFormat},
     exit::{self, Failure},
-    model::{Flow, diagnosis::Finding, feed::Source, filter::Metric, names::Names, subject::FlowSubject},
+    model::{
+        Flow, diagnosis::Finding, filter::Metric, filterable::FilterableFlow, names::Names, source::Source,
+    },
     output::{self, FlowLine, Summary, TraceWriter, csv::Csv, diagnosis, ndjson::Ndjson, text::Text},
     signals::{self, Stop},
 };
@@ -131,7 +133,7 @@ struct Tracer<'a> {
     wall_offset_ns: i64,
     writer: Box<dyn TraceWriter>,
     names: Names,
-    hold: Hold,
+    pending: PendingFlows,
     summary: Summary,
     bad_records: u64,
     /// The filter compares times to first byte: it can judge a flow only when that is known.
@@ -152,7 +154,7 @@ impl<'a> Tracer<'a> {
             wall_offset_ns,
             writer,
             names: Names::default(),
-            hold: Hold::new(config.ttfb_wait),
+            pending: PendingFlows::new(config.ttfb_wait),
             summary: Summary::default(),
             bad_records: 0,
             late: config.filter.compares(Metric::Ttfb),
@@ -176,12 +178,12 @@ impl<'a> Tracer<'a> {
         }
         for record in batch.records {
             match record {
-                Record::FirstByte(first) => self.hold.first_byte(first.id, first.ttfb_us),
+                Record::FirstByte(first) => self.pending.first_byte(first.id, first.ttfb_us),
                 Record::Flow(event) => {
                     self.summary.events += 1;
                     match Flow::new(&event) {
                         Some(flow) if self.late || self.passes(&flow) => {
-                            if let Some(displaced) = self.hold.push(flow, batch.at) {
+                            if let Some(displaced) = self.pending.push(flow, batch.at) {
                                 self.release_one(&displaced, out)?;
                             }
                         }
@@ -196,12 +198,12 @@ impl<'a> Tracer<'a> {
 
     fn passes(&self, flow: &Flow) -> bool {
         let cgroup = self.names.get(flow.event().cgroup_id);
-        self.config.filter.matches(&FlowSubject { flow, cgroup })
+        self.config.filter.matches(&FilterableFlow { flow, cgroup })
     }
 
     fn release(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {
         let mut any = false;
-        while let Some(flow) = self.hold.pop(now).filter(|_| !self.is_done()) {
+        while let Some(flow) = self.pending.pop(now).filter(|_| !self.is_done()) {
             any |= self.release_one(&flow, out)?;
         }
         if any { out.flush() } else { Ok(()) }

@@ -20,7 +20,7 @@ use super::{
     listeners::{Listener, Settings},
     places::{Netns, Unseen},
 };
-use crate::model::feed::Mib;
+use crate::model::source::Mib;
 
 /// What a check says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

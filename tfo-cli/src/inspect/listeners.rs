@@ -7,7 +7,7 @@ pub mod selector;
 
 use std::net::SocketAddr;
 
-use crate::{inspect::places::Netns, model::feed::CgroupName};
+use crate::{inspect::places::Netns, model::source::CgroupName};
 
 /// One listening TCP or MPTCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use aya::{
 };
 
 use super::sys;
-use crate::model::feed::ProgramRuns;
+use crate::model::source::ProgramRuns;
 
 /// One reading in so many is a sample.
 const ONE_IN: u32 = 8;

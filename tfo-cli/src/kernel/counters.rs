@@ -9,7 +9,7 @@ use tfo_common::{
 };
 
 use super::{maps::Maps, sys};
-use crate::model::feed::{Reading, Totals};
+use crate::model::source::{Reading, Totals};
 
 /// Reads all counters. Per-CPU counters are summed; each is exact, and all are read within a millisecond or
 /// so, not at one instant.

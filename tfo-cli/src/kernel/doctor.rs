@@ -14,7 +14,7 @@ use crate::{
         doctor::{Facts, FirewallRule, Look, PlaceFacts},
         listeners::Settings,
     },
-    model::feed::Mib,
+    model::source::Mib,
 };
 
 /// Namespaces whose firewall is looked at: each costs a process.

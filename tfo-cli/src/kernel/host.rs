@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use super::{netns, procfs};
-use crate::model::feed::{Host, Mib};
+use crate::model::source::{Host, Mib};
 
 /// Namespaces whose counters are read at most: each costs a thread that enters it.
 const MAX_NAMESPACES: usize = 1_024;
@@ -11,7 +11,7 @@ const MAX_NAMESPACES: usize = 1_024;
 /// Reads the host again and again.
 #[derive(Debug, Default)]
 pub struct Reader {
-    known: netns::Known,
+    known: netns::NamespacePaths,
 }
 
 impl Reader {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use tfo_common::layout::{Feature, FieldLoc, FieldSpec, Layout};
 
 use super::{Error, btf::Btf};
-use crate::model::feed::Degradation;
+use crate::model::source::Degradation;
 
 /// Where the kernel publishes its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

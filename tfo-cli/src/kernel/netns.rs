@@ -56,7 +56,7 @@ pub fn id(namespace: &File) -> io::Result<Id> {
 
 /// Every network namespace that a process or a name holds on to, by inode, opened.
 pub fn all() -> BTreeMap<u32, File> {
-    let mut known = Known::default();
+    let mut known = NamespacePaths::default();
     known.scan();
     let inodes: Vec<u32> = known.paths.keys().copied().collect();
     inodes
@@ -119,11 +119,11 @@ pub(super) fn sees_every_process() -> bool {
 /// Where each namespace can be opened. Paths, not descriptors: an open descriptor would keep a namespace, and
 /// the interfaces in it, alive after its last process has gone.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct NamespacePaths {
     paths: BTreeMap<u32, PathBuf>,
 }
 
-impl Known {
+impl NamespacePaths {
     /// Looks through /proc and the places of named namespaces.
     pub fn scan(&mut self) {
         self.paths.clear();

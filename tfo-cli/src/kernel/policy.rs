@@ -15,7 +15,7 @@ mod codec;
 mod enforcement;
 mod error;
 mod guards;
-mod look;
+mod peek;
 mod pins;
 mod programs;
 mod rules;
@@ -26,7 +26,7 @@ mod strip;
 pub use self::{
     enforcement::Pinned,
     error::Error,
-    look::{guard_state, in_force},
+    peek::{guard_state, in_force},
     scope::Cgroups,
     store::Store,
     strip::followed,

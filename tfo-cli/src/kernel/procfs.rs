@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::feed::Mib;
+use crate::model::source::Mib;
 
 /// Mount point of the first file system of this type in a mounts table (proc(5)). Octal escapes (`\040`)
 /// are undone.

@@ -15,7 +15,7 @@ use tfo_common::{
 };
 
 use super::{Error, cgroup::Cgroup, object, sys};
-use crate::model::feed::Degradation;
+use crate::model::source::Degradation;
 
 /// Optional tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
 const OPTIONAL: [(&str, &str, &str, &str); 3] = [

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
-        feed::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
+        source::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
     policy::{InForce, guard::Destination},

@@ -1,6 +1,6 @@
 //! What a cgroup path says about who runs in it: the systemd unit and the container.
 
-use super::feed::CgroupName;
+use super::source::CgroupName;
 
 /// Digits of a container id that are shown: what `docker ps` and `crictl ps` show.
 const SHORT_ID: usize = 12;

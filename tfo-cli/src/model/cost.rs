@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::feed::ProgramRuns;
+use super::source::ProgramRuns;
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

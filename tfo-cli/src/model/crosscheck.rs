@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tfo_common::{CrossCheck, counters::NetnsCounters};
 
-use super::feed::Mib;
+use super::source::Mib;
 
 /// One counter of one network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

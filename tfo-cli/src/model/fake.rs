@@ -12,7 +12,7 @@ use tfo_common::{
 };
 
 pub use self::scenario::Scenario;
-use super::feed::{CgroupName, Degradation, Host, Reading, Source};
+use super::source::{CgroupName, Degradation, Host, Reading, Source};
 
 /// 2026-01-02T03:04:05Z in ns: wall clock of kernel time zero in every fake.
 pub const EPOCH_NS: i64 = 1_767_323_045_000_000_000;

@@ -15,11 +15,11 @@ use std::net::IpAddr;
 use tfo_common::{Outcome, Role};
 
 pub use self::parse::{FilterError, KEYS};
-use super::feed::CgroupName;
+use super::source::CgroupName;
 use crate::addr::Prefix;
 
 /// What a filter looks at: a flow or a row of a table. A number that does not exist matches no comparison.
-pub trait Subject {
+pub trait Filterable {
     /// Which end this host is.
     fn role(&self) -> Option<Role>;
     /// 4 or 6.
@@ -184,46 +184,46 @@ impl Filter {
         self.terms.extend(other.terms);
     }
 
-    /// Whether the subject satisfies every term.
-    pub fn matches(&self, subject: &dyn Subject) -> bool {
+    /// Whether the item satisfies every term.
+    pub fn matches(&self, item: &dyn Filterable) -> bool {
         self.terms
             .iter()
-            .all(|term| term.any.iter().any(|test| test.holds(subject)) != term.negated)
+            .all(|term| term.any.iter().any(|test| test.holds(item)) != term.negated)
     }
 }
 
 impl Test {
-    fn holds(&self, subject: &dyn Subject) -> bool {
+    fn holds(&self, item: &dyn Filterable) -> bool {
         match self {
-            Test::Role(role) => subject.role() == Some(*role),
-            Test::Family(family) => subject.family() == Some(*family),
-            Test::Remote(prefix) => subject.remote().is_some_and(|ip| prefix.contains(ip)),
-            Test::Port { from, to } => subject.port().is_some_and(|port| (*from..=*to).contains(&port)),
-            Test::Outcomes(mask) => outcomes_of(*mask).any(|outcome| subject.has_outcome(outcome)),
-            Test::Pid(pid) => subject.any_process(&mut |candidate, _| candidate == *pid),
-            Test::Process(part) => subject.any_process(&mut |_, comm| contains(comm, part)),
-            Test::Unit(part) => subject.cgroup().is_some_and(|name| {
+            Test::Role(role) => item.role() == Some(*role),
+            Test::Family(family) => item.family() == Some(*family),
+            Test::Remote(prefix) => item.remote().is_some_and(|ip| prefix.contains(ip)),
+            Test::Port { from, to } => item.port().is_some_and(|port| (*from..=*to).contains(&port)),
+            Test::Outcomes(mask) => outcomes_of(*mask).any(|outcome| item.has_outcome(outcome)),
+            Test::Pid(pid) => item.any_process(&mut |candidate, _| candidate == *pid),
+            Test::Process(part) => item.any_process(&mut |_, comm| contains(comm, part)),
+            Test::Unit(part) => item.cgroup().is_some_and(|name| {
                 [&name.unit, &name.container]
                     .into_iter()
                     .flatten()
                     .any(|name| contains(name, part))
             }),
-            Test::Cgroup(part) => subject.cgroup().is_some_and(|name| contains(&name.path, part)),
-            Test::Compare { metric, op, value } => subject
+            Test::Cgroup(part) => item.cgroup().is_some_and(|name| contains(&name.path, part)),
+            Test::Compare { metric, op, value } => item
                 .metric(*metric)
                 .is_some_and(|actual| op.holds(actual, *value)),
-            Test::Word(part) => word_matches(subject, part),
+            Test::Word(part) => word_matches(item, part),
         }
     }
 }
 
-fn word_matches(subject: &dyn Subject, part: &str) -> bool {
-    subject.remote().is_some_and(|ip| ip.to_string().contains(part))
-        || subject.cgroup().is_some_and(|name| contains(&name.path, part))
-        || subject.any_process(&mut |_, comm| contains(comm, part))
+fn word_matches(item: &dyn Filterable, part: &str) -> bool {
+    item.remote().is_some_and(|ip| ip.to_string().contains(part))
+        || item.cgroup().is_some_and(|name| contains(&name.path, part))
+        || item.any_process(&mut |_, comm| contains(comm, part))
         || Outcome::ALL
             .into_iter()
-            .any(|outcome| outcome.name().contains(part) && subject.has_outcome(outcome))
+            .any(|outcome| outcome.name().contains(part) && item.has_outcome(outcome))
 }
 
 /// `part` is lower case already.

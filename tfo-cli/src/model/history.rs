@@ -13,11 +13,11 @@ use tfo_common::{DestKey, Loss, Outcome};
 
 use super::{
     crosscheck::CrossLine,
-    feed::Totals,
-    fields::{Difference, Fields, put_key, take_key},
     row::{DestRow, TREND},
+    row_delta::{RowDelta, SparseRow, put_key, take_key},
     snapshot::Snapshot,
     sort::SortKey,
+    source::Totals,
 };
 
 /// Bytes the frames may take.
@@ -78,7 +78,7 @@ pub struct Changes(Vec<u8>);
 impl Changes {
     /// A row went from one state to the other; `None` is a row that is not there.
     pub fn add(&mut self, key: &DestKey, before: Option<&DestRow>, now: Option<&DestRow>) {
-        let fields = |row: Option<&DestRow>| row.map(|row| Fields::of(&row.stats())).unwrap_or_default();
+        let fields = |row: Option<&DestRow>| row.map(|row| SparseRow::of(&row.stats())).unwrap_or_default();
         put_key(key, &mut self.0);
         fields(now).put_difference(&fields(before), &mut self.0);
     }
@@ -86,9 +86,9 @@ impl Changes {
 
 impl Frame {
     /// Rows that changed in it.
-    fn changes(&self) -> impl Iterator<Item = (DestKey, Difference)> {
+    fn changes(&self) -> impl Iterator<Item = (DestKey, RowDelta)> {
         let mut rest = &*self.changes;
-        std::iter::from_fn(move || Some((take_key(&mut rest)?, Difference::take(&mut rest)?)))
+        std::iter::from_fn(move || Some((take_key(&mut rest)?, RowDelta::take(&mut rest)?)))
     }
 
     /// What a row gained in it, by outcome.
@@ -109,7 +109,7 @@ impl Frame {
             put_key(key, &mut bytes);
             bytes
         };
-        let mut merged: BTreeMap<Vec<u8>, Difference> = self
+        let mut merged: BTreeMap<Vec<u8>, RowDelta> = self
             .changes()
             .map(|(key, difference)| (key_of(&key), difference))
             .collect();
@@ -223,9 +223,9 @@ impl History {
 
     /// The rows as they were `back` readings before the newest, whose rows are `now`.
     pub fn rows(&self, now: &[DestRow], back: usize) -> Vec<DestRow> {
-        let mut rows: HashMap<DestKey, Fields> = now
+        let mut rows: HashMap<DestKey, SparseRow> = now
             .iter()
-            .map(|row| (row.key, Fields::of(&row.stats())))
+            .map(|row| (row.key, SparseRow::of(&row.stats())))
             .collect();
         for frame in self.frames(0).take(back) {
             for (key, difference) in frame.changes() {
@@ -237,7 +237,7 @@ impl History {
             }
         }
         let mut trends = self.trends(back);
-        let with_trend = |(key, fields): (DestKey, Fields)| {
+        let with_trend = |(key, fields): (DestKey, SparseRow)| {
             let mut row = DestRow::new(key, &fields.stats(), None);
             row.trend = trends.remove(&key).unwrap_or_default();
             row.fresh = row.trend[TREND - 1].into();

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use super::feed::CgroupName;
+use super::source::CgroupName;
 
 /// Names kept at most. Beyond it all are forgotten and asked for again: cgroups come and go.
 const MOST: usize = 16_384;

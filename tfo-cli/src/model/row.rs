@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use tfo_common::{DestKey, DestStats, Outcome, Role, outcome::Group};
 
 use super::{
-    fields::{Difference, Fields},
     histogram::{Histograms, Latency},
+    row_delta::{RowDelta, SparseRow},
 };
 use crate::addr;
 
@@ -129,14 +129,14 @@ impl DestRow {
     }
 
     /// What a later state of the same row counts beyond this one.
-    pub fn taken_off(&self, later: &DestStats) -> DestStats {
+    pub fn counted_since(&self, later: &DestStats) -> DestStats {
         let mut bytes = Vec::new();
         let mut base = self.stats();
         // The time of the latest handshake is no count.
         base.last_ns = 0;
-        Fields::of(later).put_difference(&Fields::of(&base), &mut bytes);
-        let mut fields = Fields::default();
-        if let Some(difference) = Difference::take(&mut &bytes[..]) {
+        SparseRow::of(later).put_difference(&SparseRow::of(&base), &mut bytes);
+        let mut fields = SparseRow::default();
+        if let Some(difference) = RowDelta::take(&mut &bytes[..]) {
             fields.add(&difference);
         }
         fields.stats()

@@ -8,12 +8,12 @@ use super::{
     cost::Cost,
     crosscheck::CrossLine,
     diagnosis::{Facts, Finding, Looked, Report, diagnose, marks::Marks},
-    feed::{Degradation, Guarded, Host, Totals},
     filter::Filter,
+    filterable::FilterableRow,
     flow::Flow,
     names::Names,
     row::DestRow,
-    subject::RowSubject,
+    source::{Degradation, Guarded, Host, Totals},
 };
 use crate::policy::InForce;
 
@@ -128,7 +128,7 @@ impl Snapshot {
         let mut rows = self.rows.iter().filter(|row| finding.rows.contains(&row.key));
         finding.rows.is_empty()
             || rows.any(|row| {
-                filter.matches(&RowSubject {
+                filter.matches(&FilterableRow {
                     row,
                     cgroup: self.names.get(row.key.cgroup_id),
                     processes: self.processes_of(row.key.cgroup_id),

@@ -5,7 +5,7 @@ use tfo_common::{DestStats, Loss, Outcome, Role, event::Record};
 use super::{
     Model, cgroup,
     fake::{self, Scenario},
-    feed::Reading,
+    source::Reading,
 };
 
 fn reading(at_s: u64, accepted: u64) -> Reading {

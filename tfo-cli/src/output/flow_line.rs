@@ -7,8 +7,8 @@ use tfo_common::{Loss, Outcome, Role};
 use crate::model::{
     Flow, Snapshot,
     diagnosis::Finding,
-    feed::{CgroupName, Totals},
     snapshot,
+    source::{CgroupName, Totals},
 };
 
 /// One flow, ready to be written.

@@ -3,7 +3,7 @@
 use tfo_common::TfoOption;
 
 use super::{clean, number};
-use crate::model::{Flow, feed::CgroupName};
+use crate::model::{Flow, source::CgroupName};
 
 /// The process of a client, the service of a server.
 pub fn who(flow: &Flow, cgroup: Option<&CgroupName>) -> String {

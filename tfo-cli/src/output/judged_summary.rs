@@ -8,7 +8,7 @@ use tfo_common::{Outcome, Role};
 use super::{names::ByRole, ndjson, number, time};
 use crate::{
     capture::{Counts, Unknown},
-    model::feed::Totals,
+    model::source::Totals,
 };
 
 /// All of it.

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use tfo_common::{Loss, Outcome, Role};
 
-use crate::model::feed::Totals;
+use crate::model::source::Totals;
 
 /// `{"client": {"accepted": 1, ...}, "server": {...}}`; every outcome a role can have, also those at zero.
 #[derive(Clone, Copy, Debug)]

@@ -28,8 +28,8 @@ struct RuleList<'a> {
 #[derive(Serialize)]
 struct GuardList<'a> {
     guards: Vec<Guard<'a>>,
-    destinations: Vec<Known>,
-    networks: Vec<Known>,
+    destinations: Vec<GuardedDestination>,
+    networks: Vec<GuardedDestination>,
     counters: Counters<'a>,
 }
 
@@ -131,7 +131,7 @@ impl<'a> Guard<'a> {
 }
 
 #[derive(Serialize)]
-struct Known {
+struct GuardedDestination {
     cgroup_id: u64,
     own_cgroup_id: Option<u64>,
     netns: u64,
@@ -206,7 +206,7 @@ pub fn guards(
 ) -> anyhow::Result<String> {
     let one = |dest: &Destination| {
         let (recent_failures, recent_bare_failures) = dest.recent();
-        Known {
+        GuardedDestination {
             cgroup_id: dest.cgroup_id,
             own_cgroup_id: dest.own_id,
             netns: dest.net,

@@ -13,9 +13,9 @@ use crate::exit::Failure;
 /// What a command is going to do with a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// What is there is read, repaired and tidied.
-    Look,
-    /// Everything goes, also what this version cannot read.
+    /// The policy is read; what killed commands left behind is repaired or removed first.
+    Repair,
+    /// Everything is removed, also what this version cannot read.
     Flush,
 }
 

@@ -74,7 +74,7 @@ impl Policies for FakePolicies {
             return Err(error(ErrorKind::Busy, exit::FAILED, "lock: busy"));
         }
         let mut removed = Removed::default();
-        if access == Access::Look {
+        if access == Access::Repair {
             let cgroups = kept.cgroups.clone();
             let is_gone = |cgroup: &CgroupRef| !cgroups.contains_key(&cgroup.id);
             let orphans = kept.rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup));

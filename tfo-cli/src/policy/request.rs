@@ -23,7 +23,7 @@ pub struct Target {
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Operation {
     /// A rule for this cgroup and address.
     Add {
         /// What it does.
@@ -39,13 +39,13 @@ pub enum Wish {
     Remove,
 }
 
-/// A wish about a target.
+/// An operation on the rules for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// About what.
     pub target: Target,
     /// What.
-    pub wish: Wish,
+    pub operation: Operation,
 }
 
 /// Why there is no plan.
@@ -77,8 +77,8 @@ impl Refused {
 impl Request {
     /// What would change. `cgroup`: the target's, as it is called now.
     pub fn plan(&self, cgroup: CgroupRef, rules: &[Installed], now_ns: u64) -> Result<Plan, Refused> {
-        let change = match self.wish {
-            Wish::Add {
+        let change = match self.operation {
+            Operation::Add {
                 action,
                 all_ports,
                 ttl,
@@ -86,7 +86,7 @@ impl Request {
                 let spec = self.rule(cgroup, action, all_ports, ttl);
                 return Plan::add(spec, rules).map_err(Refused::Exists);
             }
-            Wish::Expire(ttl) => {
+            Operation::Expire(ttl) => {
                 let old = self.decider(&cgroup, rules, now_ns)?;
                 let spec = RuleSpec {
                     ttl,
@@ -94,7 +94,7 @@ impl Request {
                 };
                 Change::Replace(old.clone(), spec)
             }
-            Wish::Remove => Change::Remove(self.decider(&cgroup, rules, now_ns)?.clone()),
+            Operation::Remove => Change::Remove(self.decider(&cgroup, rules, now_ns)?.clone()),
         };
         Ok(Plan {
             changes: vec![change],
@@ -152,13 +152,13 @@ mod tests {
         }
     }
 
-    fn request(remote: &str, wish: Wish) -> Request {
+    fn request(remote: &str, operation: Operation) -> Request {
         let target = Target {
             cgroup_id: 7,
             remote: remote.parse().expect("an address"),
             port: 443,
         };
-        Request { target, wish }
+        Request { target, operation }
     }
 
     fn installed(id: u32, path: &str, cgroup: u64, dst: &str) -> Installed {
@@ -177,13 +177,13 @@ mod tests {
 
     #[test]
     fn a_rule_is_for_the_address_and_the_port_or_all() {
-        let add = |all_ports, ttl| Wish::Add {
+        let add = |all_ports, ttl| Operation::Add {
             action: PolicyAction::NoData,
             all_ports,
             ttl,
         };
         let hour = Some(Duration::from_hours(1));
-        for (remote, wish, want) in [
+        for (remote, operation, want) in [
             (
                 "192.0.2.1",
                 add(false, hour),
@@ -200,7 +200,7 @@ mod tests {
                 "no-data for /a/b to 192.0.2.1/32 (tfo-cli top)",
             ),
         ] {
-            let plan = shown(request(remote, wish), &[]);
+            let plan = shown(request(remote, operation), &[]);
             assert_eq!(
                 plan,
                 format!("+ {want}\n1 to add, 0 to change, 0 to remove, 0 unchanged\n")
@@ -223,19 +223,19 @@ mod tests {
             installed(3, "/c", 9, "192.0.2.1/32"),
         ];
         assert_eq!(
-            shown(request("192.0.2.1", Wish::Remove), &rules),
+            shown(request("192.0.2.1", Operation::Remove), &rules),
             "- rule 2: no-data for /a to 192.0.2.0/24 (ticket 4711)\n\
              0 to add, 0 to change, 1 to remove, 2 unchanged\n"
         );
         let ten = Some(Duration::from_mins(10));
         assert_eq!(
-            shown(request("198.51.100.1", Wish::Expire(ten)), &rules),
+            shown(request("198.51.100.1", Operation::Expire(ten)), &rules),
             "~ rule 1: no-data for / to 0.0.0.0/0 for 10m (ticket 4711); \
              was no-data for / to 0.0.0.0/0 (ticket 4711)\n\
              0 to add, 1 to change, 0 to remove, 2 unchanged\n"
         );
-        for wish in [Wish::Remove, Wish::Expire(None)] {
-            let refused = request("2001:db8::1", wish).plan(cgroup(), &rules, 0);
+        for operation in [Operation::Remove, Operation::Expire(None)] {
+            let refused = request("2001:db8::1", operation).plan(cgroup(), &rules, 0);
             assert_eq!(
                 refused.expect_err("there is none").to_string(),
                 "no rule decides on connections of /a/b to 2001:db8::1"

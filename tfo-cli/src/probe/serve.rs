@@ -21,7 +21,7 @@ use tokio::{
 use super::sockopt::FastOpenQueue;
 
 /// How long a connection may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections served at a time; others wait in the queue.
 const AT_A_TIME: usize = 256;
 /// Connections that wait to be accepted.
@@ -59,7 +59,7 @@ pub async fn serve(listener: std::net::TcpListener) -> anyhow::Result<()> {
             Ok((connection, _)) => {
                 tokio::spawn(async move {
                     // A client that goes away or stands still is nobody's problem.
-                    let _ = timeout(PATIENCE, answer(connection)).await;
+                    let _ = timeout(CONNECTION_TIMEOUT, answer(connection)).await;
                     drop(place);
                 });
             }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tfo_common::{Loss, Outcome, Role, counters::NetnsCounters};
 
 use crate::model::{
-    feed::{Reading, Totals},
+    source::{Reading, Totals},
     varint::{put, take, take_array, take_bytes},
 };
 

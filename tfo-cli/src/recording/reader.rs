@@ -17,8 +17,8 @@ use super::{
     flow::{take_listener, take_record},
 };
 use crate::model::{
-    feed::{CgroupName, Host},
-    fields::{Difference, Fields, take_key},
+    row_delta::{RowDelta, SparseRow, take_key},
+    source::{CgroupName, Host},
 };
 
 /// Rows a recording may have at once: beyond it the file is damaged or hostile.
@@ -35,7 +35,7 @@ pub struct Recording {
     block: u64,
     entries: Vec<u8>,
     at: usize,
-    rows: HashMap<DestKey, Fields>,
+    rows: HashMap<DestKey, SparseRow>,
     truncated: bool,
 }
 
@@ -205,7 +205,7 @@ impl Recording {
 
     fn change_rows(&mut self, mut payload: &[u8]) -> Result<(), RecordingError> {
         while !payload.is_empty() {
-            let change = take_key(&mut payload).zip(Difference::take(&mut payload));
+            let change = take_key(&mut payload).zip(RowDelta::take(&mut payload));
             let (key, difference) = change.ok_or_else(|| self.damaged("unreadable row"))?;
             self.rows.entry(key).or_default().add(&difference);
             if self.rows.len() > MOST_ROWS {

@@ -17,8 +17,8 @@ use super::{
     flow::{put_listener, put_record},
 };
 use crate::model::{
-    feed::CgroupName,
-    fields::{Fields, put_key},
+    row_delta::{SparseRow, put_key},
+    source::CgroupName,
 };
 
 /// A block is written early when it holds this much.
@@ -32,7 +32,7 @@ pub struct Recorder {
     file: File,
     path: PathBuf,
     entries: Vec<u8>,
-    rows: HashMap<DestKey, Fields>,
+    rows: HashMap<DestKey, SparseRow>,
 }
 
 impl Recorder {
@@ -107,11 +107,11 @@ impl Recorder {
     }
 
     fn rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) -> Result<(), RecordingError> {
-        let mut gone: HashMap<DestKey, Fields> = std::mem::take(&mut self.rows);
+        let mut gone: HashMap<DestKey, SparseRow> = std::mem::take(&mut self.rows);
         for chunk in dests.chunks(ROWS) {
             let mut payload = Vec::new();
             for (key, stats) in chunk {
-                let (before, now) = (gone.remove(key).unwrap_or_default(), Fields::of(stats));
+                let (before, now) = (gone.remove(key).unwrap_or_default(), SparseRow::of(stats));
                 if before != now {
                     put_key(key, &mut payload);
                     now.put_difference(&before, &mut payload);

@@ -45,7 +45,7 @@ pub enum Action {
     Message(String),
 }
 
-/// What the feed has.
+/// What the model has.
 #[derive(Debug)]
 pub struct Fresh {
     /// The latest.

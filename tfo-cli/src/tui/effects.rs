@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tfo_common::DestKey;
 
 use super::{
-    Enforcer, Feed,
+    Enforcer, ModelHandle,
     action::{Action, Format},
     policy::Answer,
     state::{Page, State, View},
@@ -25,20 +25,20 @@ use crate::{
 
 /// What effects need.
 pub struct Effects<'a> {
-    feed: &'a dyn Feed,
+    handle: &'a dyn ModelHandle,
     /// Where keys may change the policy.
     enforcer: Option<&'a dyn Enforcer>,
-    /// The destination the feed knows to be open.
+    /// The destination the handle knows to be open.
     open: Option<DestKey>,
     /// Started with the first name that is wanted.
     lookups: Option<Lookups>,
 }
 
 impl<'a> Effects<'a> {
-    /// Effects on this feed, and on the policy where they are allowed.
-    pub fn new(feed: &'a dyn Feed, enforcer: Option<&'a dyn Enforcer>) -> Self {
+    /// Effects on this handle, and on the policy where they are allowed.
+    pub fn new(handle: &'a dyn ModelHandle, enforcer: Option<&'a dyn Enforcer>) -> Self {
         Self {
-            feed,
+            handle,
             enforcer,
             open: None,
             lookups: None,
@@ -51,14 +51,14 @@ impl<'a> Effects<'a> {
         let mut actions: Vec<Action> = names.map(|(ip, name)| Action::Resolved(ip, name)).collect();
         if let Some(answer) = self.enforcer.and_then(Enforcer::finished) {
             if let Answer::Changed(_) = answer {
-                self.feed.look_at(self.open);
+                self.handle.look_at(self.open);
             }
             actions.push(Action::Policy(answer));
         }
         actions
     }
 
-    /// Tells the feed when another destination is open.
+    /// Tells the handle when another destination is open.
     pub fn follow(&mut self, state: &State) {
         let open = match state.page {
             Some(Page::Destination(key)) => Some(key),
@@ -66,7 +66,7 @@ impl<'a> Effects<'a> {
         };
         if open != self.open {
             self.open = open;
-            self.feed.look_at(open);
+            self.handle.look_at(open);
         }
     }
 
@@ -82,7 +82,7 @@ impl<'a> Effects<'a> {
                 Effect::Quit => return Ok(true),
                 Effect::Redraw => screen.clear()?,
                 Effect::Suspend => screen.suspend()?,
-                Effect::Clear => self.feed.clear(),
+                Effect::Clear => self.handle.clear(),
                 Effect::Copy(text) => {
                     terminal::copy(&text)?;
                     let message = format!("copied {} characters", text.chars().count());

@@ -10,10 +10,10 @@ use crate::{
     model::{
         DestRow, Snapshot, SortKey,
         diagnosis::{Id, Subject as About},
-        feed::CgroupName,
-        filter::{Filter, Metric, Subject},
+        filter::{Filter, Filterable, Metric},
+        filterable::{FilterableFlow, FilterableRow},
         services::{self, Service},
-        subject::{FlowSubject, RowSubject},
+        source::CgroupName,
     },
 };
 
@@ -133,7 +133,7 @@ fn passes(snapshot: &Snapshot, row: &DestRow, filter: &Filter) -> bool {
     filter.is_empty() || {
         let cgroup = snapshot.names.get(row.key.cgroup_id);
         let processes = snapshot.processes_of(row.key.cgroup_id);
-        filter.matches(&RowSubject {
+        filter.matches(&FilterableRow {
             row,
             cgroup,
             processes,
@@ -187,7 +187,7 @@ fn services(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Lines {
 fn flows(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Vec<Line> {
     let passing = (0u32..).zip(snapshot.flows.iter()).filter(|(_, flow)| {
         let cgroup = snapshot.names.get(flow.event().cgroup_id);
-        wanted.filter.is_empty() || wanted.filter.matches(&FlowSubject { flow, cgroup })
+        wanted.filter.is_empty() || wanted.filter.matches(&FilterableFlow { flow, cgroup })
     });
     let mut lines: Vec<Line> = passing.map(|(index, _)| Line::Flow(index)).collect();
     if !wanted.reverse {
@@ -241,7 +241,7 @@ struct ListenerSubject<'a> {
     cgroup: Option<&'a CgroupName>,
 }
 
-impl Subject for ListenerSubject<'_> {
+impl Filterable for ListenerSubject<'_> {
     fn role(&self) -> Option<Role> {
         Some(Role::Server)
     }

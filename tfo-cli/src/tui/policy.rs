@@ -17,7 +17,7 @@ use crate::model::diagnosis::Finding;
 use crate::policy::{
     Installed, Plan, Request,
     decide::decide,
-    request::{Target, Wish},
+    request::{Operation, Target},
 };
 
 /// Whoever plans and makes changes, while the dashboard goes on.
@@ -78,8 +78,8 @@ pub fn apply(state: &mut State, command: Command) -> Vec<Effect> {
         }
         Command::ExpireRule => state.popup = Some(Popup::Rule(Form::expire(target))),
         _ => {
-            let wish = Wish::Remove;
-            return ask(state, Request { target, wish });
+            let operation = Operation::Remove;
+            return ask(state, Request { target, operation });
         }
     }
     Vec::new()

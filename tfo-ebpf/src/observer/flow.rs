@@ -194,7 +194,7 @@ pub const LISTENER_UNKNOWN: u8 = 255;
 
 /// Callback flags we added to a listener.
 #[repr(C)]
-pub struct Mark {
+pub struct ListenerFlags {
     /// The bits.
     pub added: u32,
 }
@@ -310,12 +310,12 @@ pub fn now() -> u64 {
 
 /// The mark of a listener, if we set flags on it.
 #[inline(always)]
-pub fn mark_of<'a, S>(sk: *mut S) -> Option<&'a mut Mark> {
+pub fn mark_of<'a, S>(sk: *mut S) -> Option<&'a mut ListenerFlags> {
     storage::get(&TFO_LISTENERS, sk)
 }
 
 /// The mark of a listener, made if there is none.
 #[inline(always)]
-pub fn mark<'a, S>(sk: *mut S) -> Option<&'a mut Mark> {
+pub fn mark<'a, S>(sk: *mut S) -> Option<&'a mut ListenerFlags> {
     storage::get_or_create(&TFO_LISTENERS, sk)
 }

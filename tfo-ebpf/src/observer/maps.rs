@@ -14,7 +14,7 @@ use tfo_common::{
     maps::Part,
 };
 
-use crate::observer::flow::{Flow, Mark, Request};
+use crate::observer::flow::{Flow, ListenerFlags, Request};
 
 /// Flow records.
 #[btf_map]
@@ -51,7 +51,7 @@ pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F
 
 /// Callback flags we added to listeners.
 #[btf_map]
-pub static TFO_LISTENERS: SkStorage<Mark> = SkStorage::new();
+pub static TFO_LISTENERS: SkStorage<ListenerFlags> = SkStorage::new();
 
 /// Facts of SYNs whose handshake is under way, by socket cookie (the child inherits the request's), or by
 /// address for SYN cookies.

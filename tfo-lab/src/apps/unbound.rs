@@ -16,7 +16,7 @@ use crate::{lab::Lab, netns::Namespace, undisturbed::undisturbed};
 /// Everything below it has one address.
 const ZONE: &str = "lab.";
 /// Longer than a few SYN timeouts; unbound itself gives up later.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names and addresses of the Internet (RFC 1035).
 const A: u16 = 1;
 const IN: u16 = 1;
@@ -83,7 +83,9 @@ pub fn ask(lab: &Lab, resolver: SocketAddr, name: &str) -> Result<Ipv4Addr> {
             std::net::Ipv6Addr::UNSPECIFIED.into()
         };
         let socket = UdpSocket::bind((any, 0)).context("DNS question: opening a socket")?;
-        socket.set_read_timeout(Some(PATIENCE)).context("DNS question")?;
+        socket
+            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .context("DNS question")?;
         socket.connect(resolver).context("DNS question")?;
         socket.send(&question).context("DNS question: sending it")?;
         let mut answer = vec![0; 512];

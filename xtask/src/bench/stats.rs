@@ -5,19 +5,19 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use super::undone::Undone;
+use super::temporary::TemporaryChange;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// `kernel.bpf_stats_enabled=1` for as long as this exists; then what it was before.
 pub struct StatsOn {
-    _set: Undone,
+    _set: TemporaryChange,
 }
 
 impl StatsOn {
     pub fn enable() -> Result<Self> {
         let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
-        let set = Undone::make(
+        let set = TemporaryChange::make(
             "echo 1 > \"$1\"",
             "echo \"$2\" > \"$1\"",
             &[SWITCH, before.trim()],

@@ -68,7 +68,7 @@ pub fn kernels(wanted: &[Wanted], log: &mut TestLog) -> Result<()> {
 }
 
 /// How often machines are looked at.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
     ensure!(
@@ -88,7 +88,7 @@ fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
         {
             running.push((kernel, Machine::boot(kernel, &initramfs)?));
         }
-        interrupt::sleep(GLANCE)?;
+        interrupt::sleep(POLL_INTERVAL)?;
         let mut still = Vec::new();
         for (kernel, mut machine) in running {
             match machine.output()? {

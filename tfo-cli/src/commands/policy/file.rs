@@ -19,7 +19,7 @@ const LONGEST: u64 = 16 << 20;
 /// Reads the file, looks its cgroups up and compares it with what is in force.
 pub fn plan(policies: &dyn Policies, config: &FileConfig) -> Result<(Box<dyn Enforcement>, Plan), Failure> {
     let text = read(&config.path)?;
-    let store = open(policies, Access::Look)?;
+    let store = open(policies, Access::Repair)?;
     let wanted = resolve(&config.path, &text, store.cgroups())?;
     for (line, error) in &wanted.missing {
         if !config.skip_missing {

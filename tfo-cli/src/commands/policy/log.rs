@@ -16,7 +16,7 @@ use crate::{
     exit::Failure,
     kernel::netns,
     output,
-    policy::{CgroupRef, Cgroups, Change, Plan, Removed, StripReport, news::News},
+    policy::{CgroupRef, Cgroups, Change, Plan, Removed, StripReport, transition::Transition},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -114,8 +114,8 @@ pub fn interfaces(report: &StripReport) -> io::Result<()> {
 }
 
 /// What guards did by themselves. `paths`: of the cgroups they watch.
-pub fn guards(news: &[News], paths: &HashMap<u64, String>) -> io::Result<()> {
-    lines(news, |one| {
+pub fn guards(transitions: &[Transition], paths: &HashMap<u64, String>) -> io::Result<()> {
+    lines(transitions, |one| {
         let path = paths.get(&one.dest.cgroup_id).map_or("?", |path| path.as_str());
         format!("guard on {path}: {one}")
     })

@@ -157,7 +157,7 @@ fn a_file_that_names_an_unknown_service_changes_nothing_unless_told_to_leave_it_
 }
 
 fn look(fake: &FakePolicies, keeper: &mut Keeper) {
-    let mut store = fake.open(Access::Look).expect("it opens");
+    let mut store = fake.open(Access::Repair).expect("it opens");
     keeper.look(&mut *store).expect("it is told");
 }
 
@@ -252,7 +252,7 @@ fn what_is_told_to_have_been_done_was_done() {
     let fake = host();
     done(&fake, "add --unit web --dst 192.0.2.1");
     fake.kept().fails_at = Some(1);
-    let mut store = fake.open(Access::Look).expect("it opens");
+    let mut store = fake.open(Access::Repair).expect("it opens");
     let rules = store.rules().expect("there are some");
     let changes = [Change::Remove(rules[0].clone()), Change::Remove(rules[0].clone())];
     let mut told = Vec::new();

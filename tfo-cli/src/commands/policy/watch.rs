@@ -15,14 +15,14 @@ use crate::{
     args::WatchConfig,
     exit::{self, Failure},
     kernel::{link_events::LinkEvents, policy::followed},
-    policy::{Access, ErrorKind, Policies, news::Watched},
+    policy::{Access, ErrorKind, Policies, transition::Tracker},
     signals::{self, Stop},
 };
 
-/// How long a signal may go unnoticed.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Time between two looks, however many interfaces come and go.
-const BREATH: Duration = Duration::from_millis(50);
+/// How often signals are checked: how late one may be noticed.
+const SIGNAL_POLL: Duration = Duration::from_millis(200);
+/// Shortest time between two readings of the policy, however many interfaces come and go.
+const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 
 /// Runs until a signal.
 pub fn run(policies: &dyn Policies, config: &WatchConfig) -> Result<u8, Failure> {
@@ -44,23 +44,23 @@ pub fn run(policies: &dyn Policies, config: &WatchConfig) -> Result<u8, Failure>
             log::watching(policies.directory(), events.namespaces())?;
             is_told = true;
         }
-        thread::sleep(BREATH);
+        thread::sleep(SHORTEST_ROUND);
         wait(&events, config.interval, &stop)?;
     }
     Ok(exit::DONE)
 }
 
-/// What the latest look found, so that nothing is told twice.
+/// What was reported already, so that nothing is reported twice.
 #[derive(Default)]
 pub struct Seen {
-    watched: Watched,
+    guards: Tracker,
     /// Interfaces that could not be attached to.
     failed: Vec<String>,
 }
 
 /// Opens the policy, which repairs it, and tells what happened.
 pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper>) -> Result<(), Failure> {
-    let mut store = match policies.open(Access::Look) {
+    let mut store = match policies.open(Access::Repair) {
         Ok(store) => store,
         // A command that takes long: it does the same work.
         Err(error) if error.kind == ErrorKind::Busy => return Ok(()),
@@ -75,8 +75,8 @@ pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper
         keeper.look(&mut *store)?;
     }
     let destinations = store.destinations()?;
-    let news = seen.watched.look(&destinations);
-    if news.is_empty() {
+    let transitions = seen.guards.update(&destinations);
+    if transitions.is_empty() {
         return Ok(());
     }
     let guards = store.guards()?;
@@ -84,7 +84,7 @@ pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper
         .into_iter()
         .map(|guard| (guard.spec.cgroup.id, guard.spec.cgroup.path))
         .collect();
-    log::guards(&news, &paths)?;
+    log::guards(&transitions, &paths)?;
     Ok(())
 }
 
@@ -94,7 +94,7 @@ fn wait(events: &LinkEvents, interval: Duration, stop: &Stop) -> Result<(), Fail
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let happened = events
-            .wait(left.min(PATIENCE))
+            .wait(left.min(SIGNAL_POLL))
             .map_err(|error| Failure::new(exit::FAILED, format!("wait for interfaces: {error}")))?;
         if happened || stop.raised() || Instant::now() >= end {
             return Ok(());

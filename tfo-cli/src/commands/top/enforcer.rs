@@ -14,7 +14,9 @@ use crate::{
     exit::{self, Failure},
     kernel,
     output::{clean, complain},
-    policy::{Access, CgroupRef, Change, Enforcement, Interfaces, Plan, Policies, Request, request::Wish},
+    policy::{
+        Access, CgroupRef, Change, Enforcement, Interfaces, Plan, Policies, Request, request::Operation,
+    },
     signals::Stop,
     tui::{self, Answer, Job},
 };
@@ -99,7 +101,7 @@ fn words(failure: Failure) -> String {
 
 /// What a request would change now.
 fn plan(policies: &dyn Policies, request: &Request) -> Result<(Box<dyn Enforcement>, Plan), Failure> {
-    let store = policy::open(policies, Access::Look)?;
+    let store = policy::open(policies, Access::Repair)?;
     let id = request.target.cgroup_id;
     let path = store.cgroups().path(id).ok_or_else(|| {
         Failure::new(exit::FAILED, format!("cgroup {id}: it is gone"))
@@ -120,7 +122,7 @@ fn change(policies: &dyn Policies, request: &Request, shown: &Plan) -> Result<St
         return Err(Failure::new(exit::FAILED, why).hint("ask again to see what would change now"));
     }
     // The option is stripped where the service is, which need not be where the dashboard is.
-    let strips = matches!(request.wish, Wish::Add { action, .. } if action.strips_option());
+    let strips = matches!(request.operation, Operation::Add { action, .. } if action.strips_option());
     let process = store
         .cgroups()
         .process(request.target.cgroup_id)
@@ -148,17 +150,17 @@ mod tests {
 
     const WEB: &str = "/system.slice/web.service";
 
-    fn request(wish: Wish) -> Request {
+    fn request(operation: Operation) -> Request {
         let target = Target {
             cgroup_id: 7,
             remote: std::net::Ipv4Addr::new(192, 0, 2, 1).into(),
             port: 443,
         };
-        Request { target, wish }
+        Request { target, operation }
     }
 
     fn add() -> Request {
-        request(Wish::Add {
+        request(Operation::Add {
             action: PolicyAction::NoData,
             all_ports: false,
             ttl: None,
@@ -210,8 +212,8 @@ mod tests {
             taken.contains("rule 1 is there already") && taken.contains("; expire or"),
             "{taken}"
         );
-        let plan = planned(&enforcer, request(Wish::Remove)).expect("there is a plan");
-        assert!(changed(&enforcer, request(Wish::Remove), plan).is_ok());
+        let plan = planned(&enforcer, request(Operation::Remove)).expect("there is a plan");
+        assert!(changed(&enforcer, request(Operation::Remove), plan).is_ok());
         assert!(fake.rules().is_empty());
     }
 
@@ -221,9 +223,10 @@ mod tests {
         let enforcer = enforcer(&fake);
         let plan = planned(&enforcer, add()).expect("there is a plan");
         assert!(changed(&enforcer, add(), plan).is_ok());
-        let shown = planned(&enforcer, request(Wish::Remove)).expect("there is a plan");
+        let shown = planned(&enforcer, request(Operation::Remove)).expect("there is a plan");
         fake.kept().rules[0].spec.note = "ticket 4711".to_owned();
-        let refused = changed(&enforcer, request(Wish::Remove), shown).expect_err("it is another rule now");
+        let refused =
+            changed(&enforcer, request(Operation::Remove), shown).expect_err("it is another rule now");
         assert!(refused.starts_with("nothing was done"), "{refused}");
         assert_eq!(fake.rules().len(), 1);
     }
@@ -238,7 +241,7 @@ mod tests {
         fake.kept().is_busy = true;
         assert_eq!(planned(&enforcer, add()), Err("lock: busy".to_owned()));
         fake.kept().is_busy = false;
-        let none = planned(&enforcer, request(Wish::Remove)).expect_err("there is no rule");
+        let none = planned(&enforcer, request(Operation::Remove)).expect_err("there is no rule");
         assert!(none.contains("no rule decides"), "{none}");
         fake.kept().fails_at = Some(0);
         let plan = planned(&enforcer, add()).expect("there is a plan");
@@ -250,7 +253,7 @@ mod tests {
     fn stripping_is_asked_for_where_the_service_is() {
         let fake = FakePolicies::with_cgroups([(7, WEB)]);
         let enforcer = enforcer(&fake);
-        let strip = request(Wish::Add {
+        let strip = request(Operation::Add {
             action: PolicyAction::Strip,
             all_ports: true,
             ttl: None,
@@ -260,8 +263,8 @@ mod tests {
         // A service without a process has no namespace of its own to find.
         assert_eq!(fake.kept().interfaces, [Interfaces::default()]);
         fake.kept().processes.insert(7, 4711);
-        let remove = planned(&enforcer, request(Wish::Remove)).expect("there is a plan");
-        assert!(changed(&enforcer, request(Wish::Remove), remove).is_ok());
+        let remove = planned(&enforcer, request(Operation::Remove)).expect("there is a plan");
+        assert!(changed(&enforcer, request(Operation::Remove), remove).is_ok());
         let plan = planned(&enforcer, strip).expect("there is a plan");
         assert!(changed(&enforcer, strip, plan).is_ok());
         let asked: Vec<Option<String>> = fake.kept().interfaces.iter().map(|at| at.netns.clone()).collect();

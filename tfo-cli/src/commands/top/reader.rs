@@ -17,9 +17,9 @@ use crate::{
     commands::observe::Observer,
     model::{
         Model, Snapshot,
-        feed::{Guarded, Host, Reading},
         history::History,
         snapshot::Prefixes,
+        source::{Guarded, Host, Reading},
     },
     options::AttachOptions,
     own_cost,
@@ -34,9 +34,9 @@ pub const POLL: Duration = Duration::from_millis(100);
 const CHUNK: usize = 4_096;
 /// Readings taken until two agree; on a host that is never still the last one counts.
 const SETTLE_TRIES: u32 = 5;
-/// Readings between two looks at the listening sockets and the policy: walking every socket of every namespace, and
-/// every rule, is not free.
-const SELDOM: u64 = 5;
+/// Every so many readings the listening sockets and the policy are read as well: walking every socket of every
+/// namespace, and every rule, costs too much to do each time.
+const READINGS_PER_FULL_REFRESH: u64 = 5;
 
 /// The model, how often it was read, and remarks about where it comes from.
 #[derive(Debug)]
@@ -86,12 +86,14 @@ impl Shared {
         self.lock().snapshot()
     }
 
-    fn is_seldom_turn(&self) -> bool {
-        self.generation.load(Ordering::Relaxed).is_multiple_of(SELDOM)
+    fn is_full_refresh(&self) -> bool {
+        self.generation
+            .load(Ordering::Relaxed)
+            .is_multiple_of(READINGS_PER_FULL_REFRESH)
     }
 }
 
-impl tui::Feed for Shared {
+impl tui::ModelHandle for Shared {
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -213,9 +215,9 @@ impl Reader {
 
     fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) {
         // A list that could not be read leaves the one before.
-        let is_seldom = shared.is_seldom_turn();
+        let is_full = shared.is_full_refresh();
         let source = self.observer.source();
-        let listeners = is_seldom.then(|| source.listeners().ok()).flatten();
+        let listeners = is_full.then(|| source.listeners().ok()).flatten();
         let programs = source.program_runs();
         let kept = self
             .observer
@@ -244,7 +246,7 @@ impl Reader {
             model.name(id, name);
         }
         drop(model);
-        self.look(shared, is_seldom);
+        self.look(shared, is_full);
         shared.advance();
     }
 

@@ -13,7 +13,7 @@ use crate::{
     commands::replay::Replay,
     exit::Failure,
     kernel,
-    model::feed::Degradation,
+    model::source::Degradation,
     own_cost,
     recording::{Preamble, Tick},
     signals::Stop,

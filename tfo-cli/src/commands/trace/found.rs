@@ -4,7 +4,7 @@ use tfo_common::event::Record;
 
 use super::reader::Last;
 use crate::{
-    model::{Model, Snapshot, feed::CgroupName, feed::Reading},
+    model::{Model, Snapshot, source::CgroupName, source::Reading},
     recording::Tick,
 };
 

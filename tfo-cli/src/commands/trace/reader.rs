@@ -11,7 +11,7 @@ use tfo_common::{event::Record, listener::ListenerRecord};
 
 use crate::{
     commands::observe::{Names, Observer},
-    model::feed::{Host, Reading},
+    model::source::{Host, Reading},
     signals::Stop,
 };
 

@@ -9,7 +9,7 @@ use crate::{
     args::{Command, TraceConfig},
     model::{
         fake::{self, FakeSource, Scenario},
-        feed::Reading,
+        source::Reading,
     },
     output::Summary,
     signals::Stop,

@@ -4,7 +4,7 @@ use super::{Check, Facts};
 use crate::{
     clean::clean,
     inspect::listeners::{CLIENT, Listener, judge::judge},
-    model::feed::Mib,
+    model::source::Mib,
 };
 
 /// Listeners that are named.

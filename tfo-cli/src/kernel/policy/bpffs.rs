@@ -14,7 +14,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use super::{super::sys, Error};
 
 /// How long another instance is waited for: applying 10,000 rules takes less than a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the lock is tried.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -42,7 +42,7 @@ impl Directory {
             Err(source) => return Err(Error::io("look at", parent.display().to_string())(source.into())),
         }
         let lock = File::open(parent).map_err(Error::io("open", parent.display().to_string()))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         while !sys::is_locked(lock.try_lock()).map_err(Error::io("lock", parent.display().to_string()))? {
             if Instant::now() >= deadline {
                 return Err(Error::Busy {

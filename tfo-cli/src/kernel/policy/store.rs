@@ -29,7 +29,7 @@ use crate::policy::{
 /// How long handshakes are waited for whose sockets would stall without the push, or have a callback flag of ours.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
 /// How often that is looked at.
-const GLANCE: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The policy, locked against other instances while it lives.
 pub struct Store {
@@ -68,7 +68,7 @@ impl Store {
             has(pins::LINK_EGRESS) && has(pins::LINK_SOCK_OPS) && policy::MAPS.iter().all(|name| has(name));
         if complete {
             match access {
-                Access::Look => {
+                Access::Repair => {
                     store.set = Some(Set::open(&store.directory)?);
                     store.tidy()?;
                 }
@@ -340,7 +340,7 @@ fn await_last_handshakes(stats: &Array<MapData, u64>) {
     let is_waited_for =
         || get(Stat::AtRisk) > get(Stat::AtRiskEnded) || get(Stat::Flagged) > get(Stat::Unflagged);
     while is_waited_for() && Instant::now() < deadline {
-        thread::sleep(GLANCE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -10,7 +10,7 @@ use tfo_common::{DestKey, Outcome, Role, listener::ListenerRecord};
 use super::{looked::Looked, marks::Mark, registry::Id, threshold};
 use crate::{
     addr,
-    model::{DestRow, Flow, Snapshot, feed::Host, names::Names},
+    model::{DestRow, Flow, Snapshot, names::Names, source::Host},
 };
 
 /// One instant, ready to be judged.

@@ -12,7 +12,7 @@ use tfo_common::{
 use super::{EPOCH_NS, FakeSource, dest_key, flow, padded};
 use crate::model::{
     Model, cgroup,
-    feed::{Degradation, Host, Mib, Reading},
+    source::{Degradation, Host, Mib, Reading},
 };
 
 const NETNS: u32 = 4_026_531_840;
@@ -293,7 +293,7 @@ impl Scenario {
     }
 
     /// Cgroups with their paths.
-    pub fn cgroups() -> Vec<(u64, crate::model::feed::CgroupName)> {
+    pub fn cgroups() -> Vec<(u64, crate::model::source::CgroupName)> {
         let id = "3f2a91c07be4d1558a0b6c2d9e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f";
         let paths = [
             (1, "/system.slice/checkout.service".to_owned()),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tfo_common::Outcome;
 
 use super::Filter;
-use crate::model::{cgroup, fake, flow::Flow, subject::FlowSubject};
+use crate::model::{cgroup, fake, filterable::FilterableFlow, flow::Flow};
 
 fn matches(filter: &str, change: impl FnOnce(&mut tfo_common::FlowEvent)) -> bool {
     let mut event = fake::flow(Outcome::SynTimeout);
@@ -12,7 +12,7 @@ fn matches(filter: &str, change: impl FnOnce(&mut tfo_common::FlowEvent)) -> boo
     let name = cgroup::parse("/system.slice/web.service");
     let flow = Flow::new(&event).expect("codes are known");
     let filter: Filter = filter.parse().unwrap_or_else(|error| panic!("{filter}: {error}"));
-    filter.matches(&FlowSubject {
+    filter.matches(&FilterableFlow {
         flow: &flow,
         cgroup: Some(&name),
     })

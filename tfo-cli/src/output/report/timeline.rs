@@ -3,7 +3,7 @@
 use tfo_common::{Outcome, Role};
 
 use super::super::{number, time};
-use crate::model::{Snapshot, feed::Totals, history::History};
+use crate::model::{Snapshot, history::History, source::Totals};
 
 /// Bars at most: as many as a phone can show apart.
 const MOST_BARS: u64 = 24;

@@ -6,7 +6,7 @@ use tfo_common::PolicyAction;
 
 use crate::policy::{
     Request,
-    request::{Target, Wish},
+    request::{Operation, Target},
 };
 
 /// Times a rule may live.
@@ -110,18 +110,18 @@ impl Form {
     /// What it asks for.
     pub fn request(&self) -> Request {
         let ttl = TIMES[self.time].1;
-        let wish = if self.adds {
-            Wish::Add {
+        let operation = if self.adds {
+            Operation::Add {
                 action: PolicyAction::ALL[self.action],
                 all_ports: self.port == 1,
                 ttl,
             }
         } else {
-            Wish::Expire(ttl)
+            Operation::Expire(ttl)
         };
         Request {
             target: self.target,
-            wish,
+            operation,
         }
     }
 }

@@ -9,7 +9,7 @@ use tfo_common::{
 
 use super::*;
 use crate::{
-    model::{fake, feed::Guarded},
+    model::{fake, source::Guarded},
     policy::{InForce, Installed, InstalledGuard, guard::Destination, sample},
 };
 

@@ -9,7 +9,7 @@ use super::{in_force::rule, screens::Screen, *};
 use crate::{
     policy::{
         CgroupRef, InForce, Installed, Plan, Request,
-        request::{Target, Wish},
+        request::{Operation, Target},
     },
     tui::{
         policy::{Answer, Job},
@@ -23,7 +23,7 @@ const TARGET: Target = Target {
     port: 443,
 };
 const HOUR: Option<Duration> = Some(Duration::from_hours(1));
-const DEFAULT: Wish = Wish::Add {
+const DEFAULT: Operation = Operation::Add {
     action: PolicyAction::NoData,
     all_ports: false,
     ttl: HOUR,
@@ -33,21 +33,27 @@ fn allowed(size: (u16, u16)) -> State {
     state_with(&may(Permission::Allowed), size, &little())
 }
 
-fn asks(wish: Wish) -> Effect {
-    Effect::Policy(Job::Plan(Request { target: TARGET, wish }))
+fn asks(operation: Operation) -> Effect {
+    Effect::Policy(Job::Plan(Request {
+        target: TARGET,
+        operation,
+    }))
 }
 
-/// The plan of a wish where this rule is in force.
-fn plan(wish: Wish) -> Plan {
+/// The plan of an operation where this rule is in force.
+fn plan(operation: Operation) -> Plan {
     let cgroup = CgroupRef {
         path: "/system.slice/checkout.service".into(),
         id: 1,
     };
-    let rules = match wish {
-        Wish::Add { .. } => Vec::new(),
+    let rules = match operation {
+        Operation::Add { .. } => Vec::new(),
         _ => vec![rule(3, "/system.slice", "198.51.100.0/24", 443)],
     };
-    let request = Request { target: TARGET, wish };
+    let request = Request {
+        target: TARGET,
+        operation,
+    };
     request.plan(cgroup, &rules, 0).expect("there is a plan")
 }
 
@@ -95,7 +101,7 @@ fn a_rule_is_chosen_planned_confirmed_and_made() {
     assert!(screen(&state).to_string().contains("1 to add, 0 to change"));
     let request = Request {
         target: TARGET,
-        wish: DEFAULT,
+        operation: DEFAULT,
     };
     assert_eq!(
         typed(&mut state, "y"),
@@ -111,7 +117,7 @@ fn a_rule_is_chosen_planned_confirmed_and_made() {
     );
     answer(&mut state, Answer::Changed(Ok("added it".into())));
     assert_eq!(state.message.as_deref(), Some("added it"));
-    assert_eq!(typed(&mut state, "d"), [asks(Wish::Remove)]);
+    assert_eq!(typed(&mut state, "d"), [asks(Operation::Remove)]);
 }
 
 #[test]
@@ -129,17 +135,17 @@ fn lines_and_choices_of_the_form() {
         KeyCode::Up,
         KeyCode::Enter,
     ];
-    let wish = Wish::Add {
+    let operation = Operation::Add {
         action: PolicyAction::Strip,
         all_ports: true,
         ttl: None,
     };
-    assert_eq!(press(&mut state, &keys), [asks(wish)]);
+    assert_eq!(press(&mut state, &keys), [asks(operation)]);
     let mut state = allowed((80, 24));
     typed(&mut state, "x");
     let day = Some(Duration::from_hours(24));
     let keys = [KeyCode::Left, KeyCode::Right, KeyCode::Right, KeyCode::Enter];
-    assert_eq!(press(&mut state, &keys), [asks(Wish::Expire(day))]);
+    assert_eq!(press(&mut state, &keys), [asks(Operation::Expire(day))]);
 }
 
 #[test]
@@ -154,7 +160,7 @@ fn whatever_is_not_yes_is_no() {
     ] {
         let mut state = allowed((80, 24));
         typed(&mut state, "d");
-        answer(&mut state, Answer::Planned(Ok(plan(Wish::Remove))));
+        answer(&mut state, Answer::Planned(Ok(plan(Operation::Remove))));
         assert_eq!(state.popup, Some(Popup::Plan));
         assert!(press(&mut state, &[no]).is_empty(), "{no:?}");
         assert_eq!(state.popup, None, "{no:?}");
@@ -167,7 +173,7 @@ fn whatever_is_not_yes_is_no() {
     }
     let mut state = allowed((80, 24));
     typed(&mut state, "d");
-    answer(&mut state, Answer::Planned(Ok(plan(Wish::Remove))));
+    answer(&mut state, Answer::Planned(Ok(plan(Operation::Remove))));
     click(&mut state, 40, 12);
     assert_eq!(state.popup, None, "so is the mouse");
 }
@@ -179,7 +185,7 @@ fn a_plan_nobody_waits_for_is_not_shown() {
     press(&mut state, &[KeyCode::Esc]);
     assert_eq!(state.popup, None);
     typed(&mut state, "?");
-    answer(&mut state, Answer::Planned(Ok(plan(Wish::Remove))));
+    answer(&mut state, Answer::Planned(Ok(plan(Operation::Remove))));
     assert_eq!(state.popup, Some(Popup::Help));
     press(&mut state, &[KeyCode::Esc]);
     assert!(matches!(typed(&mut state, "y")[..], [Effect::Copy(_)]));
@@ -205,7 +211,7 @@ fn only_destinations_this_host_connects_to_have_rules() {
         ("3/outcome:syn-timeout", &[enter]),
         ("3/outcome:syn-timeout", &[enter, enter]),
     ] {
-        assert_eq!(says(keys, codes).0, [asks(Wish::Remove)], "{keys} {codes:?}");
+        assert_eq!(says(keys, codes).0, [asks(Operation::Remove)], "{keys} {codes:?}");
     }
     for (keys, codes, want) in [
         ("/role:server", &[enter][..], "here it is the server"),
@@ -274,14 +280,14 @@ fn boxes_and_messages() {
             press(state, &[KeyCode::Enter]);
             typed(state, "x");
             press(state, &[KeyCode::Enter]);
-            let wish = Wish::Expire(Some(Duration::from_mins(10)));
-            answer(state, Answer::Planned(Ok(plan(wish))));
+            let operation = Operation::Expire(Some(Duration::from_mins(10)));
+            answer(state, Answer::Planned(Ok(plan(operation))));
         }),
         ("not-done", |state| {
             typed(state, "d");
             let why = "nothing was done: the policy has changed since the plan was shown; ask again to see what \
                        would change now";
-            answer(state, Answer::Planned(Ok(plan(Wish::Remove))));
+            answer(state, Answer::Planned(Ok(plan(Operation::Remove))));
             typed(state, "y");
             answer(state, Answer::Changed(Err(why.into())));
         }),
@@ -304,7 +310,7 @@ fn no_plan_is_too_long_to_be_read() {
     let path = format!("/kubepods.slice/{}", "0123456789abcdef/".repeat(60));
     let request = Request {
         target: TARGET,
-        wish: DEFAULT,
+        operation: DEFAULT,
     };
     let long = request
         .plan(CgroupRef { path, id: 1 }, &[], 0)

@@ -123,7 +123,7 @@ fn losses(state: &State) -> Vec<Line<'static>> {
 }
 
 fn degradations(state: &State) -> Vec<Line<'static>> {
-    let one = |one: &crate::model::feed::Degradation| {
+    let one = |one: &crate::model::source::Degradation| {
         let mut lines = vec![Line::from(Span::styled(
             format!("  {}", clean(one.name)),
             state.theme.strong,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What is known of one destination.
-struct Known<'a> {
+struct Deciders<'a> {
     rule: Option<&'a Installed>,
     guard: Option<&'a InstalledGuard>,
     state: Guarded,
@@ -83,13 +83,13 @@ fn find<'a>(state: &'a State, row: &DestRow) -> Result<(&'a InForce, &'a str), &
     Ok((policy, &path.path))
 }
 
-fn look_up<'a>(state: &State, row: &DestRow, policy: &'a InForce, path: &str) -> Known<'a> {
+fn look_up<'a>(state: &State, row: &DestRow, policy: &'a InForce, path: &str) -> Deciders<'a> {
     let snapshot = &state.snapshot;
     let guard = watch(&policy.guards, path);
     let asked = snapshot.guarded.filter(|asked| {
         asked.dest == row.key && guard.is_some_and(|guard| guard.spec.cgroup.id == asked.guard)
     });
-    Known {
+    Deciders {
         rule: decide(&policy.rules, path, row.remote(), snapshot.at_ns),
         guard,
         state: match asked.map(|asked| asked.state) {
@@ -109,7 +109,7 @@ fn now(state: &State) -> Now {
     }
 }
 
-fn rule(row: &DestRow, known: &Known<'_>, now: Now) -> String {
+fn rule(row: &DestRow, known: &Deciders<'_>, now: Now) -> String {
     let Some(rule) = known.rule else {
         let guard = if known.guard.is_some() { "" } else { ", no guard" };
         return format!("no rule{guard}");
@@ -143,7 +143,7 @@ pub fn ending(state: &State, rule: &Installed) -> String {
 fn guarded(
     state: &State,
     guard: &InstalledGuard,
-    known: &Known<'_>,
+    known: &Deciders<'_>,
     now: Now,
     width: u16,
 ) -> Vec<Line<'static>> {
@@ -182,7 +182,7 @@ fn numbers(state: &State, dest: &Destination, now: Now, width: u16) -> Vec<Line<
 }
 
 /// Who keeps data out of SYNs, where that happened. The count is the dashboard's; what is in force may be newer.
-fn denied(row: &DestRow, known: Option<&Known<'_>>) -> Option<String> {
+fn denied(row: &DestRow, known: Option<&Deciders<'_>>) -> Option<String> {
     let count = row.count(Outcome::Denied);
     if count == 0 {
         return None;
@@ -194,7 +194,7 @@ fn denied(row: &DestRow, known: Option<&Known<'_>>) -> Option<String> {
     Some(format!("denied {}: {who}", number::count(count)))
 }
 
-fn who(row: &DestRow, known: &Known<'_>) -> String {
+fn who(row: &DestRow, known: &Deciders<'_>) -> String {
     let denies = |rule: &&Installed| rule.covers(row.key.port) && rule.spec.action.denies_data();
     let rule = known.rule.filter(denies);
     // A rule beats the guard: what a guard denied then, it denied before there was the rule.

@@ -8,7 +8,7 @@ use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, S
 
 use super::{Stage, bpftool};
 use crate::bench::observer::scratch;
-use crate::bench::undone::Undone;
+use crate::bench::temporary::TemporaryChange;
 use crate::process;
 
 /// `r0 = 1; exit`
@@ -19,7 +19,7 @@ pub struct Floor {
     /// Its id.
     pub program: u64,
     /// Unlike a pinned link, a program attached like this stays when whoever attached it is killed.
-    _attached: Undone,
+    _attached: TemporaryChange,
 }
 
 impl Floor {
@@ -39,7 +39,7 @@ impl Floor {
         let program = bpftool(&["prog", "show", "pinned", &pin])?["id"].as_u64();
         let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
         let root = cgroup_root(&mounts).context("cgroup v2 is not mounted")?;
-        let attached = Undone::make(
+        let attached = TemporaryChange::make(
             "bpftool cgroup attach \"$1\" egress pinned \"$2\" multi",
             "bpftool cgroup detach \"$1\" egress pinned \"$2\"",
             &[root, &pin],

@@ -13,7 +13,7 @@ use crate::model::{
     Model, Snapshot,
     diagnosis::{Facts, Finding, Id, Looked, Report, diagnose},
     fake,
-    feed::{Host, Reading},
+    source::{Host, Reading},
 };
 
 /// Network namespace of the fakes.

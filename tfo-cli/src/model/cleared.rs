@@ -1,24 +1,24 @@
-//! What was counted before the user cleared the counters: it is taken off every later reading. The kernel
-//! side counts on; nobody else who looks at it is disturbed.
+//! What had been counted when the user cleared the counters. It is subtracted from every later reading: the counters
+//! of the kernel side go on, so that other instances of the tool see no difference.
 
 use std::collections::HashMap;
 
 use tfo_common::{DestKey, Loss, Outcome};
 
 use super::{
-    feed::{Reading, Totals},
     row::DestRow,
+    source::{Reading, Totals},
 };
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Base {
+pub(super) struct ClearedCounts {
     rows: HashMap<DestKey, DestRow>,
     totals: Totals,
     losses: [u64; Loss::COUNT],
     events: u64,
 }
 
-impl Base {
+impl ClearedCounts {
     /// Adds what was shown until now.
     pub(super) fn clear(
         &mut self,
@@ -29,7 +29,7 @@ impl Base {
     ) {
         for row in rows {
             let sum = match self.rows.remove(&row.key) {
-                Some(base) => row.plus(&base),
+                Some(cleared) => row.plus(&cleared),
                 None => row.clone(),
             };
             self.rows.insert(row.key, sum);
@@ -40,7 +40,7 @@ impl Base {
     }
 
     /// Takes it off a reading. Rows in which nothing happened since are left out.
-    pub(super) fn take_off(&mut self, reading: &mut Reading) {
+    pub(super) fn subtract_from(&mut self, reading: &mut Reading) {
         subtract(reading.totals.iter_mut().flatten(), self.totals.iter().flatten());
         subtract(&mut reading.losses, &self.losses);
         reading.events = reading.events.saturating_sub(self.events);
@@ -48,15 +48,15 @@ impl Base {
             return;
         }
         reading.dests.retain_mut(|(key, stats)| {
-            let Some(base) = self.rows.get(key) else {
+            let Some(cleared) = self.rows.get(key) else {
                 return true;
             };
-            if stats.handshakes() < base.handshakes() {
+            if stats.handshakes() < cleared.handshakes() {
                 // The kernel dropped the row and made it anew: it counts from zero already.
                 self.rows.remove(key);
                 return true;
             }
-            *stats = base.taken_off(stats);
+            *stats = cleared.counted_since(stats);
             stats.outcomes != [0; Outcome::COUNT]
         });
     }

@@ -1,4 +1,4 @@
-//! What the model is fed with, and the trait of whoever feeds it: the live kernel, a recording, or a test.
+//! The readings the model is made from, and [`Source`], which gives them: the live kernel, a recording, or a test.
 
 use std::time::Duration;
 

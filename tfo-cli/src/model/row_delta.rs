@@ -14,9 +14,9 @@ const BUCKET: u8 = 96;
 
 /// Numbers that are not zero, by field, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields(Vec<(u8, u64)>);
+pub struct SparseRow(Vec<(u8, u64)>);
 
-impl Fields {
+impl SparseRow {
     /// Those of a row of the kernel's table.
     pub fn of(stats: &DestStats) -> Self {
         let outcomes = (0u8..).zip(stats.outcomes);
@@ -58,7 +58,7 @@ impl Fields {
     }
 
     /// Writes what turns `before` into `self`.
-    pub fn put_difference(&self, before: &Fields, out: &mut Vec<u8>) {
+    pub fn put_difference(&self, before: &SparseRow, out: &mut Vec<u8>) {
         let mut fields: Vec<u8> = self.0.iter().chain(&before.0).map(|(field, _)| *field).collect();
         fields.sort_unstable();
         fields.dedup();
@@ -71,16 +71,16 @@ impl Fields {
     }
 
     /// Applies a difference, forwards.
-    pub fn add(&mut self, difference: &Difference) {
+    pub fn add(&mut self, difference: &RowDelta) {
         self.shift(difference, false);
     }
 
     /// Applies a difference, backwards.
-    pub fn subtract(&mut self, difference: &Difference) {
+    pub fn subtract(&mut self, difference: &RowDelta) {
         self.shift(difference, true);
     }
 
-    fn shift(&mut self, difference: &Difference, back: bool) {
+    fn shift(&mut self, difference: &RowDelta, back: bool) {
         for (field, by) in &difference.0 {
             let by = if back { by.wrapping_neg() } else { *by };
             match self.0.binary_search_by_key(field, |(field, _)| *field) {
@@ -94,9 +94,9 @@ impl Fields {
 
 /// What changed, by field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Difference(Vec<(u8, i64)>);
+pub struct RowDelta(Vec<(u8, i64)>);
 
-impl Difference {
+impl RowDelta {
     /// Takes one off the front; `None` when it is damaged.
     pub fn take(bytes: &mut &[u8]) -> Option<Self> {
         let count = take(bytes)?;
@@ -110,7 +110,7 @@ impl Difference {
         Some(Self(fields))
     }
 
-    /// Writes it in the form [`Fields::put_difference`] has.
+    /// Writes it in the form [`SparseRow::put_difference`] has.
     pub fn put(&self, out: &mut Vec<u8>) {
         put(self.0.len() as u64, out);
         for (field, by) in &self.0 {
@@ -120,7 +120,7 @@ impl Difference {
     }
 
     /// This one and then the later one, as one.
-    pub fn then(&mut self, later: &Difference) {
+    pub fn then(&mut self, later: &RowDelta) {
         for (field, by) in &later.0 {
             match self.0.binary_search_by_key(field, |(field, _)| *field) {
                 Ok(place) => self.0[place].1 = self.0[place].1.wrapping_add(*by),
@@ -248,10 +248,10 @@ mod tests {
     proptest! {
         #[test]
         fn differences_lead_there_and_back(before in stats(), now in stats()) {
-            let (before, now) = (Fields::of(&before), Fields::of(&now));
+            let (before, now) = (SparseRow::of(&before), SparseRow::of(&now));
             let mut bytes = Vec::new();
             now.put_difference(&before, &mut bytes);
-            let difference = Difference::take(&mut &bytes[..]).expect("it was written");
+            let difference = RowDelta::take(&mut &bytes[..]).expect("it was written");
             let mut there = before.clone();
             there.add(&difference);
             prop_assert_eq!(&there, &now);
@@ -264,11 +264,11 @@ mod tests {
 
         #[test]
         fn two_differences_are_one(a in stats(), b in stats(), c in stats()) {
-            let [a, b, c] = [a, b, c].map(|stats| Fields::of(&stats));
-            let difference = |from: &Fields, to: &Fields| {
+            let [a, b, c] = [a, b, c].map(|stats| SparseRow::of(&stats));
+            let difference = |from: &SparseRow, to: &SparseRow| {
                 let mut bytes = Vec::new();
                 to.put_difference(from, &mut bytes);
-                Difference::take(&mut &bytes[..]).expect("it was written")
+                RowDelta::take(&mut &bytes[..]).expect("it was written")
             };
             let mut both = difference(&a, &b);
             both.then(&difference(&b, &c));
@@ -279,13 +279,13 @@ mod tests {
 
         #[test]
         fn rows_survive(stats in stats()) {
-            prop_assert_eq!(Fields::of(&stats).stats(), stats);
+            prop_assert_eq!(SparseRow::of(&stats).stats(), stats);
         }
 
         #[test]
         fn garbage_never_panics(bytes: Vec<u8>) {
             let _ = take_key(&mut &bytes[..]);
-            let _ = Difference::take(&mut &bytes[..]);
+            let _ = RowDelta::take(&mut &bytes[..]);
         }
     }
 

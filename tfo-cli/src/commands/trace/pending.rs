@@ -11,14 +11,14 @@ use crate::model::{Flow, flows::FlowRing};
 /// Flows held at most: 9 MiB. Beyond it the oldest goes without its first byte.
 const MOST: usize = 65_536;
 
-/// The waiting room.
-pub struct Hold {
+/// Flows in the order of their arrival.
+pub struct PendingFlows {
     flows: FlowRing,
     arrived: VecDeque<Instant>,
     wait: Duration,
 }
 
-impl Hold {
+impl PendingFlows {
     /// Flows wait that long.
     pub fn new(wait: Duration) -> Self {
         Self {
@@ -73,16 +73,16 @@ mod tests {
     #[test]
     fn a_flow_waits_for_its_first_byte_or_for_its_time() {
         let start = Instant::now();
-        let mut hold = Hold::new(Duration::from_secs(1));
-        assert!(hold.push(flow(1, UNSEEN_US), start).is_none());
-        assert!(hold.push(flow(2, 5), start).is_none());
-        assert!(hold.pop(start).is_none(), "order is kept");
-        hold.first_byte(1, 9);
-        assert_eq!(hold.pop(start).and_then(|flow| flow.ttfb_us()), Some(9));
-        assert_eq!(hold.pop(start).map(|flow| flow.id()), Some(2));
-        assert!(hold.push(flow(3, UNSEEN_US), start).is_none());
+        let mut pending = PendingFlows::new(Duration::from_secs(1));
+        assert!(pending.push(flow(1, UNSEEN_US), start).is_none());
+        assert!(pending.push(flow(2, 5), start).is_none());
+        assert!(pending.pop(start).is_none(), "order is kept");
+        pending.first_byte(1, 9);
+        assert_eq!(pending.pop(start).and_then(|flow| flow.ttfb_us()), Some(9));
+        assert_eq!(pending.pop(start).map(|flow| flow.id()), Some(2));
+        assert!(pending.push(flow(3, UNSEEN_US), start).is_none());
         assert_eq!(
-            hold.pop(start + Duration::from_secs(1)).map(|flow| flow.id()),
+            pending.pop(start + Duration::from_secs(1)).map(|flow| flow.id()),
             Some(3)
         );
     }
@@ -91,30 +91,31 @@ mod tests {
     fn who_never_connected_never_waits() {
         let mut event = fake::flow(Outcome::Failed);
         (event.ttfb_us, event.flags) = (UNSEEN_US, event_flags::REQUESTED | event_flags::NOT_ESTABLISHED);
-        let mut hold = Hold::new(Duration::from_secs(1));
+        let mut pending = PendingFlows::new(Duration::from_secs(1));
         assert!(
-            hold.push(Flow::new(&event).expect("codes are known"), Instant::now())
+            pending
+                .push(Flow::new(&event).expect("codes are known"), Instant::now())
                 .is_none()
         );
-        assert!(hold.pop(Instant::now()).is_some());
+        assert!(pending.pop(Instant::now()).is_some());
     }
 
     #[test]
     fn without_a_wait_nothing_is_held() {
-        let mut hold = Hold::new(Duration::ZERO);
-        assert!(hold.push(flow(1, UNSEEN_US), Instant::now()).is_none());
-        assert!(hold.pop(Instant::now()).is_some());
+        let mut pending = PendingFlows::new(Duration::ZERO);
+        assert!(pending.push(flow(1, UNSEEN_US), Instant::now()).is_none());
+        assert!(pending.pop(Instant::now()).is_some());
     }
 
     #[test]
     fn a_full_room_lets_the_oldest_go() {
         let now = Instant::now();
-        let mut hold = Hold::new(Duration::from_secs(1));
+        let mut pending = PendingFlows::new(Duration::from_secs(1));
         for id in 1..=MOST as u64 {
-            assert!(hold.push(flow(id, UNSEEN_US), now).is_none());
+            assert!(pending.push(flow(id, UNSEEN_US), now).is_none());
         }
         for id in 1..=3 {
-            let displaced = hold.push(flow(MOST as u64 + id, UNSEEN_US), now);
+            let displaced = pending.push(flow(MOST as u64 + id, UNSEEN_US), now);
             assert_eq!(displaced.map(|flow| flow.id()), Some(id));
         }
     }

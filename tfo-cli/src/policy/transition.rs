@@ -1,4 +1,5 @@
-//! What guards did between two looks at their destinations. They act in the kernel, with nobody there to tell.
+//! What guards did since their destinations were read last. Guards act in the kernel, where nobody sees it happen, so
+//! two readings are compared.
 
 use std::{collections::HashMap, fmt, net::SocketAddr};
 
@@ -8,7 +9,7 @@ use super::guard::Destination;
 
 /// What a guard did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Kind {
     /// Switched TFO off.
     Opened,
     /// Takes the option out as well.
@@ -21,11 +22,11 @@ pub enum What {
     Closed,
 }
 
-/// A guard did something about a destination.
+/// A guard changed what it does about a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct News {
-    /// What.
-    pub what: What,
+pub struct Transition {
+    /// Which way it went.
+    pub kind: Kind,
     /// The destination as it is now.
     pub dest: Destination,
 }
@@ -33,99 +34,99 @@ pub struct News {
 /// What tells one destination or network of a guard from the others.
 type Key = (u64, Option<u64>, u64, bool, SocketAddr);
 
-/// What was known at the latest look.
+/// The destinations as they were read last.
 #[derive(Debug, Default)]
-pub struct Watched {
-    known: HashMap<Key, Known>,
+pub struct Tracker {
+    known: HashMap<Key, Condition>,
 }
 
-/// What tells one look from the next.
+/// The part of a destination's state from which transitions are worked out.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Condition {
     is_open: bool,
     strips: bool,
     relapses: u8,
     opened: u64,
 }
 
-/// A destination nobody has heard of.
-const UNKNOWN: Known = Known {
+/// A destination that was not there in the reading before.
+const NEVER_FAILED: Condition = Condition {
     is_open: false,
     strips: false,
     relapses: 0,
     opened: 0,
 };
 
-impl Watched {
-    /// Takes in how things are; what happened since the look before. Destinations that are open at the first look
-    /// are news, too.
-    pub fn look(&mut self, destinations: &[Destination]) -> Vec<News> {
-        let mut news = Vec::new();
+impl Tracker {
+    /// Takes a new reading and returns what happened since the one before. Destinations that are open in the first
+    /// reading count as opened.
+    pub fn update(&mut self, destinations: &[Destination]) -> Vec<Transition> {
+        let mut transitions = Vec::new();
         let mut known = HashMap::with_capacity(destinations.len());
         for dest in destinations {
             let to = SocketAddr::new(dest.addr, dest.port);
             let key = (dest.cgroup_id, dest.own_id, dest.net, dest.is_network, to);
-            let now = Known {
+            let now = Condition {
                 is_open: dest.phase() != Phase::Closed,
                 strips: dest.state.level == level::STRIP,
                 relapses: dest.state.relapses,
                 opened: dest.state.opened,
             };
-            let before = self.known.get(&key).copied().unwrap_or(UNKNOWN);
-            news.extend(between(before, now).map(|what| News { what, dest: *dest }));
+            let before = self.known.get(&key).copied().unwrap_or(NEVER_FAILED);
+            transitions.extend(between(before, now).map(|kind| Transition { kind, dest: *dest }));
             known.insert(key, now);
         }
         self.known = known;
-        news
+        transitions
     }
 }
 
-fn between(before: Known, now: Known) -> impl Iterator<Item = What> {
+fn between(before: Condition, now: Condition) -> impl Iterator<Item = Kind> {
     let opened = now.opened > before.opened;
     // Where it has opened since, the rest is compared with that.
     let before = if opened {
-        Known {
+        Condition {
             is_open: true,
-            ..UNKNOWN
+            ..NEVER_FAILED
         }
     } else {
         before
     };
     let stayed = before.is_open && now.is_open;
     [
-        opened.then_some(What::Opened),
-        (stayed && now.strips && !before.strips).then_some(What::Escalated),
-        (stayed && before.strips && !now.strips).then_some(What::Eased),
-        (stayed && now.relapses > before.relapses).then_some(What::Relapsed),
-        (before.is_open && !now.is_open).then_some(What::Closed),
+        opened.then_some(Kind::Opened),
+        (stayed && now.strips && !before.strips).then_some(Kind::Escalated),
+        (stayed && before.strips && !now.strips).then_some(Kind::Eased),
+        (stayed && now.relapses > before.relapses).then_some(Kind::Relapsed),
+        (before.is_open && !now.is_open).then_some(Kind::Closed),
     ]
     .into_iter()
     .flatten()
 }
 
-impl fmt::Display for News {
+impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = &self.dest.state;
         let to = self.dest;
         let (failures, attempts) = (state.failures, state.attempts);
-        match self.what {
-            What::Opened => write!(
+        match self.kind {
+            Kind::Opened => write!(
                 f,
                 "TFO to {to} is off: {failures} of {attempts} attempts failed, {} of {} without it",
                 state.plain_failed,
                 u32::from(state.plain_failed) + u32::from(state.plain_ok),
             ),
-            What::Escalated => write!(
+            Kind::Escalated => write!(
                 f,
                 "the TFO option to {to} is stripped: bare SYNs with it fail, too"
             ),
-            What::Eased => write!(f, "the TFO option to {to} comes through again"),
-            What::Relapsed => write!(
+            Kind::Eased => write!(f, "the TFO option to {to} comes through again"),
+            Kind::Relapsed => write!(
                 f,
                 "TFO to {to} stays off: {} trials have failed since it was switched off",
                 state.relapses
             ),
-            What::Closed => write!(f, "TFO to {to} is on again"),
+            Kind::Closed => write!(f, "TFO to {to} is on again"),
         }
     }
 }
@@ -159,8 +160,8 @@ mod tests {
 
     #[test]
     fn every_step_is_told_once() {
-        use What::{Closed, Eased, Escalated, Opened, Relapsed};
-        let mut watched = Watched::default();
+        use Kind::{Closed, Eased, Escalated, Opened, Relapsed};
+        let mut tracker = Tracker::default();
         for (now, want) in [
             (dest(Phase::Closed, level::NO_DATA, 0, 0), vec![]),
             (dest(Phase::Open, level::NO_DATA, 0, 1), vec![Opened]),
@@ -177,21 +178,21 @@ mod tests {
                 vec![Opened, Escalated, Relapsed],
             ),
         ] {
-            let news: Vec<What> = watched.look(&[now]).iter().map(|one| one.what).collect();
-            assert_eq!(news, want, "{now:?}");
+            let transitions: Vec<Kind> = tracker.update(&[now]).iter().map(|one| one.kind).collect();
+            assert_eq!(transitions, want, "{now:?}");
         }
     }
 
     #[test]
     fn those_that_are_open_at_first_are_told() {
-        let mut watched = Watched::default();
-        let news = watched.look(&[dest(Phase::Open, level::NO_DATA, 0, 1)]);
+        let mut tracker = Tracker::default();
+        let transitions = tracker.update(&[dest(Phase::Open, level::NO_DATA, 0, 1)]);
         assert_eq!(
-            news[0].to_string(),
+            transitions[0].to_string(),
             "TFO to 192.0.2.1:443 is off: 5 of 6 attempts failed, 0 of 9 without it"
         );
         // Forgotten by the kernel, forgotten here.
-        assert_eq!(watched.look(&[]), []);
-        assert!(watched.known.is_empty());
+        assert_eq!(tracker.update(&[]), []);
+        assert!(tracker.known.is_empty());
     }
 }

@@ -7,13 +7,13 @@ use anyhow::{Result, ensure};
 
 use crate::process::{self, Running};
 
-/// A change while it lasts. Dropping it undoes it.
-pub struct Undone {
+/// A change that lasts as long as this value. Dropping it undoes the change.
+pub struct TemporaryChange {
     shell: Running,
     stdin: Option<ChildStdin>,
 }
 
-impl Undone {
+impl TemporaryChange {
     /// Makes a change, by one shell command, and has another one undo it. `args` are `$1` and so on in both.
     pub fn make(make: &str, undo: &str, args: &[&str]) -> Result<Self> {
         let script = format!("trap '' INT TERM HUP\n{make} || exit 1\necho made\nread -r word\n{undo}");
@@ -34,7 +34,7 @@ impl Undone {
     }
 }
 
-impl Drop for Undone {
+impl Drop for TemporaryChange {
     fn drop(&mut self) {
         drop(self.stdin.take());
         // Not `Running::wait`: it gives up after a signal, and the shell would be killed before it is done.
@@ -50,11 +50,11 @@ mod tests {
     fn a_change_lasts_until_it_is_dropped() {
         let file = std::env::temp_dir().join(format!("xtask-undone-{}", std::process::id()));
         let path = file.to_string_lossy();
-        let change = Undone::make("touch \"$1\"", "rm \"$1\"", &[&path]).unwrap();
+        let change = TemporaryChange::make("touch \"$1\"", "rm \"$1\"", &[&path]).unwrap();
         assert!(file.exists());
         drop(change);
         assert!(!file.exists());
-        assert!(Undone::make("false", "touch \"$1\"", &[&path]).is_err());
+        assert!(TemporaryChange::make("false", "touch \"$1\"", &[&path]).is_err());
         assert!(!file.exists());
     }
 }

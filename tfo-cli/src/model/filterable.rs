@@ -1,27 +1,27 @@
-//! Flows and table rows as the filter language sees them.
+//! What filters can be applied to: flows, rows of the destination table, and what they lead to.
 
 use std::net::IpAddr;
 
 use tfo_common::{Outcome, Role};
 
 use super::{
-    feed::CgroupName,
-    filter::{Metric, Subject},
+    filter::{Filterable, Metric},
     flow::Flow,
     row::DestRow,
     snapshot::Process,
+    source::CgroupName,
 };
 
 /// A flow and where its cgroup leads.
 #[derive(Debug)]
-pub struct FlowSubject<'a> {
+pub struct FilterableFlow<'a> {
     /// The flow.
     pub flow: &'a Flow,
     /// Its cgroup, if known.
     pub cgroup: Option<&'a CgroupName>,
 }
 
-impl Subject for FlowSubject<'_> {
+impl Filterable for FilterableFlow<'_> {
     fn role(&self) -> Option<Role> {
         Some(self.flow.role())
     }
@@ -73,7 +73,7 @@ impl Subject for FlowSubject<'_> {
 
 /// A row of the destination table. The table does not know processes: those of its service stand in.
 #[derive(Debug)]
-pub struct RowSubject<'a> {
+pub struct FilterableRow<'a> {
     /// The row.
     pub row: &'a DestRow,
     /// Its cgroup, if known.
@@ -82,7 +82,7 @@ pub struct RowSubject<'a> {
     pub processes: &'a [Process],
 }
 
-impl Subject for RowSubject<'_> {
+impl Filterable for FilterableRow<'_> {
     fn role(&self) -> Option<Role> {
         Some(self.row.role())
     }
