@@ -39,7 +39,7 @@ pub use self::{
     probe::{Payload, ProbeArgs, ProbeConfig, ProbeFormat},
     report::{ReportArgs, ReportConfig, ReportFormat},
     top::{TopArgs, TopConfig, TopFormat},
-    trace::{TraceArgs, TraceConfig, TraceFormat},
+    trace::{TraceArgs, TraceConfig},
 };
 use crate::{
     config::Config,

@@ -15,6 +15,7 @@ pub mod export;
 pub mod flow_fields;
 pub mod flow_line;
 pub mod flow_text;
+pub mod format;
 pub mod judged;
 pub mod judged_summary;
 pub mod keys_json;
@@ -41,6 +42,7 @@ pub use crate::clean::clean;
 
 pub use self::{
     flow_line::{FlowLine, Summary, TraceWriter},
+    format::TraceFormat,
     stderr::complain,
 };
 

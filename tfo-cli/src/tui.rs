@@ -51,7 +51,7 @@ pub trait ModelHandle {
     fn history(&self) -> (Snapshot, History);
     /// Starts counting anew.
     fn clear(&self);
-    /// Says which destination is open. Whoever can looks at the policy anew, soon.
+    /// Sets the destination that is open, so that the policy on it is read soon.
     fn look_at(&self, _open: Option<DestKey>) {}
     /// Remarks about where the data come from. Those that begin with a blank are signs, the others texts.
     fn status(&self) -> Vec<String>;

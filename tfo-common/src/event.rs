@@ -1,4 +1,4 @@
-//! What is told about a flow: its [`FlowEvent`] comes through the event ring; its [`FirstByteEvent`] is made in
+//! Records of a flow: its [`FlowEvent`] comes through the event ring; its [`FirstByteEvent`] is made in
 //! user space, from [`crate::slots`]. Every record starts with its [`EventKind`] in the first byte.
 
 use crate::limits::COMM_LEN;

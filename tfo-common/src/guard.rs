@@ -35,7 +35,7 @@ pub const OF: u8 = 6;
 pub const BACKOFF_NS: u64 = 600 * 1_000_000_000;
 /// Longest back-off by default, ns.
 pub const MAX_BACKOFF_NS: u64 = 86_400 * 1_000_000_000;
-/// How long a trial may take: the default six SYN retransmissions last 127 s.
+/// Longest time a trial may take, ns: the default six SYN retransmissions (`net.ipv4.tcp_syn_retries`) last 127 s.
 pub const TRIAL_NS: u64 = 130 * 1_000_000_000;
 /// An attempt the application gave up without a second SYN says something after so many round trips, where one is known.
 pub const GIVE_UP_RTTS: u64 = 4;
@@ -62,7 +62,7 @@ pub struct GuardConfig {
     pub created_ns: u64,
     /// K: failures that open it.
     pub failures: u8,
-    /// N: attempts looked at, at most [`MAX_WINDOW`].
+    /// N: attempts in the window, at most [`MAX_WINDOW`].
     pub of: u8,
     /// 1: strip the option where bare SYNs with it fail too.
     pub escalate: u8,
@@ -262,16 +262,16 @@ pub const fn later(before: u32, now: u32) -> u32 {
     if now >= before { now - before } else { now }
 }
 
-/// What is known of one ended handshake.
+/// The result of one handshake.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// What it shows.
+    /// The evidence it gives.
     pub evidence: Evidence,
-    /// It was the trial.
+    /// Whether it was the trial.
     pub trial: bool,
     /// Successes of its kind counted since its SYN left.
     pub later: u32,
-    /// What a failure cost, us; 0 where it is not known.
+    /// Time a failure cost, us; 0 where unknown.
     pub lost_us: u32,
 }
 
@@ -287,7 +287,7 @@ codes! {
     }
 }
 
-/// What one handshake shows.
+/// What a handshake says about a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Evidence {

@@ -60,6 +60,18 @@ pub const PROG_PRIME: &str = "tfo_prime";
 pub const PROG_LIST: &str = "tfo_list";
 /// `iter/tcp` that takes the callback flags back.
 pub const PROG_RELEASE: &str = "tfo_release";
+/// Every program that is attached or iterated, for the test that compares them with the object. The parts of
+/// `sock_ops` are in [`Part::ALL`].
+pub const PROGRAMS: [&str; 8] = [
+    PROG_SOCK_OPS,
+    PROG_RECEIVE_RESET,
+    PROG_RETRANSMIT_SYNACK,
+    PROG_DESTROY_SOCK,
+    PROG_SK_ERROR,
+    PROG_PRIME,
+    PROG_LIST,
+    PROG_RELEASE,
+];
 
 /// A part of the `sock_ops` program: a program of its own, reached by a tail call. Each is verified and compiled
 /// by itself, so that no one grows past what a verifier takes, and a healthy connection does not drag the code of

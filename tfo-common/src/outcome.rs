@@ -1,5 +1,5 @@
 //! Roles and outcomes: the vocabulary of every output. An outcome knows its name, its group, what it says to a
-//! person, and whether it is a failure; whoever adds one is asked for each by the compiler.
+//! person, and whether it is a failure; the compiler asks for each when one is added.
 
 use crate::codes::codes;
 

@@ -61,8 +61,8 @@ pub const MAX_STATES: u32 = 65_536;
 pub const MAX_NETS: u32 = 1_024;
 /// Port ranges of one rule.
 pub const MAX_PORTS: usize = 8;
-/// Depth of the cgroup tree that is looked at; the kernel's own `cgroup.max.depth` knows no bound, but
-/// nobody comes near this.
+/// Levels of the cgroup tree that are searched. The kernel's `cgroup.max.depth` has no bound by default; systemd and
+/// container runtimes use fewer than ten.
 pub const MAX_DEPTH: i32 = 32;
 /// How often one look-up steps over an expired rule to the next shorter prefix, in a tree of the greatest depth; in one
 /// of less, each level that is not there is a step more.
@@ -77,7 +77,7 @@ pub const PATH_LEN: usize = 224;
 /// Bits of [`RuleKey`] before the address: cgroup id and family.
 pub const KEY_BITS: u32 = 72;
 
-/// What a rule is found by, everything in network order so that a prefix is a prefix. Preceded by the prefix
+/// The key of a rule. Everything is in network order, so that the bits of a prefix come first. Preceded by the prefix
 /// length (`struct bpf_lpm_trie_key`), which counts [`KEY_BITS`] too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -119,11 +119,11 @@ pub struct PortRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Rule {
-    /// `CLOCK_MONOTONIC` ns from which on it is no more; 0 for never.
+    /// `CLOCK_MONOTONIC` ns at which the rule ends; 0 for a rule without end.
     pub expires_ns: u64,
-    /// The time to live it was given, ns; 0 for none.
+    /// The time to live the rule was given, ns; 0 for none.
     pub ttl_ns: u64,
-    /// `CLOCK_REALTIME` ns of its making.
+    /// `CLOCK_REALTIME` ns at which it was made.
     pub created_ns: u64,
     /// Number of the rule, from 1.
     pub id: u32,
@@ -141,7 +141,7 @@ pub struct Rule {
     pub by: [u8; BY_LEN],
     /// Why.
     pub note: [u8; NOTE_LEN],
-    /// Path of the cgroup when it was made: an id says nothing once the cgroup is gone.
+    /// Path of the cgroup when the rule was made: an id says nothing once the cgroup is gone.
     pub cgroup: [u8; PATH_LEN],
 }
 
@@ -163,13 +163,13 @@ impl Rule {
         false
     }
 
-    /// Whether its time is over.
+    /// Whether the rule has ended at this time of `CLOCK_MONOTONIC`, ns.
     #[inline(always)]
     pub const fn is_expired(&self, now_ns: u64) -> bool {
         self.expires_ns != 0 && now_ns >= self.expires_ns
     }
 
-    /// What it does.
+    /// The action; `None` for a code of another version, under which SYNs pass.
     pub const fn action(&self) -> Option<PolicyAction> {
         PolicyAction::from_code(self.action)
     }
@@ -185,7 +185,7 @@ pub struct Hits {
     pub last_ns: u64,
 }
 
-/// What the programs know about a socket whose SYN a rule or a guard looked at.
+/// What the programs know about a socket to whose SYN a rule or a guard may apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Mark {
@@ -202,7 +202,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// A socket nobody has looked at.
+    /// A socket to which neither a rule nor a guard applies.
     pub const NONE: Self = Self {
         rule: 0,
         action: 0,
@@ -236,8 +236,8 @@ pub enum Switch {
     Push = 1,
     /// User space: 1 while there is a guard.
     Guards = 2,
-    /// User space: the highest number a rule has had. Numbers are not given twice: whoever removes a rule by the
-    /// number he saw a minute ago removes that one or none.
+    /// User space: the highest number a rule has had. Numbers are not used twice, so that a number seen a minute ago
+    /// removes the rule it stood for or none.
     LastId = 3,
 }
 

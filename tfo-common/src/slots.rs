@@ -1,8 +1,8 @@
 //! Direct-mapped slots: one `u64` that carries a value and a tag of its owner.
 //!
-//! They hold what is nice to know of a connection at the price of one store: no allocation, no lock, no
-//! deletion. Two owners of one slot overwrite each other; the tag tells, and the loser's value is unseen. A
-//! foreign tag passes for one's own once in 65,536 collisions (starts) or 2^32 (first bytes).
+//! A slot keeps an optional fact of a connection at the price of one store: no allocation, no lock, no deletion. Two
+//! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
+//! seen. A foreign tag equals the own one in one of 65,536 collisions (starts) or of 2^32 (first bytes).
 
 use crate::limits::{FIRST_BYTES, STARTS};
 
@@ -12,7 +12,7 @@ const SERVER: u64 = 1 << 47;
 const ADDED: u64 = 1 << 46;
 const TIME: u64 = ADDED - 1;
 
-/// Spreads a socket's address: its low bits are all alike.
+/// Mixes the bits of a socket's address (Fibonacci hashing): its low bits are always the same.
 #[inline(always)]
 const fn spread(socket: u64) -> u64 {
     (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15)

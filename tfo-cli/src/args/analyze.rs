@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{TraceFormat, filters::PacketFilterArgs};
-use crate::{addr::Prefix, exit::Failure, model::filter::Filter};
+use super::filters::PacketFilterArgs;
+use crate::{addr::Prefix, exit::Failure, model::filter::Filter, output::TraceFormat};
 
 /// What the user typed.
 #[derive(Args, Clone, Debug)]

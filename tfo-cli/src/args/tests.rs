@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, TopConfig, TraceConfig, TraceFormat, command as run, parser};
+use super::{Command, TopConfig, TraceConfig, command as run, parser};
 use crate::{
     exit::USAGE,
     model::SortKey,
@@ -29,7 +29,7 @@ fn defaults() {
     let config = trace("");
     assert_eq!(
         (config.format, config.duration, config.count),
-        (TraceFormat::Text, None, None)
+        (crate::output::TraceFormat::Text, None, None)
     );
     assert_eq!(config.ttfb_wait, Duration::from_secs(1));
     assert!(config.filter.is_empty() && !config.attach.emit_plain);

@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, value};
-use crate::{exit::Failure, model::filter::Filter, options::AttachOptions};
+use crate::{exit::Failure, model::filter::Filter, options::AttachOptions, output::TraceFormat};
 
 /// What the user typed.
 #[derive(Args, Clone, Debug)]
@@ -38,17 +38,6 @@ pub struct TraceArgs {
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
-}
-
-/// Formats of `trace`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TraceFormat {
-    /// Aligned lines for people.
-    Text,
-    /// One JSON object per line, schema 1.
-    Json,
-    /// RFC 4180, with a header.
-    Csv,
 }
 
 /// What it means.

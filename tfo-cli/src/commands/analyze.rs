@@ -11,7 +11,7 @@ use std::{
 
 use self::{findings::Findings, progress::Progress};
 use crate::{
-    args::{AnalyzeConfig, TraceFormat},
+    args::AnalyzeConfig,
     capture::{
         Analyzer, CaptureError, Judged,
         format::{Ending, Packets},
@@ -21,8 +21,8 @@ use crate::{
     exit::{self, Failure},
     model::{Flow, diagnosis::Finding, filterable::FilterableFlow},
     output::{
-        self, diagnosis, diagnosis_json, diagnosis_text,
-        judged::{Csv, Json, JudgedLine, JudgedWriter, Text},
+        self, TraceFormat, diagnosis, diagnosis_json, diagnosis_text,
+        judged::{JudgedLine, JudgedWriter},
         judged_summary::JudgedSummary,
     },
     signals::{self, Stop},
@@ -89,11 +89,7 @@ impl<'a> Lines<'a> {
                 .iter()
                 .map(|file| output::clean(&file.display().to_string()))
                 .collect(),
-            writer: match config.format {
-                TraceFormat::Text => Box::new(Text::default()),
-                TraceFormat::Json => Box::new(Json),
-                TraceFormat::Csv => Box::new(Csv),
-            },
+            writer: config.format.judged(),
             analyzer: Analyzer::new(&config.local, CAPACITY),
             summary: JudgedSummary::default(),
             judged: Vec::new(),

@@ -24,12 +24,12 @@ use self::{
 };
 use super::{attach, observe::Observer};
 use crate::{
-    args::{TraceConfig, TraceFormat},
+    args::TraceConfig,
     exit::{self, Failure},
     model::{
         Flow, diagnosis::Finding, filter::Metric, filterable::FilterableFlow, names::Names, source::Source,
     },
-    output::{self, FlowLine, Summary, TraceWriter, csv::Csv, diagnosis, ndjson::Ndjson, text::Text},
+    output::{self, FlowLine, Summary, TraceWriter, diagnosis},
     signals::{self, Stop},
 };
 
@@ -144,15 +144,10 @@ struct Tracer<'a> {
 
 impl<'a> Tracer<'a> {
     fn new(config: &'a TraceConfig, wall_offset_ns: i64) -> Self {
-        let writer: Box<dyn TraceWriter> = match config.format {
-            TraceFormat::Text => Box::new(Text::default()),
-            TraceFormat::Json => Box::new(Ndjson),
-            TraceFormat::Csv => Box::new(Csv),
-        };
         Self {
             config,
             wall_offset_ns,
-            writer,
+            writer: config.format.flows(),
             names: Names::default(),
             pending: PendingFlows::new(config.ttfb_wait),
             summary: Summary::default(),

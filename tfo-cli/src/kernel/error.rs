@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-/// Exit codes (`crate::exit`).
+/// Exit codes of [`crate::exit`].
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const MISSING: u8 = 3;

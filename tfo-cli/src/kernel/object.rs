@@ -84,19 +84,9 @@ mod tests {
             eprintln!("skipped: built without the eBPF toolchain (cargo xtask build)");
             return;
         };
-        let programs = [
-            maps::PROG_SOCK_OPS,
-            maps::PROG_RECEIVE_RESET,
-            maps::PROG_RETRANSMIT_SYNACK,
-            maps::PROG_DESTROY_SOCK,
-            maps::PROG_SK_ERROR,
-            maps::PROG_PRIME,
-            maps::PROG_LIST,
-            maps::PROG_RELEASE,
-        ];
         let globals = [maps::GLOBAL_CONFIG];
         let parts = maps::Part::ALL.map(maps::Part::program);
-        let programs = programs.into_iter().chain(parts);
+        let programs = maps::PROGRAMS.into_iter().chain(parts);
         assert_eq!(
             missing(observer, maps::ALL.into_iter().chain(programs).chain(globals)),
             [""; 0]

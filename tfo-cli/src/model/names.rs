@@ -1,4 +1,4 @@
-//! What cgroup ids are called. The model collects the ids it meets; whoever owns the source resolves them.
+//! Names of cgroups by id. The model collects the ids it meets; the owner of the source resolves them.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 

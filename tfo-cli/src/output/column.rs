@@ -186,7 +186,7 @@ impl Column {
         }
     }
 
-    /// What it says about a row. The trend is drawn by whoever can draw; here it is numbers.
+    /// The cell of a row. The trend is a list of numbers here; the dashboard draws it.
     pub fn cell(self, row: &DestRow, snapshot: &Snapshot) -> String {
         let group = |group: Group| number::count(row.count_group(group));
         match self {

@@ -1,4 +1,4 @@
-//! What one line of `trace` says, and the trait of whoever writes it.
+//! One line of `trace`, and [`TraceWriter`], which each format implements.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! The policy file: TOML, declarative. What it does not list is removed when it is applied.
+//! The policy file, in TOML. It lists the whole policy: rules and guards it does not list are removed when it is applied.
 //!
 //! ```toml
 //! [[rule]]
@@ -31,7 +31,7 @@ use super::{
 };
 use crate::duration;
 
-/// A file that was read; cgroups are not looked up yet.
+/// The contents of a file, with cgroups still to be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Rules, in the order of the file.
@@ -67,12 +67,12 @@ pub struct Listed<T> {
     pub spec: T,
 }
 
-/// What is wrong with a file.
+/// An error in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
-    /// Where.
+    /// Line, from 1.
     pub line: usize,
-    /// What.
+    /// What is wrong, and what would be right.
     pub why: String,
 }
 
@@ -163,7 +163,7 @@ pub fn parse(text: &str) -> Result<File, FileError> {
     Ok(File { rules, guards })
 }
 
-/// Where the lines begin, for line numbers.
+/// Offsets of the beginnings of lines, to turn offsets into line numbers.
 struct Lines(Vec<usize>);
 
 impl Lines {

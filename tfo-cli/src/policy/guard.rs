@@ -1,4 +1,4 @@
-//! A guard: where it watches, and when it acts.
+//! Guards: the cgroup a guard watches, its settings, and what it knows of a destination.
 
 use std::{
     fmt,
@@ -11,21 +11,21 @@ use tfo_common::guard::{self, GuardState, MAX_WINDOW, Phase, level};
 use super::rule::CgroupRef;
 use crate::duration;
 
-/// What a guard says. On the command line and in a file its cgroup is a [`super::Scope`].
+/// A guard, apart from what it knows. On the command line and in a file its cgroup is a [`super::Scope`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardSpec<C = CgroupRef> {
     /// Sockets of this cgroup and those below it, up to the next guard.
     pub cgroup: C,
-    /// When it acts.
+    /// Its settings.
     pub settings: Settings,
 }
 
-/// When a guard acts.
+/// Settings of a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Failures that switch TFO off.
     pub failures: u8,
-    /// Attempts looked at.
+    /// Size of the window: the latest attempts that count.
     pub of: u8,
     /// First back-off.
     pub backoff: Duration,
@@ -97,11 +97,11 @@ impl fmt::Display for GuardSpec {
 /// A guard that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledGuard {
-    /// What it says.
+    /// The guard.
     pub spec: GuardSpec,
-    /// `CLOCK_REALTIME` ns of its making.
+    /// `CLOCK_REALTIME` ns at which it was made.
     pub created_ns: u64,
-    /// Who made it.
+    /// User who made it.
     pub by: String,
 }
 
@@ -121,7 +121,7 @@ pub struct Destination {
     pub addr: IpAddr,
     /// Remote port; 0 for a network.
     pub port: u16,
-    /// What is known.
+    /// The state of the circuit breaker.
     pub state: GuardState,
 }
 
@@ -145,7 +145,7 @@ impl Destination {
         self.state.phase()
     }
 
-    /// What is done to its SYNs.
+    /// Name of the action on its SYNs; `None` while they pass.
     pub fn action(&self) -> Option<&'static str> {
         match (self.phase(), self.state.level) {
             (Phase::Closed, _) => None,

@@ -1,5 +1,5 @@
-//! The difference between what is wanted and what is installed, as changes in the order they are made: what is
-//! new or different first, what goes last, so that nothing is without its rule in between.
+//! The difference between the rules that are wanted and those in force, as a list of changes. New and changed rules come
+//! first and removals last, so that no destination is without its rule in between.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,18 +10,18 @@ use tfo_common::policy::Hits;
 
 use super::{GuardSpec, Installed, InstalledGuard, RuleSpec, gaps::gaps};
 
-/// One change. Each is one system call in the kernel: it happens or not.
+/// One change. Each is one system call: it is made whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A new rule.
     Add(RuleSpec),
-    /// A rule that says something else from now on.
+    /// A rule that takes the place of another one.
     Replace(Installed, RuleSpec),
-    /// A rule that goes.
+    /// A rule to remove.
     Remove(Installed),
-    /// A guard that is new or acts differently.
+    /// A guard that is new or has other settings.
     Guard(GuardSpec),
-    /// A guard that goes.
+    /// A guard to remove.
     Unguard(InstalledGuard),
 }
 
@@ -46,7 +46,7 @@ impl Change {
         }
     }
 
-    /// What is said once it is made.
+    /// The line of the log once the change is made.
     pub fn done(&self) -> String {
         let verb = match self {
             Self::Add(_) => "added",
@@ -57,7 +57,7 @@ impl Change {
         format!("{verb} {self}")
     }
 
-    /// Whether it does the same to the same: hits go on being counted meanwhile.
+    /// Whether it is the same change of the same rule. Hits are left out, as they are counted all the time.
     fn is_same(&self, other: &Self) -> bool {
         let unhit = |rule: &Installed| Installed {
             hits: Hits::default(),
@@ -85,19 +85,19 @@ impl fmt::Display for Change {
     }
 }
 
-/// What is to be done.
+/// The changes that lead to the wanted policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In this order.
+    /// The changes, in the order in which they are made.
     pub changes: Vec<Change>,
     /// Rules and guards that stay as they are.
     pub unchanged: usize,
-    /// What people may not expect of the result.
+    /// Warnings about a result that people may not expect.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// From what is installed to exactly what is wanted.
+    /// Changes from what is installed to exactly what is wanted.
     ///
     /// A rule that is wanted as it is keeps the time it has left: applying a file twice changes nothing.
     pub fn exactly(
@@ -143,7 +143,7 @@ impl Plan {
         plan
     }
 
-    /// One more rule; the error is the rule that is in its place.
+    /// Adds one rule. The error is the rule that has its place already.
     pub fn add(spec: RuleSpec, installed: &[Installed]) -> Result<Self, Box<Installed>> {
         if let Some(old) = installed.iter().find(|old| old.spec.key() == spec.key()) {
             return Err(Box::new(old.clone()));
@@ -159,7 +159,7 @@ impl Plan {
         })
     }
 
-    /// Whether it is the plan that was shown, and not one for a policy that has changed since.
+    /// Whether it equals the plan that was shown; it does not where the policy has changed since.
     pub fn is_same(&self, shown: &Self) -> bool {
         self.unchanged == shown.unchanged
             && self.changes.len() == shown.changes.len()
@@ -170,12 +170,12 @@ impl Plan {
                 .all(|(now, then)| now.is_same(then))
     }
 
-    /// Whether it does nothing.
+    /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// One line: what it adds up to.
+    /// The number of changes by kind, in one line.
     pub fn summary(&self) -> String {
         let count = |sign| self.changes.iter().filter(|change| change.sign() == sign).count();
         format!(

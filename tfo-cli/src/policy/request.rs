@@ -1,4 +1,4 @@
-//! A change of one rule, asked for by pointing at a service and a destination: what the dashboard can do.
+//! Operations on the rule of one service and destination, as the dashboard offers them.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -7,24 +7,24 @@ use tfo_common::{PolicyAction, policy::PortRange};
 use super::{CgroupRef, Change, Installed, Plan, RuleSpec, decide::decide};
 use crate::addr::Prefix;
 
-/// Note of the rules made so: whoever finds one later reads where it came from.
+/// Note of rules that the dashboard makes, so that their origin can be seen later.
 pub const NOTE: &str = "tfo-cli top";
 
-/// What is pointed at.
+/// A service and a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// cgroup v2 id of the service.
     pub cgroup_id: u64,
-    /// Where it connects to.
+    /// Remote address.
     pub remote: IpAddr,
-    /// The port there.
+    /// Remote port.
     pub port: u16,
 }
 
-/// What is to be done about it.
+/// What to do with the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A rule for this cgroup and address.
+    /// Add a rule for this cgroup and address.
     Add {
         /// What it does.
         action: PolicyAction,
@@ -33,33 +33,33 @@ pub enum Operation {
         /// How long it lives.
         ttl: Option<Duration>,
     },
-    /// The rule that decides lives that long from now on; `None`: until it is removed.
+    /// Give the rule that decides a time to live from now on; `None`: until it is removed.
     Expire(Option<Duration>),
-    /// The rule that decides goes.
+    /// Remove the rule that decides.
     Remove,
 }
 
 /// An operation on the rules for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// About what.
+    /// The target.
     pub target: Target,
-    /// What.
+    /// The operation.
     pub operation: Operation,
 }
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The place is taken.
+    /// There is a rule for this cgroup and address already.
     #[error("rule {} is there already: {}", .0.id, .0.spec)]
     Exists(Box<Installed>),
-    /// There is nothing to expire or remove.
+    /// No rule decides, so that there is none to expire or remove.
     #[error("no rule decides on connections of {cgroup} to {remote}")]
     NoRule {
         /// Path of the service.
         cgroup: String,
-        /// Where it connects to.
+        /// Remote address.
         remote: IpAddr,
     },
 }

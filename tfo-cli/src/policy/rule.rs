@@ -1,4 +1,4 @@
-//! A rule: where it applies, to which destinations, and what it does.
+//! Rules: the cgroup and the destinations a rule applies to, what it does, and how each part is read from text.
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -9,12 +9,12 @@ use tfo_common::{
 
 use crate::{addr::Prefix, duration};
 
-/// Shortest time to live: less has passed before a person has read the answer.
+/// Shortest time to live: a shorter one would be over before a person has read the answer.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
-/// Longest: 100 years of nanoseconds fit 64 bits, and nobody means more.
+/// Longest time to live: 100 years of nanoseconds fit into 64 bits.
 const LONGEST_TTL: Duration = Duration::from_hours(876_000);
 
-/// How a person names a cgroup.
+/// A cgroup as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Its path, absolute or below the cgroup2 mount.
@@ -35,7 +35,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A cgroup that was found.
+/// A cgroup that exists.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CgroupRef {
     /// Path below the cgroup2 mount, beginning with `/`.
@@ -44,7 +44,7 @@ pub struct CgroupRef {
     pub id: u64,
 }
 
-/// What a rule says. On the command line and in a file its cgroup is a [`Scope`]: a name that is still to be looked
+/// A rule, apart from its number and its use. On the command line and in a file its cgroup is a [`Scope`]: a name that is still to be looked
 /// up, and may not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSpec<C = CgroupRef> {
@@ -54,11 +54,11 @@ pub struct RuleSpec<C = CgroupRef> {
     pub dst: Prefix,
     /// Destination ports, sorted; none means all.
     pub ports: Vec<PortRange>,
-    /// What happens.
+    /// What is done to SYNs.
     pub action: PolicyAction,
-    /// How long it lives.
+    /// Time to live; `None` until it is removed.
     pub ttl: Option<Duration>,
-    /// Why.
+    /// Reason, as the user gave it.
     pub note: String,
 }
 
@@ -77,7 +77,7 @@ impl RuleSpec<Scope> {
 }
 
 impl RuleSpec {
-    /// What tells rules apart: one per cgroup and prefix.
+    /// The key of the rule: there is one per cgroup and prefix.
     pub fn key(&self) -> (u64, Prefix) {
         (self.cgroup.id, self.dst)
     }
@@ -109,17 +109,17 @@ impl fmt::Display for RuleSpec {
 /// A rule that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// What it says.
+    /// The rule.
     pub spec: RuleSpec,
     /// Its number.
     pub id: u32,
-    /// `CLOCK_REALTIME` ns of its making.
+    /// `CLOCK_REALTIME` ns at which it was made.
     pub created_ns: u64,
-    /// `CLOCK_MONOTONIC` ns of its end; 0 for none.
+    /// `CLOCK_MONOTONIC` ns at which it ends; 0 for never.
     pub expires_ns: u64,
-    /// Who made it.
+    /// User who made it.
     pub by: String,
-    /// How often it applied.
+    /// How often it applied, and when last.
     pub hits: Hits,
 }
 
@@ -131,8 +131,8 @@ pub fn action(text: &str) -> Result<PolicyAction, String> {
     })
 }
 
-/// A block of destinations. Host bits are refused, not cut: somebody meant something else. So are v4-mapped
-/// blocks: on the wire these connections are IPv4.
+/// Reads a block of destinations. Host bits are refused rather than cut off, as the user may have meant another block.
+/// v4-mapped blocks are refused as well: on the wire these connections are IPv4.
 pub fn destination(text: &str) -> Result<Prefix, String> {
     let prefix: Prefix = text.parse()?;
     if prefix.network() != prefix {
@@ -152,7 +152,7 @@ pub fn destination(text: &str) -> Result<Prefix, String> {
     Ok(prefix)
 }
 
-/// A port, or a range: `443`, `8000-8999`.
+/// Reads a port or a range: `443`, `8000-8999`.
 pub fn port_range(text: &str) -> Result<PortRange, String> {
     let port = |text: &str| {
         text.parse::<u16>()
@@ -170,7 +170,7 @@ pub fn port_range(text: &str) -> Result<PortRange, String> {
     Ok(PortRange { first, last })
 }
 
-/// Ports in order, touching ranges joined; too many are refused.
+/// Sorts ports and joins ranges that touch. More ranges than [`MAX_PORTS`] are refused.
 pub fn ports(mut ranges: Vec<PortRange>) -> Result<Vec<PortRange>, String> {
     ranges.sort_unstable();
     let mut joined: Vec<PortRange> = Vec::new();
@@ -191,7 +191,7 @@ pub fn ports(mut ranges: Vec<PortRange>) -> Result<Vec<PortRange>, String> {
     Ok(joined)
 }
 
-/// A time to live.
+/// Reads a time to live of one second to 100 years.
 pub fn ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration::parse(text)?;
     if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
@@ -201,7 +201,7 @@ pub fn ttl(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A note: one line, and not longer than there is room for.
+/// Checks a note: one line of at most [`NOTE_LEN`] bytes.
 pub fn note(text: &str) -> Result<String, String> {
     if text.chars().any(char::is_control) {
         return Err("a note is one line of text".to_owned());

@@ -20,11 +20,11 @@ use crate::policy::{
     request::{Operation, Target},
 };
 
-/// Whoever plans and makes changes, while the dashboard goes on.
+/// Plans and makes changes of the policy, on a thread of its own.
 pub trait Enforcer {
-    /// Begins to do it.
+    /// Begins a job.
     fn begin(&self, job: Job);
-    /// What came out of it, once it is done.
+    /// The answer, once the job is done.
     fn finished(&self) -> Option<Answer>;
 }
 

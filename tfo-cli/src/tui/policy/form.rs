@@ -16,25 +16,25 @@ const TIMES: [(&str, Option<Duration>); 4] = [
     ("1d", Some(Duration::from_hours(24))),
     ("until removed", None),
 ];
-/// What a form asks for.
+/// A line of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// Which action.
+    /// The action.
     Action,
-    /// This port, or all.
+    /// One port or all.
     Port,
-    /// How long.
+    /// The time to live.
     Time,
 }
 
 /// A rule to be made, or the end of one that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// About what.
+    /// The service and the destination.
     pub target: Target,
     /// Whether a rule is to be added; if not, the one that decides is to end.
     pub adds: bool,
-    /// Which line the keys change.
+    /// The line that keys change.
     pub field: Field,
     /// Place in [`PolicyAction::ALL`].
     pub action: usize,
@@ -58,7 +58,7 @@ impl Form {
         }
     }
 
-    /// The soonest by default: whoever wants a rule to go on can choose so.
+    /// The shortest time by default.
     pub fn expire(target: Target) -> Self {
         Self {
             adds: false,
@@ -68,7 +68,7 @@ impl Form {
         }
     }
 
-    /// Lines it has.
+    /// The lines of this form.
     pub fn fields(&self) -> &'static [Field] {
         if self.adds {
             &[Field::Action, Field::Port, Field::Time]
@@ -77,7 +77,7 @@ impl Form {
         }
     }
 
-    /// What can be chosen in a line, and what is.
+    /// The choices in a line, and the index of the chosen one.
     pub fn choices(&self, field: Field) -> (Vec<String>, usize) {
         match field {
             Field::Action => (
@@ -89,14 +89,14 @@ impl Form {
         }
     }
 
-    /// Another line.
+    /// Moves to another line.
     pub fn go(&mut self, by: isize) {
         let fields = self.fields();
         let here = fields.iter().position(|field| *field == self.field).unwrap_or(0);
         self.field = fields[step(here, by, fields.len())];
     }
 
-    /// Another choice in this line.
+    /// Moves to another choice in this line.
     pub fn choose(&mut self, by: isize) {
         let count = self.choices(self.field).0.len();
         let chosen = match self.field {
@@ -107,7 +107,7 @@ impl Form {
         *chosen = step(*chosen, by, count);
     }
 
-    /// What it asks for.
+    /// The operation that the form describes.
     pub fn request(&self) -> Request {
         let ttl = TIMES[self.time].1;
         let operation = if self.adds {
@@ -126,7 +126,7 @@ impl Form {
     }
 }
 
-/// As far as there are places.
+/// Moves an index within its bounds.
 fn step(here: usize, by: isize, places: usize) -> usize {
     here.saturating_add_signed(by).min(places.saturating_sub(1))
 }
@@ -134,10 +134,10 @@ fn step(here: usize, by: isize, places: usize) -> usize {
 /// A key in the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormKey {
-    /// Another line.
+    /// Moves to another line.
     Go(isize),
-    /// Another choice in this line.
+    /// Moves to another choice in this line.
     Choose(isize),
-    /// It is filled in.
+    /// The form is complete.
     Done,
 }

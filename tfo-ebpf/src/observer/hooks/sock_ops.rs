@@ -37,7 +37,7 @@ pub fn tfo_sock_ops(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// For who debugs the programs: which callback came, for what.
+/// Logs the callback and its connection, in objects built with `cargo xtask build --bpf-log`.
 #[cfg(feature = "log")]
 #[inline(never)]
 fn log(ctx: &SockOpsContext) {
