@@ -54,15 +54,6 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
-
-    /// An error whose text may carry its hint on a second line, as those of the kernel side do.
-    pub fn from_lines(code: u8, error: &dyn fmt::Display) -> Self {
-        let text = error.to_string();
-        match text.split_once('\n') {
-            Some((message, hint)) => Self::new(code, message).hint(hint.trim()),
-            None => Self::new(code, text),
-        }
-    }
 }
 
 impl fmt::Display for Failure {
@@ -122,12 +113,5 @@ mod tests {
         let failure = Failure::usage("--port", "x", "not a port").hint("use 443");
         assert_eq!(Failure::from(anyhow::Error::from(failure.clone())), failure);
         assert_eq!(failure.to_string(), "tfo-cli: --port x: not a port\n  use 443");
-    }
-
-    #[test]
-    fn the_second_line_is_the_hint() {
-        let failure = Failure::from_lines(MISSING, &"load program: EPERM\n  run it as root");
-        assert_eq!(failure.hint.as_deref(), Some("run it as root"));
-        assert_eq!(failure.message, "load program: EPERM");
     }
 }
