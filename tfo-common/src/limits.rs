@@ -15,7 +15,7 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
-/// Elements of an LRU map that a CPU takes and keeps for itself (`LOCAL_FREE_TARGET`, kernel/bpf/bpf_lru_list.c).
+/// Elements of an LRU map that a CPU takes and keeps for itself (`LOCAL_FREE_TARGET`, `kernel/bpf/bpf_lru_list.c`).
 pub const LRU_BLOCK: u32 = 128;
 
 /// Entries an LRU map needs so that no CPU goes without, where `wanted` are asked for: two blocks for each possible
