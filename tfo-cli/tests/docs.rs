@@ -143,7 +143,7 @@ fn regenerate(text: &str) -> (String, Vec<String>) {
             .find(END)
             .unwrap_or_else(|| panic!("the table {name} does not end"));
         let table = generated(name).unwrap_or_else(|| panic!("nobody makes a table {name}"));
-        out += &format!("{before}{BEGIN}{name} -->\n{table}{END}");
+        out.extend([before, BEGIN, name, " -->\n", &table, END]);
         names.push(name.to_owned());
         rest = &marked[end + END.len()..];
     }

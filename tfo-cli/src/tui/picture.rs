@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{
-    Appearance, Feed, Options, Permission, ThemeChoice,
+    Appearance, ModelHandle, Options, Permission, ThemeChoice,
     action::{Action, Fresh},
     state::State,
     update::update,
@@ -24,7 +24,7 @@ const BACKGROUND: &str = "#1b1d21";
 const FOREGROUND: &str = "#d4d7dd";
 
 /// The first screen of what is fed in, `size` characters wide and high.
-pub fn svg(feed: &dyn Feed, size: (u16, u16)) -> String {
+pub fn svg(feed: &dyn ModelHandle, size: (u16, u16)) -> String {
     let mut state = State::new(&Options {
         permission: Permission::Recording,
         appearance: Appearance {

@@ -42,7 +42,7 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
 }
 
 /// Entries of an LRU map. A CPU takes free ones in blocks of 128 and keeps them (`bpf_common_lru_pop_free`,
-/// kernel/bpf/bpf_lru_list.c): with fewer than that for each possible CPU, some would have none but their own newest.
+/// `kernel/bpf/bpf_lru_list.c`): with fewer than that for each possible CPU, some would have none but their own newest.
 /// Twice as many leave something to choose from.
 fn lru_entries(wanted: u32, possible_cpus: u32) -> u32 {
     wanted.max(possible_cpus.saturating_mul(2 * 128))
