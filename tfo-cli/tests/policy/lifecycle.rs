@@ -167,7 +167,7 @@ pub fn bad_input() -> Result<()> {
         (
             [&add[..], &[&path, "--dst", "::/0", "--action", "x"]].concat(),
             2,
-            "--action x",
+            "'x' for '--action",
         ),
         (
             [

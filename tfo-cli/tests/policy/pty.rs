@@ -116,7 +116,10 @@ fn screen(typescript: &str) -> String {
                     Some('[') => {}
                     // To the clipboard.
                     Some(']') => {
-                        characters.by_ref().find(|character| *character == '\x07');
+                        // It ends with BEL, or with ST, which is ESC and a backslash.
+                        if characters.by_ref().find(|end| ['\x07', '\x1b'].contains(end)) == Some('\x1b') {
+                            characters.next();
+                        }
                         continue;
                     }
                     _ => continue,
