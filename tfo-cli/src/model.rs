@@ -305,6 +305,11 @@ impl Model {
         self.looked = Arc::new(looked);
     }
 
+    /// Rows of the destination table.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Looks for what is wrong; the snapshots after it have the findings.
     pub fn diagnose(&mut self) {
         let mut snapshot = self.snapshot();

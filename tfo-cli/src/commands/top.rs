@@ -113,6 +113,8 @@ fn print_live(
         reader.drain(&shared);
     }
     reader.settled_tick(&shared)?;
+    // A long table is not judged after every reading.
+    shared.lock().diagnose();
     print(config, &shared.snapshot(), out)
 }
 

@@ -37,6 +37,9 @@ const SETTLE_TRIES: u32 = 5;
 /// Every so many readings the listening sockets and the policy are read as well: walking every socket of every
 /// namespace, and every rule, costs too much to do each time.
 const READINGS_PER_FULL_REFRESH: u64 = 5;
+/// Rows up to which findings are looked for after every reading; a longer table is judged as seldom as listeners are
+/// read.
+const FEW_ROWS: usize = 2_048;
 
 /// The model, how often it was read, and remarks about where it comes from.
 #[derive(Debug)]
@@ -233,7 +236,9 @@ impl Reader {
             }
             model.read_cost(own_cost::read(), programs);
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
-            model.diagnose();
+            if is_full || model.rows() <= FEW_ROWS {
+                model.diagnose();
+            }
             model.wanted()
         };
         let names = self.observer.names(wanted);

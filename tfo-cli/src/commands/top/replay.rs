@@ -81,11 +81,14 @@ pub fn play(
         if stop.raised() {
             break;
         }
-        apply(tick, shared);
+        apply(tick, shared, speed.is_some());
     }
     if let Some(looked) = recording.looked() {
         shared.lock().look(looked);
     }
+    // Who plays it at once wants to know what was wrong at its end, not after every reading of hours.
+    shared.lock().diagnose();
+    shared.advance();
     Ok(recording.is_truncated())
 }
 
@@ -108,7 +111,7 @@ fn describe(preamble: &Preamble, shared: &Shared) {
     model.set_prefixes(preamble.prefixes());
 }
 
-fn apply(tick: Tick, shared: &Shared) {
+fn apply(tick: Tick, shared: &Shared, is_watched: bool) {
     let mut model = shared.lock();
     for (id, name) in tick.names {
         model.name(id, name);
@@ -127,7 +130,9 @@ fn apply(tick: Tick, shared: &Shared) {
     if let Some(listeners) = tick.listeners {
         model.read_listeners(listeners);
     }
-    model.diagnose();
+    if is_watched {
+        model.diagnose();
+    }
     drop(model);
     shared.advance();
 }
