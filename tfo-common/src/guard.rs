@@ -364,7 +364,7 @@ pub mod level {
     pub const STRIP: u8 = 1;
 }
 
-/// Values of [`GuardState::doubt`]: failures that do not show whether TFO is to blame open a guard only until that is
+/// Values of the field `doubt` of [`GuardState`]: failures that do not show whether TFO is to blame open a guard only until that is
 /// known. One connection goes without SYN data; if that fails too the destination is down and TFO is on again, if not
 /// the next one tries TFO once more.
 pub mod doubt {
