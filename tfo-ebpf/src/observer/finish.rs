@@ -106,6 +106,16 @@ fn seen(us: u32) -> u32 {
     if us == UNSEEN_US { 0 } else { us }
 }
 
+/// The outcome as an index, compared where it is used. LLVM knows the range of the type and leaves the comparison out,
+/// but 6.1 forgets a range with the register it puts on the stack ("R2 max value is outside of the allowed memory range").
+#[inline(always)]
+fn bounded(outcome: Outcome) -> Option<usize> {
+    let mut code = outcome as usize;
+    // SAFETY: changes nothing; hides from LLVM what it knows of the number.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) code) };
+    (code < Outcome::COUNT).then_some(code)
+}
+
 /// Adds one handshake to its destination.
 #[inline(always)]
 fn add_to_row(
@@ -116,9 +126,10 @@ fn add_to_row(
     saved_us: u32,
     lost_us: u32,
 ) {
-    // SAFETY: `row` points to a map value; every index is bounded by its type or by `bucket`.
+    let Some(code) = bounded(outcome) else { return };
+    // SAFETY: `row` points to a map value; every index is bounded by `bounded` or by `bucket`.
     unsafe {
-        account::add(&raw mut (*row).outcomes[outcome as usize], 1);
+        account::add(&raw mut (*row).outcomes[code], 1);
         (*row).last_ns = times.now;
         if times.rtt_us != UNSEEN_US {
             account::add(&raw mut (*row).rtt_sum_us, u64::from(times.rtt_us));

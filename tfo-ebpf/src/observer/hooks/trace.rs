@@ -50,7 +50,7 @@ pub fn tfo_sk_error(ctx: BtfTracePointContext) -> i32 {
         && is_over(tcp)
     {
         client::give_up(tcp, flow);
-        finish::tell(tcp, flow);
+        finish::tell(tcp, flow::reread(flow));
         flow::remove(sk);
     }
     0
@@ -73,7 +73,7 @@ pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
         && let Some(tcp) = Typed::tcp_sock(ctx.arg::<*mut core::ffi::c_void>(0))
     {
         last_words(tcp, flow);
-        finish::tell(tcp, flow);
+        finish::tell(tcp, flow::reread(flow));
     }
     flow::remove(sk);
     0
