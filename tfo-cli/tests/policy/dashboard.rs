@@ -1,6 +1,6 @@
 //! The dashboard on a real terminal: `--allow-policy` lets keys change rules, and nothing else does.
 
-use std::{fs::File, path::Path, time::Instant};
+use std::{fs::File, mem::offset_of, path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
@@ -9,7 +9,7 @@ use tfo_cli::kernel::policy::{guard_state, in_force};
 use tfo_common::{
     DestKey,
     guard::{GuardKey, GuardState},
-    policy::{MAX_STATES, STATES},
+    policy::{MAX_STATES, NETS, STATES},
 };
 use tfo_lab::{
     client::Family,
@@ -289,15 +289,23 @@ pub fn looking_is_cheap() -> Result<()> {
             pad: 0,
         }
     };
+    const NET: u64 = 1;
+    let nets = MapData::from_pin(Path::new(PINS).join(NETS)).map(Map::from_map_data)??;
+    let mut nets: HashMap<_, u64, u32> = HashMap::try_from(nets)?;
+    nets.insert(NET, 0, 0)?;
     for index in 0..MAX_STATES {
         let dest = dest(index);
         let mut key = [0; size_of::<GuardKey>()];
-        key[..8].copy_from_slice(&guard.to_ne_bytes());
-        key[8..24].copy_from_slice(&dest.remote);
-        key[24..26].copy_from_slice(&dest.port.to_ne_bytes());
-        key[26] = dest.family;
+        let mut put = |at: usize, bytes: &[u8]| key[at..at + bytes.len()].copy_from_slice(bytes);
+        put(offset_of!(GuardKey, cgroup), &guard.to_ne_bytes());
+        put(offset_of!(GuardKey, own), &dest.cgroup_id.to_ne_bytes());
+        put(offset_of!(GuardKey, net), &NET.to_ne_bytes());
+        put(offset_of!(GuardKey, addr), &dest.remote);
+        put(offset_of!(GuardKey, port), &dest.port.to_ne_bytes());
+        put(offset_of!(GuardKey, family), &[dest.family]);
         let mut state = [0; size_of::<GuardState>()];
-        state[4..8].copy_from_slice(&index.to_ne_bytes());
+        let window = offset_of!(GuardState, window);
+        state[window..window + 4].copy_from_slice(&index.to_ne_bytes());
         states.insert(key, state, 0)?;
     }
     // The map is an LRU: the earliest may have given way, the last has not.
