@@ -135,13 +135,13 @@ impl<'a> Btf<'a> {
             return Some(FieldLoc {
                 byte: bytes,
                 bit: 0,
-                width: (size * 8).min(255) as u8,
+                width: size.saturating_mul(8).min(255) as u8,
                 pad: 0,
             });
         }
         let bit = (bits % 8) as u8;
         // A bit-field over a byte boundary is none of those we read; better absent than wrong.
-        if bit + width > 8 {
+        if u16::from(bit) + u16::from(width) > 8 {
             return None;
         }
         Some(FieldLoc {

@@ -271,6 +271,7 @@ pub fn shows_the_guard() -> Result<()> {
 /// One lookup finds a destination among as many as there may be. Times are printed, not asserted.
 pub fn looking_is_cheap() -> Result<()> {
     const LOOKS: u32 = 1_000;
+    const NET: u64 = 1;
     let sandbox = Sandbox::enter()?;
     guards::on(&sandbox, &[])?;
     let guard = sandbox.id()?;
@@ -289,7 +290,6 @@ pub fn looking_is_cheap() -> Result<()> {
             pad: 0,
         }
     };
-    const NET: u64 = 1;
     let nets = MapData::from_pin(Path::new(PINS).join(NETS)).map(Map::from_map_data)??;
     let mut nets: HashMap<_, u64, u32> = HashMap::try_from(nets)?;
     nets.insert(NET, 0, 0)?;
