@@ -49,10 +49,10 @@ const PRIVILEGED: [(&str, &str); 4] = [
     ("tfo-cli", "policy"),
 ];
 
-/// The soak, which has a step of its own.
+/// The soak: a command of its own, and a step of `cargo xtask verify`.
 pub const SOAK: &str = "soak";
 
-/// What continuous integration spends on them; `cargo xtask verify` spends more.
+/// How long `cargo xtask test --only fuzz` takes; `cargo xtask verify` takes longer.
 const FUZZING: Duration = Duration::from_mins(1);
 
 pub fn run(args: &Args) -> Result<()> {
