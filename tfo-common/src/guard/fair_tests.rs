@@ -2,6 +2,7 @@
 
 use super::{
     tests::{CALM, CONFIG, DEFAULT, ended, feed},
+    window::push_beside,
     *,
 };
 

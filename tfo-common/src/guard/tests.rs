@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{state::BASELINE, window::push, *};
 
 pub const CONFIG: GuardConfig = GuardConfig {
     backoff_ns: 10_000_000,

@@ -1,0 +1,71 @@
+//! Handshakes whose end a guard waits for.
+
+/// An attempt the application gave up without a second SYN says something after so many round trips, where one is known.
+pub const GIVE_UP_RTTS: u64 = 4;
+/// And never earlier than after this.
+pub const GIVE_UP_NS: u64 = 50 * 1_000_000;
+
+/// A handshake a guard wants to know the end of: in an array at the place its socket hashes to. Socket storage costs
+/// more than everything else that is done for a connection; where the place is taken the handshake is not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Watch {
+    /// Address of the socket; 0 for none.
+    pub sk: u64,
+    /// `CLOCK_MONOTONIC` ns of the first SYN.
+    pub syn_ns: u64,
+    /// cgroup id of the guard; 0 where none watches it.
+    pub guard: u64,
+    /// cgroup id of the socket.
+    pub own: u64,
+    /// Successes of its kind counted for this destination when the SYN left.
+    pub seen: u32,
+    /// Bits of [`watch`].
+    pub flags: u8,
+    /// `sock_ops` callback flags we added and have to take back.
+    pub added: u8,
+    /// Which of its four entries it is the trial of, from 1; 0 for none.
+    pub trial: u8,
+    /// When it has ended: [`Evidence`] code, or [`watch::NOTHING`].
+    pub evidence: u8,
+    /// When it has ended: what a failure cost, us.
+    pub lost_us: u32,
+    /// When it has ended: which of its four entries is judged next.
+    pub entry: u8,
+    /// When it has ended: 1 if the entry before has opened.
+    pub opened: u8,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+
+/// Bits of [`Watch::flags`].
+pub mod watch {
+    /// The SYN that left carries data.
+    pub const DATA: u8 = 1;
+    /// The first SYN that left carries the TFO option.
+    pub const OPTION: u8 = 2;
+    /// The SYN with data was denied.
+    pub const DENIED: u8 = 4;
+    /// The option is taken out on the way.
+    pub const STRIPPED: u8 = 8;
+    /// As evidence: none.
+    pub const NOTHING: u8 = 255;
+}
+
+/// Places of [`Watch`]es, a power of two.
+pub const WATCHES: u32 = 8_192;
+
+/// The place of a socket's [`Watch`]. Sockets are at least 64 bytes apart.
+#[inline(always)]
+pub const fn watch_of(sk: u64) -> u32 {
+    ((sk >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 & (WATCHES - 1)
+}
+
+/// Whether a handshake the application gave up after its only SYN shows anything: after [`GIVE_UP_RTTS`] round trips,
+/// where the round trip is known (`rtt_us`, 0 for not).
+#[inline(always)]
+pub const fn waited_long_enough(waited_ns: u64, rtt_us: u32) -> bool {
+    rtt_us != 0 && waited_ns >= GIVE_UP_NS && waited_ns >= rtt_us as u64 * 1_000 * GIVE_UP_RTTS
+}
+
+const _: () = assert!(size_of::<Watch>() == 48);

@@ -1,0 +1,56 @@
+//! Successes, counted for every destination and network whether it ever failed or not.
+
+use super::key::mix;
+
+/// What is counted of every destination and every network, also of those without a failure: in an array, at the place
+/// the addresses hash to ([`slot_of`]). Two that share a place share its numbers until one of them has it to itself.
+///
+/// A failure shows a second after its SYN, a success at once. In the order in which they show, random loss comes
+/// in bursts: of fifty busy clients all sooner or later wait for a lost SYN, and their failures arrive together.
+/// So a failure takes the place its SYN had: it goes behind the successes that were counted since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot {
+    /// The part of the hash that does not choose the place: whose numbers these are.
+    pub tag: u32,
+    /// SYNs with data that were answered at once.
+    pub tfo: u32,
+    /// Bare SYNs with the option that were.
+    pub bare: u32,
+    /// Round trip of the latest of them, us; 0 for unknown.
+    pub rtt_us: u32,
+    /// 1: a state exists for something that hashes here. Without it nothing is looked up.
+    pub troubled: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Places of [`Slot`]s, a power of two.
+pub const SLOTS: u32 = 32_768;
+
+/// The hash of a destination. Its low bits choose the place, its high half is [`Slot::tag`]. Addresses as four words
+/// in network order, port 0 and no remote address for the network.
+#[inline(always)]
+pub const fn slot_hash(local: [u32; 4], remote: [u32; 4], port: u16) -> u64 {
+    let mut hash = port as u64 | 1 << 32;
+    let mut word = 0;
+    while word < 4 {
+        hash = mix(hash, (local[word] as u64) << 32 | remote[word] as u64);
+        word += 1;
+    }
+    hash ^ hash >> 31
+}
+
+/// The place of a hash.
+#[inline(always)]
+pub const fn slot_of(hash: u64) -> u32 {
+    hash as u32 & (SLOTS - 1)
+}
+
+/// How many successes were counted between two readings. An entry that was dropped in between began again.
+#[inline(always)]
+pub const fn later(before: u32, now: u32) -> u32 {
+    if now >= before { now - before } else { now }
+}
+
+const _: () = assert!(size_of::<Slot>() == 24);
