@@ -14,8 +14,10 @@ pub mod doctor_text;
 pub mod export;
 pub mod flow_fields;
 pub mod flow_line;
+pub mod flow_record;
 pub mod flow_text;
 pub mod format;
+pub mod json;
 pub mod judged;
 pub mod judged_summary;
 pub mod keys_json;
@@ -61,14 +63,4 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn print(text: &str) -> io::Result<()> {
     print!("{text}");
     Ok(())
-}
-
-/// JSON objects, one per line.
-pub fn lines(objects: impl IntoIterator<Item = impl serde::Serialize>) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for object in objects {
-        text.push_str(&serde_json::to_string(&object)?);
-        text.push('\n');
-    }
-    Ok(text)
 }

@@ -212,3 +212,12 @@ pub fn examine(facts: &Facts) -> Vec<Check> {
 pub fn has_failed(checks: &[Check]) -> bool {
     checks.iter().any(|check| check.status == Status::Fail)
 }
+
+/// The first `most` names, and how many more there are.
+fn first_of(names: &[String], most: usize) -> String {
+    let shown = names[..most.min(names.len())].join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -7,8 +7,8 @@ use tfo_common::{Outcome, Role};
 use super::{
     filter::{Filterable, Metric},
     flow::Flow,
+    processes::Process,
     row::DestRow,
-    snapshot::Process,
     source::CgroupName,
 };
 

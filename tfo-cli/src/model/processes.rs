@@ -2,12 +2,25 @@
 
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
-use super::{flow::Flow, flows::IdHasher, snapshot::Process};
+use super::{flow::Flow, flows::IdHasher};
 
 /// Cgroups remembered at most.
 const CGROUPS: usize = 1_024;
 /// Processes remembered per cgroup; the one with the fewest flows gives way.
 const PER_CGROUP: usize = 16;
+
+/// A process seen in a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Flows it opened.
+    pub flows: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Processes {

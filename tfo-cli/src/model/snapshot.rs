@@ -12,6 +12,7 @@ use super::{
     filterable::FilterableRow,
     flow::Flow,
     names::Names,
+    processes::Process,
     row::DestRow,
     source::{Degradation, Guarded, Host, Totals},
 };
@@ -33,19 +34,6 @@ impl Default for Prefixes {
             v6: limits::SERVER_V6_PREFIX,
         }
     }
-}
-
-/// A process seen in a cgroup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Process id in the initial PID namespace.
-    pub pid: u32,
-    /// Its name.
-    pub comm: String,
-    /// Flows it opened.
-    pub flows: u64,
-    /// Those of them that failed.
-    pub failures: u64,
 }
 
 /// Everything there is to show. Cloning it is cheap: what is large is shared.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::lines;
+use super::json::{SCHEMA, lines};
 use crate::{fingerprint::Fingerprint, inspect::cookies::Cached};
 
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ pub fn entries(found: &[Cached]) -> anyhow::Result<String> {
     lines(found.iter().map(|cached| {
         let entry = &cached.entry;
         Line {
-            schema: 1,
+            schema: SCHEMA,
             r#type: "cookie",
             id: cached.id(),
             netns: cached.netns.inode,

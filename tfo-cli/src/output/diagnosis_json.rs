@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::{
     FlowLine, diagnosis,
-    ndjson::{FlowRecord, SCHEMA, write_line},
+    flow_record::FlowRecord,
+    json::{SCHEMA, write_line},
     time,
 };
 use crate::model::{

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::lines;
+use super::json::{SCHEMA, lines};
 use crate::inspect::doctor::Check;
 
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ struct Line<'a> {
 /// Every check; the first is `fast-open`.
 pub fn checks(checks: &[Check]) -> anyhow::Result<String> {
     lines(checks.iter().map(|check| Line {
-        schema: 1,
+        schema: SCHEMA,
         r#type: "check",
         id: check.id,
         status: check.status.name(),

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{FlowLine, csv, flow_text, ndjson::FlowRecord, time};
+use super::{FlowLine, csv, flow_record::FlowRecord, flow_text, time};
 use crate::{
     capture::{Judged, carried::Carried},
     model::Flow,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 use tfo_common::{Outcome, Role};
 
-use super::{names::ByRole, ndjson, number, time};
+use super::{json, names::ByRole, number, time};
 use crate::{
     capture::{Counts, Unknown},
     model::source::Totals,
@@ -79,7 +79,7 @@ impl JudgedSummary {
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         let counts = &self.counts;
         let record = Record {
-            schema: ndjson::SCHEMA,
+            schema: json::SCHEMA,
             r#type: "summary",
             events: self.events,
             printed: self.printed,
@@ -104,7 +104,7 @@ impl JudgedSummary {
             },
             endings: &self.endings,
         };
-        ndjson::write_line(&record, out)
+        json::write_line(&record, out)
     }
 
     /// For people: one fact a line.

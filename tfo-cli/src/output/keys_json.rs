@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{keys_text::Found, lines};
+use super::{
+    json::{SCHEMA, lines},
+    keys_text::Found,
+};
 use crate::{fingerprint::Fingerprint, inspect::keys::Keys};
 
 #[derive(Serialize)]
@@ -38,7 +41,7 @@ pub fn status(found: &Found) -> anyhow::Result<String> {
     let places = found.places.iter().map(|(netns, keys)| {
         let (primary, backup) = show(*keys);
         Line {
-            schema: 1,
+            schema: SCHEMA,
             r#type: "key",
             id: netns.inode.to_string(),
             netns: netns.inode,
@@ -59,7 +62,7 @@ pub fn status(found: &Found) -> anyhow::Result<String> {
         };
         let (primary, backup) = show(keys);
         Line {
-            schema: 1,
+            schema: SCHEMA,
             r#type: "key",
             id: listener.id(),
             netns: listener.netns.inode,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::lines;
+use super::json::{SCHEMA, lines};
 use crate::inspect::listeners::{Holder, Listener, judge::judge};
 
 #[derive(Serialize)]
@@ -48,7 +48,7 @@ pub fn listeners(found: &[Listener]) -> anyhow::Result<String> {
         let judgement = judge(listener);
         let cgroup = listener.cgroup.as_ref();
         Line {
-            schema: 1,
+            schema: SCHEMA,
             r#type: "listener",
             id: listener.id(),
             netns: listener.netns.inode,

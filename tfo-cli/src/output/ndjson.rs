@@ -8,36 +8,11 @@ use serde::Serialize;
 use super::{
     FlowLine, Summary, TraceWriter,
     diagnosis_json::FindingRecord,
-    flow_fields::FlowFields,
+    flow_record::FlowRecord,
+    json::{SCHEMA, write_line},
     names::{ByReason, ByRole},
 };
 use crate::model::{Snapshot, diagnosis::Finding};
-
-/// Version of the record.
-pub const SCHEMA: u32 = 1;
-
-/// A flow.
-#[derive(Clone, Debug, Serialize)]
-pub struct FlowRecord<'a> {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// `flow`.
-    pub r#type: &'static str,
-    /// What is said about it. Absent values are `null`, never left out.
-    #[serde(flatten)]
-    pub fields: FlowFields<'a>,
-}
-
-impl<'a> FlowRecord<'a> {
-    /// The record of a flow.
-    pub fn new(line: &FlowLine<'a>) -> Self {
-        Self {
-            schema: SCHEMA,
-            r#type: "flow",
-            fields: FlowFields::of(line),
-        }
-    }
-}
 
 /// The last line of a clean end.
 #[derive(Clone, Debug, Serialize)]
@@ -85,12 +60,6 @@ impl TraceWriter for Ndjson {
         };
         write_line(&record, out)
     }
-}
-
-/// One object on one line.
-pub fn write_line(record: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, record)?;
-    out.write_all(b"\n")
 }
 
 #[cfg(test)]

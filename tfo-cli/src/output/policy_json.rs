@@ -3,11 +3,8 @@
 use serde::Serialize;
 use tfo_common::policy::{PortRange, Stat};
 
-use super::time;
+use super::{json::SCHEMA, time};
 use crate::policy::{Change, GuardSpec, Installed, InstalledGuard, Now, Plan, RuleSpec, guard::Destination};
-
-/// Version of every document here.
-const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
 struct Document<T> {

@@ -2,15 +2,13 @@
 
 use serde::Serialize;
 
+use super::json::SCHEMA;
 use crate::probe::{
     attempt::{Answer, Attempt, Carried, Cookie, DataFate},
     report::Report,
     target::Target,
     timing::{CONFIDENCE, Median, Times},
 };
-
-/// Version of the records.
-const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
 struct AttemptRecord<'a> {

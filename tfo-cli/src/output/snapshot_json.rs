@@ -9,8 +9,8 @@ use serde::Serialize;
 use tfo_common::Outcome;
 
 use super::{
+    json::{SCHEMA, write_line},
     names::{ByOutcome, ByReason, ByRole},
-    ndjson::{SCHEMA, write_line},
     time,
 };
 use crate::model::{DestRow, Snapshot};

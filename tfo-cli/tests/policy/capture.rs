@@ -1,9 +1,10 @@
 //! What really leaves: SYNs as tcpdump sees them on the client's device.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    ffi::OsStr,
+    io::{BufRead, BufReader},
     net::UdpSocket,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU16, Ordering},
@@ -15,13 +16,13 @@ use anyhow::{Context, Result, ensure};
 use tfo_lab::{
     client::{Api, Connect, Family},
     command,
-    lab::{self, DEVICE, Lab},
+    lab::{self, Lab},
 };
 
 use crate::{
     enforce::{is_fast, primed, service},
     policy::add,
-    support::{sandbox::Sandbox, wait_until},
+    support::{sandbox::Sandbox, tcpdump, wait_until},
 };
 
 /// A running tcpdump.
@@ -57,38 +58,9 @@ impl Capture {
             println!("skipped: needs tcpdump");
             return Ok(None);
         }
-        let mut child = lab.in_client(|| {
-            Command::new("tcpdump")
-                .args([
-                    "-i",
-                    DEVICE,
-                    "-n",
-                    "-l",
-                    "-vv",
-                    "--immediate-mode",
-                    "-Q",
-                    "out",
-                    // Of its ring's 2 MiB a packet takes 64 KiB where segments may be that long: 32 packets.
-                    "-s",
-                    "2000",
-                    "-B",
-                    "8192",
-                    "tcp or udp or ip6",
-                ])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("tcpdump: starting it")
-        })?;
-        let mut stderr = BufReader::new(child.stderr.take().context("no stderr")?);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            ensure!(stderr.read_line(&mut line)? > 0, "tcpdump ended");
-        }
-        // Read on, or it stops writing.
-        thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        // Of the ring a packet takes 64 KiB where segments may be that long (32 packets in 2 MiB), so it is cut.
+        let args = ["-l", "-vv", "-Q", "out", "-s", "2000", "tcp or udp or ip6"];
+        let mut child = tcpdump::start(lab, &args.map(OsStr::new))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = BufReader::new(child.stdout.take().context("no stdout")?);
         let theirs = Arc::clone(&lines);

@@ -13,6 +13,8 @@ pub mod ground;
 pub mod object;
 #[path = "../privileged/support/sandbox.rs"]
 pub mod sandbox;
+#[path = "../privileged/support/tcpdump.rs"]
+pub mod tcpdump;
 #[path = "../privileged/support/tool.rs"]
 #[expect(dead_code, reason = "likewise")]
 pub mod tool;

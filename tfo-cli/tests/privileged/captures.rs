@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
     net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -23,7 +23,7 @@ use serde_json::Value;
 use tfo_lab::{
     client::{Api, Family},
     command,
-    lab::{self, DEVICE, Lab},
+    lab::{self, Lab},
     scenario::{Params, Run, Scenario},
 };
 
@@ -32,7 +32,7 @@ use crate::support::{
     flow::{Flow, Role},
     needs_kernel, no_problems,
     sandbox::Sandbox,
-    wait_until,
+    tcpdump, wait_until,
 };
 
 /// Labs working in parallel: most scenarios wait for the kernel's SYN timer.
@@ -119,23 +119,8 @@ struct Capture {
 
 impl Capture {
     fn start(lab: &Lab, file: PathBuf) -> Result<Self> {
-        let mut child = lab.in_client(|| {
-            Command::new("tcpdump")
-                .args(["-i", DEVICE, "-n", "-U", "--immediate-mode", "-B", "8192", "-w"])
-                .arg(&file)
-                .stdin(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .context("tcpdump: starting it")
-        })?;
-        let mut stderr = BufReader::new(child.stderr.take().context("no stderr")?);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            ensure!(stderr.read_line(&mut line)? > 0, "tcpdump ended");
-        }
-        // Read on, or it stops writing.
-        thread::spawn(move || stderr.read_to_end(&mut Vec::new()));
+        let args = [OsStr::new("-U"), OsStr::new("-w"), file.as_os_str()];
+        let child = tcpdump::start(lab, &args)?;
         Ok(Self { child, file })
     }
 

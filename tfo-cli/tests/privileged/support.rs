@@ -8,6 +8,7 @@ pub mod object;
 pub mod once;
 pub mod round;
 pub mod sandbox;
+pub mod tcpdump;
 pub mod tool;
 
 pub use self::ground::{BINARY, DEADLINE, NO_CONFIG, no_problems, wait_until, why_not};

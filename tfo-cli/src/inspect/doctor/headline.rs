@@ -1,6 +1,6 @@
 //! The first line: is Fast Open on here, for clients, for servers, and did it work within the last seconds.
 
-use super::{Check, Facts};
+use super::{Check, Facts, first_of};
 use crate::{
     clean::clean,
     inspect::listeners::{CLIENT, Listener, judge::judge},
@@ -61,16 +61,9 @@ fn servers(working: &[&Listener], all: usize) -> String {
             names.push(name);
         }
     }
-    let more = names.len().saturating_sub(NAMED);
-    names.truncate(NAMED);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
     format!(
-        "on ({}{more}: {} of {all} listening sockets)",
-        names.join(", "),
+        "on ({}: {} of {all} listening sockets)",
+        first_of(&names, NAMED),
         working.len()
     )
 }

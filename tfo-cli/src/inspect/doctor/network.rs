@@ -1,6 +1,6 @@
 //! Checks of network namespaces: sysctls, the blackhole pause, the cookie cache, queues, MPTCP, firewall, disciplines.
 
-use super::{Check, Facts, PlaceFacts};
+use super::{Check, Facts, PlaceFacts, first_of};
 use crate::{
     clean::clean,
     inspect::listeners::{
@@ -150,20 +150,13 @@ fn cookies(place: &PlaceFacts, _: &[&Listener]) -> Check {
     };
     let names: Vec<String> = lost
         .iter()
-        .take(NAMED)
         .map(|(count, destination)| format!("{destination} ({count} in a row)"))
         .collect();
-    let more = lost.len().saturating_sub(NAMED);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
     Check::warn(
         id,
         format!(
-            "SYNs with data were lost on the way to {}{more}",
-            names.join(", ")
+            "SYNs with data were lost on the way to {}",
+            first_of(&names, NAMED)
         ),
         format!(
             "tfo-cli diagnose --duration 30s; to stop it: tfo-cli policy add --cgroup / --dst {worst} --ttl 7d"

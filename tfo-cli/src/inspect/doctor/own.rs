@@ -1,6 +1,6 @@
 //! Checks of BPF programs of others beside ours, and of what of ours is pinned.
 
-use super::{Check, Facts, PolicyFacts, Status};
+use super::{Check, Facts, PolicyFacts, Status, first_of};
 use crate::{clean::clean, inspect::listeners::judge::quoted};
 
 /// Programs that are named.
@@ -20,22 +20,13 @@ fn programs(facts: &Facts) -> Check {
     let Some((first, ..)) = found.first() else {
         return Check::pass(id, "no BPF program of others on the hooks we use");
     };
-    let names = found
+    let names: Vec<String> = found
         .iter()
-        .take(NAMED)
-        .map(|(number, name, kind)| format!("{kind} {} (id {number})", clean(name)));
-    let more = found.len().saturating_sub(NAMED);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+        .map(|(number, name, kind)| format!("{kind} {} (id {number})", clean(name)))
+        .collect();
     Check::warn(
         id,
-        format!(
-            "of others, on hooks we use: {}{more}",
-            names.collect::<Vec<_>>().join(", ")
-        ),
+        format!("of others, on hooks we use: {}", first_of(&names, NAMED)),
         format!("nothing, unless SYN data goes missing: bpftool prog show id {first}; bpftool cgroup tree"),
     )
 }
