@@ -292,3 +292,46 @@ fn document<T: Serialize>(r#type: &'static str, body: T) -> anyhow::Result<Strin
 fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use serde_json::Value;
+    use tfo_common::guard::GuardState;
+
+    use super::*;
+
+    /// A destination and a network that failed.
+    fn failing() -> [Destination; 2] {
+        [false, true].map(|is_network| Destination {
+            cgroup_id: 1,
+            own_id: Some(7),
+            net: 1,
+            is_network,
+            addr: IpAddr::from([192, 0, 2, 1]),
+            port: 443,
+            state: GuardState::NEW,
+        })
+    }
+
+    #[test]
+    fn docs_guard_explains_every_field() {
+        let page = include_str!("../../../docs/guard.md");
+        let now = Now {
+            monotonic_ns: 0,
+            wall_ns: 0,
+        };
+        let text = guards(&[], &failing(), &[0; Stat::COUNT], now).expect("plain values");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        for list in ["destinations", "networks"] {
+            let fields = value[list][0].as_object().expect("one of each");
+            for field in fields.keys().map(String::as_str).chain([list]) {
+                assert!(
+                    page.contains(&format!("`{field}`")),
+                    "docs/guard.md does not explain {field}"
+                );
+            }
+        }
+    }
+}
