@@ -1,7 +1,12 @@
 //! The documents say what the code says. Tables between `<!-- generated: NAME -->` and `<!-- end -->` are made here from the
 //! code; `UPDATE_DOCS=1 cargo test -p tfo-cli --test docs` writes them anew.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tfo_cli::{
     model::filter::{KEYS, Metric},
@@ -371,5 +376,90 @@ fn degradations_are_those_the_kernel_side_names() {
             is_feature || rows.contains(&name),
             "docs/limits.md does not explain {name}"
         );
+    }
+}
+
+/// Every file of the sources.
+fn sources(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("a directory of the sources");
+    let paths = entries.map(|entry| entry.expect("it can be read").path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                return sources(&path);
+            }
+            let is_code = path.extension().is_some_and(|extension| extension == "rs");
+            is_code
+                .then(|| fs::read_to_string(&path).expect("a source can be read"))
+                .into_iter()
+                .collect()
+        })
+        .collect()
+}
+
+/// Words that stand for what differs, in the first columns of the tables of messages.
+const VALUES: &[&str] = &[
+    "...", "ADDRESS", "load", "attach", "CAP_...", "CGROUP", "FILE", "ID", "MEMBER", "N", "NAME", "PATH",
+    "RULE", "SERVICE", "WHY",
+];
+
+/// What stays the same in a message, in the source (`{name}`) as in a document (`NAME`). Shorter pieces say nothing.
+fn fixed_parts(message: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for word in message.split_inclusive(' ') {
+        let bare = word.trim_matches([' ', ':', ';', ',', '(', ')']);
+        if bare.contains('{') || VALUES.contains(&bare) {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push_str(word);
+        }
+    }
+    let trimmed = parts
+        .iter()
+        .map(|part| part.trim_matches([' ', ':', ';', '(', ')']));
+    trimmed
+        .filter(|part| part.len() >= 8)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Both ways: each message of an error type is explained, and nothing is explained that nobody says.
+#[test]
+fn messages_are_those_of_the_program() {
+    let code = sources(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")).join("\n");
+    let page = document("docs/faq.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let explained = rows.join("\n");
+    let messages = code
+        .split("#[error(")
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    let mut seen = 0;
+    for part in messages.flat_map(fixed_parts) {
+        seen += 1;
+        assert!(
+            explained.contains(&part),
+            "docs/faq.md does not explain the message: {part}"
+        );
+    }
+    assert!(seen > 25, "messages are found: {seen}");
+    // Lines of long texts are joined as the compiler joins them.
+    let said = code.replace("\\\n", " ");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for row in rows {
+        let cell = row.split(" | ").next().unwrap_or_default();
+        for message in cell
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|text| text.contains(' '))
+        {
+            for part in fixed_parts(message) {
+                assert!(
+                    said.contains(&part),
+                    "docs/faq.md explains what nobody says: {part}"
+                );
+            }
+        }
     }
 }
