@@ -38,9 +38,13 @@ pub mod table;
 pub mod text;
 pub mod time;
 
+#[cfg(test)]
+mod hostile_tests;
+
 use std::io;
 
 pub use crate::clean::clean;
+use crate::clean::clean_lines;
 
 pub use self::{
     flow_line::{FlowLine, Summary, TraceWriter},
@@ -48,19 +52,19 @@ pub use self::{
     stderr::complain,
 };
 
-/// Writes text to stdout.
+/// Writes text to stdout, without what names of others in it could do to a terminal.
 #[cfg(not(test))]
 pub fn print(text: &str) -> io::Result<()> {
     use std::io::Write as _;
 
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(clean_lines(text).as_bytes())?;
     out.flush()
 }
 
 /// The same where the test harness shows it only when a test fails.
 #[cfg(test)]
 pub fn print(text: &str) -> io::Result<()> {
-    print!("{text}");
+    print!("{}", clean_lines(text));
     Ok(())
 }

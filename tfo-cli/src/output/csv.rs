@@ -9,7 +9,7 @@ use csv::{Terminator, Writer, WriterBuilder};
 use tfo_common::FlowEvent;
 
 use super::{FlowLine, Summary, TraceWriter, flow_fields::FlowFields};
-use crate::model::Flow;
+use crate::{clean::cell, model::Flow};
 
 /// Names of the columns: the fields of [`FlowFields`].
 pub static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| columns().unwrap_or_default());
@@ -25,7 +25,9 @@ impl TraceWriter for Csv {
 
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut writer = writer(false, out);
-        writer.serialize(FlowFields::of(line)).map_err(io_error)?;
+        writer
+            .serialize(FlowFields::of(line).in_cells())
+            .map_err(io_error)?;
         writer.flush()
     }
 
@@ -57,14 +59,15 @@ fn columns() -> csv::Result<Vec<String>> {
     Ok(reader.headers()?.iter().map(str::to_owned).collect())
 }
 
-/// Writes rows of text.
+/// Writes rows of text, cleaned and without formulas.
 pub fn write_rows<R>(rows: impl IntoIterator<Item = R>, out: &mut dyn Write) -> io::Result<()>
 where
-    R: IntoIterator<Item: AsRef<[u8]>>,
+    R: IntoIterator<Item: AsRef<str>>,
 {
     let mut writer = writer(false, out);
     for row in rows {
-        writer.write_record(row).map_err(io_error)?;
+        let cells = row.into_iter().map(|text| cell(text.as_ref()).into_owned());
+        writer.write_record(cells.collect::<Vec<_>>()).map_err(io_error)?;
     }
     writer.flush()
 }

@@ -10,7 +10,10 @@ use std::{
 use anyhow::Context as _;
 
 use super::{csv, table};
-use crate::model::Snapshot;
+use crate::{
+    clean::{self, clean},
+    model::Snapshot,
+};
 
 /// Formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,15 +77,15 @@ pub fn write(snapshot: &Snapshot, table: &Table, format: Format, out: &mut dyn W
                     .zip(row.iter().cloned().map(Into::into))
                     .collect()
             };
-            serde_json::to_writer_pretty(&mut *out, &table.rows.iter().map(object).collect::<Vec<_>>())?;
-            out.write_all(b"\n")
+            let rows: Vec<_> = table.rows.iter().map(object).collect();
+            writeln!(out, "{}", clean::json(&serde_json::to_string_pretty(&rows)?))
         }
     }
 }
 
 fn markdown(snapshot: &Snapshot, table: &Table, out: &mut dyn Write) -> io::Result<()> {
     for line in table::header(snapshot) {
-        writeln!(out, "- {}", line.replace('|', "\\|"))?;
+        writeln!(out, "- {}", clean(&line).replace('|', "\\|"))?;
     }
     writeln!(out)?;
     writeln!(out, "| {} |", table.names.join(" | "))?;
@@ -90,7 +93,7 @@ fn markdown(snapshot: &Snapshot, table: &Table, out: &mut dyn Write) -> io::Resu
     for row in &table.rows {
         let cells: Vec<String> = row
             .iter()
-            .map(|cell| cell.replace('|', "\\|").replace('\n', "<br>"))
+            .map(|cell| clean::clean_lines(cell).replace('|', "\\|").replace('\n', "<br>"))
             .collect();
         writeln!(out, "| {} |", cells.join(" | "))?;
     }

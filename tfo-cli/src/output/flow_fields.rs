@@ -1,11 +1,12 @@
 //! The fields of a flow as machines read them, in their order: the only list of them. JSON names them in every line,
 //! CSV in the first one. Fields may be added at the end in later versions, none is renamed or removed.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use serde::Serialize;
 
 use super::{FlowLine, time};
+use crate::clean;
 
 /// A flow. Times that end in `_us` are whole microseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -31,15 +32,15 @@ pub struct FlowFields<'a> {
     /// cgroup v2 id.
     pub cgroup_id: Option<u64>,
     /// Its path below the cgroup2 mount.
-    pub cgroup: Option<&'a str>,
+    pub cgroup: Option<Cow<'a, str>>,
     /// systemd unit named by the path.
-    pub unit: Option<&'a str>,
+    pub unit: Option<Cow<'a, str>>,
     /// Container id named by the path.
-    pub container: Option<&'a str>,
+    pub container: Option<Cow<'a, str>>,
     /// Process id (tgid) of the client, in the initial PID namespace.
     pub pid: Option<u32>,
     /// Its name.
-    pub comm: Option<String>,
+    pub comm: Option<Cow<'a, str>>,
     /// The application asked for Fast Open.
     pub tfo_requested: bool,
     /// Option in the first SYN: `none`, `request` or `cookie`.
@@ -84,11 +85,13 @@ impl<'a> FlowFields<'a> {
             remote_port: event.remote_port,
             netns: Some(event.netns).filter(|inode| *inode != 0),
             cgroup_id: Some(event.cgroup_id).filter(|id| *id != 0),
-            cgroup: line.cgroup.map(|name| name.path.as_str()),
-            unit: line.cgroup.and_then(|name| name.unit.as_deref()),
-            container: line.cgroup.and_then(|name| name.container.as_deref()),
+            cgroup: line.cgroup.map(|name| name.path.as_str().into()),
+            unit: line.cgroup.and_then(|name| name.unit.as_deref().map(Cow::from)),
+            container: line
+                .cgroup
+                .and_then(|name| name.container.as_deref().map(Cow::from)),
             pid: flow.pid(),
-            comm: flow.comm().map(std::borrow::Cow::into_owned),
+            comm: flow.comm(),
             tfo_requested: flow.requested(),
             option_sent: flow.option().name(),
             option_kind: flow.option_kind(),
@@ -103,5 +106,18 @@ impl<'a> FlowFields<'a> {
             policy: flow.policy().map(tfo_common::PolicyAction::name),
             rtt_us: flow.rtt_us(),
         }
+    }
+
+    /// The same with what others chose as cells of a CSV file can have it.
+    pub fn in_cells(mut self) -> Self {
+        for chosen in [
+            &mut self.cgroup,
+            &mut self.unit,
+            &mut self.container,
+            &mut self.comm,
+        ] {
+            *chosen = chosen.take().map(|text| clean::cell(&text).into_owned().into());
+        }
+        self
     }
 }

@@ -3,12 +3,12 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{FlowLine, csv, flow_record::FlowRecord, flow_text, time};
 use crate::{
     capture::{Judged, carried::Carried},
+    clean,
     model::Flow,
 };
 
@@ -102,9 +102,8 @@ impl JudgedWriter for Json {
         let mut separator = '{';
         for name in ["schema", "type"].into_iter().chain(columns()) {
             write!(out, "{separator}\"{name}\":")?;
-            fields
-                .get(name)
-                .serialize(&mut serde_json::Serializer::new(&mut *out))?;
+            let text = serde_json::to_string(&fields.get(name))?;
+            out.write_all(clean::json(&text).as_bytes())?;
             separator = ',';
         }
         out.write_all(b"}\n")

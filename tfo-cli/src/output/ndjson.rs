@@ -25,6 +25,8 @@ pub struct SummaryRecord<'a> {
     pub events: u64,
     /// Flows that passed the filters and were printed.
     pub printed: u64,
+    /// Flows the filter could not judge: it asks for the name of a cgroup that was gone before it was known.
+    pub unjudged: u64,
     /// What did not arrive, by reason.
     pub lost: ByReason<'a>,
     /// Handshakes counted in the kernel, by role and outcome; exact also when records were lost.
@@ -55,6 +57,7 @@ impl TraceWriter for Ndjson {
             r#type: "summary",
             events: summary.events,
             printed: summary.printed,
+            unjudged: summary.unjudged,
             lost: ByReason(&summary.losses),
             totals: ByRole(&summary.totals),
         };

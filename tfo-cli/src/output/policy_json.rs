@@ -286,7 +286,7 @@ fn document<T: Serialize>(r#type: &'static str, body: T) -> anyhow::Result<Strin
         body,
     })?;
     text.push('\n');
-    Ok(text)
+    Ok(crate::clean::json(&text).into_owned())
 }
 
 fn micros(duration: std::time::Duration) -> u64 {

@@ -84,7 +84,8 @@ pub fn report(target: &Target, report: &Report) -> String {
 
 fn line(record: &impl Serialize) -> String {
     // Strings, numbers and nothing else: this cannot fail.
-    serde_json::to_string(record).unwrap_or_default() + "\n"
+    let text = serde_json::to_string(record).unwrap_or_default();
+    format!("{}\n", crate::clean::json(&text))
 }
 
 fn attempt_record<'a>(report: &Report, attempt: &'a Attempt) -> AttemptRecord<'a> {

@@ -17,6 +17,7 @@ use tfo_common::{Outcome, Role};
 pub use self::redact::Redactor;
 use self::{ladder::Ladder, timeline::Timeline};
 use super::{clean, diagnosis, number, table, time};
+use crate::clean::clean_lines;
 use crate::model::{
     Snapshot,
     diagnosis::{CostKind, Finding, Severity},
@@ -184,8 +185,12 @@ impl Report {
     /// Writes it.
     pub fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         match format {
-            Format::Markdown => markdown::write(self, out),
-            Format::Html => out.write_all(html::page(self).as_bytes()),
+            Format::Markdown => {
+                let mut text = Vec::new();
+                markdown::write(self, &mut text)?;
+                out.write_all(clean_lines(&String::from_utf8_lossy(&text)).as_bytes())
+            }
+            Format::Html => out.write_all(clean_lines(&html::page(self)).as_bytes()),
         }
     }
 }

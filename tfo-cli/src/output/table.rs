@@ -7,6 +7,7 @@ use super::{
     column::{COLUMNS, Column},
     number, time,
 };
+use crate::clean::{clean, clean_lines};
 use crate::model::{DestRow, Snapshot, host::sysctl_words, snapshot::sum};
 use tfo_common::{Outcome, Role, outcome::Group};
 
@@ -27,7 +28,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     for line in header(snapshot) {
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", clean(&line))?;
     }
     writeln!(out)?;
     let headings: Vec<Heading> = columns
@@ -41,7 +42,7 @@ pub fn write(
         .iter()
         .map(|row| columns.iter().map(|column| column.cell(row, snapshot)).collect())
         .collect();
-    out.write_all(aligned::table(&headings, &cells).as_bytes())?;
+    out.write_all(clean_lines(&aligned::table(&headings, &cells)).as_bytes())?;
     if rows.is_empty() {
         writeln!(out, "no handshake yet")?;
     }

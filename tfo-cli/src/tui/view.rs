@@ -45,7 +45,7 @@ use super::{
     lines::Line,
     state::{Page, Popup, State, View},
 };
-use crate::model::SortKey;
+use crate::{clean::is_hostile, model::SortKey};
 
 /// What lies under the mouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,17 @@ pub fn draw(frame: &mut Frame<'_>, state: &State) {
         Some(Popup::Planning) => rule_popup::planning(state, screen, buffer),
         Some(Popup::Plan) => rule_popup::plan(state, screen, buffer),
         None => {}
+    }
+    disarm(buffer);
+}
+
+/// What names of others still have in them that could steer the terminal. The regions clean what they know to be a name;
+/// this is for what they forgot, and for bidirectional text, which ratatui lets pass.
+fn disarm(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        if cell.symbol().contains(is_hostile) {
+            cell.set_symbol("?");
+        }
     }
 }
 
