@@ -9,6 +9,7 @@
 
 pub mod btf;
 pub mod cgroup;
+mod cgroup_names;
 mod cost;
 mod counters;
 pub mod doctor;

@@ -295,6 +295,11 @@ impl Model {
         std::mem::take(&mut self.wanted)
     }
 
+    /// Asks again for names that could not be told yet.
+    pub fn want_again(&mut self, ids: impl IntoIterator<Item = u64>) {
+        self.wanted.extend(ids);
+    }
+
     /// Stores what a cgroup id is called; `None` when it is gone.
     pub fn name(&mut self, cgroup_id: u64, name: Option<CgroupName>) {
         self.names.insert(cgroup_id, name);

@@ -11,7 +11,7 @@ use crate::{
     exit::Failure,
     model::{
         names,
-        source::{CgroupName, Host, Reading, Source},
+        source::{CgroupName, Host, Lookup, Reading, Source},
     },
     options::AttachOptions,
     recording::{Recorder, RecordingError, Tick},
@@ -84,25 +84,33 @@ impl Observer {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What those of these cgroups are called that were not asked for here before.
-    pub fn new_names(&mut self, ids: impl IntoIterator<Item = u64>) -> Names {
-        let mut new = Vec::new();
-        for id in ids {
-            if !self.asked.asked(id) {
-                self.asked.insert(id, None);
-                new.push(id);
-            }
+    /// What those of these cgroups are called that have not been answered for here before; and those for which there is no
+    /// answer yet.
+    pub fn new_names(&mut self, ids: impl IntoIterator<Item = u64>) -> (Names, Vec<u64>) {
+        let mut new: Vec<u64> = ids.into_iter().filter(|id| !self.asked.asked(*id)).collect();
+        new.sort_unstable();
+        new.dedup();
+        let (names, later) = self.names(new);
+        for (id, _) in &names {
+            self.asked.insert(*id, None);
         }
-        self.names(new)
+        (names, later)
     }
 
-    /// What these cgroups are called.
-    pub fn names(&mut self, ids: impl IntoIterator<Item = u64>) -> Names {
-        let names: Names = ids.into_iter().map(|id| (id, self.source.cgroup(id))).collect();
+    /// What these cgroups are called; and those for which there is no answer yet.
+    pub fn names(&mut self, ids: impl IntoIterator<Item = u64>) -> (Names, Vec<u64>) {
+        let (mut names, mut later) = (Names::new(), Vec::new());
+        for id in ids {
+            match self.source.cgroup(id) {
+                Lookup::Known(name) => names.push((id, Some(name))),
+                Lookup::Gone => names.push((id, None)),
+                Lookup::NotYet => later.push(id),
+            }
+        }
         if self.recorder.is_some() {
             self.unrecorded.extend(names.iter().cloned());
         }
-        names
+        (names, later)
     }
 
     /// Reads every counter; the table of destinations only where `dests` is set.

@@ -20,7 +20,7 @@ use tfo_common::{Loss, event::Record};
 use self::{
     found::Found,
     pending::PendingFlows,
-    reader::{Batch, QUEUE},
+    reader::{Batch, QUEUE, Wants},
 };
 use super::{attach, observe::Observer};
 use crate::{
@@ -47,6 +47,9 @@ pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     output::complain(&format_args!("tfo-cli: {}", summary.line()))?;
     if let Some(found) = &summary.found {
         output::complain(&format_args!("tfo-cli: findings: {found}"))?;
+    }
+    if let Some(unjudged) = summary.unjudged_line() {
+        output::complain(&format_args!("tfo-cli: {unjudged}"))?;
     }
     if let Some(lost) = summary.lost_line() {
         output::complain(&format_args!("tfo-cli: {lost}"))?;
@@ -84,7 +87,11 @@ pub fn trace_source(
     let (sender, batches) = sync_channel(QUEUE);
     let reader_stop = Stop::default();
     let observer = Observer::new(source, &config.attach, config.record.as_deref())?;
-    let reader = reader::spawn(observer, sender, reader_stop.clone(), config.summary)?;
+    let wants = Wants {
+        summary: config.summary,
+        names: config.filter.needs_names(),
+    };
+    let reader = reader::spawn(observer, sender, reader_stop.clone(), wants)?;
 
     let mut tracer = Tracer::new(config, wall_offset_ns);
     let written = tracer
@@ -191,9 +198,13 @@ impl<'a> Tracer<'a> {
         Ok(())
     }
 
-    fn passes(&self, flow: &Flow) -> bool {
+    fn passes(&mut self, flow: &Flow) -> bool {
         let cgroup = self.names.get(flow.event().cgroup_id);
-        self.config.filter.matches(&FilterableFlow { flow, cgroup })
+        let flow = FilterableFlow { flow, cgroup };
+        if cgroup.is_none() && self.config.filter.is_undecided(&flow) {
+            self.summary.unjudged += 1;
+        }
+        self.config.filter.matches(&flow)
     }
 
     fn release(&mut self, now: Instant, out: &mut dyn Write) -> io::Result<()> {

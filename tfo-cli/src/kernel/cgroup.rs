@@ -1,12 +1,11 @@
-//! cgroup v2: where it is mounted, which directory has which id, and a lock that lives in it.
+//! cgroup v2: where it is mounted, a directory of it, and a lock that lives in it.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{DirEntryExt as _, MetadataExt as _},
+        unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -90,69 +89,6 @@ pub fn mount_point() -> Result<PathBuf, Error> {
     procfs::mount_of_type(&mounts, "cgroup2").ok_or(Error::NoCgroup2)
 }
 
-/// Paths by cgroup id (the inode of the directory). Filled by walking the tree, again when an unknown id
-/// turns up, but not more often than twice a second.
-#[derive(Debug)]
-pub struct Names {
-    mount: PathBuf,
-    paths: HashMap<u64, Option<String>>,
-    walked: Option<Instant>,
-}
-
-impl Names {
-    /// How often the tree is walked for unknown ids at most.
-    const REWALK: Duration = Duration::from_millis(500);
-    /// Depth of the walk; systemd and container runtimes stay far below.
-    const MAX_DEPTH: usize = 32;
-
-    /// Knows nothing yet.
-    pub fn new(mount: PathBuf) -> Self {
-        Self {
-            mount,
-            paths: HashMap::new(),
-            walked: None,
-        }
-    }
-
-    /// The path of a cgroup below the mount, beginning with `/`. A path once known stays known after the
-    /// cgroup is gone: its counters are still shown.
-    pub fn path(&mut self, id: u64) -> Option<String> {
-        if id == 0 {
-            return None;
-        }
-        if !self.paths.contains_key(&id) && self.walked.is_none_or(|at| at.elapsed() >= Self::REWALK) {
-            self.walk();
-            self.walked = Some(Instant::now());
-        }
-        self.paths.get(&id).cloned().flatten()
-    }
-
-    fn walk(&mut self) {
-        if let Ok(root) = fs::metadata(&self.mount) {
-            self.paths.insert(root.ino(), Some("/".into()));
-        }
-        let mut pending = vec![(self.mount.clone(), 0)];
-        while let Some((directory, depth)) = pending.pop() {
-            // A cgroup may vanish while we look: that is no error.
-            let Ok(entries) = fs::read_dir(&directory) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    continue;
-                }
-                let path = entry.path();
-                let name = path.strip_prefix(&self.mount).unwrap_or(&path);
-                self.paths
-                    .insert(entry.ino(), Some(format!("/{}", name.display())));
-                if depth < Self::MAX_DEPTH {
-                    pending.push((path, depth + 1));
-                }
-            }
-        }
-    }
-}
-
 /// Tells instances of this tool apart: every running one holds a shared `flock` on the root of the
 /// hierarchy. The kernel drops it with the process, also on SIGKILL, and nothing is written to disk.
 #[derive(Debug)]
@@ -197,12 +133,5 @@ mod tests {
         assert!(second.leave().unwrap());
         drop(second);
         assert!(first.leave().unwrap());
-    }
-
-    #[test]
-    fn unknown_ids_have_no_path() {
-        let mut names = Names::new("/nonexistent".into());
-        assert_eq!(names.path(0), None);
-        assert_eq!(names.path(42), None);
     }
 }

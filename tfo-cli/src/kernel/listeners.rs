@@ -10,7 +10,7 @@ mod settings;
 use std::{fs, io};
 
 pub use self::{holders::with_holders, lengths::with_lengths, settings::settings};
-use super::{cgroup::Names, places::Places};
+use super::{cgroup_names::Names, places::Places};
 use crate::{
     inspect::{
         listeners::Listener,
@@ -25,7 +25,7 @@ pub fn all(places: &Places) -> (Vec<Listener>, Unseen) {
     let mut names = super::cgroup::mount_point().ok().map(Names::new);
     let mut listeners = Vec::new();
     for (mut listener, cgroup_id) in found.into_iter().flat_map(|(_, found)| found) {
-        let path = names.as_mut().and_then(|names| names.path(cgroup_id));
+        let path = names.as_mut().and_then(|names| names.path(cgroup_id).known());
         listener.cgroup = path.map(|path| cgroup::parse(&path));
         listeners.push(listener);
     }

@@ -1,7 +1,10 @@
 //! One observing session: attach, read, take everything back.
 
 use std::{
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -18,7 +21,8 @@ use tfo_common::{
 
 use super::{
     Error,
-    cgroup::{Cgroup, Names, Presence},
+    cgroup::{Cgroup, Presence},
+    cgroup_names::Names,
     cost, counters, foreign, host,
     iterate::{self, Pass},
     layout,
@@ -29,7 +33,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
-        source::{CgroupName, Degradation, Host, ProgramRuns, Reading, Source},
+        source::{CgroupName, Degradation, Host, Lookup, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
     policy::{InForce, guard::Destination},
@@ -120,9 +124,24 @@ impl Session {
             cost: cost::Sampler::default(),
         };
         session.prime(prime);
+        session.try_names();
         drop(btf);
         sys::trim_memory();
         Ok(session)
+    }
+
+    /// Finds out, by that of the root, how names of cgroups are found here.
+    fn try_names(&mut self) {
+        let root = std::fs::metadata(&self.cgroup.mount).map_or(0, |root| root.ino());
+        self.names.path(root);
+        if self.names.is_walking() {
+            self.degradations.push(Degradation {
+                name: "cgroup-names",
+                why: "names of new services are up to half a second late, and one that is gone by then has none \
+                    (the kernel opens no directory by its number: CAP_DAC_READ_SEARCH)"
+                    .into(),
+            });
+        }
     }
 
     /// Sets the callback flag on listeners that were there before us.
@@ -241,7 +260,7 @@ impl Source for Session {
         Ok(self.host.read(&self.last_netns, all))
     }
 
-    fn cgroup(&mut self, id: u64) -> Option<CgroupName> {
+    fn cgroup(&mut self, id: u64) -> Lookup<CgroupName> {
         self.names.path(id).map(|path| cgroup_path::parse(&path))
     }
 
@@ -253,7 +272,7 @@ impl Source for Session {
     }
 
     fn policy(&mut self) -> Option<InForce> {
-        policy::in_force(&self.bpffs, |id| self.names.path(id)).ok()
+        policy::in_force(&self.bpffs, |id| self.names.path(id).known()).ok()
     }
 
     fn guard_state(&mut self, guard: u64, dest: &DestKey) -> anyhow::Result<Option<Destination>> {

@@ -293,6 +293,40 @@ pub fn netns_cookie() -> io::Result<u64> {
     Ok(getsockopt(&socket, NetnsCookie)?)
 }
 
+/// `FILEID_KERNFS` (include/linux/exportfs.h): the handle is the 64-bit number of a kernfs node.
+const FILEID_KERNFS: libc::c_int = 0xfe;
+
+/// A handle of a kernfs node: `struct file_handle` with its bytes.
+#[repr(C)]
+struct KernfsHandle {
+    handle_bytes: libc::c_uint,
+    handle_type: libc::c_int,
+    id: [u8; 8],
+}
+
+/// Opens a kernfs directory by its number, on the file system that `mount` lies in (`kernfs_fh_to_dentry`,
+/// fs/kernfs/mount.c). Needs `CAP_DAC_READ_SEARCH`.
+pub fn open_kernfs(mount: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
+    let mut handle = KernfsHandle {
+        handle_bytes: 8,
+        handle_type: FILEID_KERNFS,
+        id: id.to_ne_bytes(),
+    };
+    // SAFETY: `handle` is a whole `struct file_handle` that says how many bytes follow it; the kernel only reads it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            mount.as_raw_fd(),
+            std::ptr::from_mut(&mut handle),
+            libc::O_PATH | libc::O_CLOEXEC,
+        )
+    };
+    match i32::try_from(result) {
+        Ok(fd) if fd >= 0 => Ok(own(fd)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Waits until a descriptor is readable, at most for `timeout`. A signal ends the wait early.
 pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
     let mut entries = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];

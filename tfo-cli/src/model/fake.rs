@@ -12,7 +12,7 @@ use tfo_common::{
 };
 
 pub use self::scenario::Scenario;
-use super::source::{CgroupName, Degradation, Host, Reading, Source};
+use super::source::{CgroupName, Degradation, Host, Lookup, Reading, Source};
 
 /// 2026-01-02T03:04:05Z in ns: wall clock of kernel time zero in every fake.
 pub const EPOCH_NS: i64 = 1_767_323_045_000_000_000;
@@ -110,6 +110,8 @@ pub struct FakeSource {
     pub host: Host,
     /// What `cgroup` knows.
     pub cgroups: Vec<(u64, CgroupName)>,
+    /// Cgroups that have to be asked for so many times before there is an answer.
+    pub unborn: Vec<(u64, u32)>,
     /// What `listeners` returns.
     pub listeners: Vec<ListenerRecord>,
     /// What `degradations` returns.
@@ -146,11 +148,17 @@ impl Source for FakeSource {
         Ok(self.host.clone())
     }
 
-    fn cgroup(&mut self, id: u64) -> Option<CgroupName> {
-        self.cgroups
-            .iter()
-            .find(|(known, _)| *known == id)
-            .map(|(_, name)| name.clone())
+    fn cgroup(&mut self, id: u64) -> Lookup<CgroupName> {
+        if let Some(left) = self
+            .unborn
+            .iter_mut()
+            .find(|(unborn, left)| *unborn == id && *left > 0)
+        {
+            left.1 -= 1;
+            return Lookup::NotYet;
+        }
+        let known = self.cgroups.iter().find(|(known, _)| *known == id);
+        known.map_or(Lookup::Gone, |(_, name)| Lookup::Known(name.clone()))
     }
 
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>> {

@@ -179,6 +179,21 @@ impl Filter {
             .any(|test| matches!(test, Test::Compare { metric, .. } if *metric == wanted))
     }
 
+    /// Whether some item can only be judged by the name of its cgroup.
+    pub fn needs_names(&self) -> bool {
+        let mut tests = self.terms.iter().flat_map(|term| &term.any);
+        tests.any(Test::needs_name)
+    }
+
+    /// Whether the name of the item's cgroup, which is not known, decides on it.
+    pub fn is_undecided(&self, item: &dyn Filterable) -> bool {
+        let by_name = |term: &Term| {
+            !term.any.iter().any(|test| test.holds(item)) && term.any.iter().any(Test::needs_name)
+        };
+        let refused = |term: &Term| term.any.iter().any(|test| test.holds(item)) == term.negated;
+        self.terms.iter().any(by_name) && !self.terms.iter().any(|term| !by_name(term) && refused(term))
+    }
+
     /// Requires what both require.
     pub fn and(&mut self, other: Filter) {
         self.terms.extend(other.terms);
@@ -193,6 +208,11 @@ impl Filter {
 }
 
 impl Test {
+    /// A word may be part of the name as well as of other things.
+    fn needs_name(&self) -> bool {
+        matches!(self, Test::Unit(_) | Test::Cgroup(_) | Test::Word(_))
+    }
+
     fn holds(&self, item: &dyn Filterable) -> bool {
         match self {
             Test::Role(role) => item.role() == Some(*role),

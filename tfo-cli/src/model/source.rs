@@ -89,6 +89,36 @@ pub struct CgroupName {
     pub container: Option<String>,
 }
 
+/// What a source answers to a question about something that comes and goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// This is it.
+    Known(T),
+    /// It is gone, or was never there.
+    Gone,
+    /// Nobody has looked since it may have been born: ask again.
+    NotYet,
+}
+
+impl<T> Lookup<T> {
+    /// The answer, if there is one.
+    pub fn known(self) -> Option<T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Gone | Self::NotYet => None,
+        }
+    }
+
+    /// The same about what it leads to.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Self::Known(value) => Lookup::Known(change(value)),
+            Self::Gone => Lookup::Gone,
+            Self::NotYet => Lookup::NotYet,
+        }
+    }
+}
+
 /// What was found when the guard of a destination was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guarded {
@@ -126,8 +156,8 @@ pub trait Source: Send {
     /// Reads the host's settings and counters.
     /// `all`: the counters of every network namespace, not only of those with flows.
     fn host(&mut self, all: bool) -> anyhow::Result<Host>;
-    /// Resolves a cgroup id; `None` when the cgroup is gone or was never known. Cached by the source.
-    fn cgroup(&mut self, id: u64) -> Option<CgroupName>;
+    /// What a cgroup is called. Who shows it remembers the answer: a cgroup that is gone has no name any more.
+    fn cgroup(&mut self, id: u64) -> Lookup<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
     /// The policy in force, whoever put it there; `None` where that cannot be known.

@@ -36,6 +36,8 @@ pub struct Summary {
     pub events: u64,
     /// Flows printed.
     pub printed: u64,
+    /// Flows the filter could not judge: it asks for the name of a cgroup that nobody can tell.
+    pub unjudged: u64,
     /// What did not arrive, by reason.
     pub losses: [u64; Loss::COUNT],
     /// Handshakes the kernel side counted, by role and outcome.
@@ -69,6 +71,16 @@ impl Summary {
             "{} flows printed of {} seen; counted: {counted}",
             self.printed, self.events
         )
+    }
+
+    /// What the filter could not judge; `None` when it could judge every flow.
+    pub fn unjudged_line(&self) -> Option<String> {
+        (self.unjudged > 0).then(|| {
+            format!(
+                "{} flows could not be judged by the filter: their cgroup was gone before its name was known",
+                self.unjudged
+            )
+        })
     }
 
     /// What was lost, by reason; `None` when nothing was.

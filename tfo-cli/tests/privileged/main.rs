@@ -19,6 +19,7 @@ mod host;
 mod identities;
 mod keys;
 mod listeners;
+mod names;
 mod outcomes;
 mod probe;
 mod queues;

@@ -1,7 +1,7 @@
 //! Everything at once, for as long as `TFO_SOAK_SECONDS` says: mixed traffic, namespaces and cgroups that come and
 //! go, copies of the tool that are killed, a policy that changes and whose commands are killed, a full ring and a
 //! full table of destinations. One `trace` watches it all; at the end its totals are the kernel's, exactly, nothing
-//! is left, and it has neither grown nor kept descriptors. Needs root; run with `cargo xtask soak`.
+//! is left, and it has neither grown once it is full nor kept descriptors. Needs root; run with `cargo xtask soak`.
 //!
 //! The target has its own harness because the process enters a mount namespace of its own first, and only a process
 //! without threads can: what is pinned there goes with it.

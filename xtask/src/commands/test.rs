@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::{build, fuzz, vm_test};
+use super::{build, fuzz, soak, vm_test};
 use crate::bpf_object::{self, Warnings};
 use crate::packages::{self, User};
 use crate::process::Running;
@@ -32,9 +32,9 @@ pub struct Args {
 enum Group {
     /// Formatting, lints, unit and snapshot tests, documentation: no root, no eBPF toolchain
     Unit,
-    /// A minute of fuzzing, only when asked for: no root, no eBPF toolchain, but a C++ compiler
+    /// A minute of fuzzing: no root, no eBPF toolchain, but a C++ compiler
     Fuzz,
-    /// Tests on the live kernel, as root
+    /// Tests on the live kernel, as root, and two minutes of everything at once
     Privileged,
     /// Debian's older kernels under emulation
     Vm,
@@ -49,11 +49,12 @@ const PRIVILEGED: [(&str, &str); 4] = [
     ("tfo-cli", "policy"),
 ];
 
-/// The soak: a command of its own, and a step of `cargo xtask verify`.
+/// The soak: a command of its own, too.
 pub const SOAK: &str = "soak";
 
-/// How long `cargo xtask test --only fuzz` takes; `cargo xtask verify` takes longer.
+/// What the short tier gives to fuzzing and to the soak; `cargo xtask verify` takes longer.
 const FUZZING: Duration = Duration::from_mins(1);
+const SOAKING: Duration = Duration::from_mins(2);
 
 pub fn run(args: &Args) -> Result<()> {
     let wants = |group| args.only.is_none_or(|only| only == group);
@@ -77,13 +78,12 @@ pub fn run(args: &Args) -> Result<()> {
         steps.run("unit", unit)?;
         steps.run("docs", |_| docs())?;
     }
-    // Only when asked for, as `cargo xtask soak`: a find is news about a parser, not about the change under test, and the
-    // memory that the soak test allows has not been settled (see its test).
-    if args.only == Some(Group::Fuzz) {
+    if wants(Group::Fuzz) {
         steps.run("fuzz", |log| fuzz::all(FUZZING, log))?;
     }
     if wants(Group::Privileged) && built {
         all_privileged(&mut steps)?;
+        steps.run(SOAK, |log| soak::soak(SOAKING, log))?;
     }
     if wants_vm && built {
         steps.run("vm-test", |log| vm_test::kernels(&kernel::IN_CI, log))?;

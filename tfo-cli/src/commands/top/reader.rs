@@ -241,7 +241,7 @@ impl Reader {
             }
             model.wanted()
         };
-        let names = self.observer.names(wanted);
+        let (names, later) = self.observer.names(wanted);
         if let Some((reading, host, listeners)) = kept {
             let recorded = self.observer.record(&reading, &host, listeners.as_deref());
             self.check_recording(recorded, shared);
@@ -250,6 +250,7 @@ impl Reader {
         for (id, name) in names {
             model.name(id, name);
         }
+        model.want_again(later);
         drop(model);
         self.look(shared, is_full);
         shared.advance();

@@ -30,6 +30,13 @@ pub struct Batch {
     pub names: Names,
 }
 
+/// Records of one batch: what waits in the queue is bounded by it.
+const BATCH: usize = 4_096;
+/// Records that may wait for the name of a cgroup; beyond it they are judged without.
+const MOST_HELD: usize = 1 << 16;
+/// How long the last records wait for names: a walk of the tree is due every half second.
+const LAST_NAMES: Duration = Duration::from_secs(2);
+
 /// How often a recording gets a reading.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
@@ -48,19 +55,29 @@ pub struct Last {
     pub names: Names,
 }
 
+/// What is asked for beyond the records.
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    /// Everything a diagnosis needs, at the end.
+    pub summary: bool,
+    /// The name of its cgroup before a record is handed over: a filter asks for it.
+    pub names: bool,
+}
+
 /// Starts the thread. It ends when asked to, or when nobody takes its batches; its result is the last reading: with a summary
 /// everything a diagnosis needs.
 pub fn spawn(
     observer: Observer,
     batches: SyncSender<Batch>,
     stop: Stop,
-    summary: bool,
+    wants: Wants,
 ) -> anyhow::Result<JoinHandle<anyhow::Result<Last>>> {
     let mut reader = Reader {
         observer,
         unsent: Names::new(),
+        held: Vec::new(),
         recorded: Instant::now(),
-        summary,
+        wants,
     };
     thread::Builder::new()
         .name("reader".into())
@@ -72,15 +89,17 @@ struct Reader {
     observer: Observer,
     /// Names that were found for the recording, and go with the next batch.
     unsent: Names,
+    /// Records that wait for the names of their cgroups.
+    held: Vec<Record>,
     /// When the recording got its latest reading.
     recorded: Instant,
-    summary: bool,
+    wants: Wants,
 }
 
 impl Reader {
     fn run(&mut self, batches: &SyncSender<Batch>, stop: &Stop) -> anyhow::Result<Last> {
         self.tick()?;
-        let began_ns = if self.summary {
+        let began_ns = if self.wants.summary {
             self.observer.counters(false)?.at_ns
         } else {
             0
@@ -95,20 +114,28 @@ impl Reader {
             }
         }
         // First the counters, then the records: what was counted has its record in the ring by then.
-        let reading = self.observer.counters(self.summary)?;
-        self.send(batches)?;
+        let reading = self.observer.counters(self.wants.summary)?;
+        let deadline = Instant::now() + LAST_NAMES;
+        while self.send(batches)? && !self.held.is_empty() {
+            if Instant::now() >= deadline {
+                // They have no name that anybody can tell: judged without.
+                self.hand_over(batches);
+                break;
+            }
+            thread::sleep(POLL);
+        }
         self.tick()?;
         self.last(began_ns, reading)
     }
 
     fn last(&mut self, began_ns: u64, reading: Reading) -> anyhow::Result<Last> {
-        if !self.summary {
+        if !self.wants.summary {
             return Ok(Last {
                 reading,
                 ..Last::default()
             });
         }
-        let names = self
+        let (names, _) = self
             .observer
             .new_names(reading.dests.iter().map(|(key, _)| key.cgroup_id));
         let source = self.observer.source();
@@ -122,26 +149,40 @@ impl Reader {
         })
     }
 
-    /// Hands over what there is; false when nobody is there to take it.
+    /// Hands over what there is and need not wait; false when nobody is there to take it.
     fn send(&mut self, batches: &SyncSender<Batch>) -> anyhow::Result<bool> {
-        let mut records = Vec::new();
-        self.observer.drain(&mut |record| records.push(*record))?;
-        if records.is_empty() {
+        let Self { observer, held, .. } = self;
+        observer.drain(&mut |record| held.push(*record))?;
+        if held.is_empty() {
             return Ok(true);
         }
-        let cgroups = records.iter().filter_map(|record| match record {
+        let cgroups = held.iter().filter_map(|record| match record {
             Record::Flow(event) => Some(event.cgroup_id),
             Record::FirstByte(_) => None,
         });
-        let mut names = std::mem::take(&mut self.unsent);
-        names.extend(self.observer.new_names(cgroups));
-        Ok(batches
-            .send(Batch {
-                at: Instant::now(),
-                records,
-                names,
-            })
-            .is_ok())
+        let (names, later) = observer.new_names(cgroups);
+        self.unsent.extend(names);
+        if self.wants.names && !later.is_empty() && self.held.len() < MOST_HELD {
+            return Ok(true);
+        }
+        Ok(self.hand_over(batches))
+    }
+
+    /// Hands over every record; false when nobody is there to take them.
+    fn hand_over(&mut self, batches: &SyncSender<Batch>) -> bool {
+        let mut taken = true;
+        for records in self.held.chunks(BATCH) {
+            taken = taken
+                && batches
+                    .send(Batch {
+                        at: Instant::now(),
+                        records: records.to_vec(),
+                        names: std::mem::take(&mut self.unsent),
+                    })
+                    .is_ok();
+        }
+        self.held.clear();
+        taken
     }
 
     /// Writes a reading into the recording, so that `top --replay` has tables to show.
@@ -150,7 +191,7 @@ impl Reader {
         if self.observer.is_recording() {
             let (reading, host) = self.observer.read(false)?;
             let cgroups = reading.dests.iter().map(|(key, _)| key.cgroup_id);
-            self.unsent.extend(self.observer.new_names(cgroups));
+            self.unsent.extend(self.observer.new_names(cgroups).0);
             self.observer.record(&reading, &host, None)?;
         }
         Ok(())

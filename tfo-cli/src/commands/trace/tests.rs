@@ -103,6 +103,35 @@ fn count_is_exact_and_filters_apply_before_it() {
     assert_eq!(out.matches("\"outcome\":\"syn-timeout\"").count(), 4);
 }
 
+/// A cgroup that nobody has looked for yet is not gone: its flows wait for the name.
+#[test]
+fn a_filter_waits_for_the_names_it_asks_for() {
+    let source = |unborn| FakeSource {
+        batches: [batch(0..3), vec![], batch(3..5)].into(),
+        cgroups: Scenario::cgroups(),
+        unborn,
+        pause: std::time::Duration::from_millis(1),
+        ..FakeSource::default()
+    };
+    let (summary, out) = trace("--unit checkout --format json", source(vec![(1, 4)]));
+    assert_eq!(
+        (summary.printed, summary.unjudged, summary.unjudged_line()),
+        (5, 0, None)
+    );
+    assert_eq!(out.matches("\"unit\":\"checkout.service\"").count(), 5);
+    // The name never comes: that is said, of each flow.
+    let (summary, _) = trace("--filter cgroup:checkout", source(vec![(1, u32::MAX)]));
+    assert_eq!((summary.printed, summary.unjudged), (0, 5));
+    assert!(
+        summary
+            .unjudged_line()
+            .is_some_and(|line| line.contains("5 flows"))
+    );
+    // Nobody asks for it: nothing waits, and the name that comes late is shown from then on.
+    let (summary, _) = trace("--port 443", source(vec![(1, u32::MAX)]));
+    assert_eq!((summary.printed, summary.unjudged), (5, 0));
+}
+
 #[test]
 fn a_late_first_byte_is_in_the_line() {
     let mut event = fake::flow(Outcome::Accepted);

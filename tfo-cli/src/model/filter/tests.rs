@@ -74,6 +74,36 @@ fn terms_match_what_they_name() {
 }
 
 #[test]
+fn a_filter_says_what_only_a_name_decides() {
+    let table = [
+        ("port:443", false, false),
+        ("unit:web", true, true),
+        ("!cgroup:web", true, true),
+        ("unit:web port:443", true, true),
+        // Decided by the port already.
+        ("unit:web port:1", true, false),
+        ("web", true, true),
+        // The word is in the address, or in the name of the process.
+        ("198.51", true, false),
+        ("curl unit:web,db", true, true),
+        ("", false, false),
+    ];
+    let flow = Flow::new(&fake::flow(Outcome::SynTimeout)).expect("codes are known");
+    for (filter, needs, undecided) in table {
+        let parsed: Filter = filter.parse().unwrap_or_else(|error| panic!("{filter}: {error}"));
+        let nameless = FilterableFlow {
+            flow: &flow,
+            cgroup: None,
+        };
+        assert_eq!(
+            (parsed.needs_names(), parsed.is_undecided(&nameless)),
+            (needs, undecided),
+            "{filter}"
+        );
+    }
+}
+
+#[test]
 fn an_unseen_time_matches_no_comparison() {
     for filter in ["ttfb>0", "ttfb<1s", "ttfb=0"] {
         assert!(

@@ -35,6 +35,24 @@ impl Tool {
         Ok(tool)
     }
 
+    /// The same for a command that ends up in the program.
+    pub fn attached_by(command: &mut Command) -> Result<Self> {
+        let mut tool = Self::spawn_by(command)?;
+        tool.read_stdout();
+        tool.await_attached()?;
+        Ok(tool)
+    }
+
+    /// What it has said on stderr so far.
+    pub fn said(&self) -> Vec<String> {
+        self.stderr.all()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The same, with a stdout that nobody reads before [`Tool::read_stdout`].
     pub fn attached_unread(args: &[&str]) -> Result<Self> {
         let tool = Self::spawn(args)?;
@@ -43,8 +61,11 @@ impl Tool {
     }
 
     fn spawn(args: &[&str]) -> Result<Self> {
-        let mut child = Command::new(BINARY)
-            .args(args)
+        Self::spawn_by(Command::new(BINARY).args(args))
+    }
+
+    fn spawn_by(command: &mut Command) -> Result<Self> {
+        let mut child = command
             .envs(NO_CONFIG)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,0 +1,71 @@
+//! Names of cgroups: one that was born a moment ago has its name in the first record, and a filter that asks for names
+//! misses none, with every right and without the one to open files by handle.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tfo_lab::lab::Lab;
+
+use crate::support::{
+    BINARY, needs_kernel,
+    round::{PER_ROUND, Pair, round},
+    sandbox::Sandbox,
+    tool::Tool,
+};
+
+/// Ways to start the program.
+const WAYS: [&[&str]; 2] = [
+    &[],
+    &["setpriv", "--bounding-set=-dac_read_search", "--inh-caps=-all"],
+];
+
+#[test]
+fn cgroups_born_one_after_the_other_all_have_names() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let pair = Pair::start(&lab, 0)?;
+    for (number, way) in WAYS.iter().enumerate() {
+        for filter in [None, Some(format!("cgroup:born-{number}"))] {
+            let mut words: Vec<String> = way.iter().map(|word| (*word).to_owned()).collect();
+            words.extend(
+                [BINARY, "trace", "--all", "--role", "client", "--format", "json"].map(str::to_owned),
+            );
+            words.extend([
+                "--cgroup".to_owned(),
+                sandbox.path().to_string_lossy().into_owned(),
+            ]);
+            words.extend(
+                filter
+                    .iter()
+                    .flat_map(|filter| ["--filter".to_owned(), filter.clone()]),
+            );
+            let trace = Tool::attached_by(Command::new(&words[0]).args(&words[1..]))?;
+            let kind = u8::from(filter.is_some());
+            let cgroups = ["a", "b", "c"].map(|last| format!("born-{number}-{kind}-{last}"));
+            for cgroup in &cgroups {
+                sandbox.within(cgroup, || round(&lab, &pair))?;
+            }
+            let (flows, summary) = trace.stop()?.complete_records()?;
+            let nameless = flows.iter().filter(|flow| flow.cgroup.is_none()).count();
+            // Without a filter nothing waits for a name; with one, everything does.
+            ensure!(
+                flows.len() == 3 * PER_ROUND && (nameless == 0 || filter.is_none() && number == 1),
+                "{words:?}: {nameless} of {} have no name: {summary:?}",
+                flows.len()
+            );
+            for cgroup in &cgroups {
+                let path = format!("{}/{cgroup}", sandbox.name()?);
+                let there = flows
+                    .iter()
+                    .filter(|flow| flow.cgroup.as_deref() == Some(&*path))
+                    .count();
+                ensure!(
+                    there == PER_ROUND || filter.is_none() && number == 1,
+                    "{words:?}: {there} records of {path}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
