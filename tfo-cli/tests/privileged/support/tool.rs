@@ -43,16 +43,6 @@ impl Tool {
         Ok(tool)
     }
 
-    /// What it has said on stderr so far.
-    pub fn said(&self) -> Vec<String> {
-        self.stderr.all()
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The same, with a stdout that nobody reads before [`Tool::read_stdout`].
     pub fn attached_unread(args: &[&str]) -> Result<Self> {
         let tool = Self::spawn(args)?;
