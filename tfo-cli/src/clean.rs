@@ -60,16 +60,15 @@ pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(must) {
         return text.into();
     }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
+    // All of them are below U+10000.
+    let escaped = text.chars().map(|character| {
         if must(character) {
-            // All of them are below U+10000.
-            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            format!("\\u{:04x}", u32::from(character))
         } else {
-            escaped.push(character);
+            character.to_string()
         }
-    }
-    escaped.into()
+    });
+    escaped.collect::<String>().into()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::model::source::Lookup;
 const REWALK: Duration = Duration::from_millis(500);
 /// Depth of the walk; systemd and container runtimes stay far below.
 const MAX_DEPTH: usize = 32;
-/// What the kernel adds to the path of a directory that was removed (`d_path`, fs/d_path.c).
+/// What the kernel adds to the path of a directory that was removed (`d_path`, `fs/d_path.c`).
 const DELETED: &str = " (deleted)";
 
 /// Paths by cgroup id. Nothing is kept of cgroups that are gone: who shows their counters remembers their names.

@@ -109,6 +109,7 @@ impl<'a> FlowFields<'a> {
     }
 
     /// The same with what others chose as cells of a CSV file can have it.
+    #[must_use]
     pub fn in_cells(mut self) -> Self {
         for chosen in [
             &mut self.cgroup,
