@@ -15,6 +15,7 @@ mod policy;
 mod probe;
 mod recordings;
 mod report;
+mod run;
 mod scope;
 mod top;
 mod trace;
@@ -38,6 +39,7 @@ pub use self::{
     policy::{FileConfig, ListFormat, PolicyArgs, PolicyConfig, PolicyWhat, WatchConfig},
     probe::{Payload, ProbeArgs, ProbeConfig, ProbeFormat},
     report::{ReportArgs, ReportConfig, ReportFormat},
+    run::{RunArgs, RunConfig},
     top::{TopArgs, TopConfig, TopFormat},
     trace::{TraceArgs, TraceConfig},
 };
@@ -108,6 +110,12 @@ enum RawCommand {
     /// Ordinary connections, no rights needed. Says beforehand what it will send.
     #[command(after_help = probe::NOTES)]
     Probe(ProbeArgs),
+    /// Runs a command and says what Fast Open did for it: connections, outcomes, time saved and lost, findings.
+    ///
+    /// In a cgroup of its own below the caller's: limits, rules and guards hold. Exit code, output and signals are the
+    /// command's. Needs root; --user gives the command other rights.
+    #[command(after_help = run::NOTES)]
+    Run(RunArgs),
     /// Is Fast Open on here, does it work, and what stands in its way: checks with their fixes.
     ///
     /// Changes nothing, and is useful without root: what could not be looked at is said. The first line answers for clients,
@@ -167,6 +175,8 @@ pub enum Command {
     Guard(GuardCommand),
     /// `probe`
     Probe(ProbeConfig),
+    /// `run`
+    Run(RunConfig),
     /// `doctor`
     Doctor(DoctorConfig),
     /// `listeners`
@@ -200,12 +210,16 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     load: impl FnOnce(Option<&Path>) -> Result<Config, Failure>,
 ) -> Result<Parsed, Failure> {
-    match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match Cli::try_parse_from(&args) {
         Ok(cli) => cli
             .command
             .resolve(load)
             .map(|command| Parsed::Run(Box::new(command))),
-        Err(error) if error.use_stderr() => Err(usage(&error)),
+        Err(error) if error.use_stderr() => Err(Failure {
+            code: run::usage_code(args.iter()),
+            ..usage(&error)
+        }),
         Err(error) => Ok(Parsed::Print(error.to_string())),
     }
 }
@@ -249,6 +263,7 @@ impl RawCommand {
             RawCommand::Policy(args) => args.resolve().map(Command::Policy),
             RawCommand::Guard(args) => args.resolve().map(Command::Guard),
             RawCommand::Probe(args) => args.resolve().map(Command::Probe),
+            RawCommand::Run(args) => Ok(Command::Run(args.resolve())),
             RawCommand::Doctor(args) => args.resolve().map(Command::Doctor),
             RawCommand::Listeners(args) => args.resolve().map(Command::Listeners),
             RawCommand::Cookies(args) => args.resolve().map(Command::Cookies),

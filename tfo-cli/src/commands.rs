@@ -18,6 +18,7 @@ mod probe;
 mod record;
 mod replay;
 mod report;
+mod run;
 mod top;
 mod trace;
 
@@ -34,6 +35,7 @@ pub fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Policy(config) => policy::run(&config),
         Command::Guard(command) => guard::run(&command),
         Command::Probe(config) => probe::run(&config),
+        Command::Run(config) => run::run(&config),
         Command::Doctor(config) => doctor::run(&config),
         Command::Listeners(config) => listeners::run(&config),
         Command::Cookies(config) => cookies::run(&config),

@@ -13,7 +13,14 @@ pub const MISSING: u8 = 3;
 /// Fast Open was looked at and does not work: `diagnose` found something of severity fail, or a probe a fault.
 pub const FOUND: u8 = 4;
 
-/// Every exit code with its meaning, as each `--help` ends with them.
+/// `run` itself failed; its other codes are those of the command.
+pub const RUN_FAILED: u8 = 125;
+/// The command of `run` cannot be executed.
+pub const CANNOT_EXECUTE: u8 = 126;
+/// There is no such command.
+pub const NO_COMMAND: u8 = 127;
+
+/// Every exit code with its meaning, as each `--help` but that of `run` ends with them.
 pub const ALL: [(u8, &str); 5] = [
     (DONE, "done"),
     (FAILED, "failed, or something was lost"),

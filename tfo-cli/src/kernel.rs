@@ -10,6 +10,7 @@
 pub mod btf;
 pub mod cgroup;
 mod cgroup_names;
+pub mod command_cgroup;
 mod cost;
 mod counters;
 pub mod doctor;
@@ -35,6 +36,7 @@ mod programs;
 mod rights;
 mod ring;
 mod session;
+pub mod spawn;
 mod sys;
 mod tc;
 pub mod tcp_metrics;

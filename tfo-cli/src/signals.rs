@@ -1,5 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP end a command cleanly: they raise a flag that its loops look at.
 
+pub mod pass_on;
+
 use std::{
     io::{self, Write},
     sync::{

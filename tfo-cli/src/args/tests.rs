@@ -226,6 +226,30 @@ fn policies_and_guards() {
     assert_eq!((rule.ports.len(), rule.ttl), (2, Some(Duration::from_hours(48))));
 }
 
+/// What a command is told is its own; and who reads 2 would take it for the command's.
+#[test]
+fn run_takes_everything_behind_the_command_for_its_own() {
+    let command = |line: &str| match run(line) {
+        Ok(Command::Run(config)) => (config.command, config.user),
+        other => panic!("{line}: {other:?}"),
+    };
+    let words = |line: &str| line.split(' ').map(Into::into).collect::<Vec<_>>();
+    assert_eq!(command("run curl -s --user x"), (words("curl -s --user x"), None));
+    let with_user = (words("sh -c -- x"), Some("nobody".to_owned()));
+    assert_eq!(command("run --user nobody -- sh -c -- x"), with_user);
+    for wrong in ["run", "run --format xml -- true", "run --no-such-flag true"] {
+        assert_eq!(
+            run(wrong).expect_err("it is wrong").code,
+            crate::exit::RUN_FAILED,
+            "{wrong}"
+        );
+    }
+    assert_eq!(
+        run("trace run --no-such-flag").expect_err("it is wrong").code,
+        USAGE
+    );
+}
+
 #[test]
 fn help_is_as_reviewed() {
     for name in [
@@ -243,6 +267,7 @@ fn help_is_as_reviewed() {
         "listeners set",
         "cookies",
         "keys rotate",
+        "run",
     ] {
         let mut parser = parser().term_width(100);
         parser.build();

@@ -35,6 +35,13 @@ fn unescape(field: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// A process's cgroup v2 in a text like /proc/PID/cgroup (cgroups(7)), beginning with `/`. The mark behind one that was
+/// removed stays: its directory is not there, and whoever opens it is told so.
+pub fn own_cgroup(text: &str) -> Option<&str> {
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("0::").filter(|path| path.starts_with('/')))
+}
+
 /// The Fast Open counters of /proc/net/netstat: a line of names, then one of values, both beginning with
 /// `TcpExt:`. Looked up by name; a kernel may have more, fewer or others.
 pub fn tcp_ext(netstat: &str) -> Mib {
@@ -87,6 +94,17 @@ mod tests {
     }
 
     #[test]
+    fn the_own_cgroup_is_that_of_version_2() {
+        assert_eq!(
+            own_cgroup("4:memory:/x\n0::/user.slice/a b\n"),
+            Some("/user.slice/a b")
+        );
+        assert_eq!(own_cgroup("0::/\n"), Some("/"));
+        assert_eq!(own_cgroup("1:name=systemd:/\n"), None);
+        assert_eq!(own_cgroup("0::\n0:\n"), None);
+    }
+
+    #[test]
     fn counters_are_found_by_name() {
         let text = "TcpExt: SyncookiesSent TCPFastOpenPassive TCPFastOpenActive New\nTcpExt: 1 22 333 4\n\
                     IpExt: InNoRoutes\nIpExt: 0\n";
@@ -102,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_safe(text in "\\PC{0,300}", lines in proptest::collection::vec("(TcpExt:)?[ a-zA-Z0-9\\\\]{0,60}", 0..8)) {
-            let _ = (tcp_ext(&text), mount_of_type(&text, "cgroup2"));
+            let _ = (tcp_ext(&text), own_cgroup(&text), mount_of_type(&text, "cgroup2"));
             let joined = lines.join("\n");
             let _ = (tcp_ext(&joined), mount_of_type(&joined, "TcpExt:"));
         }

@@ -24,5 +24,6 @@ mod outcomes;
 mod probe;
 mod queues;
 mod refusals;
+mod run;
 mod support;
 mod top;
