@@ -4,7 +4,7 @@ use std::{
     fs::File,
     future::Future,
     io::Read as _,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::Path,
     time::Duration,
 };
@@ -15,6 +15,8 @@ use tokio::time::{sleep, timeout};
 use crate::{
     args::{Payload, ProbeConfig, ProbeFormat},
     exit::{self, Failure},
+    fingerprint::Salt,
+    kernel::{self, tcp_metrics},
     output::{self, probe_json, probe_text},
     probe::{
         MOST_ATTEMPTS, PAUSE,
@@ -176,7 +178,9 @@ fn fast_open_attempts(count: u32) -> u32 {
 
 /// Plain and Fast Open attempts in turns, so that both meet the same network.
 async fn attempts(destination: &Destination, count: u32, stop: &Stop) -> anyhow::Result<Vec<Attempt>> {
-    let cookie = || Cookie::NotLookedAt;
+    let source = source_of(destination);
+    let salt = kernel::boot_salt().ok();
+    let cookie = || cookie(destination.address.ip(), source, salt.as_ref());
     let mut attempts = Vec::new();
     let mut with_data = 0;
     for turn in 0..fast_open_attempts(count) {
@@ -198,6 +202,32 @@ async fn attempts(destination: &Destination, count: u32, stop: &Stop) -> anyhow:
         anyhow::ensure!(!stop.raised(), "probe: interrupted");
     }
     Ok(attempts)
+}
+
+/// The kernel's cookie for the destination, as its hash.
+fn cookie(destination: IpAddr, source: Option<IpAddr>, salt: Option<&Salt>) -> Cookie {
+    let (Some(source), Some(salt)) = (source, salt) else {
+        return Cookie::NotLookedAt;
+    };
+    match tcp_metrics::entry(destination, source, salt) {
+        Ok(entry) => match entry.and_then(|entry| entry.cookie) {
+            Some(cookie) => Cookie::Hash(cookie.fingerprint.to_string()),
+            None => Cookie::None,
+        },
+        Err(_) => Cookie::NotLookedAt,
+    }
+}
+
+/// The address our SYNs come from: the kernel keeps a cookie for each pair of addresses. A UDP socket sends nothing when it is
+/// connected, and tells what the routes say.
+fn source_of(destination: &Destination) -> Option<IpAddr> {
+    let any: IpAddr = match destination.address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((destination.source.unwrap_or(any), 0)).ok()?;
+    socket.connect(destination.address).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// Listens until a signal comes.

@@ -54,6 +54,29 @@ pub fn entries(salt: &Salt) -> io::Result<Vec<Entry>> {
     Ok(found)
 }
 
+/// The entry of one pair of addresses; `None` where the kernel has none. Everybody may ask.
+pub fn entry(destination: IpAddr, source: IpAddr, salt: &Salt) -> io::Result<Option<Entry>> {
+    let attributes = vec![
+        address(destination, attribute::ADDR_IPV4, attribute::ADDR_IPV6),
+        address(source, attribute::SADDR_IPV4, attribute::SADDR_IPV6),
+    ];
+    let mut found = None;
+    let asked = netlink::ask(
+        NETLINK_GENERIC,
+        request(family()?, GET, attributes),
+        NLM_F_ACK,
+        |payload| {
+            found = Some(parse(payload, salt).ok_or_else(netlink::malformed)?);
+            Ok(())
+        },
+    );
+    match asked {
+        // `tcp_metrics_nl_cmd_get`: there is no such entry.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        other => other.map(|()| found),
+    }
+}
+
 /// Deletes one entry, with everything the kernel knew of this pair of addresses; false when it has gone already.
 pub fn delete(destination: IpAddr, source: Option<IpAddr>) -> io::Result<bool> {
     // Without a destination the kernel would delete all (`tcp_metrics_nl_cmd_del`): there always is one.

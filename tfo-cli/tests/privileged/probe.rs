@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
+    apps::Nginx,
     lab::{self, Lab},
     middlebox::{Effect, Middlebox, Rule},
     server::{Keys, Listen, Server},
 };
 
-use crate::support::{BINARY, needs_kernel};
+use crate::support::{BINARY, ground::temporary_directory, needs_kernel};
 
 /// What a probe said and its exit code.
 struct Probed {
@@ -21,11 +22,18 @@ struct Probed {
 
 /// Probes from the client's namespace, without any capability.
 fn probe(lab: &Lab, destination: &str, more: &[&str]) -> Result<Probed> {
-    let mut args = vec!["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", BINARY];
+    probe_with_hosts(lab, destination, more, "/etc/hosts")
+}
+
+/// The same with another `/etc/hosts`, in a mount namespace of its own.
+fn probe_with_hosts(lab: &Lab, destination: &str, more: &[&str], hosts: &str) -> Result<Probed> {
+    let script = "mount --bind \"$1\" /etc/hosts && shift && exec setpriv \"$@\"";
+    let mut args = vec!["--mount", "sh", "-c", script, "sh", hosts];
+    args.extend(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", BINARY]);
     args.extend(["probe", destination, "--format", "json"]);
     args.extend(more);
     let output = lab.client().run(|| {
-        std::process::Command::new("setpriv")
+        std::process::Command::new("unshare")
             .args(&args)
             .output()
             .context("run the probe")
@@ -157,6 +165,135 @@ fn a_changed_key_is_no_fault() -> Result<()> {
     expect(&lab, before.address(), "works", 0)?;
     let after = Server::start(lab.server(), &listen(2))?;
     expect(&lab, after.address(), "works", 0)?;
+    Ok(())
+}
+
+/// Two servers behind one address that do not share a key: each refuses the other's cookies and gives one of its own. That is
+/// seen in the kernel's cache, which everybody may read.
+#[test]
+fn a_pool_that_does_not_share_a_key_is_named() -> Result<()> {
+    needs_kernel!();
+    let lab = Lab::up_unique()?;
+    let [address, _] = addresses(0);
+    let start = |key: u8| {
+        let keys = Keys::One([key; 16]);
+        Server::start(
+            lab.server(),
+            &Listen {
+                keys,
+                ..Listen::new((address, 0).into())
+            },
+        )
+    };
+    let (first, second) = (start(1)?, start(2)?);
+    let balance = |first: &Server, second: &Server| {
+        // SYNs with the option in turns; all others to the second.
+        let to = |server: &Server| format!("dnat to {}", server.address());
+        let rules = format!(
+            "table ip pool {{\nchain c {{\ntype nat hook prerouting priority dstnat;\n\
+             tcp dport 7 tcp option 34 exists numgen inc mod 2 == 0 {}\ntcp dport 7 {}\n}}\n}}\n",
+            to(first),
+            to(second)
+        );
+        let load = || tfo_lab::command::run_with_input("nft", &["-f", "-"], &rules).map(drop);
+        lab.server().run(load)
+    };
+    balance(&first, &second)?;
+    let pool = SocketAddr::new(address, 7);
+    let probed = expect(&lab, pool, "key-mismatch", 4)?;
+    let with_data: Vec<&Value> = probed
+        .objects
+        .iter()
+        .filter(|object| object["carried"] == "data")
+        .collect();
+    ensure!(with_data.len() == 3, "{:#?}", probed.objects);
+    for object in with_data {
+        let (before, after) = (&object["cookie_before"], &object["cookie_after"]);
+        ensure!(
+            before.is_string() && after.is_string() && before != after,
+            "{object}"
+        );
+    }
+    // The near miss and the fix: the same pool with one key.
+    lab.server().command("nft", &["delete", "table", "ip", "pool"])?;
+    drop(first);
+    let third = start(2)?;
+    balance(&third, &second)?;
+    expect(&lab, pool, "works", 0)?;
+    Ok(())
+}
+
+/// nginx as people run it, with and without `fastopen=`; and a name with both families.
+#[test]
+fn nginx_with_and_without_fastopen_and_a_name_with_both_families() -> Result<()> {
+    needs_kernel!();
+    if !tfo_lab::command::is_installed("nginx") {
+        println!("skipped: needs `nginx`");
+        return Ok(());
+    }
+    let lab = Lab::up_unique()?;
+    let [v4, v6] = addresses(0);
+    let with = Nginx::start(&lab, (v4, 80).into(), Some(64))?;
+    let probed = expect(&lab, with.address(), "works", 0)?;
+    let answered = |object: &&Value| object["data"] == "acked" && object["ttfb_us"].is_u64();
+    ensure!(
+        probed.objects.iter().filter(answered).count() == 3,
+        "HEAD is answered: {:#?}",
+        probed.objects
+    );
+    let without = Nginx::start(&lab, (addresses(1)[0], 80).into(), None)?;
+    expect(&lab, without.address(), "no-server-support", 4)?;
+    // Fast Open on over IPv4 and off over IPv6: the worse of both counts, and each is told.
+    let _over_v6 = Nginx::start(&lab, (v6, 80).into(), None)?;
+    let directory = temporary_directory()?;
+    let hosts = directory.join("hosts");
+    std::fs::write(&hosts, format!("{v4} both.test\n{v6} both.test\n"))?;
+    let both = probe_with_hosts(&lab, "both.test:80", &[], &hosts.to_string_lossy());
+    std::fs::remove_dir_all(&directory)?;
+    let both = both?;
+    ensure!(both.code == 4, "{:#?}", both.objects);
+    let verdicts: Vec<_> = both
+        .objects
+        .iter()
+        .filter(|object| object["verdict"].is_string())
+        .collect();
+    ensure!(verdicts.len() == 2, "{verdicts:?}");
+    for verdict in verdicts {
+        let is_v4 = verdict["destination"] == format!("{v4}:80").as_str();
+        let wanted = if is_v4 { "works" } else { "no-server-support" };
+        ensure!(
+            verdict["verdict"] == wanted && verdict["target"] == "both.test:80",
+            "{verdict}"
+        );
+    }
+    Ok(())
+}
+
+/// A port that answers nothing at all, and one whose packets a firewall refuses with ICMP.
+#[test]
+fn filtered_ports_are_offline_over_both_families() -> Result<()> {
+    needs_kernel!();
+    let lab = Lab::up_unique()?;
+    for (index, address) in addresses(0).into_iter().enumerate() {
+        let table = format!(
+            "table inet filtered{index} {{\nchain c {{\ntype filter hook input priority filter;\n\
+             tcp dport 81 drop\ntcp dport 82 reject with icmpx admin-prohibited\n}}\n}}\n"
+        );
+        lab.server()
+            .run(|| tfo_lab::command::run_with_input("nft", &["-f", "-"], &table).map(drop))?;
+        for port in [81, 82] {
+            let probed = probe(
+                &lab,
+                &SocketAddr::new(address, port).to_string(),
+                &["--count", "1"],
+            )?;
+            ensure!(
+                (probed.verdict.as_str(), probed.code) == ("offline", 1),
+                "{:#?}",
+                probed.objects
+            );
+        }
+    }
     Ok(())
 }
 
