@@ -6,6 +6,7 @@ use std::{
 };
 
 use csv::{Terminator, Writer, WriterBuilder};
+use serde::Serialize;
 use tfo_common::FlowEvent;
 
 use super::{FlowLine, Summary, TraceWriter, flow_fields::FlowFields};
@@ -24,11 +25,7 @@ impl TraceWriter for Csv {
     }
 
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let mut writer = writer(false, out);
-        writer
-            .serialize(FlowFields::of(line).in_cells())
-            .map_err(io_error)?;
-        writer.flush()
+        write_record(&FlowFields::of(line).in_cells(), out)
     }
 
     fn end(&mut self, _: &Summary, _: &mut dyn Write) -> io::Result<()> {
@@ -57,6 +54,13 @@ fn columns() -> csv::Result<Vec<String>> {
     drop(writer);
     let mut reader = csv::Reader::from_reader(&*text);
     Ok(reader.headers()?.iter().map(str::to_owned).collect())
+}
+
+/// Writes one row: the fields of a structure, or of several in a tuple. What others chose must be a [`cell`] already.
+pub fn write_record(record: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let mut writer = writer(false, out);
+    writer.serialize(record).map_err(io_error)?;
+    writer.flush()
 }
 
 /// Writes rows of text, cleaned and without formulas.

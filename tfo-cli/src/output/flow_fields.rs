@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{FlowLine, time};
 use crate::clean;
 
-/// A flow. Times that end in `_us` are whole microseconds.
+/// A flow. Times that end in `_us` are whole microseconds. What only a capture can miss is `null` there alone.
 #[derive(Clone, Debug, Serialize)]
 pub struct FlowFields<'a> {
     /// Wall clock of the verdict, RFC 3339, UTC, microseconds. The SYN was sent `handshake_us` earlier.
@@ -16,7 +16,7 @@ pub struct FlowFields<'a> {
     /// `client` or `server`: which end this host is.
     pub role: &'static str,
     /// What became of Fast Open.
-    pub outcome: &'static str,
+    pub outcome: Option<&'static str>,
     /// 4 or 6, on the wire.
     pub family: u8,
     /// This host's end.
@@ -42,17 +42,17 @@ pub struct FlowFields<'a> {
     /// Its name.
     pub comm: Option<Cow<'a, str>>,
     /// The application asked for Fast Open.
-    pub tfo_requested: bool,
+    pub tfo_requested: Option<bool>,
     /// Option in the first SYN: `none`, `request` or `cookie`.
-    pub option_sent: &'static str,
+    pub option_sent: Option<&'static str>,
     /// 34, or 254 for the experimental one.
     pub option_kind: Option<u8>,
     /// Payload bytes of the SYN.
-    pub syn_data_len: u32,
+    pub syn_data_len: Option<u32>,
     /// How many of them the SYN-ACK acked (client) or the listener took (server).
-    pub syn_data_acked: u32,
+    pub syn_data_acked: Option<u32>,
     /// The SYN-ACK brought a cookie.
-    pub cookie_received: bool,
+    pub cookie_received: Option<bool>,
     /// SYN (client) or SYN-ACK (server) retransmissions.
     pub syn_retrans: u32,
     /// First SYN to the end of the handshake.
@@ -77,7 +77,7 @@ impl<'a> FlowFields<'a> {
         Self {
             ts: time::rfc3339(line.wall_ns()),
             role: flow.role().name(),
-            outcome: flow.outcome().name(),
+            outcome: Some(flow.outcome().name()),
             family: event.family,
             local_addr: flow.local_ip(),
             local_port: event.local_port,
@@ -92,12 +92,12 @@ impl<'a> FlowFields<'a> {
                 .and_then(|name| name.container.as_deref().map(Cow::from)),
             pid: flow.pid(),
             comm: flow.comm(),
-            tfo_requested: flow.requested(),
-            option_sent: flow.option().name(),
+            tfo_requested: Some(flow.requested()),
+            option_sent: Some(flow.option().name()),
             option_kind: flow.option_kind(),
-            syn_data_len: event.syn_data_len,
-            syn_data_acked: event.syn_data_acked,
-            cookie_received: flow.cookie_received(),
+            syn_data_len: Some(event.syn_data_len),
+            syn_data_acked: Some(event.syn_data_acked),
+            cookie_received: Some(flow.cookie_received()),
             syn_retrans: event.syn_retrans,
             handshake_us: flow.handshake_us(),
             ttfb_us: flow.ttfb_us(),

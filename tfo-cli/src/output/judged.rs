@@ -3,11 +3,12 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value};
+use serde::Serialize;
+use tfo_common::{Outcome, TfoOption};
 
-use super::{FlowLine, csv, flow_record::FlowRecord, flow_text, time};
+use super::{FlowLine, csv, flow_fields::FlowFields, flow_record::FlowRecord, flow_text, json, time};
 use crate::{
-    capture::{Judged, carried::Carried},
+    capture::{Judged, Unknown, carried::Carried},
     clean,
     model::Flow,
 };
@@ -42,36 +43,53 @@ impl JudgedLine<'_> {
         }
     }
 
-    /// Every field by its name: those of `trace` and [`MORE_COLUMNS`].
-    fn fields(&self) -> serde_json::Result<Map<String, Value>> {
-        let Value::Object(mut fields) = serde_json::to_value(FlowRecord::new(&self.line()))? else {
-            return Ok(Map::new());
-        };
+    /// The fields of `trace`, with `None` for what the capture does not tell.
+    fn fields(&self) -> FlowFields<'_> {
+        let judged = self.judged;
+        FlowFields {
+            outcome: judged.outcome.ok().map(Outcome::name),
+            tfo_requested: judged.requested,
+            option_sent: judged.option.map(TfoOption::name),
+            syn_data_len: judged.data_len,
+            syn_data_acked: judged.data_acked,
+            cookie_received: judged.cookie_received,
+            ..FlowFields::of(&self.line())
+        }
+    }
+
+    /// Those of captures.
+    fn more(&self) -> MoreFields<'_> {
         let judged = self.judged;
         let hash = |hash: Option<u32>| hash.map(|hash| format!("{hash:08x}"));
-        let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        if let Err(reason) = judged.outcome {
-            set("type", "unclassified".into());
-            set("outcome", Value::Null);
-            set("unknown", reason.name().into());
-        } else {
-            set("unknown", Value::Null);
+        MoreFields {
+            unknown: judged.outcome.err().map(Unknown::name),
+            syn_data: judged.carried.map(Carried::name),
+            cookie_sent: hash(judged.cookie_sent_hash),
+            cookie_granted: hash(judged.cookie_received_hash),
+            file: self.file,
+            frame: judged.place.1,
         }
-        set("tfo_requested", judged.requested.into());
-        set(
-            "option_sent",
-            judged.option.map(tfo_common::TfoOption::name).into(),
-        );
-        set("syn_data_len", judged.data_len.into());
-        set("syn_data_acked", judged.data_acked.into());
-        set("cookie_received", judged.cookie_received.into());
-        set("syn_data", judged.carried.map(Carried::name).into());
-        set("cookie_sent", hash(judged.cookie_sent_hash).into());
-        set("cookie_granted", hash(judged.cookie_received_hash).into());
-        set("file", self.file.into());
-        set("frame", judged.place.1.into());
-        Ok(fields)
     }
+}
+
+/// What only a capture tells, named as in [`MORE_COLUMNS`].
+#[derive(Clone, Debug, Serialize)]
+struct MoreFields<'a> {
+    unknown: Option<&'static str>,
+    syn_data: Option<&'static str>,
+    cookie_sent: Option<String>,
+    cookie_granted: Option<String>,
+    file: &'a str,
+    frame: u64,
+}
+
+/// A line of JSON.
+#[derive(Clone, Debug, Serialize)]
+struct JudgedRecord<'a> {
+    #[serde(flatten)]
+    flow: FlowRecord<'a>,
+    #[serde(flatten)]
+    more: MoreFields<'a>,
 }
 
 /// Names of all fields in order, without `schema` and `type`.
@@ -97,16 +115,20 @@ impl JudgedWriter for Json {
     }
 
     fn line(&mut self, line: &JudgedLine<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let fields = line.fields()?;
-        // In the order of `trace`, which a map does not keep.
-        let mut separator = '{';
-        for name in ["schema", "type"].into_iter().chain(columns()) {
-            write!(out, "{separator}\"{name}\":")?;
-            let text = serde_json::to_string(&fields.get(name))?;
-            out.write_all(clean::json(&text).as_bytes())?;
-            separator = ',';
-        }
-        out.write_all(b"}\n")
+        let r#type = if line.judged.outcome.is_ok() {
+            "flow"
+        } else {
+            "unclassified"
+        };
+        let record = JudgedRecord {
+            flow: FlowRecord {
+                schema: json::SCHEMA,
+                r#type,
+                fields: line.fields(),
+            },
+            more: line.more(),
+        };
+        json::write_line(&record, out)
     }
 }
 
@@ -120,13 +142,12 @@ impl JudgedWriter for Csv {
     }
 
     fn line(&mut self, line: &JudgedLine<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let fields = line.fields()?;
-        let cell = |name| match fields.get(name) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
+        let file = clean::cell(line.file);
+        let more = MoreFields {
+            file: &file,
+            ..line.more()
         };
-        csv::write_rows([columns().map(cell).collect::<Vec<_>>()], out)
+        csv::write_record(&(line.fields().in_cells(), more), out)
     }
 }
 
