@@ -26,7 +26,7 @@ use std::{ffi::OsString, path::Path};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use self::{
-    analyze::{AnalyzeArgs, AnalyzeConfig},
+    analyze::{AnalyzeArgs, AnalyzeConfig, check_filter as check_packet_filter},
     attach::AttachArgs,
     bench::BenchArgs,
     cookies::{CookiesArgs, CookiesConfig, CookiesWhat},

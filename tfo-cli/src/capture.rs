@@ -28,6 +28,9 @@ pub use self::{
     verdict::Judged,
 };
 
+/// Name of the degradation that stands for all a capture does not have.
+pub const DEGRADATION: &str = "capture";
+
 /// Why a capture cannot be read at all. A capture that is cut or damaged later on is read up to there
 /// ([`format::Ending`]).
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! `tfo-cli analyze`.
 
-use std::path::PathBuf;
+use std::{fmt::Display, path::PathBuf};
 
 use clap::Args;
 
@@ -27,6 +27,12 @@ pub struct AnalyzeArgs {
     /// Which connections.
     #[command(flatten)]
     pub filters: PacketFilterArgs,
+    /// Here only to say why it is not.
+    #[arg(long, hide = true, value_name = "PROCESS,...")]
+    process: Option<String>,
+    /// The same.
+    #[arg(long, hide = true, value_name = "UNIT,...")]
+    unit: Option<String>,
 }
 
 /// What it means.
@@ -48,6 +54,13 @@ impl AnalyzeArgs {
     /// Checks every value.
     pub fn resolve(self) -> Result<AnalyzeConfig, Failure> {
         self.filters.check_reported(self.all)?;
+        for (flag, value) in [("--process", &self.process), ("--unit", &self.unit)] {
+            if let Some(value) = value {
+                return Err(not_in_packets(flag, value));
+            }
+        }
+        let filter = self.filters.resolve()?;
+        check_filter(&filter)?;
         let stdin = self.files.iter().filter(|file| file.as_os_str() == "-").count();
         if stdin > 1 {
             return Err(Failure::usage(
@@ -62,10 +75,25 @@ impl AnalyzeArgs {
         };
         Ok(AnalyzeConfig {
             local: self.local.iter().map(prefix).collect::<Result<_, _>>()?,
-            filter: self.filters.resolve()?,
+            filter,
             files: self.files,
             all: self.all,
             format: self.format,
         })
     }
+}
+
+/// Refuses to look in packets for what only the host they came from knows: nothing would pass.
+pub fn check_filter(filter: &Filter) -> Result<(), Failure> {
+    match filter.key_of_host() {
+        Some(key) => Err(not_in_packets("filter", format!("{key}:..."))),
+        None => Ok(()),
+    }
+}
+
+fn not_in_packets(flag: &str, value: impl Display) -> Failure {
+    let why = "a capture has packets only: nothing in them names a process, a service or a cgroup";
+    Failure::usage(flag, value, why).hint(
+        "choose connections by --remote, --port, --role, --family or --outcome; sides by `analyze --local`",
+    )
 }

@@ -118,6 +118,37 @@ fn flags_become_one_filter() {
 }
 
 #[test]
+fn packets_are_not_asked_for_processes_and_services() {
+    let table = [
+        (
+            "analyze --process curl f",
+            Some("--process curl: a capture has packets only"),
+        ),
+        (
+            "analyze --unit web f",
+            Some("--unit web: a capture has packets only"),
+        ),
+        ("analyze --filter role:client,server f", None),
+        ("analyze --filter proc:curl f", Some("filter proc:...: a capture")),
+        ("analyze --filter port:443f f", Some("'443f' is not a port")),
+        (
+            "analyze --filter cgroup:web f",
+            Some("filter cgroup:...: a capture"),
+        ),
+        // All pass, and by the other word all of a port.
+        ("analyze --filter !unit:web f", None),
+        ("analyze --filter web f", None),
+    ];
+    for (line, want) in table {
+        match (run(line), want) {
+            (Ok(_), None) => {}
+            (Err(refused), Some(want)) => assert!(refused.to_string().contains(want), "{line}: {refused}"),
+            (other, want) => panic!("{line}: {other:?}, not {want:?}"),
+        }
+    }
+}
+
+#[test]
 fn wrong_values_are_usage_errors_that_name_flag_and_value() {
     let table = [
         (

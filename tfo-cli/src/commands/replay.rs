@@ -10,15 +10,16 @@ use tfo_common::event::Record;
 
 use super::{analyze, record};
 use crate::{
+    args,
     capture::{
-        Analyzer, CaptureError,
+        Analyzer, CaptureError, DEGRADATION,
         format::{self, Ending, Packets},
         input,
         table::CAPACITY,
         tally::Tally,
     },
     exit::Failure,
-    model::{diagnosis::Looked, source::Host},
+    model::{diagnosis::Looked, filter::Filter, source::Host},
     output,
     recording::{Preamble, Recording, Tick},
     signals::Stop,
@@ -65,6 +66,14 @@ impl Replay {
         Recording::open(path)
             .map(|recording| Self::Recording(Box::new(recording)))
             .map_err(|error| record::failure(&error))
+    }
+
+    /// Refuses a filter that nothing in a capture can pass.
+    pub fn check_filter(&self, filter: &Filter) -> Result<(), Failure> {
+        match self {
+            Self::Recording(_) => Ok(()),
+            Self::Capture(_) => args::check_packet_filter(filter),
+        }
     }
 
     /// What is said at the beginning.
@@ -127,7 +136,7 @@ impl CaptureReplay {
                     tfo_common::limits::SERVER_V4_PREFIX,
                     tfo_common::limits::SERVER_V6_PREFIX,
                 ),
-                degradations: vec![("capture".to_owned(), missing.to_owned())],
+                degradations: vec![(DEGRADATION.to_owned(), missing.to_owned())],
                 ..Preamble::default()
             },
             next_ns: 0,

@@ -36,8 +36,15 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
         return Err(Failure::new(exit::USAGE, why).hint("use `tfo-cli policy add`, `remove` or `apply`"));
     }
     match (&config.replay, on_terminal) {
-        (Some(path), true) => replay_dashboard(config, Replay::open(path, &stop)?, &stop),
-        (Some(path), false) => replay_table(config, Replay::open(path, &stop)?, &stop),
+        (Some(path), on_terminal) => {
+            let replay = Replay::open(path, &stop)?;
+            replay.check_filter(&config.filter)?;
+            if on_terminal {
+                replay_dashboard(config, replay, &stop)
+            } else {
+                replay_table(config, replay, &stop)
+            }
+        }
         (None, true) => live_dashboard(config, attach(config)?, &stop),
         (None, false) => live_table(config, attach(config)?, &stop),
     }

@@ -194,6 +194,13 @@ impl Filter {
         self.terms.iter().any(by_name) && !self.terms.iter().any(|term| !by_name(term) && refused(term))
     }
 
+    /// The key of a term that no connection of a capture can satisfy: packets tell nothing of processes and services.
+    pub fn key_of_host(&self) -> Option<&'static str> {
+        let wanted = self.terms.iter().filter(|term| !term.negated);
+        let mut hopeless = wanted.filter(|term| term.any.iter().all(|test| test.key_of_host().is_some()));
+        hopeless.next()?.any.first()?.key_of_host()
+    }
+
     /// Requires what both require.
     pub fn and(&mut self, other: Filter) {
         self.terms.extend(other.terms);
@@ -211,6 +218,16 @@ impl Test {
     /// A word may be part of the name as well as of other things.
     fn needs_name(&self) -> bool {
         matches!(self, Test::Unit(_) | Test::Cgroup(_) | Test::Word(_))
+    }
+
+    /// Its key in the language, where only the host that was watched can tell.
+    fn key_of_host(&self) -> Option<&'static str> {
+        match self {
+            Test::Pid(_) | Test::Process(_) => Some("proc"),
+            Test::Unit(_) => Some("unit"),
+            Test::Cgroup(_) => Some("cgroup"),
+            _ => None,
+        }
     }
 
     fn holds(&self, item: &dyn Filterable) -> bool {

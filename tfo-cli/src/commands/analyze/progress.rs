@@ -26,15 +26,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A bar for this input; hidden where stderr is no terminal, or where nobody knows how much is to come.
+    /// A bar for this input; hidden where stderr is no terminal. Of a pipe nobody knows how much is to come.
     pub fn begin(input: &Input) -> Self {
-        let bar = match input.size {
-            Some(size) => ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(5)),
-            None => ProgressBar::hidden(),
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template("{bytes} of {total_bytes} {bar:20} {bytes_per_sec}, {eta} left")
-        {
+        let bar = ProgressBar::with_draw_target(input.size, ProgressDrawTarget::stderr_with_hz(5));
+        let style = ProgressStyle::with_template(match input.size {
+            Some(_) => "{bytes} of {total_bytes} {bar:20} {bytes_per_sec}, {eta} left",
+            None => "{bytes} read, {bytes_per_sec}",
+        });
+        if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
         Self {

@@ -24,6 +24,7 @@ pub fn trace(
     out: &mut dyn Write,
 ) -> Result<Summary, Failure> {
     let mut recording = Replay::open(path, stop)?;
+    recording.check_filter(&config.filter)?;
     let mut tracer = Tracer::new(config, recording.preamble().wall_offset_ns);
     let mut counted = Summary::default();
     match tracer.writer.begin(out) {
