@@ -3,11 +3,13 @@
 //! In this order: the verdict, what to do now, what it costs, when it happened, each finding with its evidence, what
 //! was ruled out, what could not be seen, versions, how to make it again, the hash of what it was made from.
 
+mod action;
 mod chart;
 mod html;
 mod ladder;
 mod markdown;
 mod redact;
+mod span;
 mod timeline;
 
 use std::io::{self, Write};
@@ -15,13 +17,16 @@ use std::io::{self, Write};
 use tfo_common::{Outcome, Role};
 
 pub use self::redact::Redactor;
-use self::{ladder::Ladder, timeline::Timeline};
+use self::{action::Action, ladder::Ladder, timeline::Timeline};
 use super::{clean, diagnosis, number, table, time};
-use crate::clean::clean_lines;
-use crate::model::{
-    Snapshot,
-    diagnosis::{CostKind, Finding, Severity},
-    history::History,
+use crate::{
+    capture::DEGRADATION,
+    clean::clean_lines,
+    model::{
+        Snapshot,
+        diagnosis::{CostKind, Finding, Severity},
+        history::History,
+    },
 };
 
 /// Formats.
@@ -49,7 +54,9 @@ pub struct Origin {
 /// The document. Every text in it is free of control characters.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    host: String,
+    title: String,
+    /// Where commands are to be typed.
+    whose: String,
     window: String,
     verdict: String,
     severity: Option<Severity>,
@@ -62,17 +69,6 @@ pub struct Report {
     unseen: Vec<String>,
     versions: Vec<(&'static str, String)>,
     origin: Origin,
-}
-
-/// Something to do.
-#[derive(Clone, Debug)]
-struct Action {
-    finding: usize,
-    why: String,
-    /// What to type; nothing where it cannot be typed.
-    command: Option<String>,
-    what: String,
-    undo: String,
 }
 
 /// What one finding costs.
@@ -104,8 +100,10 @@ struct Part {
 
 /// What Fast Open is, for a reader who never heard of it.
 const PRIMER: &str = "TCP Fast Open lets a client send its first bytes together with the request for a connection, \
-                      which saves one round trip. Where something on the way does not let such packets through, the \
-                      client notices only after a timeout of one second, at every connection.";
+                      the SYN, which saves one round trip. With them it shows a cookie that the server gave it \
+                      before; a server that knows the cookie takes the bytes at once, any other one asks for them \
+                      again. Where something on the way drops SYNs with data, the client notices only after a \
+                      timeout of one second, at every connection.";
 
 impl Report {
     /// The report of an instant and of what led to it: the history up to `back` readings before its end.
@@ -118,13 +116,10 @@ impl Report {
                 .enumerate()
                 .map(|(index, one)| (index + 1, one))
         };
-        let host = clean(&snapshot.host.name);
+        let (title, whose) = title_and_whose(snapshot);
         Self {
-            host: if host.is_empty() {
-                "this host".to_owned()
-            } else {
-                host
-            },
+            title,
+            whose,
             window: window(snapshot),
             verdict: verdict(snapshot, findings),
             severity: findings
@@ -132,9 +127,7 @@ impl Report {
                 .filter(|finding| !finding.is_over)
                 .map(|finding| finding.severity)
                 .max(),
-            actions: numbered()
-                .filter_map(|(number, one)| action(number, one))
-                .collect(),
+            actions: action::all(numbered()),
             cost: numbered()
                 .filter_map(|(number, one)| cost_line(number, one))
                 .collect(),
@@ -161,11 +154,17 @@ impl Report {
 
     /// Replaces addresses and names by stable labels.
     pub fn redact(&mut self, redactor: &mut Redactor) {
-        let mut texts: Vec<&mut String> = vec![&mut self.host, &mut self.verdict, &mut self.ledger];
+        let mut texts: Vec<&mut String> = vec![
+            &mut self.title,
+            &mut self.whose,
+            &mut self.verdict,
+            &mut self.ledger,
+        ];
         texts.extend([&mut self.origin.what, &mut self.origin.command]);
         texts.extend(self.origin.remarks.iter_mut());
         for action in &mut self.actions {
-            texts.extend([&mut action.why, &mut action.what, &mut action.undo]);
+            texts.extend([&mut action.what, &mut action.undo]);
+            texts.extend(action.findings.iter_mut().map(|(_, name)| name));
             texts.extend(action.command.as_mut());
         }
         for part in &mut self.findings {
@@ -193,6 +192,22 @@ impl Report {
             Format::Html => out.write_all(clean_lines(&html::page(self)).as_bytes()),
         }
     }
+}
+
+/// The heading, and where commands are to be typed. A capture has packets of hosts that nobody named.
+fn title_and_whose(snapshot: &Snapshot) -> (String, String) {
+    let host = clean(&snapshot.host.name);
+    if snapshot.degradations.iter().any(|one| one.name == DEGRADATION) {
+        let file = host.rsplit('/').next().unwrap_or_default();
+        let whose = "the host that each finding is about";
+        return (format!("TCP Fast Open in the capture {file}"), whose.to_owned());
+    }
+    let host = if host.is_empty() {
+        "this host".to_owned()
+    } else {
+        host
+    };
+    (format!("TCP Fast Open on {host}"), host)
 }
 
 fn window(snapshot: &Snapshot) -> String {
@@ -230,9 +245,10 @@ fn verdict(snapshot: &Snapshot, findings: &[&Finding]) -> String {
         .sum();
     match worst {
         Some(worst) if worst.severity == Severity::Fail => clean(&format!(
-            "Fast Open does harm here, at {}: {}{more}",
+            "Fast Open does harm here, at {}: {}{}{more}",
             diagnosis::place(worst),
-            worst.sentence
+            worst.sentence,
+            harm(worst)
         )),
         Some(worst) => clean(&format!(
             "Fast Open does less than it could, at {}: {}{more}",
@@ -248,14 +264,14 @@ fn verdict(snapshot: &Snapshot, findings: &[&Finding]) -> String {
     }
 }
 
-fn action(number: usize, finding: &Finding) -> Option<Action> {
-    let fix = finding.fix.as_ref().filter(|_| !finding.is_over)?;
-    Some(Action {
-        finding: number,
-        why: clean(&format!("{} at {}", finding.id.name(), diagnosis::place(finding))),
-        command: fix.command.as_deref().map(clean),
-        what: clean(&fix.what),
-        undo: clean(&fix.undo),
+/// What one connection pays.
+fn harm(finding: &Finding) -> String {
+    let lost = finding.cost.filter(|cost| cost.kind == CostKind::Lost);
+    lost.map_or_else(String::new, |cost| {
+        format!(
+            " Each such connection loses {}.",
+            number::duration(cost.per_connection_us)
+        )
     })
 }
 

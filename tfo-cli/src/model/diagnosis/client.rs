@@ -116,11 +116,11 @@ fn pause(facts: &Facts<'_>, netns: u32, flows: &[&Flow], count: u64) -> Finding 
     .cost(facts, CostKind::NotSaved, rtt_us.into(), count)
     .fix(Fix {
         command: Some("sysctl -w net.ipv4.tcp_fastopen_blackhole_timeout_sec=0".into()),
-        what: "in the namespace concerned: ends the pause and never pauses again; then a rule for the destination that \
-               tripped it"
+        what: "run in the namespace concerned it ends the pause, and there is never another one; then add a rule for the \
+               destination that tripped it"
             .into(),
         undo: format!(
-            "sysctl -w net.ipv4.tcp_fastopen_blackhole_timeout_sec={}",
+            "`sysctl -w net.ipv4.tcp_fastopen_blackhole_timeout_sec={}`",
             seconds.filter(|seconds| *seconds > 0).unwrap_or(3_600)
         ),
         is_rule: false,
@@ -214,7 +214,7 @@ fn local_drop(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         .cost(facts, CostKind::NotSaved, row.rtt_us().unwrap_or(0), count)
         .fix(Fix {
             command: Some("nft list ruleset; tc -s qdisc show; bpftool cgroup tree".into()),
-            what: "show what can drop it: look for rules on SYNs with a length, qdiscs with drops, egress programs".into(),
+            what: "shows what can drop it: look for rules on SYNs with a length, qdiscs with drops, egress programs".into(),
             undo: "none needed: it changes nothing".into(),
             is_rule: false,
         })

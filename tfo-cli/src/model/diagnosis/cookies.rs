@@ -267,8 +267,8 @@ fn mismatch(
         .or_else("a load balancer that translates addresses: cookies then differ in spite of one key")
         .fix(Fix {
             command: Some("tfo-cli keys".into()),
-            what: "on each server behind the address shows a fingerprint of its key; give all the same \
-                   `net.ipv4.tcp_fastopen_key`"
+            what: "shows a fingerprint of the key: run it on every server that shares the address, and give all of them \
+                   the same `net.ipv4.tcp_fastopen_key`"
                 .into(),
             undo: "none needed: it changes nothing".into(),
             is_rule: false,
@@ -316,7 +316,8 @@ fn refused_here(facts: &Facts<'_>, cgroup_id: u64, port: u16, service: &Service<
         .cost(facts, CostKind::NotSaved, service.rtt_us(), rejected)
         .fix(Fix {
             command: Some("tfo-cli keys".into()),
-            what: "shows a fingerprint of the key here; give all servers of the pool the same `net.ipv4.tcp_fastopen_key`"
+            what: "shows a fingerprint of the key: run it on every server that shares the address, and give all of them \
+                   the same `net.ipv4.tcp_fastopen_key`"
                 .into(),
             undo: "none needed: it changes nothing".into(),
             is_rule: false,

@@ -52,7 +52,7 @@ pub fn rule(facts: &Facts<'_>, row: &DestRow, action: Action) -> Fix {
             "SYNs of this service to this destination leave without {without}; applications notice nothing"
         ),
         undo: format!(
-            "tfo-cli policy remove ID (`tfo-cli policy list` shows it); it ends by itself after {TTL}"
+            "`tfo-cli policy remove ID` (`tfo-cli policy list` shows the ID); it ends by itself after {TTL}"
         ),
         is_rule: true,
     }
@@ -64,9 +64,9 @@ pub fn enable(facts: &Facts<'_>, cgroup_id: u64, port: u16, limit: Option<u32>) 
         // The queue is there: only the sysctl is missing, in a namespace that is not known from here.
         Some(1..) => Fix {
             command: None,
-            what: "sysctl -w net.ipv4.tcp_fastopen=3 in the listener's network namespace (`tfo-cli listeners` names it)"
+            what: "run `sysctl -w net.ipv4.tcp_fastopen=3` in the listener's network namespace (`tfo-cli listeners` names it)"
                 .into(),
-            undo: "sysctl -w net.ipv4.tcp_fastopen=1 there".into(),
+            undo: "`sysctl -w net.ipv4.tcp_fastopen=1` there".into(),
             is_rule: false,
         },
         _ => queue(facts, cgroup_id, port, limit),
@@ -86,7 +86,7 @@ pub fn queue(facts: &Facts<'_>, cgroup_id: u64, port: u16, limit: Option<u32>) -
         what: format!("changes the running socket, capped by net.core.somaxconn; for good: {setting}"),
         undo: limit.map_or_else(
             || "the command prints how to take it back".to_owned(),
-            |limit| format!("tfo-cli listeners set :{port} --qlen {limit}"),
+            |limit| format!("`tfo-cli listeners set :{port} --qlen {limit}`"),
         ),
         is_rule: false,
     }
@@ -127,7 +127,8 @@ pub fn sysctl(facts: &Facts<'_>, netns: u32, value: u32, before: u32) -> Fix {
             "takes effect at once, for new connections".into()
         } else {
             format!(
-                "`nsenter -t PID -n {command}` with a process of namespace {netns}; for containers `--sysctl                  net.ipv4.tcp_fastopen={value}` or the pod's securityContext.sysctls"
+                "run `nsenter -t PID -n {command}` with a process of namespace {netns}; for containers use `--sysctl \
+                 net.ipv4.tcp_fastopen={value}` or the pod's securityContext.sysctls"
             )
         },
         undo: format!("the same with net.ipv4.tcp_fastopen={before}"),

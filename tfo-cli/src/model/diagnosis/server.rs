@@ -73,7 +73,8 @@ fn refused(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
                 "tfo-cli probe {}",
                 std::net::SocketAddr::new(row.remote(), row.key.port)
             )),
-            what: "asks the server; at the server: sysctl net.ipv4.tcp_fastopen=3 and a queue (`fastopen=` in nginx)"
+            what: "asks the server whether it takes part; there, `sysctl -w net.ipv4.tcp_fastopen=3` and a queue of the \
+                   application (`fastopen=256` in nginx) switch it on"
                 .into(),
             undo: "none needed: it changes nothing here".into(),
             is_rule: false,
@@ -200,7 +201,7 @@ fn syncookies(facts: &Facts<'_>, cgroup_id: u64, port: u16, service: &Service<'_
             what: "shows the settings of this namespace; raise tcp_max_syn_backlog, somaxconn and the application's \
                    backlog, and set tcp_syncookies to 1 where it is 2"
                 .into(),
-            undo: "sysctl with the values as they were".into(),
+            undo: "`sysctl -w` with the values as they were".into(),
             is_rule: false,
         })
         .over(service.is_over(Outcome::Syncookie))
@@ -292,10 +293,10 @@ fn mptcp(facts: &Facts<'_>) -> Vec<Finding> {
         .confidence(Confidence::Low)
         .fix(Fix {
             command: Some("sysctl -w net.mptcp.enabled=0".into()),
-            what: "and restart the service; for programs in Go 1.24 and later GODEBUG=multipathtcp=0 does the same for \
+            what: "then restart the service; for programs in Go 1.24 and later GODEBUG=multipathtcp=0 does the same for \
                    one service"
                 .into(),
-            undo: "sysctl -w net.mptcp.enabled=1, and restart the service".into(),
+            undo: "`sysctl -w net.mptcp.enabled=1`, and restart the service".into(),
             is_rule: false,
         })
     })

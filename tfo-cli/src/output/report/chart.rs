@@ -8,17 +8,20 @@ use super::{ladder::Ladder, timeline::Timeline};
 const WIDTH: u64 = 640;
 /// Height of its bars.
 const HEIGHT: u64 = 120;
+/// Where the bars end: above the highest stands what it counts.
+const FOOT: u64 = HEIGHT + 24;
 
-/// Handshakes over time, stacked: good at the bottom, failed hatched above it, plain on top.
+/// Handshakes over time, stacked: those in which Fast Open worked at the bottom, those in which it did not hatched above
+/// them, those without it on top.
 pub fn timeline(timeline: &Timeline) -> Markup {
     let most = timeline.most().max(1);
     let count = timeline.bars.len().max(1) as u64;
-    let step = WIDTH / count;
     let scaled = |value: u64| value * HEIGHT / most;
     let bars = timeline.bars.iter().enumerate().map(|(index, bar)| {
-        let x = index as u64 * step;
+        let x = |index: usize| index as u64 * WIDTH / count;
+        let (x, width) = (x(index), x(index + 1).saturating_sub(x(index) + 2).max(1));
         let (good, failed) = (scaled(bar.good), scaled(bar.failed));
-        (x, good, failed, scaled(bar.plain))
+        (x, width, good, failed, scaled(bar.plain))
     });
     let (first, last) = (
         timeline.bars.first().map_or("", |bar| bar.at.as_str()),
@@ -26,14 +29,14 @@ pub fn timeline(timeline: &Timeline) -> Markup {
     );
     let failed: u64 = timeline.bars.iter().map(|bar| bar.failed).sum();
     let description = format!(
-        "{} bars of {} from {first} to {last}. The highest stands for {most} handshakes; {failed} failed in all. The \
-         table below has the numbers.",
+        "{} bars of {} from {first} to {last}. The highest stands for {most} handshakes; in {failed} of all \
+         handshakes Fast Open did not work. The table below has the numbers.",
         timeline.bars.len(),
         timeline.length
     );
     html! {
-        svg.timeline role="img" aria-labelledby="timeline-title timeline-description" viewBox=(format!("0 0 {WIDTH} {}", HEIGHT + 24)) {
-            title id="timeline-title" { "Handshakes over time" }
+        svg.timeline role="img" aria-labelledby="timeline-title timeline-description" viewBox=(format!("0 0 {WIDTH} {}", FOOT + 24)) {
+            title id="timeline-title" { "Fast Open in handshakes over time" }
             desc id="timeline-description" { (description) }
             defs {
                 pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)" {
@@ -41,20 +44,20 @@ pub fn timeline(timeline: &Timeline) -> Markup {
                     line x1="0" y1="0" x2="0" y2="6" class="hatch" {}
                 }
             }
-            @for (x, good, failed, plain) in bars {
-                @let width = step.saturating_sub(2).max(1);
-                rect class="good" x=(x) y=(HEIGHT - good) width=(width) height=(good) {}
-                rect fill="url(#hatch)" x=(x) y=(HEIGHT - good - failed) width=(width) height=(failed) {}
-                rect class="plain" x=(x) y=(HEIGHT - good - failed - plain) width=(width) height=(plain) {}
+            @for (x, width, good, failed, plain) in bars {
+                rect class="good" x=(x) y=(FOOT - good) width=(width) height=(good) {}
+                rect fill="url(#hatch)" x=(x) y=(FOOT - good - failed) width=(width) height=(failed) {}
+                rect class="plain" x=(x) y=(FOOT - good - failed - plain) width=(width) height=(plain) {}
             }
-            line class="axis" x1="0" y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) {}
-            text x="0" y=(HEIGHT + 18) { (first) }
-            text x=(WIDTH) y=(HEIGHT + 18) text-anchor="end" { (last) }
+            text x="0" y="16" { "at most " (most) " handshakes" }
+            line class="axis" x1="0" y1=(FOOT) x2=(WIDTH) y2=(FOOT) {}
+            text x="0" y=(FOOT + 18) { (first) }
+            text x=(WIDTH) y=(FOOT + 18) text-anchor="end" { (last) }
         }
         p.legend {
-            svg aria-hidden="true" viewBox="0 0 12 12" { rect class="good" width="12" height="12" {} } " good "
-            svg aria-hidden="true" viewBox="0 0 12 12" { rect fill="url(#hatch)" width="12" height="12" {} } " failed (hatched) "
-            svg aria-hidden="true" viewBox="0 0 12 12" { rect class="plain" width="12" height="12" {} } " without Fast Open"
+            svg aria-hidden="true" viewBox="0 0 12 12" { rect class="good" width="12" height="12" {} } " worked "
+            svg aria-hidden="true" viewBox="0 0 12 12" { rect fill="url(#hatch)" width="12" height="12" {} } " did not work (hatched) "
+            svg aria-hidden="true" viewBox="0 0 12 12" { rect class="plain" width="12" height="12" {} } " not tried"
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Part, Report, chart};
+use super::{
+    Part, Report, chart,
+    span::{Span, spans},
+};
 
 /// What the browser may do: nothing but use the style in the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -11,7 +14,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The page.
 pub fn page(report: &Report) -> String {
-    let title = format!("TCP Fast Open on {}", report.host);
+    let title = &report.title;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -55,7 +58,7 @@ fn body(report: &Report) -> Markup {
         section aria-labelledby="excluded" {
             h2 id="excluded" { "What was ruled out" }
             @if report.excluded.is_empty() { p { "Nothing had to be." } } @else {
-                ul { @for (finding, text) in &report.excluded { li { "finding " (finding) ": " (text) } } }
+                ul { @for (finding, text) in &report.excluded { li { "finding " (finding) ": " (rich(text)) } } }
             }
         }
         section aria-labelledby="unseen" {
@@ -69,7 +72,7 @@ fn body(report: &Report) -> Markup {
         section aria-labelledby="again" {
             h2 id="again" { "How to make this report again" }
             p { "Made from " (report.origin.what) ":" }
-            pre tabindex="0" { code { (report.origin.command) } }
+            (typed(&report.origin.command))
             @match &report.origin.sha256 {
                 Some(hash) => p { "SHA-256 of it: " code { (hash) } },
                 None => p { "There is no file of it, so there is no hash." },
@@ -82,14 +85,47 @@ fn actions(report: &Report) -> Markup {
     html! {
         section aria-labelledby="todo" {
             h2 id="todo" { "What to do now" }
-            @if report.actions.is_empty() { p { "Nothing." } }
+            @if report.actions.is_empty() { p { "Nothing." } } @else {
+                p { "Worst first. Commands are typed on " (report.whose) ", as root, unless the text says otherwise." }
+            }
             @for action in &report.actions {
-                p { "For " a href=(format!("#finding-{}", action.finding)) { "finding " (action.finding) } ", " (action.why) ":" }
-                @if let Some(command) = &action.command { pre tabindex="0" { code { (command) } } }
-                p { (action.what.trim_end_matches('.')) "." }
-                @if !action.undo.is_empty() {
-                    p { "To take it back: " (action.undo.trim_end_matches('.')) "." }
+                div.todo {
+                    p {
+                        "For "
+                        @for (place, (number, name)) in action.findings.iter().enumerate() {
+                            @if place > 0 { "; " }
+                            a href=(format!("#finding-{number}")) { "finding " (number) } ", " (name)
+                        }
+                        " (" (action.weight) "):"
+                    }
+                    @if let Some(command) = &action.command { (typed(command)) }
+                    p { (rich(&action.what)) }
+                    @if !action.undo.is_empty() { p { (rich(&action.undo)) } }
                 }
+            }
+        }
+    }
+}
+
+/// A command, broken between its words only.
+fn typed(command: &str) -> Markup {
+    html! {
+        pre tabindex="0" { code {
+            @for (place, word) in command.split(' ').enumerate() {
+                @if place > 0 { " " }
+                span { (word) }
+            }
+        } }
+    }
+}
+
+/// A text of ours, in which backquotes mark what is typed.
+fn rich(text: &str) -> Markup {
+    html! {
+        @for span in spans(text) {
+            @match span {
+                Span::Text(text) => (text),
+                Span::Code(code) => code { (code) },
             }
         }
     }
@@ -127,10 +163,10 @@ fn timeline(report: &Report) -> Markup {
                 (chart::timeline(&report.timeline))
                 div.wide tabindex="0" role="region" aria-label="Handshakes over time, in numbers" {
                     table {
-                        caption { "Handshakes in every " (report.timeline.length) }
+                        caption { "Fast Open in the handshakes of every " (report.timeline.length) }
                         thead { tr {
-                            th scope="col" { "From (UTC)" } th scope="col" { "Good" } th scope="col" { "Failed" }
-                            th scope="col" { "Without Fast Open" }
+                            th scope="col" { "From (UTC)" } th scope="col" { "Worked" } th scope="col" { "Did not" }
+                            th scope="col" { "Not tried" }
                         } }
                         tbody { @for bar in &report.timeline.bars { tr {
                             th scope="row" { (bar.at) } td.number { (bar.good) } td.number { (bar.failed) }
@@ -152,7 +188,7 @@ fn finding(part: &Part) -> Markup {
             ul {
                 @if part.service != "-" { li { "service: " (part.service) } }
                 @for line in &part.evidence { li { "evidence: " (line) } }
-                @for line in &part.or_else { li { "not ruled out: " (line) } }
+                @for line in &part.or_else { li { "not ruled out: " (rich(line)) } }
                 li { "confidence: " (part.confidence) }
                 li { "more: " (part.anchor) }
             }

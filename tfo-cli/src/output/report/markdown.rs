@@ -2,11 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::{PRIMER, Report};
+use super::{
+    PRIMER, Report,
+    span::{Span, spans},
+};
 
 /// Writes it.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "# TCP Fast Open on {}\n", escaped(&report.host))?;
+    writeln!(out, "# {}\n", escaped(&report.title))?;
     writeln!(out, "{}\n", report.window)?;
     writeln!(out, "**{}**\n", escaped(&report.verdict))?;
     writeln!(out, "{PRIMER}\n")?;
@@ -19,7 +22,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "Nothing had to be.")?;
     }
     for (finding, text) in &report.excluded {
-        writeln!(out, "- {finding}: {}", escaped(text))?;
+        writeln!(out, "- {finding}: {}", rich(text))?;
     }
     writeln!(out, "\n## What could not be seen\n")?;
     for line in &report.unseen {
@@ -44,20 +47,26 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 fn actions(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "## What to do now\n")?;
     if report.actions.is_empty() {
-        writeln!(out, "Nothing.\n")?;
+        return writeln!(out, "Nothing.\n");
     }
+    writeln!(
+        out,
+        "Worst first. Commands are typed on {}, as root, unless the text says otherwise.\n",
+        escaped(&report.whose)
+    )?;
     for action in &report.actions {
-        writeln!(out, "For finding {}, {}:\n", action.finding, escaped(&action.why))?;
+        let findings: Vec<String> = action
+            .findings
+            .iter()
+            .map(|(number, name)| format!("finding {number}, {}", escaped(name)))
+            .collect();
+        writeln!(out, "For {} ({}):\n", findings.join("; "), action.weight)?;
         if let Some(command) = &action.command {
             code(command, out)?;
         }
-        writeln!(out, "{}.", escaped(action.what.trim_end_matches('.')))?;
+        writeln!(out, "{}", rich(&action.what))?;
         if !action.undo.is_empty() {
-            writeln!(
-                out,
-                "To take it back: {}.",
-                escaped(action.undo.trim_end_matches('.'))
-            )?;
+            writeln!(out, "{}", rich(&action.undo))?;
         }
         writeln!(out)?;
     }
@@ -86,8 +95,12 @@ fn timeline(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if report.timeline.bars.is_empty() {
         return writeln!(out, "Nothing was counted over time.\n");
     }
-    writeln!(out, "Handshakes in every {}:\n", report.timeline.length)?;
-    writeln!(out, "| from (UTC) | good | failed | plain |")?;
+    writeln!(
+        out,
+        "Fast Open in the handshakes of every {}:\n",
+        report.timeline.length
+    )?;
+    writeln!(out, "| from (UTC) | worked | did not | not tried |")?;
     writeln!(out, "| --- | ---: | ---: | ---: |")?;
     for bar in &report.timeline.bars {
         writeln!(
@@ -121,7 +134,7 @@ fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "- evidence: {}", escaped(line))?;
         }
         for line in &part.or_else {
-            writeln!(out, "- not ruled out: {}", escaped(line))?;
+            writeln!(out, "- not ruled out: {}", rich(line))?;
         }
         writeln!(out, "- confidence: {}", part.confidence)?;
         writeln!(out, "- more: {}\n", part.anchor)?;
@@ -146,6 +159,15 @@ fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 /// A line of code; it has no line breaks, so it cannot end its block.
 fn code(line: &str, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "    {line}\n")
+}
+
+/// A text of ours, in which backquotes mark what is typed.
+fn rich(text: &str) -> String {
+    let pieces = spans(text).into_iter().map(|span| match span {
+        Span::Text(text) => escaped(text),
+        Span::Code(code) => format!("`{code}`"),
+    });
+    pieces.collect()
 }
 
 /// Text that stays text: what others chose must not become markup.

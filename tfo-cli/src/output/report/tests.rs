@@ -69,7 +69,9 @@ fn both_formats_say_everything_in_order() {
             text.contains("path-drops-syn-data"),
             "the scenario has such a path"
         );
-        assert!(text.contains("tfo-cli policy add"));
+        // The words of a command are kept together, each by itself.
+        let bare = text.replace("<span>", "").replace("</span>", "");
+        assert!(bare.contains("tfo-cli policy add"));
     }
 }
 
@@ -200,4 +202,40 @@ fn a_ladder_says_what_was_lost() {
     assert!(
         svg.contains("aria-labelledby=\"x-title x-description\"") && svg.contains("client to server, lost")
     );
+}
+
+#[test]
+fn one_fix_for_several_findings_stands_once() {
+    let (snapshot, history) = instant();
+    let mut snapshot = snapshot;
+    let mut found = (*snapshot.diagnosis).clone();
+    let first = found.findings.first().expect("the scenario has findings").clone();
+    found.findings.push(first);
+    let (count, command) = (
+        found.findings.len(),
+        found.findings[0].command().expect("it has a command").to_owned(),
+    );
+    snapshot.diagnosis = found.into();
+    let report = Report::new(&snapshot, &history, 0, &origin());
+    let markdown = text(&report, Format::Markdown);
+    assert_eq!(markdown.matches(&command).count(), 1, "{markdown}");
+    assert!(
+        markdown.contains(&format!("; finding {count}, path-drops-syn-data")),
+        "{markdown}"
+    );
+    let page = text(&report, Format::Html);
+    assert!(page.contains(&format!("#finding-{count}")));
+}
+
+#[test]
+fn what_is_typed_is_code_and_its_undo_a_sentence() {
+    let report = report();
+    let markdown = text(&report, Format::Markdown);
+    assert!(
+        markdown.contains("To take it back: `tfo-cli policy remove ID`"),
+        "{markdown}"
+    );
+    let page = text(&report, Format::Html);
+    assert!(page.contains("<code>tfo-cli policy remove ID</code>"), "{page}");
+    assert!(!page.contains('`'), "{page}");
 }

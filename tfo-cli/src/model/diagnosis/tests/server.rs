@@ -87,7 +87,7 @@ fn a_queue_that_is_too_short() {
     assert_eq!(finding.command(), Some("tfo-cli listeners set :443 --qlen 256"));
     assert_eq!(
         finding.fix.map(|fix| fix.undo).as_deref(),
-        Some("tfo-cli listeners set :443 --qlen 5")
+        Some("`tfo-cli listeners set :443 --qlen 5`")
     );
     let large = case(3, 10)
         .listener(|listener| listener.tfo_max_qlen = 6)
