@@ -13,6 +13,7 @@ mod cgroup_names;
 pub mod command_cgroup;
 mod cost;
 mod counters;
+mod deferred;
 pub mod doctor;
 mod error;
 mod first_bytes;

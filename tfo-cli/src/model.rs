@@ -213,6 +213,12 @@ impl Model {
     pub fn clear(&mut self) {
         self.cleared
             .clear(&self.rows, &self.totals, &self.losses, self.events);
+        self.cleared.clear_listeners(&self.listeners);
+        let mut listeners = self.listeners.to_vec();
+        for listener in &mut listeners {
+            listener.arrivals = Default::default();
+        }
+        self.listeners = listeners.into();
         self.first_ns = Some(self.at_ns);
         self.totals = Totals::default();
         self.fresh = Totals::default();
@@ -242,7 +248,8 @@ impl Model {
     }
 
     /// Takes the listening sockets.
-    pub fn read_listeners(&mut self, listeners: Vec<ListenerRecord>) {
+    pub fn read_listeners(&mut self, mut listeners: Vec<ListenerRecord>) {
+        self.cleared.subtract_from_listeners(&mut listeners);
         for listener in &listeners {
             self.want(listener.cgroup_id);
         }

@@ -14,6 +14,7 @@
 mod block;
 mod entry;
 mod flow;
+mod looked;
 mod reader;
 mod writer;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{reader::Recording, writer::Recorder};
 use crate::model::{
+    diagnosis::Looked,
     snapshot::Prefixes,
     source::{CgroupName, Host, Reading},
 };
@@ -71,6 +73,8 @@ pub struct Tick {
     pub host: Option<Host>,
     /// Listening sockets, if they were read.
     pub listeners: Option<Vec<ListenerRecord>>,
+    /// What else was looked at, if it was.
+    pub looked: Option<Looked>,
 }
 
 /// Why a recording cannot be read or written.

@@ -69,6 +69,10 @@ codes! {
         ReceiveTime = 13, "receive-time", "times to first byte of clients may be late by a delayed ACK, 40 ms";
         /// Whose evidence a guard has, and about which network namespace.
         Witness = 14, "witness", "a guard may take two cgroups, or two network namespaces, for one";
+        /// Connects that wait for their first write.
+        Deferred = 15, "deferred-connect", "connects that wait for their first write are not found";
+        /// MPTCP listeners told from TCP ones.
+        Mptcp = 16, "mptcp", "MPTCP listeners are taken for TCP ones";
     }
 }
 
@@ -229,6 +233,21 @@ layout! {
     kn_iattr: "kernfs_node"."iattr", Witness;
     /// That owner.
     iattr_uid: "kernfs_iattrs"."ia_uid.val", Witness;
+    /// A connect with Fast Open that waits for its first write. Before 6.6 a bit-field; user space looks for the bit
+    /// `INET_FLAGS_DEFER_CONNECT` of `inet_flags` where this is missing.
+    inet_defer_connect: "inet_sock"."defer_connect", Deferred;
+    /// Remote IPv4 address.
+    skc_daddr: "sock_common"."skc_daddr", Deferred;
+    /// Remote IPv6 address.
+    skc_v6_daddr: "sock_common"."skc_v6_daddr", Deferred;
+    /// What the application holds of a socket: the first member of a `struct socket_alloc`.
+    sk_socket: "sock"."sk_socket", Deferred;
+    /// Inode number of the latter.
+    socket_inode: "socket_alloc"."vfs_inode.i_ino", Deferred;
+    /// The TCP socket below an MPTCP socket.
+    tp_is_mptcp: "tcp_sock"."is_mptcp", Mptcp;
+    /// Request a child was made from, until its handshake ends.
+    tp_fastopen_rsk: "tcp_sock"."fastopen_rsk", Listing;
     /// Number of a network namespace that is never given again (from 5.12 on: made when it is first asked for before).
     net_cookie: "net"."net_cookie", Witness;
 }

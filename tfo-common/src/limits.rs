@@ -8,6 +8,8 @@ pub const RING_WAKE_BYTES: u32 = RING_BYTES / 4;
 pub const DESTS: u32 = 16_384;
 /// Server facts of handshakes in flight (request sockets that carried TFO).
 pub const REQUESTS: u32 = 16_384;
+/// Listeners whose SYNs with Fast Open are counted one by one; the one least used starts anew beyond it.
+pub const LISTENERS: u32 = 4_096;
 /// TFO connections between their SYN and their first byte.
 pub const FLOWS: u32 = 32_768;
 /// Slots that remember when a plain connection sent its SYN. A power of two.

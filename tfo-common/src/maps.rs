@@ -19,6 +19,8 @@ pub const STARTS: &str = "TFO_STARTS";
 pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
 /// Socket storage of listeners: the callback flags this tool added.
 pub const LISTENERS: &str = "TFO_LISTENERS";
+/// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
+pub const ARRIVALS: &str = "TFO_ARRIVALS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
 pub const REQUESTS: &str = "TFO_REQUESTS";
 /// Array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
@@ -26,7 +28,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     EVENTS,
     TOTALS,
     LOSSES,
@@ -36,6 +38,7 @@ pub const ALL: [&str; 12] = [
     STARTS,
     FIRST_BYTES,
     LISTENERS,
+    ARRIVALS,
     REQUESTS,
     CONTROL,
     PARTS,

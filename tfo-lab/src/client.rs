@@ -6,6 +6,7 @@
 
 mod report;
 mod start;
+mod unsent;
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -22,6 +23,7 @@ use nix::{
 };
 pub use report::{Call, Report};
 use serde::Serialize;
+pub use unsent::Unsent;
 
 use crate::{
     netns::Namespace,

@@ -131,6 +131,7 @@ fn make_recording(path: &std::path::Path, config: &BenchArgs) -> Result<u8, Fail
             names: names.into_iter().map(|(id, name)| (id, Some(name))).collect(),
             host: Some(scenario.host()),
             listeners: first.then(Scenario::listeners),
+            looked: first.then(Scenario::looked),
         };
         recorder.tick(&tick).map_err(failed)?;
     }

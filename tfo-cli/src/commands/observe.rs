@@ -10,6 +10,7 @@ use super::{attach, record};
 use crate::{
     exit::Failure,
     model::{
+        diagnosis::Looked,
         names,
         source::{CgroupName, Host, Lookup, Reading, Source},
     },
@@ -131,6 +132,7 @@ impl Observer {
         reading: &Reading,
         host: &Host,
         listeners: Option<&[ListenerRecord]>,
+        looked: Option<&Looked>,
     ) -> Result<(), RecordingError> {
         let Some(recorder) = &mut self.recorder else {
             return Ok(());
@@ -139,6 +141,7 @@ impl Observer {
             reading: reading.clone(),
             host: Some(host.clone()),
             listeners: listeners.map(<[ListenerRecord]>::to_vec),
+            looked: looked.cloned(),
             names: std::mem::take(&mut self.unrecorded),
             records: Vec::new(),
         })

@@ -157,6 +157,18 @@ impl<'a> Btf<'a> {
         self.ids().any(|(_, found)| self.is_named(found, name))
     }
 
+    /// Value of an enumerator, of whatever enumeration; `None` when this kernel has none of that name.
+    pub fn enumerator(&self, name: &str) -> Option<u32> {
+        let mut enums = self.ids().filter(|(_, found)| found.kind() == kind::ENUM);
+        enums.find_map(|(_, found)| {
+            (0..found.members()).find_map(|index| {
+                let at = found.body + index * 8;
+                let is_it = self.string(u32_at(self.types, at).ok()?)? == name.as_bytes();
+                is_it.then(|| u32_at(self.types, at + 4).ok())?
+            })
+        })
+    }
+
     fn ids(&self) -> impl Iterator<Item = (u32, Type)> + '_ {
         (1u32..)
             .zip(&self.offsets)

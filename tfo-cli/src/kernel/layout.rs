@@ -22,7 +22,10 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
     let mut missing: BTreeMap<Feature, Vec<String>> = BTreeMap::new();
     let layout = Layout::resolve(|spec| {
         let found = btf.member(spec.container, spec.path);
-        found.or_else(|| cgroup_number(spec, &btf)).unwrap_or_else(|| {
+        let otherwise = found
+            .or_else(|| cgroup_number(spec, &btf))
+            .or_else(|| defer_connect(spec, &btf));
+        otherwise.unwrap_or_else(|| {
             missing
                 .entry(spec.feature)
                 .or_default()
@@ -67,4 +70,19 @@ fn cgroup_number(spec: &FieldSpec, btf: &Btf<'_>) -> Option<FieldLoc> {
     }
     let found = btf.member(spec.container, "sk_cgrp_data.val")?;
     Some(FieldLoc { bit: NUMBER, ..found })
+}
+
+/// Since Linux 6.6 the mark is a bit of `inet_flags` (`INET_FLAGS_DEFER_CONNECT`, `include/net/inet_sock.h`).
+fn defer_connect(spec: &FieldSpec, btf: &Btf<'_>) -> Option<FieldLoc> {
+    if (spec.container, spec.path) != ("inet_sock", "defer_connect") {
+        return None;
+    }
+    let flags = btf.member(spec.container, "inet_flags")?;
+    let number = btf.enumerator("INET_FLAGS_DEFER_CONNECT")?;
+    Some(FieldLoc {
+        byte: flags.byte.checked_add(number / 8)?,
+        bit: u8::try_from(number % 8).ok()?,
+        width: 1,
+        pad: 0,
+    })
 }

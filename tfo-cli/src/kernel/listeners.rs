@@ -9,7 +9,11 @@ mod settings;
 
 use std::{fs, io};
 
-pub use self::{holders::with_holders, lengths::with_lengths, settings::settings};
+pub use self::{
+    holders::{holders, with_holders},
+    lengths::with_lengths,
+    settings::settings,
+};
 use super::{cgroup_names::Names, places::Places};
 use crate::{
     inspect::{

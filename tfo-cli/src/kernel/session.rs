@@ -14,6 +14,7 @@ use tfo_common::{
     DestKey,
     event::Record,
     flags::{Config, Control, mask32, mask128},
+    layout::Feature,
     limits,
     listener::{ListenerRecord, Primed},
     maps::{PROG_LIST, PROG_PRIME, PROG_RELEASE},
@@ -23,7 +24,9 @@ use super::{
     Error,
     cgroup::{Cgroup, Presence},
     cgroup_names::Names,
-    cost, counters, foreign, host,
+    cost, counters,
+    deferred::Waiting,
+    foreign, host,
     iterate::{self, Pass},
     layout,
     log::BpfLog,
@@ -33,6 +36,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
+        diagnosis::looked::{Looked, MptcpListener},
         source::{CgroupName, Degradation, Host, Lookup, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
@@ -53,6 +57,8 @@ pub struct Session {
     bpffs: PathBuf,
     /// `iter/tcp` programs, where this kernel takes them.
     list: Option<OwnedFd>,
+    waiting: Waiting,
+    looked: Looked,
     release: Option<OwnedFd>,
     tracepoints: Vec<&'static str>,
     degradations: Vec<Degradation>,
@@ -112,6 +118,8 @@ impl Session {
             presence,
             bpffs: options.bpffs.clone(),
             list,
+            waiting: Waiting::default(),
+            looked: Looked::default(),
             release,
             tracepoints,
             degradations,
@@ -141,6 +149,28 @@ impl Session {
                     (the kernel opens no directory by its number: CAP_DAC_READ_SEARCH)"
                     .into(),
             });
+        }
+    }
+
+    /// Keeps what a walk over the sockets found besides listeners.
+    fn look_at(&mut self, pass: &Pass) {
+        let sysctls = pass.namespaces.iter();
+        self.looked.sysctls = Ok(sysctls
+            .filter_map(|(inode, value)| Some((*inode, (*value)?)))
+            .collect());
+        if !self
+            .degradations
+            .iter()
+            .any(|one| one.name == Feature::Deferred.name())
+        {
+            self.looked.deferred = Ok(self.waiting.update(&pass.deferred, sys::monotonic_ns()));
+        }
+        if !self
+            .degradations
+            .iter()
+            .any(|one| one.name == Feature::Mptcp.name())
+        {
+            self.looked.mptcp = Ok(pass.listeners.iter().filter_map(MptcpListener::of).collect());
         }
     }
 
@@ -266,9 +296,17 @@ impl Source for Session {
 
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>> {
         match &self.list {
-            Some(program) => Ok(iterate::everywhere(program.as_fd())?.listeners),
+            Some(program) => {
+                let pass = iterate::everywhere(program.as_fd())?;
+                self.look_at(&pass);
+                Ok(pass.listeners)
+            }
             None => Ok(Vec::new()),
         }
+    }
+
+    fn looked(&mut self) -> Looked {
+        self.looked.clone()
     }
 
     fn policy(&mut self) -> Option<InForce> {

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use tfo_common::{DestKey, Loss, Outcome};
+use tfo_common::{
+    DestKey, Loss, Outcome,
+    listener::{Arrival, ListenerRecord},
+};
 
 use super::{
     row::DestRow,
@@ -16,6 +19,8 @@ pub(super) struct ClearedCounts {
     totals: Totals,
     losses: [u64; Loss::COUNT],
     events: u64,
+    /// By inode of the socket.
+    arrivals: HashMap<u64, [u64; Arrival::COUNT]>,
 }
 
 impl ClearedCounts {
@@ -37,6 +42,25 @@ impl ClearedCounts {
         add(self.totals.iter_mut().flatten(), totals.iter().flatten());
         add(&mut self.losses, losses);
         self.events += events;
+    }
+
+    /// Remembers what listeners had counted, of which `shown` is what was shown since the time before.
+    pub(super) fn clear_listeners(&mut self, shown: &[ListenerRecord]) {
+        let before = std::mem::take(&mut self.arrivals);
+        for listener in shown.iter().filter(|listener| listener.inode != 0) {
+            let mut counted = before.get(&listener.inode).copied().unwrap_or_default();
+            add(&mut counted, &listener.arrivals);
+            self.arrivals.insert(listener.inode, counted);
+        }
+    }
+
+    /// Takes it off a list of listeners.
+    pub(super) fn subtract_from_listeners(&self, listeners: &mut [ListenerRecord]) {
+        for listener in listeners {
+            if let Some(counted) = self.arrivals.get(&listener.inode) {
+                subtract(&mut listener.arrivals, counted);
+            }
+        }
     }
 
     /// Takes it off a reading. Rows in which nothing happened since are left out.

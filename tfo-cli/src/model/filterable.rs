@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use tfo_common::{Outcome, Role};
 
 use super::{
+    diagnosis::Subject,
     filter::{Filterable, Metric},
     flow::Flow,
     processes::Process,
@@ -126,5 +127,59 @@ impl Filterable for FilterableRow<'_> {
             Metric::Retrans => Some(f64::from(self.row.plain_retrans)),
             Metric::Ttfb | Metric::Handshake => None,
         }
+    }
+}
+
+/// What a finding is about that rests on no row: a connect that was never made, a listener nobody reached. Of its
+/// connections nothing is known.
+#[derive(Debug)]
+pub struct FilterableSubject<'a> {
+    /// What it is about.
+    pub subject: &'a Subject,
+    /// Its cgroup, if known.
+    pub cgroup: Option<&'a CgroupName>,
+    /// Processes seen in that cgroup.
+    pub processes: &'a [Process],
+}
+
+impl Filterable for FilterableSubject<'_> {
+    fn role(&self) -> Option<Role> {
+        self.subject.role()
+    }
+
+    fn family(&self) -> Option<u8> {
+        self.remote().map(|remote| if remote.is_ipv4() { 4 } else { 6 })
+    }
+
+    fn remote(&self) -> Option<IpAddr> {
+        match self.subject {
+            Subject::Destination { remote, .. } => Some(*remote),
+            Subject::Service { .. } | Subject::Listener { .. } | Subject::Host { .. } => None,
+        }
+    }
+
+    fn port(&self) -> Option<u16> {
+        match self.subject {
+            Subject::Destination { port, .. } => *port,
+            Subject::Listener { port, .. } => Some(*port),
+            Subject::Service { .. } | Subject::Host { .. } => None,
+        }
+    }
+
+    fn has_outcome(&self, _outcome: Outcome) -> bool {
+        false
+    }
+
+    fn any_process(&self, test: &mut dyn FnMut(u32, &str) -> bool) -> bool {
+        let mut processes = self.processes.iter();
+        processes.any(|process| test(process.pid, &process.comm))
+    }
+
+    fn cgroup(&self) -> Option<&CgroupName> {
+        self.cgroup
+    }
+
+    fn metric(&self, _metric: Metric) -> Option<f64> {
+        None
     }
 }

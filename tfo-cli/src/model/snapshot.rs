@@ -7,9 +7,9 @@ use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 use super::{
     cost::Cost,
     crosscheck::CrossLine,
-    diagnosis::{Facts, Finding, Looked, Report, diagnose, marks::Marks},
+    diagnosis::{Facts, Finding, Looked, Report, Subject, diagnose, marks::Marks},
     filter::Filter,
-    filterable::FilterableRow,
+    filterable::{FilterableRow, FilterableSubject},
     flow::Flow,
     names::Names,
     processes::Process,
@@ -110,17 +110,26 @@ impl Snapshot {
         }
     }
 
-    /// Whether a finding is about something that passes the filter. What has no rows, as findings about the host,
-    /// passes always.
+    /// Whether a finding is about something that passes the filter. Those about the host pass always; where it rests
+    /// on no row, what it is about is asked.
     pub fn passes(&self, finding: &Finding, filter: &Filter) -> bool {
         let mut rows = self.rows.iter().filter(|row| finding.rows.contains(&row.key));
-        finding.rows.is_empty()
-            || rows.any(|row| {
-                filter.matches(&FilterableRow {
-                    row,
-                    cgroup: self.names.get(row.key.cgroup_id),
-                    processes: self.processes_of(row.key.cgroup_id),
-                })
+        let subject = &finding.subject;
+        if matches!(subject, Subject::Host { .. }) && finding.rows.is_empty() {
+            return true;
+        }
+        let cgroup_id = subject.cgroup_id().unwrap_or(0);
+        rows.any(|row| {
+            filter.matches(&FilterableRow {
+                row,
+                cgroup: self.names.get(row.key.cgroup_id),
+                processes: self.processes_of(row.key.cgroup_id),
+            })
+        }) || finding.rows.is_empty()
+            && filter.matches(&FilterableSubject {
+                subject,
+                cgroup: self.names.get(cgroup_id),
+                processes: self.processes_of(cgroup_id),
             })
     }
 

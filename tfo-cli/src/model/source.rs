@@ -7,6 +7,7 @@ use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
 };
 
+use super::diagnosis::Looked;
 use crate::policy::{InForce, guard::Destination};
 
 /// Handshakes by role and outcome since the programs were attached: `totals[role][outcome]`.
@@ -160,6 +161,10 @@ pub trait Source: Send {
     fn cgroup(&mut self, id: u64) -> Lookup<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
+    /// What the latest [`Source::listeners`] saw besides listening sockets.
+    fn looked(&mut self) -> Looked {
+        Looked::default()
+    }
     /// The policy in force, whoever put it there; `None` where that cannot be known.
     fn policy(&mut self) -> Option<InForce> {
         None

@@ -65,7 +65,7 @@ pub fn header(snapshot: &Snapshot) -> Vec<String> {
             number::duration(snapshot.elapsed_ns / 1_000),
         ),
         format!(
-            "net.ipv4.tcp_fastopen = {sysctl}; blackhole pause {}",
+            "net.ipv4.tcp_fastopen = {sysctl} in the host's network namespace; blackhole pause {}",
             blackhole(snapshot)
         ),
     ];

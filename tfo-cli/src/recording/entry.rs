@@ -29,6 +29,10 @@ pub mod tag {
     pub const LISTENERS: u8 = 8;
     /// The reading is complete.
     pub const TICK: u8 = 9;
+    /// More about the listening sockets before it, in their order.
+    pub const LISTENER_FACTS: u8 = 10;
+    /// What else was looked at, JSON.
+    pub const LOOKED: u8 = 11;
 }
 
 /// Appends an entry.

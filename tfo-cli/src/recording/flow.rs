@@ -166,6 +166,28 @@ pub fn take_listener(bytes: &mut &[u8]) -> Option<ListenerRecord> {
         local_port: u16::try_from(number()?).ok()?,
         family,
         primed,
-        pad: 0,
+        ..ListenerRecord::default()
     })
+}
+
+/// Writes what [`put_listener`] has no place for: what came after its format was fixed.
+pub fn put_listener_facts(listener: &ListenerRecord, out: &mut Vec<u8>) {
+    out.push(listener.mptcp);
+    put(listener.tcp_fastopen.into(), out);
+    put(listener.inode, out);
+    for count in listener.arrivals {
+        put(count, out);
+    }
+}
+
+/// Fills in what [`put_listener_facts`] wrote; `None` when it is damaged.
+pub fn take_listener_facts(bytes: &mut &[u8], listener: &mut ListenerRecord) -> Option<()> {
+    let [mptcp] = take_array(bytes)?;
+    listener.mptcp = mptcp;
+    listener.tcp_fastopen = u32::try_from(take(bytes)?).ok()?;
+    listener.inode = take(bytes)?;
+    for count in &mut listener.arrivals {
+        *count = take(bytes)?;
+    }
+    Some(())
 }

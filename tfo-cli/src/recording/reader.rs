@@ -14,7 +14,8 @@ use super::{
     MAGIC, Preamble, RecordingError, Tick,
     block::{self, Block, Checksum},
     entry::{Counters, tag, take_entry},
-    flow::{take_listener, take_record},
+    flow::{take_listener, take_listener_facts, take_record},
+    looked::Stored,
 };
 use crate::model::{
     row_delta::{RowDelta, SparseRow, take_key},
@@ -144,6 +145,8 @@ impl Recording {
                 tag::GONE => self.remove_rows(&payload)?,
                 tag::HOST => tick.host = Some(self.json::<Host>(&payload)?),
                 tag::LISTENERS => tick.listeners = Some(self.listeners(&payload)?),
+                tag::LISTENER_FACTS => self.listener_facts(&payload, &mut tick)?,
+                tag::LOOKED => tick.looked = Some(self.json::<Stored>(&payload)?.looked()),
                 tag::TICK => {
                     if with_rows {
                         tick.reading.dests = self.rows.iter().map(|(key, row)| (*key, row.stats())).collect();
@@ -201,6 +204,13 @@ impl Recording {
             listeners.push(take_listener(&mut payload).ok_or_else(|| self.damaged("unreadable listener"))?);
         }
         Ok(listeners)
+    }
+
+    fn listener_facts(&self, mut payload: &[u8], tick: &mut Tick) -> Result<(), RecordingError> {
+        for listener in tick.listeners.iter_mut().flatten() {
+            take_listener_facts(&mut payload, listener).ok_or_else(|| self.damaged("unreadable listener"))?;
+        }
+        Ok(())
     }
 
     fn change_rows(&mut self, mut payload: &[u8]) -> Result<(), RecordingError> {

@@ -45,6 +45,7 @@ fn ticks(count: u64) -> Vec<Tick> {
             },
             host: Some(scenario.host()),
             listeners: (second == 0).then(Scenario::listeners),
+            looked: (second == 0).then(Scenario::looked),
         }
     };
     (0..count).map(tick).collect()

@@ -14,7 +14,8 @@ use tfo_common::{DestKey, event::Record};
 use super::{
     FORMAT, MAGIC, Preamble, RecordingError, Tick, block,
     entry::{Counters, put_entry, tag},
-    flow::{put_listener, put_record},
+    flow::{put_listener, put_listener_facts, put_record},
+    looked::Stored,
 };
 use crate::model::{
     row_delta::{SparseRow, put_key},
@@ -101,6 +102,14 @@ impl Recorder {
                 put_listener(listener, &mut payload);
             }
             put_entry(tag::LISTENERS, &payload, &mut self.entries);
+            let mut payload = Vec::new();
+            for listener in listeners {
+                put_listener_facts(listener, &mut payload);
+            }
+            put_entry(tag::LISTENER_FACTS, &payload, &mut self.entries);
+        }
+        if let Some(looked) = &tick.looked {
+            self.put_json(tag::LOOKED, &Stored::of(looked));
         }
         put_entry(tag::TICK, &[], &mut self.entries);
         self.flush()

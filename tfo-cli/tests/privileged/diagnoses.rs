@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
     client::{Api, Connect},
@@ -13,9 +13,9 @@ use tfo_lab::{
 };
 
 use crate::support::{
+    found::{findings, ids, watch},
     needs_kernel, no_problems,
     sandbox::Sandbox,
-    tool::{Ended, Tool},
 };
 
 /// Longer than two moments lie apart.
@@ -49,27 +49,6 @@ fn again() -> Params {
         first_port: Some(PORT),
         ..Params::default()
     }
-}
-
-/// Starts `diagnose`; it ends when it is told to.
-fn watch(sandbox: &Sandbox) -> Result<Tool> {
-    sandbox.tool("diagnose", &["--format", "json", "--duration", "10m"])
-}
-
-/// What it found.
-fn findings(ended: &Ended) -> Result<Vec<Value>> {
-    let lines: Vec<Value> = ended
-        .stdout
-        .iter()
-        .map(|line| serde_json::from_str(line).with_context(|| line.clone()))
-        .collect::<Result<_>>()?;
-    let (last, found) = lines.split_last().context("no summary")?;
-    ensure!(last["type"] == "summary", "{last}");
-    Ok(found.to_vec())
-}
-
-fn ids(found: &[Value]) -> Vec<&str> {
-    found.iter().filter_map(|one| one["id"].as_str()).collect()
 }
 
 #[test]

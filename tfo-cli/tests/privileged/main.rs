@@ -10,6 +10,7 @@ mod burst;
 mod captures;
 mod coexist;
 mod cookies;
+mod deferred;
 mod diagnoses;
 mod doctor;
 mod ends;

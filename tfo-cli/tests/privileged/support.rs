@@ -2,6 +2,7 @@
 
 pub mod flow;
 pub mod foreign;
+pub mod found;
 pub mod ground;
 pub mod kernel;
 pub mod object;

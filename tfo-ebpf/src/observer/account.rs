@@ -4,13 +4,14 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use tfo_common::{
     CrossCheck, DestKey, DestStats, Loss, Outcome, Role,
     counters::{NetnsCounters, Stat, stat_index, total_index},
+    listener::Arrival,
 };
 
 pub use crate::atomic::{add, add_one32};
 use crate::{
     observer::{
         flow::Flow,
-        maps::{TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, config},
+        maps::{TFO_ARRIVALS, TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, config},
     },
     ops::{Address, Ops},
 };
@@ -71,6 +72,24 @@ pub fn cross_check(netns: u32, what: CrossCheck) {
         // SAFETY: points to a map value; the index is a constant below COUNT.
         Some(row) => add(unsafe { &raw mut (*row).counts[what as usize] }, 1),
         None => lost(Loss::NetnsFull),
+    }
+}
+
+/// Counts a SYN with Fast Open for the listener at this address.
+#[inline(always)]
+pub fn arrived(listener: u64, what: Arrival) {
+    if listener == 0 {
+        return;
+    }
+    let mut row = TFO_ARRIVALS.get_ptr_mut(listener);
+    if row.is_none() {
+        // Loses to another CPU that inserts at the same time: then the row is there as well.
+        let _ = TFO_ARRIVALS.insert(listener, [0u64; Arrival::COUNT], u64::from(BPF_NOEXIST));
+        row = TFO_ARRIVALS.get_ptr_mut(listener);
+    }
+    if let Some(row) = row {
+        // SAFETY: points to a map value; the index is a constant below COUNT.
+        add(unsafe { &raw mut (*row)[what as usize] }, 1);
     }
 }
 

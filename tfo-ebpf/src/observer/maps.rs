@@ -11,6 +11,7 @@ use tfo_common::{
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
     flags::{Config, Control, mask32, mask128},
     limits,
+    listener::Arrival,
     maps::Part,
 };
 
@@ -52,6 +53,11 @@ pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F
 /// Callback flags we added to listeners.
 #[btf_map]
 pub static TFO_LISTENERS: SkStorage<ListenerFlags> = SkStorage::new();
+
+/// What became of SYNs with Fast Open, by address of the listener. Its next listen() begins anew.
+#[btf_map]
+pub static TFO_ARRIVALS: LruHashMap<u64, [u64; Arrival::COUNT], { limits::LISTENERS as usize }> =
+    LruHashMap::new();
 
 /// Facts of SYNs whose handshake is under way, by socket cookie (the child inherits the request's), or by
 /// address for SYN cookies.

@@ -164,7 +164,7 @@ fn set(socket: &OwnedFd, option: ClientOption) -> nix::Result<()> {
 }
 
 /// The address as the socket needs it: IPv4 becomes `::ffff:a.b.c.d` on a mapped one.
-fn wire_address(family: Family, address: SocketAddr) -> SocketAddr {
+pub(super) fn wire_address(family: Family, address: SocketAddr) -> SocketAddr {
     match (family, address.ip()) {
         (Family::Mapped, IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
         _ => address,

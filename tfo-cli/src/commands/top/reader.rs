@@ -195,7 +195,7 @@ impl Reader {
     pub fn tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
         let read = self.observer.read(false)?;
-        self.fold(shared, read);
+        self.fold(shared, read, shared.is_full_refresh());
         Ok(())
     }
 
@@ -212,20 +212,20 @@ impl Reader {
                 break;
             }
         }
-        self.fold(shared, read);
+        self.fold(shared, read, true);
         Ok(())
     }
 
-    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host)) {
+    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host), is_full: bool) {
         // A list that could not be read leaves the one before.
-        let is_full = shared.is_full_refresh();
         let source = self.observer.source();
         let listeners = is_full.then(|| source.listeners().ok()).flatten();
+        let looked = listeners.is_some().then(|| source.looked());
         let programs = source.program_runs();
         let kept = self
             .observer
             .is_recording()
-            .then(|| (reading.clone(), host.clone(), listeners.clone()));
+            .then(|| (reading.clone(), host.clone(), listeners.clone(), looked.clone()));
         let source = self.observer.source();
         let wanted = {
             let mut model = shared.lock();
@@ -233,6 +233,9 @@ impl Reader {
             model.read_host(host);
             if let Some(listeners) = listeners {
                 model.read_listeners(listeners);
+            }
+            if let Some(looked) = looked {
+                model.look(looked);
             }
             model.read_cost(own_cost::read(), programs);
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
@@ -242,8 +245,10 @@ impl Reader {
             model.wanted()
         };
         let (names, later) = self.observer.names(wanted);
-        if let Some((reading, host, listeners)) = kept {
-            let recorded = self.observer.record(&reading, &host, listeners.as_deref());
+        if let Some((reading, host, listeners, looked)) = kept {
+            let recorded = self
+                .observer
+                .record(&reading, &host, listeners.as_deref(), looked.as_ref());
             self.check_recording(recorded, shared);
         }
         let mut model = shared.lock();

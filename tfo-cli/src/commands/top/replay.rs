@@ -130,6 +130,9 @@ fn apply(tick: Tick, shared: &Shared, is_watched: bool) {
     if let Some(listeners) = tick.listeners {
         model.read_listeners(listeners);
     }
+    if let Some(looked) = tick.looked {
+        model.look(looked);
+    }
     if is_watched {
         model.diagnose();
     }

@@ -36,6 +36,9 @@ impl Found {
         if let Some(listeners) = &tick.listeners {
             self.model.read_listeners(listeners.clone());
         }
+        if let Some(looked) = &tick.looked {
+            self.model.look(looked.clone());
+        }
     }
 
     /// Takes the counters of a live trace, first and last.

@@ -192,7 +192,7 @@ impl Reader {
             let (reading, host) = self.observer.read(false)?;
             let cgroups = reading.dests.iter().map(|(key, _)| key.cgroup_id);
             self.unsent.extend(self.observer.new_names(cgroups).0);
-            self.observer.record(&reading, &host, None)?;
+            self.observer.record(&reading, &host, None, None)?;
         }
         Ok(())
     }

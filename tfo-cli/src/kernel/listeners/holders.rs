@@ -1,6 +1,10 @@
 //! Which processes have a socket open: the links in /proc/PID/fd.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::Path,
+};
 
 use crate::inspect::listeners::{Holder, Listener};
 
@@ -10,8 +14,22 @@ pub fn with_holders(listeners: &mut [Listener]) {
     for (at, listener) in listeners.iter().enumerate() {
         by_inode.entry(listener.inode).or_default().push(at);
     }
-    if by_inode.is_empty() {
-        return;
+    let inodes: BTreeSet<u64> = by_inode.keys().copied().collect();
+    for (inode, holder) in holders(&inodes) {
+        for at in by_inode.get(&inode).into_iter().flatten() {
+            listeners[*at].holders.push(holder.clone());
+        }
+    }
+    for listener in listeners {
+        listener.holders.sort_by_key(|holder| (holder.pid, holder.fd));
+    }
+}
+
+/// Who holds sockets of these inodes. Reads the links of every process once; of none where nothing is asked for.
+pub fn holders(inodes: &BTreeSet<u64>) -> Vec<(u64, Holder)> {
+    let mut found = Vec::new();
+    if inodes.is_empty() {
+        return found;
     }
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = process
@@ -27,24 +45,23 @@ pub fn with_holders(listeners: &mut [Listener]) {
             .flatten()
             .flatten()
         {
-            let found = socket(&entry.path()).and_then(|inode| by_inode.get(&inode));
+            let inode = socket(&entry.path()).filter(|inode| inodes.contains(inode));
             let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            let (Some(found), Some(fd)) = (found, number) else {
+            let (Some(inode), Some(fd)) = (inode, number) else {
                 continue;
             };
             let comm = comm.get_or_insert_with(|| super::super::places::comm(pid));
-            for at in found {
-                listeners[*at].holders.push(Holder {
+            found.push((
+                inode,
+                Holder {
                     pid,
                     comm: comm.clone(),
                     fd,
-                });
-            }
+                },
+            ));
         }
     }
-    for listener in listeners {
-        listener.holders.sort_by_key(|holder| (holder.pid, holder.fd));
-    }
+    found
 }
 
 /// Inode of the socket behind a link.

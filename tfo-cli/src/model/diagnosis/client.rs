@@ -1,6 +1,6 @@
 //! Faults of this host as a client: settings, the kernel's pause, firewalls, and how applications use Fast Open.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use tfo_common::{Outcome, Role, TfoOption};
 
@@ -8,6 +8,7 @@ use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Severity, Subject,
     facts::is_over,
     fix,
+    looked::Deferred,
     threshold::{
         CAPPED_LEAST, CAPPED_SHARE, DEFERRED_FAIL_US, DEFERRED_WARN_US, TINY_BYTES, TINY_LEAST, TINY_SHARE,
     },
@@ -146,48 +147,59 @@ fn pause(facts: &Facts<'_>, netns: u32, flows: &[&Flow], count: u64) -> Finding 
     finding
 }
 
-/// deferred-never-sent.
+/// deferred-never-sent: by service and destination.
 fn deferred(facts: &Facts<'_>) -> Vec<Finding> {
     let sockets = facts.looked.deferred.as_deref().unwrap_or_default();
-    let mut by_service: BTreeMap<u64, Vec<&super::looked::Deferred>> = BTreeMap::new();
+    let mut by_destination: BTreeMap<(u64, SocketAddr), Vec<&Deferred>> = BTreeMap::new();
     for socket in sockets.iter().filter(|socket| socket.age_us >= DEFERRED_WARN_US) {
-        by_service.entry(socket.cgroup_id).or_default().push(socket);
+        let key = (socket.cgroup_id, socket.remote);
+        by_destination.entry(key).or_default().push(socket);
     }
-    by_service
+    by_destination
         .into_iter()
-        .filter_map(|(cgroup_id, sockets)| {
-            let oldest = sockets.iter().max_by_key(|socket| socket.age_us)?;
-            let seconds = oldest.age_us / 1_000_000;
-            let comm = oldest.comm.as_deref().unwrap_or("unknown");
-            let pid = oldest.pid.map_or_else(String::new, |pid| format!("/{pid}"));
-            Some(
-                Finding::new(
-                    facts,
-                    Id::DeferredNeverSent,
-                    Subject::Service { cgroup_id },
-                    format!(
-                        "{} sockets wait for a first write to send their SYN, the oldest to {} for {seconds} s.",
-                        sockets.len(),
-                        oldest.remote
-                    ),
-                )
-                .severity(if oldest.age_us >= DEFERRED_FAIL_US {
-                    Severity::Fail
-                } else {
-                    Severity::Warn
-                })
-                .count("deferred", sockets.len() as u64)
-                .count("oldest-us", oldest.age_us)
-                .line(format!("connects put off {}; the oldest by {comm}{pid}, {seconds} s", sockets.len()))
-                .excluded(format!("a write that comes within {} s", DEFERRED_WARN_US / 1_000_000))
-                .or_else("a connection opened ahead of time, to be used later")
-                .fix(Fix::advice(
-                    "switch Fast Open off in the application for protocols where the server speaks first (FTP, SMTP, SSH, \
-                     MySQL): connect() then sends the SYN",
-                )),
-            )
-        })
+        .filter_map(|((cgroup_id, remote), sockets)| never_sent(facts, cgroup_id, remote, &sockets))
         .collect()
+}
+
+fn never_sent(
+    facts: &Facts<'_>,
+    cgroup_id: u64,
+    remote: SocketAddr,
+    sockets: &[&Deferred],
+) -> Option<Finding> {
+    let oldest = sockets.iter().max_by_key(|socket| socket.age_us)?;
+    let seconds = oldest.age_us / 1_000_000;
+    let owner = match (&oldest.comm, oldest.pid) {
+        (Some(comm), Some(pid)) => format!("{comm}/{pid}"),
+        _ => "a process that was not found".to_owned(),
+    };
+    let count = sockets.len();
+    Some(
+        Finding::new(
+            facts,
+            Id::DeferredNeverSent,
+            Subject::Destination {
+                cgroup_id: Some(cgroup_id),
+                remote: remote.ip(),
+                port: Some(remote.port()),
+            },
+            format!("{count} connects wait for a first write to send their SYN, the oldest for {seconds} s."),
+        )
+        .severity(if oldest.age_us >= DEFERRED_FAIL_US {
+            Severity::Fail
+        } else {
+            Severity::Warn
+        })
+        .count("deferred", count as u64)
+        .count("oldest-us", oldest.age_us)
+        .line(format!("connects put off {count}; the oldest by {owner}, first seen {seconds} s ago"))
+        .excluded(format!("a write that comes within {} s", DEFERRED_WARN_US / 1_000_000))
+        .or_else("a connection opened ahead of time, to be used later")
+        .fix(Fix::advice(
+            "switch Fast Open off in the application for protocols where the server speaks first (FTP, SMTP, SSH, \
+             MySQL): connect() then sends the SYN",
+        )),
+    )
 }
 
 /// local-drop.

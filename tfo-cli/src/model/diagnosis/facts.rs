@@ -201,6 +201,14 @@ impl<'a> Facts<'a> {
             .map(|((cgroup_id, port), service)| (*cgroup_id, *port, service))
     }
 
+    /// A service on a port; empty where nobody connected to it.
+    pub fn service(&self, cgroup_id: u64, port: u16) -> Service<'a> {
+        self.by_service
+            .get(&(cgroup_id, port))
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// Listeners of a service on a port. A socket whose owner is not known may be anybody's.
     pub fn listeners_of(&self, cgroup_id: u64, port: u16) -> impl Iterator<Item = &'a ListenerRecord> {
         self.listeners.iter().filter(move |listener| {
@@ -212,6 +220,10 @@ impl<'a> Facts<'a> {
     pub fn sysctl(&self, netns: u32) -> Option<u32> {
         if netns == self.host.netns {
             return self.host.tcp_fastopen;
+        }
+        let of_listener = self.listeners.iter().find(|listener| listener.netns == netns);
+        if let Some(value) = of_listener.and_then(ListenerRecord::sysctl) {
+            return Some(value);
         }
         let known = self.looked.sysctls.as_ref().ok()?;
         let found = known.iter().find(|(inode, _)| *inode == netns);

@@ -3,9 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tfo_common::DestKey;
+use serde::{Deserialize, Serialize};
+use tfo_common::{DestKey, listener::ListenerRecord};
 
 use super::registry::Id;
+use crate::addr;
 
 /// A fact, or why nobody knows it.
 pub type Seen<T> = Result<T, &'static str>;
@@ -65,7 +67,7 @@ impl Looked {
 }
 
 /// A socket whose connect is put off.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
     /// cgroup v2 id; 0 where unknown.
     pub cgroup_id: u64,
@@ -75,12 +77,12 @@ pub struct Deferred {
     pub pid: Option<u32>,
     /// Name of the process; whatever its owner made it.
     pub comm: Option<String>,
-    /// For how long, us.
+    /// Since it was first seen, us: between two walks over the sockets less than it waits.
     pub age_us: u64,
 }
 
 /// An MPTCP socket that listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MptcpListener {
     /// cgroup v2 id; 0 where unknown.
     pub cgroup_id: u64,
@@ -92,6 +94,20 @@ pub struct MptcpListener {
     pub port: u16,
     /// Limit of its Fast Open queue; 0 is off.
     pub tfo_max_qlen: u32,
+}
+
+impl MptcpListener {
+    /// That of a record, if it is one.
+    pub fn of(record: &ListenerRecord) -> Option<Self> {
+        let local = addr::ip(&record.local, record.family);
+        (record.mptcp != 0).then_some(Self {
+            cgroup_id: record.cgroup_id,
+            netns: record.netns,
+            local: Some(local).filter(|local| !local.is_unspecified()),
+            port: record.local_port,
+            tfo_max_qlen: record.tfo_max_qlen,
+        })
+    }
 }
 
 /// How long the connections of a row of the destination table lived.

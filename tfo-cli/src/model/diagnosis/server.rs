@@ -1,8 +1,11 @@
 //! Faults of the server: as its clients see them, and as this host sees them where it is the server.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use tfo_common::{Outcome, listener::ListenerRecord};
+use tfo_common::{
+    Outcome,
+    listener::{Arrival, ListenerRecord},
+};
 
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Severity, Subject,
@@ -20,12 +23,21 @@ pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     findings.extend(facts.clients().filter_map(|row| refused(facts, row)));
     for (cgroup_id, port, service) in facts.services() {
         findings.extend(not_enabled(facts, cgroup_id, port, service));
-        findings.extend(overflow(facts, cgroup_id, port, service));
+        // Where listeners count for themselves their counts have what never completed as well.
+        if facts
+            .listeners_of(cgroup_id, port)
+            .all(|one| one.sysctl().is_none())
+        {
+            findings.extend(overflow(facts, cgroup_id, port, service));
+        }
         findings.extend(syncookies(facts, cgroup_id, port, service));
     }
     for listener in facts.listeners {
         findings.extend(accept_queue_full(facts, listener));
-        findings.extend(mismatch(facts, listener));
+    }
+    for group in groups(facts) {
+        findings.extend(overflow_of(facts, &group));
+        findings.extend(mismatch(facts, group.first));
     }
     findings.extend(mptcp(facts));
 }
@@ -175,6 +187,74 @@ fn overflow(facts: &Facts<'_>, cgroup_id: u64, port: u16, service: &Service<'_>)
         .confidence(Confidence::High)
         .cost(facts, CostKind::NotSaved, service.rtt_us(), count)
         .fix(fix::queue(facts, cgroup_id, port, limit))
+        .over(service.is_over(Outcome::QueueOverflow)),
+    )
+}
+
+/// Listening sockets that share an address (`SO_REUSEPORT`): one listener to whoever connects.
+struct Group<'a> {
+    first: &'a ListenerRecord,
+    arrivals: [u64; Arrival::COUNT],
+    /// The least of their queue limits.
+    limit: u32,
+}
+
+fn groups<'a>(facts: &Facts<'a>) -> Vec<Group<'a>> {
+    let mut groups: BTreeMap<_, Group<'a>> = BTreeMap::new();
+    for one in facts.listeners {
+        let group = groups
+            .entry((one.netns, one.cgroup_id, one.local_port, one.family, one.local))
+            .or_insert(Group {
+                first: one,
+                arrivals: [0; Arrival::COUNT],
+                limit: u32::MAX,
+            });
+        for (sum, count) in group.arrivals.iter_mut().zip(one.arrivals) {
+            *sum += count;
+        }
+        group.limit = group.limit.min(one.tfo_max_qlen);
+    }
+    groups.into_values().collect()
+}
+
+/// tfo-queue-overflow, of a listener that counts for itself.
+fn overflow_of(facts: &Facts<'_>, group: &Group<'_>) -> Option<Finding> {
+    let (listener, limit) = (group.first, group.limit);
+    let count = group.arrivals[Arrival::Overflow as usize];
+    let arrived: u64 = group.arrivals.iter().sum();
+    if count < SERVER_LEAST || (count as f64) < OVERFLOW_SHARE * arrived as f64 {
+        return None;
+    }
+    let (cgroup_id, port) = (listener.cgroup_id, listener.local_port);
+    let service = facts.service(cgroup_id, port);
+    let completed = service.count(Outcome::QueueOverflow);
+    let default = if limit <= SMALL_QUEUE {
+        ", a common default"
+    } else {
+        ""
+    };
+    let size = format!(" (its limit is {limit}{default})");
+    let half_open = count.saturating_sub(completed);
+    Some(
+        Finding::new(
+            facts,
+            Id::TfoQueueOverflow,
+            bound(listener),
+            format!("{count} of {arrived} SYNs with Fast Open found the listener's queue full{size}."),
+        )
+        .rows(service.keys())
+        .count("queue-overflow", count)
+        .count("attempts", arrived)
+        .count("limit", limit.into())
+        .line(format!("queue full {count} of {arrived}{size}"))
+        .line(format!(
+            "of those the handshake ended later {completed}, never or not yet {half_open}"
+        ))
+        .example(service.latest(Outcome::QueueOverflow))
+        .excluded("a full accept queue: these SYNs were answered")
+        .confidence(Confidence::High)
+        .cost(facts, CostKind::NotSaved, service.rtt_us(), count)
+        .fix(fix::queue(facts, cgroup_id, port, Some(limit)))
         .over(service.is_over(Outcome::QueueOverflow)),
     )
 }

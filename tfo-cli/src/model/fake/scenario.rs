@@ -1,6 +1,8 @@
 //! A host with a healthy service, a path that eats SYN data, servers whose keys differ, a listener without
 //! Fast Open and IPv6: what the lab produces, without a kernel.
 
+use std::net::SocketAddr;
+
 use tfo_common::{
     CrossCheck, DestKey, DestStats, FlowEvent, Loss, Outcome, Role,
     counters::NetnsCounters,
@@ -12,6 +14,7 @@ use tfo_common::{
 use super::{EPOCH_NS, FakeSource, dest_key, flow, padded};
 use crate::model::{
     Model, cgroup,
+    diagnosis::looked::{Deferred, Looked},
     source::{Degradation, Host, Mib, Reading},
 };
 
@@ -317,13 +320,43 @@ impl Scenario {
             max_backlog: 511,
             local_port,
             family,
+            tcp_fastopen: 3,
             ..ListenerRecord::default()
         };
         vec![
-            listener(3, 80, 4, 16, 16),
-            listener(3, 443, 6, 2, 256),
+            ListenerRecord {
+                arrivals: [120, 4, 9],
+                ..listener(3, 80, 4, 16, 16)
+            },
+            ListenerRecord {
+                arrivals: [2_000, 1, 0],
+                ..listener(3, 443, 6, 2, 256)
+            },
             listener(4, 853, 6, 0, 0),
+            // A container: new namespaces have the server side off.
+            ListenerRecord {
+                netns: NETNS + 1,
+                tcp_fastopen: 1,
+                arrivals: [0, 7, 0],
+                ..listener(2, 8_080, 4, 0, 128)
+            },
         ]
+    }
+
+    /// What else was looked at.
+    pub fn looked() -> Looked {
+        Looked {
+            deferred: Ok(vec![Deferred {
+                cgroup_id: 2,
+                remote: SocketAddr::from(([192, 0, 2, 25], 25)),
+                pid: Some(77),
+                comm: Some("mailer".to_owned()),
+                age_us: 400_000,
+            }]),
+            sysctls: Ok(vec![(NETNS, 3), (NETNS + 1, 1)]),
+            mptcp: Ok(Vec::new()),
+            ..Looked::default()
+        }
     }
 
     /// A model after that many seconds.

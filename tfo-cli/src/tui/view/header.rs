@@ -82,7 +82,7 @@ fn title(state: &State) -> Line<'static> {
         spans.push("  ".into());
     }
     let words = host.tcp_fastopen.map(sysctl_words).unwrap_or_default();
-    let setting = [Span::styled("tcp_fastopen=", theme.dim), Span::raw(sysctl)];
+    let setting = [Span::styled("host tcp_fastopen=", theme.dim), Span::raw(sysctl)];
     let words = Span::raw(if words.is_empty() {
         words
     } else {

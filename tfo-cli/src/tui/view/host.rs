@@ -53,7 +53,8 @@ fn settings(state: &State) -> Vec<Line<'static>> {
     match host.tcp_fastopen {
         None => lines.push("  net.ipv4.tcp_fastopen could not be read".into()),
         Some(value) => {
-            lines.push(format!("  net.ipv4.tcp_fastopen = {value:#x}").into());
+            let here = "in this namespace; listeners go by that of theirs";
+            lines.push(format!("  net.ipv4.tcp_fastopen = {value:#x} {here}").into());
             for (bit, word, what) in SYSCTL_BITS {
                 let on = value & bit != 0;
                 let text = format!(

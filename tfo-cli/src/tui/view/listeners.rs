@@ -1,7 +1,11 @@
 //! Rows of the view of listening sockets.
 
 use ratatui::style::Style;
-use tfo_common::{Outcome, Role, listener::ListenerRecord, outcome::Group};
+use tfo_common::{
+    Outcome, Role,
+    listener::{Arrival, ListenerRecord},
+    outcome::Group,
+};
 
 use super::grid::{self, Cell, Col, ListColumn};
 use crate::{
@@ -9,6 +13,9 @@ use crate::{
     output::{clean, number},
     tui::state::State,
 };
+
+/// Server side bit of `net.ipv4.tcp_fastopen` (`TFO_SERVER_ENABLE`).
+const SERVER: u32 = 0x2;
 
 /// The columns.
 const COLS: [ListColumn; 11] = [
@@ -42,7 +49,6 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
     let Some(one) = state.snapshot.listeners.get(index as usize) else {
         return Cell::default();
     };
-    let counted = |wanted: fn(Outcome) -> bool| number::count(count(state, one, wanted));
     let text = match COLS[id].name {
         "service" => clean(&state.snapshot.names.label(one.cgroup_id)),
         "address" => addr::ip(&one.local, one.family).to_string(),
@@ -51,31 +57,46 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         "tfo" => fast_open(state, one).to_owned(),
         "queue" => format!("{}/{}", one.tfo_qlen, one.tfo_max_qlen),
         "backlog" => format!("{}/{}", one.backlog, one.max_backlog),
-        "accepted" => counted(|outcome| outcome == Outcome::Accepted),
+        "accepted" => number::count(arrived(state, one, Arrival::Accepted)),
         // The queue has a column of its own.
-        "rejected" => {
-            counted(|outcome| outcome.group() == Group::Refused && outcome != Outcome::QueueOverflow)
-        }
-        "overflow" => counted(|outcome| outcome == Outcome::QueueOverflow),
-        _ => counted(Outcome::is_plain),
+        "rejected" => number::count(arrived(state, one, Arrival::Rejected)),
+        "overflow" => number::count(arrived(state, one, Arrival::Overflow)),
+        _ => number::count(count(state, one, Outcome::is_plain)),
     };
     let full = one.tfo_max_qlen > 0 && one.tfo_qlen >= one.tfo_max_qlen;
     (text, if full { state.theme.strong } else { Style::new() })
 }
 
-/// Whether a SYN with data would be taken, and if not, why.
+/// Whether a SYN with data would be taken, and if not, why. The sysctl is that of the listener's own namespace.
 fn fast_open(state: &State, one: &ListenerRecord) -> &'static str {
     let host = &state.snapshot.host;
-    let server_off = one.netns == host.netns && host.tcp_fastopen.is_some_and(|value| value & 0x2 == 0);
-    match (one.tfo_max_qlen, server_off) {
+    let sysctl = one
+        .sysctl()
+        .or_else(|| host.tcp_fastopen.filter(|_| one.netns == host.netns));
+    match (one.tfo_max_qlen, sysctl) {
         (0, _) => "off",
-        (_, true) => "sysctl off",
-        (most, false) if one.tfo_qlen >= most => "queue full",
+        (_, Some(value)) if value & SERVER == 0 => "sysctl off",
+        (most, _) if one.tfo_qlen >= most => "queue full",
+        (_, None) => "on, sysctl ?",
         _ => "on",
     }
 }
 
-/// Handshakes of the rows that arrived here: those of its service and port.
+/// SYNs with Fast Open the listener dealt with so. Recordings of versions that did not count for each listener have
+/// only what its service did on the port.
+fn arrived(state: &State, one: &ListenerRecord, what: Arrival) -> u64 {
+    if one.sysctl().is_some() {
+        return one.arrived(what);
+    }
+    let wanted: fn(Outcome) -> bool = match what {
+        Arrival::Accepted => |outcome| outcome == Outcome::Accepted,
+        Arrival::Rejected => |outcome| outcome.group() == Group::Refused && outcome != Outcome::QueueOverflow,
+        Arrival::Overflow => |outcome| outcome == Outcome::QueueOverflow,
+    };
+    count(state, one, wanted)
+}
+
+/// Handshakes of the rows that arrived at its service and port.
 fn count(state: &State, one: &ListenerRecord, wanted: fn(Outcome) -> bool) -> u64 {
     let here = |row: &&crate::model::DestRow| {
         row.role() == Role::Server && row.key.port == one.local_port && row.key.cgroup_id == one.cgroup_id

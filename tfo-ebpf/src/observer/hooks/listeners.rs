@@ -1,6 +1,6 @@
 //! `iter/tcp`: sockets that exist already, in the network namespace of whoever reads the iterator.
 //!
-//! Three programs: list listeners, prime them (set the callback flag), release (take our flags back from
+//! Three programs: list listeners and connects that wait for their first write, prime listeners (set the callback flag), release (take our flags back from
 //! every socket). Setting flags from an iterator needs `TCP_BPF_SOCK_OPS_CB_FLAGS` in `bpf_setsockopt`
 //! (6.12); where the helper or the option is missing, user space falls back to listing.
 
@@ -13,19 +13,26 @@ use aya_ebpf::{
     },
     helpers::generated::{bpf_seq_write, bpf_setsockopt, bpf_skc_to_tcp_sock},
 };
-use tfo_common::listener::{ListenerRecord, Primed};
+use tfo_common::{
+    layout::FieldLoc,
+    listener::{Arrival, DeferredRecord, Listed, ListenerRecord, Primed, UNKNOWN},
+};
 
 use super::flags;
 use crate::{
     kern,
     layout::layout,
-    observer::{flow, maps::config},
+    observer::{
+        flow,
+        maps::{TFO_ARRIVALS, config},
+    },
 };
 
 /// `SOL_TCP` and `TCP_BPF_SOCK_OPS_CB_FLAGS` (include/uapi/linux/bpf.h).
 const SOL_TCP: i32 = 6;
 const CB_FLAGS: i32 = 1008;
-/// `TCP_LISTEN` (include/net/tcp_states.h) and `AF_INET6`.
+/// `TCP_SYN_SENT`, `TCP_LISTEN` (include/net/tcp_states.h) and `AF_INET6`.
+const SYN_SENT: u64 = 2;
 const LISTEN: u64 = 10;
 const AF_INET6: u64 = 10;
 
@@ -44,11 +51,19 @@ pub struct IterMeta {
     seq: *mut seq_file,
 }
 
-/// Lists listeners.
+/// Lists listeners, and connects that wait for their first write.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/tcp")]
 pub extern "C" fn tfo_list(ctx: *mut IterTcp) -> i32 {
-    for_listener(ctx, |_| Primed::No)
+    let Some(sk) = full_socket(ctx) else { return 0 };
+    match state(sk) {
+        LISTEN => tell_listener(ctx, sk, Primed::No),
+        SYN_SENT if kern::uint(sk as u64, layout!(inet_defer_connect)) != 0 => {
+            write(ctx, &deferred(sk as u64));
+        }
+        _ => {}
+    }
+    0
 }
 
 /// Sets the callback flag on listeners and lists them.
@@ -104,22 +119,35 @@ pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
 #[inline(always)]
 fn for_listener(ctx: *mut IterTcp, act: impl FnOnce(*mut tcp_sock) -> Primed) -> i32 {
     let Some(sk) = full_socket(ctx) else { return 0 };
-    if state(sk) != LISTEN {
-        return 0;
+    if state(sk) == LISTEN {
+        tell_listener(ctx, sk, act(sk));
     }
-    let primed = act(sk);
+    0
+}
+
+#[inline(always)]
+fn tell_listener(ctx: *mut IterTcp, sk: *mut tcp_sock, primed: Primed) {
     // SAFETY: the kernel passes a valid context.
     let uid = unsafe { (*ctx).uid };
-    let record = describe(sk as u64, uid, primed);
+    let mut record = describe(sk as u64, uid, primed);
+    // SAFETY: the value is copied out at once.
+    if let Some(arrivals) = unsafe { TFO_ARRIVALS.get(sk as u64) } {
+        record.arrivals = *arrivals;
+    }
+    write(ctx, &record);
+}
+
+/// Writes a record. Where it does not fit, the kernel makes room and comes again.
+#[inline(always)]
+fn write<T>(ctx: *mut IterTcp, record: &T) {
     // SAFETY: `seq` belongs to this iteration; the record is initialised, padding included.
     unsafe {
         bpf_seq_write(
             (*(*ctx).meta).seq,
-            (&raw const record).cast(),
-            size_of::<ListenerRecord>() as u32,
+            core::ptr::from_ref(record).cast_mut().cast(),
+            size_of::<T>() as u32,
         );
     }
-    0
 }
 
 /// Whether a full socket belongs to the cgroup observed (`cgroup_is_descendant`); true where that cannot be
@@ -175,32 +203,70 @@ fn set_cb_flags(sk: *mut tcp_sock, flags: u32) -> bool {
 #[inline(always)]
 fn describe(sk: u64, uid: u32, primed: Primed) -> ListenerRecord {
     let uint = |at| kern::uint(sk, at) as u32;
-    let mut record = ListenerRecord {
-        cgroup_id: kern::cgroup_id(sk),
-        local: [0; 16],
+    let (sysctl, net) = (layout!(net_tcp_fastopen), kern::net_of(sk));
+    let is_v6 = kern::uint(sk, layout!(skc_family)) == AF_INET6;
+    ListenerRecord {
+        kind: Listed::Listener as u8,
+        family: if is_v6 { 6 } else { 4 },
+        primed: primed as u8,
+        mptcp: uint(layout!(tp_is_mptcp)) as u8 & 1,
         netns: kern::netns_inode(sk),
+        cgroup_id: kern::cgroup_id(sk),
+        local: address(sk, is_v6, layout!(skc_rcv_saddr), layout!(skc_v6_rcv_saddr)),
         tfo_qlen: uint(layout!(tfo_qlen)),
         tfo_max_qlen: uint(layout!(tfo_max_qlen)),
         backlog: uint(layout!(sk_ack_backlog)),
         max_backlog: uint(layout!(sk_max_ack_backlog)),
         uid,
+        tcp_fastopen: if sysctl.is_present() && net != 0 {
+            kern::uint(net, sysctl) as u32
+        } else {
+            UNKNOWN
+        },
         local_port: uint(layout!(skc_num)) as u16,
-        family: 4,
-        primed: primed as u8,
-        pad: 0,
-    };
-    if u64::from(uint(layout!(skc_family))) == AF_INET6 {
-        record.family = 6;
-        let at = layout!(skc_v6_rcv_saddr);
-        if at.is_present() {
-            record.local = kern::read(sk + u64::from(at.byte));
+        pad: [0; 3],
+        inode: inode(sk),
+        arrivals: [0; Arrival::COUNT],
+    }
+}
+
+/// The record of a connect that waits for its first write.
+#[inline(always)]
+fn deferred(sk: u64) -> DeferredRecord {
+    // An IPv6 socket with an IPv4-mapped destination has the IPv4 address as well (`tcp_v6_connect`).
+    let v4 = kern::uint(sk, layout!(skc_daddr));
+    let is_v6 = kern::uint(sk, layout!(skc_family)) == AF_INET6 && v4 == 0;
+    DeferredRecord {
+        kind: Listed::Deferred as u8,
+        family: if is_v6 { 6 } else { 4 },
+        port: u16::from_be(kern::uint(sk, layout!(skc_dport)) as u16),
+        netns: kern::netns_inode(sk),
+        cgroup_id: kern::cgroup_id(sk),
+        remote: address(sk, is_v6, layout!(skc_daddr), layout!(skc_v6_daddr)),
+        inode: inode(sk),
+    }
+}
+
+/// Inode number of what the application holds of a socket.
+#[inline(always)]
+fn inode(sk: u64) -> u64 {
+    kern::uint(kern::pointer(sk, layout!(sk_socket)), layout!(socket_inode))
+}
+
+/// An address of a socket, network order; IPv4 in the first four bytes.
+#[inline(always)]
+fn address(sk: u64, is_v6: bool, v4: FieldLoc, v6: FieldLoc) -> [u8; 16] {
+    let mut address = [0; 16];
+    if is_v6 {
+        if v6.is_present() {
+            address = kern::read(sk + u64::from(v6.byte));
         }
     } else {
-        let address = uint(layout!(skc_rcv_saddr)).to_ne_bytes();
-        record.local[0] = address[0];
-        record.local[1] = address[1];
-        record.local[2] = address[2];
-        record.local[3] = address[3];
+        let bytes = (kern::uint(sk, v4) as u32).to_ne_bytes();
+        address[0] = bytes[0];
+        address[1] = bytes[1];
+        address[2] = bytes[2];
+        address[3] = bytes[3];
     }
-    record
+    address
 }

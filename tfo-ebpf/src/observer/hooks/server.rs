@@ -6,6 +6,7 @@ use tfo_common::{
     classify::{End, Listener},
     counters::Stat,
     flags::Control,
+    listener::Arrival,
     time::{UNSEEN_US, us_between},
 };
 
@@ -17,7 +18,7 @@ use crate::{
         account,
         finish::finish_plain,
         flow::{self, Flow, LISTENER_UNKNOWN, Request, Times, bit, stage},
-        maps::{TFO_CONTROL, TFO_REQUESTS, config},
+        maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, config},
     },
     ops::{FoundOption, Ops, tcp_flag},
 };
@@ -35,6 +36,8 @@ const SYSCTL_SERVER: u64 = 0x2;
 #[inline(always)]
 pub fn listen(ops: &Ops) {
     let before = ops.flags();
+    // The address may have been another listener's.
+    let _ = TFO_ARRIVALS.remove(ops.sk() as u64);
     account::stat(Stat::ListenersSeen);
     if before & WRITE != 0 {
         return;
@@ -67,9 +70,10 @@ pub fn syn_answered(ops: &Ops) {
         return;
     }
     let syncookie = ops.arg::<0>() == SYNACK_COOKIE;
-    let listener = listener_state(request);
+    let socket = kern::pointer(request, layout!(skc_listener));
+    let listener = listener_state(request, socket);
     if !syncookie {
-        count_syn(request, &found, listener);
+        count_syn(request, socket, &found, listener);
     }
     let facts = Request {
         start_ns: flow::now(),
@@ -109,11 +113,10 @@ fn syn_payload(ops: &Ops) -> u32 {
 
 /// What the listener behind a request could do for TFO: the checks of `tcp_try_fastopen`.
 #[inline(always)]
-fn listener_state(request: u64) -> u8 {
+fn listener_state(request: u64, listener: u64) -> u8 {
     let max_at = layout!(tfo_max_qlen);
     let length_at = layout!(tfo_qlen);
     let sysctl_at = layout!(net_tcp_fastopen);
-    let listener = kern::pointer(request, layout!(skc_listener));
     let net = kern::net_of(request);
     if !max_at.is_present() || !length_at.is_present() || !sysctl_at.is_present() || listener == 0 || net == 0
     {
@@ -131,9 +134,9 @@ fn listener_state(request: u64) -> u8 {
     }
 }
 
-/// Counts what the kernel counted for this SYN in `tcp_try_fastopen`.
+/// Counts what the kernel counted for this SYN in `tcp_try_fastopen`, and for its listener.
 #[inline(always)]
-fn count_syn(request: u64, found: &FoundOption, listener: u8) {
+fn count_syn(request: u64, socket: u64, found: &FoundOption, listener: u8) {
     let netns = kern::netns_inode(request);
     if matches!(found.option, TfoOption::Request) {
         account::cross_check(netns, CrossCheck::CookieReqd);
@@ -142,6 +145,13 @@ fn count_syn(request: u64, found: &FoundOption, listener: u8) {
         account::cross_check(netns, CrossCheck::ListenOverflow);
     } else if listener == Listener::Ready as u8 && matches!(found.option, TfoOption::Cookie) {
         account::cross_check(netns, CrossCheck::PassiveFail);
+    }
+    let is_overflow = listener == Listener::QueueFull as u8 && !matches!(found.option, TfoOption::None);
+    let is_granted = listener == Listener::Ready as u8 && matches!(found.option, TfoOption::Request);
+    if is_overflow {
+        account::arrived(socket, Arrival::Overflow);
+    } else if !is_granted && listener != LISTENER_UNKNOWN {
+        account::arrived(socket, Arrival::Rejected);
     }
 }
 
@@ -266,6 +276,8 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
     // The kernel's counter moved whether or not we can follow.
     let netns = tcp.netns_inode();
     account::cross_check(netns, CrossCheck::Passive);
+    let request = kern::pointer(tcp.address(), layout!(tp_fastopen_rsk));
+    account::arrived(kern::pointer(request, layout!(skc_listener)), Arrival::Accepted);
     let Some(flow) = flow::begin(ops, Role::Server, now) else {
         return;
     };

@@ -1,0 +1,42 @@
+//! A connect that waits for its first write, which never comes: what a proxy does whose server speaks first.
+
+use std::{net::SocketAddr, os::fd::AsRawFd as _, os::fd::OwnedFd};
+
+use anyhow::{Context as _, Result};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, send, setsockopt, socket,
+};
+
+use super::{Family, start::wire_address};
+use crate::{netns::Namespace, sockopt::FastOpenConnect};
+
+/// A socket on which `connect()` has succeeded and nothing was sent, given that a cookie of its destination is known.
+#[derive(Debug)]
+pub struct Unsent {
+    socket: OwnedFd,
+}
+
+impl Unsent {
+    /// Connects with `TCP_FASTOPEN_CONNECT` and leaves it at that.
+    pub fn open(namespace: &Namespace, family: Family, target: SocketAddr) -> Result<Self> {
+        namespace.run(|| {
+            let domain = match family {
+                Family::V4 => AddressFamily::Inet,
+                Family::V6 | Family::Mapped => AddressFamily::Inet6,
+            };
+            let socket = socket(domain, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+                .context("TCP socket: opening it")?;
+            setsockopt(&socket, FastOpenConnect, &1).context("TCP_FASTOPEN_CONNECT: setting it")?;
+            let target = SockaddrStorage::from(wire_address(family, target));
+            connect(socket.as_raw_fd(), &target).context("connecting")?;
+            Ok(Self { socket })
+        })
+    }
+
+    /// The first write: the SYN leaves.
+    pub fn write(&self) -> Result<()> {
+        send(self.socket.as_raw_fd(), b"at last", MsgFlags::MSG_NOSIGNAL)
+            .map(|_| ())
+            .context("the first write")
+    }
+}
