@@ -27,7 +27,7 @@ pub mod transition;
 
 pub use self::{
     decide::InForce,
-    enforcement::{Access, Cgroups, Enforcement, EnforcementError, ErrorKind, Policies, Removed},
+    enforcement::{Access, Cgroups, Enforcement, EnforcementError, ErrorKind, Loaded, Policies, Removed},
     guard::{GuardSpec, InstalledGuard},
     interfaces::{Interfaces, StripReport},
     now::Now,

@@ -3,11 +3,10 @@
 //! A rule names a cgroup, a block of destinations and ports. Everything the tool knows about a rule lies in
 //! one map value, so that adding or changing it is one system call: it is there whole or not at all.
 
-use crate::{PolicyAction, codes::codes};
+mod abi;
 
-/// Changes whenever a structure here or in [`crate::guard`] changes: pinned maps of another version are
-/// refused, not misread.
-pub const ABI: u32 = 3;
+pub use self::abi::{ABI, MARK_VERSION, build_of};
+use crate::{PolicyAction, codes::codes};
 
 /// LPM trie [`RuleKey`] -> [`Rule`].
 pub const RULES: &str = "TFO_POL_RULES";
@@ -197,8 +196,8 @@ pub struct Mark {
     pub flags: u8,
     /// `sock_ops` callback flags we added and have to take back.
     pub added: u8,
-    /// Zero.
-    pub pad: u8,
+    /// [`MARK_VERSION`]: the observer takes no other for a mark.
+    pub version: u8,
 }
 
 impl Mark {
@@ -208,7 +207,7 @@ impl Mark {
         action: 0,
         flags: 0,
         added: 0,
-        pad: 0,
+        version: MARK_VERSION,
     };
 }
 
@@ -239,11 +238,15 @@ pub enum Switch {
     /// User space: the highest number a rule has had. Numbers are not used twice, so that a number seen a minute ago
     /// removes the rule it stood for or none.
     LastId = 3,
+    /// User space: the low half of [`build_of`] the object whose programs are attached.
+    BuildLow = 4,
+    /// User space: its high half.
+    BuildHigh = 5,
 }
 
 impl Switch {
     /// Number of entries.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 6;
 }
 
 /// Values of [`Switch::Push`].

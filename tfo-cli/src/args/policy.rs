@@ -58,6 +58,13 @@ enum RawPolicy {
         #[command(flatten)]
         pins: PinArgs,
     },
+    /// Puts the programs of this build in the place of those in force, as after an upgrade: rules, guards and what they
+    /// know stay, and no connection is without them.
+    #[command(after_help = EXIT_CODES)]
+    Reload {
+        #[command(flatten)]
+        pins: PinArgs,
+    },
     /// Shows what `apply` would change, and changes nothing.
     #[command(after_help = format!("{}\n\n{EXIT_CODES}", file::FORMAT))]
     Plan(FileArgs),
@@ -170,6 +177,8 @@ pub enum PolicyWhat {
     Remove(Vec<u32>),
     /// `flush`
     Flush,
+    /// Put this build's programs in place.
+    Reload,
     /// `plan`
     Plan(FileConfig),
     /// `apply`
@@ -212,6 +221,7 @@ impl PolicyArgs {
             RawPolicy::List { format, pins } => (pins, PolicyWhat::List(format)),
             RawPolicy::Remove { ids, pins } => (pins, PolicyWhat::Remove(ids)),
             RawPolicy::Flush { pins } => (pins, PolicyWhat::Flush),
+            RawPolicy::Reload { pins } => (pins, PolicyWhat::Reload),
             RawPolicy::Plan(file) => (file.pins.clone(), PolicyWhat::Plan(file.resolve())),
             RawPolicy::Apply { file, interfaces } => (
                 file.pins.clone(),

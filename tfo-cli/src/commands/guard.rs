@@ -16,7 +16,11 @@ pub fn run(command: &GuardCommand) -> Result<u8, Failure> {
 
 /// The same, on a policy of this place.
 pub fn run_on(policies: &dyn Policies, what: &GuardWhat) -> Result<u8, Failure> {
-    let mut store = open(policies, Access::Repair)?;
+    let access = match what {
+        GuardWhat::On(..) => Access::Change,
+        GuardWhat::Off(_) | GuardWhat::Status(_) => Access::Repair,
+    };
+    let mut store = open(policies, access)?;
     let guards = store.guards()?;
     match what {
         GuardWhat::On(wanted, interfaces) => {

@@ -26,6 +26,7 @@ fn run_on(policies: &dyn Policies, what: &PolicyWhat) -> Result<u8, Failure> {
         PolicyWhat::List(format) => list(policies, *format),
         PolicyWhat::Remove(ids) => remove(policies, ids),
         PolicyWhat::Flush => flush(policies),
+        PolicyWhat::Reload => reload(policies),
         PolicyWhat::Plan(file) => plan(policies, file),
         PolicyWhat::Apply(file, interfaces) => apply(policies, file, interfaces),
         PolicyWhat::Watch(watch) => watch::run(policies, watch),
@@ -36,6 +37,11 @@ fn run_on(policies: &dyn Policies, what: &PolicyWhat) -> Result<u8, Failure> {
 pub fn open(policies: &dyn Policies, access: Access) -> Result<Box<dyn Enforcement>, Failure> {
     let store = policies.open(access)?;
     log::removed(store.removed())?;
+    if access != Access::Flush
+        && let Some(loaded) = store.loaded()?
+    {
+        log::build(loaded)?;
+    }
     Ok(store)
 }
 
@@ -69,7 +75,7 @@ fn change_for(
 }
 
 fn add_rule(policies: &dyn Policies, rule: &RuleSpec<Scope>, interfaces: &Interfaces) -> Result<u8, Failure> {
-    let mut store = open(policies, Access::Repair)?;
+    let mut store = open(policies, Access::Change)?;
     let cgroup = store.cgroups().find(&rule.cgroup)?;
     let spec = rule.found(cgroup.clone());
     let installed = store.rules()?;
@@ -94,7 +100,7 @@ fn list(policies: &dyn Policies, format: ListFormat) -> Result<u8, Failure> {
     let now = kernel::now();
     output::print(&match format {
         ListFormat::Text => policy_text::rules(&rules, places, &stats, now),
-        ListFormat::Json => policy_json::rules(&rules, places, &stats, now)?,
+        ListFormat::Json => policy_json::rules(&rules, places, &stats, store.loaded()?, now)?,
     })?;
     Ok(exit::DONE)
 }
@@ -134,14 +140,26 @@ fn flush(policies: &dyn Policies) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
+fn reload(policies: &dyn Policies) -> Result<u8, Failure> {
+    let mut store = policies.open(Access::Repair)?;
+    log::removed(store.removed())?;
+    let before = store.loaded()?;
+    store.reload()?;
+    match before {
+        Some(loaded) => log::reloaded(loaded)?,
+        None => log::nothing(policies.directory())?,
+    }
+    Ok(exit::DONE)
+}
+
 fn plan(policies: &dyn Policies, file: &FileConfig) -> Result<u8, Failure> {
-    let (_, plan) = file::plan(policies, file)?;
+    let (_, plan) = file::plan(policies, file, Access::Repair)?;
     show(&plan, file.format)?;
     Ok(exit::DONE)
 }
 
 fn apply(policies: &dyn Policies, file: &FileConfig, interfaces: &Interfaces) -> Result<u8, Failure> {
-    let (mut store, plan) = file::plan(policies, file)?;
+    let (mut store, plan) = file::plan(policies, file, Access::Change)?;
     change_for(Some(&file.path), &mut *store, &plan.changes, interfaces)?;
     log::applied(&file.path, &plan)?;
     log::notes(&plan.notes)?;

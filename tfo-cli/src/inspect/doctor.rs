@@ -190,6 +190,8 @@ pub enum PolicyFacts {
         rules: usize,
         /// Guards.
         guards: usize,
+        /// Its programs are those of this build.
+        is_current: bool,
     },
     /// A policy this version cannot read.
     OtherVersion(String),

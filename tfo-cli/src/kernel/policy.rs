@@ -26,7 +26,7 @@ mod strip;
 pub use self::{
     enforcement::Pinned,
     error::Error,
-    peek::{guard_state, in_force},
+    peek::{guard_state, in_force, loaded},
     scope::Cgroups,
     store::Store,
     strip::followed,

@@ -31,6 +31,7 @@ const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
 /// `BPF_TRACE_ITER`.
 const TRACE_ITER: u32 = 28;
@@ -149,6 +150,26 @@ pub fn object_get(path: &Path) -> io::Result<OwnedFd> {
         ..ObjectGet::default()
     };
     bpf(BPF_OBJ_GET, &mut attr).map(own)
+}
+
+/// Attributes of `BPF_LINK_UPDATE`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Puts another program of the same kind into a link: each packet and callback meets the old one or the new one.
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdate {
+        link_fd: fd_number(link),
+        new_prog_fd: fd_number(program),
+        ..LinkUpdate::default()
+    };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
 /// Detaches a link at once, whoever else holds it.

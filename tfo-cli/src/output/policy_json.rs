@@ -4,7 +4,9 @@ use serde::Serialize;
 use tfo_common::policy::{PortRange, Stat};
 
 use super::{json::SCHEMA, time};
-use crate::policy::{Change, GuardSpec, Installed, InstalledGuard, Now, Plan, RuleSpec, guard::Destination};
+use crate::policy::{
+    Change, GuardSpec, Installed, InstalledGuard, Loaded, Now, Plan, RuleSpec, guard::Destination,
+};
 
 #[derive(Serialize)]
 struct Document<T> {
@@ -19,7 +21,26 @@ struct RuleList<'a> {
     rules: Vec<Rule<'a>>,
     /// Interfaces on which the option is taken out: `eth0 (netns 4026531840)`.
     stripping_on: &'a [String],
+    programs: Option<Programs>,
     counters: Counters<'a>,
+}
+
+/// Whose programs decide.
+#[derive(Serialize)]
+struct Programs {
+    build: String,
+    this_build: String,
+    current: bool,
+}
+
+impl From<Loaded> for Programs {
+    fn from(loaded: Loaded) -> Self {
+        Self {
+            build: format!("{:016x}", loaded.build),
+            this_build: format!("{:016x}", loaded.this_build),
+            current: loaded.is_current(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -172,6 +193,7 @@ pub fn rules(
     rules: &[Installed],
     stripping_on: &[String],
     stats: &[u64; Stat::COUNT],
+    loaded: Option<Loaded>,
     now: Now,
 ) -> anyhow::Result<String> {
     let list = rules.iter().map(|rule| Rule {
@@ -189,6 +211,7 @@ pub fn rules(
         RuleList {
             rules: list.collect(),
             stripping_on,
+            programs: loaded.map(Programs::from),
             counters: Counters(stats),
         },
     )

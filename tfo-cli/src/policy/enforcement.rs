@@ -15,6 +15,8 @@ use crate::exit::Failure;
 pub enum Access {
     /// The policy is read; what killed commands left behind is repaired or removed first.
     Repair,
+    /// The same, and it will be changed: its place is made where there is none, so that nobody else gets in between.
+    Change,
     /// Everything is removed, also what this version cannot read.
     Flush,
 }
@@ -32,6 +34,22 @@ pub struct Removed {
     pub orphan_guards: Vec<InstalledGuard>,
     /// What changed on interfaces by itself.
     pub interfaces: StripReport,
+}
+
+/// Whose programs decide. All builds that can read each other's maps are told apart by their programs alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Of the programs in force ([`tfo_common::policy::build_of`]).
+    pub build: u64,
+    /// Of those inside this binary.
+    pub this_build: u64,
+}
+
+impl Loaded {
+    /// Whether the programs in force are those of this binary.
+    pub fn is_current(self) -> bool {
+        self.build == self.this_build
+    }
 }
 
 /// Why a policy cannot be read or changed.
@@ -97,6 +115,10 @@ pub trait Enforcement {
     fn destinations(&self) -> Result<Vec<Destination>, EnforcementError>;
     /// Counters by [`Stat`], all zero when nothing is in force.
     fn stats(&self) -> [u64; Stat::COUNT];
+    /// Whose programs decide; `None` where nothing is in force.
+    fn loaded(&self) -> Result<Option<Loaded>, EnforcementError>;
+    /// Puts this build's programs in the place of those in force, without a gap. `false` where nothing had to be done.
+    fn reload(&mut self) -> Result<bool, EnforcementError>;
     /// Makes changes, in order. When one fails the rest is not made; those before it stay, and `done` has been told of
     /// each. `by` is who asked.
     fn change(

@@ -11,7 +11,7 @@ use tfo_common::policy::{Hits, Stat};
 
 use super::{
     Access, CgroupRef, Cgroups, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
-    Interfaces, Policies, Removed, Scope, StripReport, guard::Destination,
+    Interfaces, Loaded, Policies, Removed, Scope, StripReport, guard::Destination,
 };
 use crate::exit::{self, Failure};
 
@@ -34,6 +34,8 @@ pub struct Kept {
     pub fails_at: Option<usize>,
     /// Where the option was to be stripped, at each change.
     pub interfaces: Vec<Interfaces>,
+    /// Build of the programs in force; this one is 0.
+    pub build: u64,
 }
 
 /// The place of it. Clones lead to the same.
@@ -74,7 +76,7 @@ impl Policies for FakePolicies {
             return Err(error(ErrorKind::Busy, exit::FAILED, "lock: busy"));
         }
         let mut removed = Removed::default();
-        if access == Access::Repair {
+        if access != Access::Flush {
             let cgroups = kept.cgroups.clone();
             let is_gone = |cgroup: &CgroupRef| !cgroups.contains_key(&cgroup.id);
             let orphans = kept.rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup));
@@ -167,6 +169,17 @@ impl Enforcement for FakeEnforcement {
 
     fn stats(&self) -> [u64; Stat::COUNT] {
         [0; Stat::COUNT]
+    }
+
+    fn loaded(&self) -> Result<Option<Loaded>, EnforcementError> {
+        let build = self.place.kept().build;
+        Ok(self.is_in_force().then_some(Loaded { build, this_build: 0 }))
+    }
+
+    fn reload(&mut self) -> Result<bool, EnforcementError> {
+        let is_old = self.loaded()?.is_some_and(|loaded| !loaded.is_current());
+        self.place.kept().build = 0;
+        Ok(is_old)
     }
 
     fn change(

@@ -1,6 +1,12 @@
 //! The dashboard on a real terminal: `--allow-policy` lets keys change rules, and nothing else does.
 
-use std::{fs::File, mem::offset_of, path::Path, time::Instant};
+use std::{
+    fs::{DirBuilder, File},
+    mem::offset_of,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
@@ -175,9 +181,10 @@ pub fn waits_for_others() -> Result<()> {
     let mut top = dashboard("waits", &sandbox, &["--allow-policy", "--filter", "role:client"])?;
     at_once(&lab, &connect)?;
     top.await_text("accepted")?;
-    let parent = Path::new(PINS).parent().context("pins have a parent")?;
     let lock = || -> Result<File> {
-        let file = File::open(parent)?;
+        // As a command that is about to add the first rule.
+        DirBuilder::new().mode(0o700).create(PINS)?;
+        let file = File::open(PINS)?;
         file.lock().context("lock")?;
         Ok(file)
     };

@@ -419,10 +419,10 @@ pub fn looked_at() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     add(sandbox.path(), "10.77.0.2", &["--port", "443", "--note", "why"])?;
     let before = policy::list()?;
-    let parent = fs::File::open(Path::new(PINS).parent().context("pins have a parent")?)?;
-    parent.lock().context("lock")?;
+    let directory = fs::File::open(PINS)?;
+    directory.lock().context("lock")?;
     let rules = look()?;
-    drop(parent);
+    drop(directory);
     ensure!(
         rules.len() == 1
             && rules[0].spec.dst.to_string() == "10.77.0.2/32"

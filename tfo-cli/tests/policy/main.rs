@@ -30,6 +30,7 @@ mod scale;
 mod strip;
 mod support;
 mod unit;
+mod upgrade;
 mod watch;
 
 use runner::Test;
@@ -113,6 +114,27 @@ const TESTS: &[Test] = &[
     ),
     ("strip::interfaces_named_later", strip::named_later),
     ("strip::a_guard_escalates", strip::escalates),
+    ("upgrade::programs_are_exchanged_without_a_gap", upgrade::no_gap),
+    (
+        "upgrade::the_stripper_is_exchanged_without_a_gap",
+        upgrade::strip_has_no_gap,
+    ),
+    (
+        "upgrade::the_stripper_is_exchanged_without_a_gap_before_tcx",
+        upgrade::strip_has_no_gap_before_tcx,
+    ),
+    (
+        "upgrade::others_cannot_write_to_the_pins",
+        upgrade::others_cannot_write,
+    ),
+    (
+        "upgrade::others_cannot_hold_the_lock",
+        upgrade::others_cannot_lock,
+    ),
+    (
+        "upgrade::a_stuck_flush_removes_the_rest",
+        upgrade::a_stuck_flush_goes_on_before_tcx,
+    ),
     ("watch::new_interfaces", watch::new_interfaces),
     ("watch::guards_and_expiry", watch::guards_and_expiry),
     ("watch::restarted_services", watch::restarted_services),

@@ -5,7 +5,7 @@
 //! (`struct bpf_local_storage`, include/linux/bpf_local_storage.h) for an entry of a map with the policy's
 //! name. Lists are short: one entry per program family that keeps something on this socket.
 
-use tfo_common::policy::{self, Mark};
+use tfo_common::policy::{self, MARK_VERSION, Mark};
 
 use crate::{
     kern::{self, Typed},
@@ -36,7 +36,9 @@ pub fn of(socket: Typed) -> Mark {
         let map = kern::pointer(entry, layout!(selem_map));
         let name: [u64; 2] = kern::read(map + u64::from(layout!(smap_name).byte));
         if map != 0 && name == NAME {
-            return kern::read(entry + u64::from(layout!(selem_data).byte));
+            let mark: Mark = kern::read(entry + u64::from(layout!(selem_data).byte));
+            // Another build of the policy may mean something else by it.
+            return if mark.version == MARK_VERSION { mark } else { none };
         }
         // `hlist_node.next` is its first member.
         node = kern::read(node);

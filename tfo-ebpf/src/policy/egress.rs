@@ -12,7 +12,7 @@ use tfo_common::{
     PolicyAction,
     action::OnSyn,
     guard::{Decision, Watch, watch as bits},
-    policy::{Mark, Stat, Switch, mark, push},
+    policy::{MARK_VERSION, Mark, Stat, Switch, mark, push},
 };
 
 use crate::{
@@ -260,7 +260,7 @@ fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8) -> i32 {
         action,
         flags: flags | mark::DENIED | if at_risk { mark::AT_RISK } else { 0 },
         added: mark.added,
-        pad: 0,
+        version: MARK_VERSION,
     };
     count::stat(Stat::Denied);
     if at_risk {

@@ -1,7 +1,7 @@
 //! The mark on a socket: made by the egress program, used by the others.
 
 use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, programs::SkBuffContext};
-use tfo_common::policy::Mark;
+use tfo_common::policy::{MARK_VERSION, Mark};
 
 use super::maps::TFO_POL_MARKS;
 use crate::storage;
@@ -41,5 +41,7 @@ pub fn of<'a>(sk: *mut bpf_sock) -> Option<&'a mut Mark> {
 /// The mark of a socket, made if there is none.
 #[inline(always)]
 pub fn make<'a>(sk: *mut bpf_sock) -> Option<&'a mut Mark> {
-    storage::get_or_create(&TFO_POL_MARKS, sk)
+    let mark = storage::get_or_create(&TFO_POL_MARKS, sk)?;
+    mark.version = MARK_VERSION;
+    Some(mark)
 }

@@ -17,9 +17,13 @@ use crate::{
 const LONGEST: u64 = 16 << 20;
 
 /// Reads the file, looks its cgroups up and compares it with what is in force.
-pub fn plan(policies: &dyn Policies, config: &FileConfig) -> Result<(Box<dyn Enforcement>, Plan), Failure> {
+pub fn plan(
+    policies: &dyn Policies,
+    config: &FileConfig,
+    access: Access,
+) -> Result<(Box<dyn Enforcement>, Plan), Failure> {
     let text = read(&config.path)?;
-    let store = open(policies, Access::Repair)?;
+    let store = open(policies, access)?;
     let wanted = resolve(&config.path, &text, store.cgroups())?;
     for (line, error) in &wanted.missing {
         if !config.skip_missing {

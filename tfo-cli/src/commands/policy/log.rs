@@ -16,7 +16,7 @@ use crate::{
     exit::Failure,
     kernel::netns,
     output,
-    policy::{CgroupRef, Cgroups, Change, Plan, Removed, StripReport, transition::Transition},
+    policy::{CgroupRef, Cgroups, Change, Loaded, Plan, Removed, StripReport, transition::Transition},
 };
 
 /// Lines of one kind before the rest is summed up.
@@ -161,6 +161,32 @@ pub fn elsewhere(cgroups: &dyn Cgroups, found: &CgroupRef) -> io::Result<()> {
 /// There was nothing.
 pub fn nothing(path: &Path) -> Result<(), Failure> {
     Ok(line(&format_args!("nothing to remove in {}", path.display()))?)
+}
+
+/// The programs in force are not those of this build: an upgrade does not exchange them by itself.
+pub fn build(loaded: Loaded) -> io::Result<()> {
+    if loaded.is_current() {
+        return Ok(());
+    }
+    line(&format_args!(
+        "note: the programs in force are of another build of tfo-cli ({:016x}, this one has {:016x}); \
+         `tfo-cli policy reload` exchanges them without a gap",
+        loaded.build, loaded.this_build
+    ))
+}
+
+/// What `reload` found.
+pub fn reloaded(before: Loaded) -> io::Result<()> {
+    if before.is_current() {
+        return line(&format_args!(
+            "the programs in force are those of this build ({:016x})",
+            before.build
+        ));
+    }
+    line(&format_args!(
+        "exchanged the programs in force: {:016x} for {:016x}; rules and guards are as before",
+        before.build, before.this_build
+    ))
 }
 
 /// Nothing is left.

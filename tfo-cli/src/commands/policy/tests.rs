@@ -109,7 +109,9 @@ fn a_plan_changes_nothing_and_a_file_applied_twice_changes_nothing_the_second_ti
         let PolicyWhat::Plan(file) = config.what else {
             panic!("it is a plan")
         };
-        super::file::plan(fake, &file).expect("there is a plan").1
+        super::file::plan(fake, &file, Access::Repair)
+            .expect("there is a plan")
+            .1
     };
     assert_eq!(
         plan(&fake).summary(),

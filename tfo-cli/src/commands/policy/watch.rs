@@ -60,7 +60,11 @@ pub struct Seen {
 
 /// Opens the policy, which repairs it, and tells what happened.
 pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper>) -> Result<(), Failure> {
-    let mut store = match policies.open(Access::Repair) {
+    let access = match keeper {
+        Some(_) => Access::Change,
+        None => Access::Repair,
+    };
+    let mut store = match policies.open(access) {
         Ok(store) => store,
         // A command that takes long: it does the same work.
         Err(error) if error.kind == ErrorKind::Busy => return Ok(()),

@@ -101,7 +101,7 @@ fn words(failure: Failure) -> String {
 
 /// What a request would change now.
 fn plan(policies: &dyn Policies, request: &Request) -> Result<(Box<dyn Enforcement>, Plan), Failure> {
-    let store = policy::open(policies, Access::Repair)?;
+    let store = policy::open(policies, Access::Change)?;
     let id = request.target.cgroup_id;
     let path = store.cgroups().path(id).ok_or_else(|| {
         Failure::new(exit::FAILED, format!("cgroup {id}: it is gone"))

@@ -36,9 +36,18 @@ fn policy(facts: &Facts) -> Check {
     let pins = quoted(&clean(&facts.pins.display().to_string()));
     match &facts.policy {
         PolicyFacts::None => Check::pass(id, "no policy is pinned"),
-        PolicyFacts::InForce { rules, guards } => Check::pass(
+        PolicyFacts::InForce {
+            rules,
+            guards,
+            is_current: true,
+        } => Check::pass(
             id,
             format!("in force and of this version: {rules} rules, {guards} guards"),
+        ),
+        PolicyFacts::InForce { rules, guards, .. } => Check::warn(
+            id,
+            format!("in force, with programs of another build of tfo-cli: {rules} rules, {guards} guards"),
+            format!("tfo-cli policy reload --bpffs {pins}    (no gap, nothing is lost)"),
         ),
         PolicyFacts::OtherVersion(why) => Check::bad(
             id,

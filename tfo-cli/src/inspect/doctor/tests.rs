@@ -244,7 +244,13 @@ fn what_is_pinned_is_told_from_what_is_current() {
         "{text}"
     );
     assert_eq!(only(|facts| facts.policy = PolicyFacts::HalfMade).1, Status::Warn);
-    assert!(wrong(|facts| facts.policy = PolicyFacts::InForce { rules: 3, guards: 1 }).is_empty());
+    let in_force = |is_current| PolicyFacts::InForce {
+        rules: 3,
+        guards: 1,
+        is_current,
+    };
+    assert!(wrong(|facts| facts.policy = in_force(true)).is_empty());
+    assert_eq!(only(|facts| facts.policy = in_force(false)).1, Status::Warn);
     let foreign = only(|facts| facts.programs = Ok(vec![(12, "bpf_sockops".to_owned(), "sock_ops")]));
     assert!(
         foreign.1 == Status::Warn && foreign.2.contains("sock_ops bpf_sockops (id 12)"),

@@ -8,7 +8,10 @@ use super::{
     super::{btf::Btf, layout, object, policy, procfs, programs, rights},
     read, text,
 };
-use crate::inspect::doctor::{Facts, Label, Look, Mounts, PolicyFacts};
+use crate::{
+    inspect::doctor::{Facts, Label, Look, Mounts, PolicyFacts},
+    policy::Loaded,
+};
 
 /// Tracepoints and iterators, by what stands for them in BTF (`__DEFINE_TRACE...`, `DEFINE_BPF_ITER_FUNC`).
 const HOOKS: [(&str, &str); 4] = [
@@ -127,6 +130,7 @@ pub fn policy(pins: &Path) -> PolicyFacts {
         Ok(found) => PolicyFacts::InForce {
             rules: found.rules.len(),
             guards: found.guards.len(),
+            is_current: policy::loaded(pins).is_ok_and(|loaded| loaded.is_none_or(Loaded::is_current)),
         },
         Err(policy::Error::Version { why, .. }) => PolicyFacts::OtherVersion(why),
         Err(error) => PolicyFacts::NotLookedAt(error.to_string()),

@@ -9,7 +9,7 @@ use crate::{
     exit::Failure,
     policy::{
         self, Access, CgroupRef, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
-        Interfaces, Policies, Removed, Scope, StripReport, guard::Destination,
+        Interfaces, Loaded, Policies, Removed, Scope, StripReport, guard::Destination,
     },
 };
 
@@ -95,6 +95,14 @@ impl Enforcement for Store {
 
     fn stats(&self) -> [u64; Stat::COUNT] {
         Store::stats(self)
+    }
+
+    fn loaded(&self) -> Result<Option<Loaded>, EnforcementError> {
+        Ok(Store::loaded(self)?)
+    }
+
+    fn reload(&mut self) -> Result<bool, EnforcementError> {
+        Ok(Store::reload(self)?)
     }
 
     fn change(

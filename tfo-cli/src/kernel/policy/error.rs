@@ -30,6 +30,14 @@ pub enum Error {
         /// What is locked.
         path: PathBuf,
     },
+    /// Somebody else could change what is pinned there.
+    #[error("pin directory {}: {why}", path.display())]
+    Unsafe {
+        /// The directory, or the one above.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The pinned maps are those of another version.
     #[error("pinned policy in {}: made by another version of tfo-cli ({why})", directory.display())]
     Version {
@@ -119,7 +127,11 @@ impl Error {
             Self::NoBpffs { .. } => exit::MISSING,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => exit::MISSING,
             Self::Scope { .. } | Self::NoCgroup { .. } | Self::Interface { .. } => exit::USAGE,
-            Self::Busy { .. } | Self::Version { .. } | Self::Full { .. } | Self::Io { .. } => exit::FAILED,
+            Self::Unsafe { .. }
+            | Self::Busy { .. }
+            | Self::Version { .. }
+            | Self::Full { .. }
+            | Self::Io { .. } => exit::FAILED,
             Self::Kernel(error) => error.exit_code(),
         }
     }
@@ -133,6 +145,12 @@ impl Error {
             Self::NoBpffs { .. } => Some(format!(
                 "mount one: mount -t bpf bpf {MOUNT}, or name a directory right below one with --bpffs"
             )),
+            Self::Unsafe { path, .. } => {
+                let path = path.display();
+                Some(format!(
+                    "look what is in it, then: chown root {path}; chmod 700 {path}"
+                ))
+            }
             Self::Busy { .. } => Some("try again when it is done".into()),
             Self::Version { .. } => {
                 Some("remove it with `tfo-cli policy flush` and apply the policy again".into())

@@ -14,9 +14,9 @@ use super::{
     Error, codec,
     guards::{configs, destination},
     pins,
-    store::{open_map, open_rules},
+    store::{self, open_map, open_rules},
 };
-use crate::policy::{InForce, guard::Destination};
+use crate::policy::{InForce, Loaded, guard::Destination};
 
 type RawKey = [u8; size_of::<GuardKey>()];
 type RawState = [u8; size_of::<GuardState>()];
@@ -32,6 +32,14 @@ pub fn in_force(directory: &Path, mut path: impl FnMut(u64) -> Option<String>) -
         rules,
         guards: configs(&guards, path)?,
     })
+}
+
+/// Whose programs decide; `None` where none do.
+pub fn loaded(directory: &Path) -> Result<Option<Loaded>, Error> {
+    if !is_in_force(directory)? {
+        return Ok(None);
+    }
+    store::loaded(&open_rules(directory)?.0).map(Some)
 }
 
 /// What the guard of a cgroup knows of one destination; nothing where nothing failed. One lookup for each network

@@ -9,6 +9,8 @@ pub const LINK_SOCK_OPS: &str = "link-sockops";
 pub const LINK_EGRESS: &str = "link-egress";
 /// The classifier.
 pub const PROG_STRIP: &str = "prog-strip";
+/// A pin that is about to take the place of another one by being renamed.
+pub const NEXT: &str = "next";
 /// Where the classifier is attached, and where it is to be (see `strip::pin`).
 pub const TCX: &str = "tcx-";
 /// See [`TCX`].
@@ -18,7 +20,7 @@ pub const EVERY: &str = "every-";
 
 /// Whether a name is one of ours: nothing else is ever removed.
 pub fn is_ours(name: &str) -> bool {
-    [LINK_SOCK_OPS, LINK_EGRESS, PROG_STRIP].contains(&name)
+    [LINK_SOCK_OPS, LINK_EGRESS, PROG_STRIP, NEXT].contains(&name)
         || [TCX, CLSACT, EVERY].iter().any(|kind| name.starts_with(kind))
         || tfo_common::policy::MAPS.contains(&name)
 }

@@ -1,23 +1,26 @@
 //! Loading the enforcement programs with pinned maps, and attaching them for good.
 
-use std::path::Path;
+use std::{fs, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::ProgramArray,
-    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SchedClassifier, SockOps, links::FdLink},
+    programs::{
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, ProgramFd, SchedClassifier, SockOps,
+        links::FdLink,
+    },
     util::nr_cpus,
 };
 use tfo_common::policy;
 
 use super::{
-    super::{Error as KernelError, cgroup::Cgroup, layout, object, programs},
+    super::{Error as KernelError, cgroup::Cgroup, layout, object, programs, sys},
     Error,
     bpffs::Directory,
-    pins,
+    pins, strip,
 };
 
-/// Creates and pins the maps, and loads the programs.
+/// Creates and pins the maps, or takes those that are pinned, and loads the programs.
 pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
     let (layout, _) = layout::resolve()?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
@@ -73,9 +76,35 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     if strip.load().is_err() {
         return Ok(());
     }
+    // A pin of an earlier build has its place taken in one step.
+    directory.unpin(pins::NEXT)?;
+    let next = directory.pin(pins::NEXT);
     strip
-        .pin(directory.pin(pins::PROG_STRIP))
-        .map_err(|error| pin_failed(pins::PROG_STRIP, &error))
+        .pin(&next)
+        .map_err(|error| pin_failed(pins::PROG_STRIP, &error))?;
+    let pin = directory.pin(pins::PROG_STRIP);
+    fs::rename(&next, &pin).map_err(Error::io("pin", pin.display().to_string()))
+}
+
+/// Puts the programs of this build into the pinned links, with the pinned maps. Evidence first: what is denied after
+/// that has its push.
+pub fn replace(directory: &Directory) -> Result<(), Error> {
+    let mut ebpf = load(directory)?;
+    let sock_ops: &mut SockOps = programs::find(&mut ebpf, policy::PROG_SOCK_OPS)?;
+    into_link(directory, pins::LINK_SOCK_OPS, sock_ops.fd())?;
+    let egress: &mut CgroupSkb = programs::find(&mut ebpf, policy::PROG_EGRESS)?;
+    into_link(directory, pins::LINK_EGRESS, egress.fd())?;
+    strip::replace(directory)
+}
+
+fn into_link(
+    directory: &Directory,
+    pin: &str,
+    program: Result<&ProgramFd, ProgramError>,
+) -> Result<(), Error> {
+    let program = program.map_err(|error| pin_failed(pin, &error))?;
+    let link = sys::object_get(&directory.pin(pin)).map_err(Error::io("open", pin))?;
+    sys::link_update(link.as_fd(), program.as_fd()).map_err(Error::io("replace the program of", pin))
 }
 
 /// Attaches `sock_ops` first (without it a denied socket may stall) and egress last. Cgroup links are always

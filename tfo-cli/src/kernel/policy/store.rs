@@ -10,10 +10,10 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData, ProgramArray},
 };
-use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch};
+use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, build_of};
 
 use super::{
-    super::{cgroup::Cgroup, rights, sys},
+    super::{cgroup::Cgroup, object, rights, sys},
     Cgroups, Error,
     bpffs::Directory,
     guards::Guards,
@@ -22,7 +22,7 @@ use super::{
     strip,
 };
 use crate::policy::{
-    Access, CgroupRef, Change, Installed, InstalledGuard, Interfaces, Removed, StripReport,
+    Access, CgroupRef, Change, Installed, InstalledGuard, Interfaces, Loaded, Removed, StripReport,
     guard::Destination,
 };
 
@@ -53,7 +53,7 @@ impl Store {
     /// Locks the pin directory, opens what is there and tidies it.
     pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
         rights::check()?;
-        let directory = Directory::lock(path)?;
+        let directory = Directory::lock(path, access == Access::Change)?;
         let mut store = Self {
             cgroups: Cgroups::read()?,
             directory,
@@ -68,7 +68,7 @@ impl Store {
             has(pins::LINK_EGRESS) && has(pins::LINK_SOCK_OPS) && policy::MAPS.iter().all(|name| has(name));
         if complete {
             match access {
-                Access::Repair => {
+                Access::Repair | Access::Change => {
                     store.set = Some(Set::open(&store.directory)?);
                     store.tidy()?;
                 }
@@ -78,8 +78,6 @@ impl Store {
         } else if names.iter().any(|name| pins::is_ours(name)) {
             store.removed.half_made = true;
             store.take_down()?;
-        } else if names.is_empty() {
-            store.directory.remove()?;
         }
         Ok(store)
     }
@@ -139,6 +137,26 @@ impl Store {
         values
     }
 
+    /// Which programs decide; `None` where none do.
+    pub fn loaded(&self) -> Result<Option<Loaded>, Error> {
+        self.set.as_ref().map(|set| loaded(&set.switches)).transpose()
+    }
+
+    /// Puts the programs of this build in the place of those in force. Rules, guards and what they know stay, and at no
+    /// time is a connection without either. `false` where they are in force already. Killed half-way it leaves some old
+    /// and some new programs, which understand each other, and says so again.
+    pub fn reload(&mut self) -> Result<bool, Error> {
+        let Some(set) = &mut self.set else {
+            return Ok(false);
+        };
+        if loaded(&set.switches)?.is_current() {
+            return Ok(false);
+        }
+        programs::replace(&self.directory)?;
+        set.note_build()?;
+        Ok(true)
+    }
+
     /// Makes changes, in order, and sets the policy up before the first or takes it down after the last. When
     /// one fails the rest is not made; those before it stay, and `done` has been told of each.
     pub fn change(
@@ -173,6 +191,12 @@ impl Store {
     ) -> Result<StripReport, Error> {
         if self.set.is_none() {
             self.directory.create()?;
+            if self.directory.names()?.is_some_and(|names| !names.is_empty()) {
+                // Somebody was faster, and what was planned here does not know of it.
+                return Err(Error::Busy {
+                    path: self.directory.path().to_path_buf(),
+                });
+            }
             match Set::create(&self.directory) {
                 Ok(set) => self.set = Some(set),
                 Err(error) => {
@@ -231,7 +255,9 @@ impl Store {
         }
         set.switch(Switch::Guards, u32::from(!guards.is_empty()))?;
         if !needs_stripping(rules, guards) {
-            strip::detach_all(&self.directory)?;
+            if let Some((_, error)) = strip::detach_all(&self.directory)?.into_iter().next() {
+                return Err(error);
+            }
         }
         if let Some(mut ebpf) = set.unattached.take() {
             let attached = Cgroup::open(None)
@@ -261,16 +287,21 @@ impl Store {
         {
             await_last_handshakes(&stats);
         }
-        strip::detach_all(&self.directory)?;
+        // One interface that cannot be reached must not keep the rest.
+        let stuck = strip::detach_all(&self.directory)?;
         pins::detach(&self.directory, pins::LINK_SOCK_OPS)?;
         // The array holds a program that holds the array: nobody else would ever part them.
         if let Ok(mut tails) = open_map::<ProgramArray<MapData>>(self.directory.path(), policy::TAILS) {
             let _ = tails.clear_index(&0);
         }
-        for name in names.iter().filter(|name| pins::is_ours(name)) {
+        let is_stuck = |name: &String| stuck.iter().any(|(pin, _)| pin == name);
+        for name in names.iter().filter(|name| pins::is_ours(name) && !is_stuck(name)) {
             self.directory.unpin(name)?;
         }
-        self.directory.remove()
+        match stuck.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => self.directory.remove(),
+        }
     }
 
     /// Removes what is over: expired rules, rules and guards of cgroups that are gone, hits without a rule.
@@ -369,7 +400,15 @@ impl Set {
         drop(switches);
         let mut set = Self::open(directory)?;
         set.unattached = Some(ebpf);
+        set.note_build()?;
         Ok(set)
+    }
+
+    /// Notes that the programs are those of this build.
+    fn note_build(&mut self) -> Result<(), Error> {
+        let build = build_of(object::policy_bytes()?);
+        self.switch(Switch::BuildLow, build as u32)?;
+        self.switch(Switch::BuildHigh, (build >> 32) as u32)
     }
 
     /// A number no rule has had. It is used up also when a kill comes before the rule.
@@ -394,6 +433,18 @@ impl Set {
     fn stat(&self, stat: Stat) -> u64 {
         self.stats.get(&(stat as u32), 0).unwrap_or(0)
     }
+}
+
+/// Whose programs these switches belong to.
+pub(super) fn loaded(switches: &Array<MapData, u32>) -> Result<Loaded, Error> {
+    let half = |which: Switch| {
+        let value = switches.get(&(which as u32), 0);
+        value.map_err(|error| Error::map("read", "switches".into(), &error))
+    };
+    Ok(Loaded {
+        build: u64::from(half(Switch::BuildHigh)?) << 32 | u64::from(half(Switch::BuildLow)?),
+        this_build: build_of(object::policy_bytes()?),
+    })
 }
 
 /// Opens the rules, if they are of this version.

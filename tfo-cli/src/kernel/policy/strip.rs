@@ -8,7 +8,7 @@ mod tcx;
 use std::{
     collections::BTreeMap,
     env,
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -115,8 +115,8 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
     Ok(report)
 }
 
-/// Detaches it everywhere.
-pub fn detach_all(directory: &Directory) -> Result<(), Error> {
+/// Detaches it everywhere it can. Returns the pins that have to stay because their filter could not be removed, and why.
+pub fn detach_all(directory: &Directory) -> Result<Vec<(String, Error)>, Error> {
     let pinned = Pinned::read(directory)?;
     let is_filter = |pin: &&Pin| pin.how != How::Tcx;
     let filtered: Vec<Id> = pinned
@@ -126,14 +126,19 @@ pub fn detach_all(directory: &Directory) -> Result<(), Error> {
         .map(|pin| pin.netns)
         .collect();
     let alive = netns::living(&filtered).map_err(Error::io("look for", "network namespaces"))?;
+    let mut stuck = Vec::new();
     for pin in &pinned.pins {
         match alive.get(&pin.netns) {
             Some(namespace) if is_filter(&pin) => {
-                netns::inside(namespace, || clsact::detach(directory, *pin)).map_err(Error::io(
-                    "detach the option stripper (clsact) from",
-                    format!("interface {} ({})", pin.index, pin.netns),
-                ))?;
-                directory.unpin(&pin.name())?;
+                let detached =
+                    netns::inside(namespace, || clsact::detach(directory, *pin)).map_err(Error::io(
+                        "detach the option stripper (clsact) from",
+                        format!("interface {} ({})", pin.index, pin.netns),
+                    ));
+                match detached {
+                    Ok(()) => directory.unpin(&pin.name())?,
+                    Err(error) => stuck.push((pin.name(), error)),
+                }
             }
             // A filter of a namespace that is gone went with it.
             _ => pins::detach(directory, &pin.name())?,
@@ -142,12 +147,43 @@ pub fn detach_all(directory: &Directory) -> Result<(), Error> {
     for id in pinned.every {
         directory.unpin(&pin::every(id))?;
     }
+    Ok(stuck)
+}
+
+/// Puts the classifier that is pinned as [`pins::PROG_STRIP`] in the place of the one before, everywhere.
+pub fn replace(directory: &Directory) -> Result<(), Error> {
+    let pinned = Pinned::read(directory)?;
+    let alive = netns::living(&pinned.namespaces()).map_err(Error::io("look for", "network namespaces"))?;
+    for pin in &pinned.pins {
+        // What is gone has no classifier.
+        let Some(namespace) = alive.get(&pin.netns) else {
+            continue;
+        };
+        netns::inside(namespace, || match pin.how {
+            How::Tcx => tcx::replace(directory, &directory.pin(&pin.name())),
+            How::Clsact { .. } => clsact::replace(directory, *pin),
+        })
+        .map_err(Error::io(
+            "replace the option stripper of",
+            format!("interface {} ({})", pin.index, pin.netns),
+        ))?;
+    }
+    for id in pinned.every {
+        repin(directory, &pin::every(id)).map_err(Error::io("pin", pin::every(id)))?;
+    }
     Ok(())
+}
+
+/// Lets a pin hold the new program; at no time is there none.
+fn repin(directory: &Directory, name: &str) -> io::Result<()> {
+    let next = directory.pin(pins::NEXT);
+    program(directory)?.pin(&next).map_err(refused)?;
+    fs::rename(next, directory.pin(name))
 }
 
 /// Namespaces in which it is to be on every interface. Reads names only, so that those who look need no lock.
 pub fn followed(directory: &Path) -> Vec<Id> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| pin::parse_every(&entry.file_name().to_string_lossy()))
         .collect()

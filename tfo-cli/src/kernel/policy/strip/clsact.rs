@@ -13,6 +13,7 @@ use aya::programs::{
     SchedClassifier, TcAttachType,
     tc::{NlOptions, TcAttachOptions},
 };
+use nix::net::if_::if_indextoname;
 
 use super::{
     super::{
@@ -22,7 +23,7 @@ use super::{
         },
         bpffs::Directory,
     },
-    How, Pin, program, refused,
+    How, Pin, program, refused, repin,
 };
 
 /// Priority of our filter: early, because one that ends the chain (`TC_ACT_OK`) would keep packets from us, and yet one
@@ -89,6 +90,20 @@ pub fn ensure(directory: &Directory, interface: &str, pin: &mut Pin) -> io::Resu
         .map_err(refused)?;
     // aya would detach it when this is dropped.
     mem::forget(program.take_link(id).map_err(refused)?);
+    Ok(())
+}
+
+/// Puts the pinned program in the place of the one that a pin remembers. For a moment both are there, which changes
+/// nothing: the second finds no option. A command killed in that moment leaves the old filter until its interface goes.
+pub fn replace(directory: &Directory, mut pin: Pin) -> io::Result<()> {
+    let before = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
+    let before = ours(before.info().map_err(refused)?.id());
+    repin(directory, &pin.name())?;
+    let name = if_indextoname(pin.index)?;
+    ensure(directory, &name.to_string_lossy(), &mut pin)?;
+    if tc::egress_filters(pin.index)?.contains(&before) {
+        tc::delete_egress_filter(pin.index, before)?;
+    }
     Ok(())
 }
 

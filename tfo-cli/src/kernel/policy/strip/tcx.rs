@@ -1,13 +1,16 @@
 //! The classifier as a TCX link (Linux 6.6), which keeps its place among those of others.
 
-use std::{io, path::Path};
+use std::{io, os::fd::AsFd as _, path::Path};
 
 use aya::{
     programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, links::FdLink, tc::TcAttachOptions},
     sys::SyscallError,
 };
 
-use super::{super::bpffs::Directory, program, refused};
+use super::{
+    super::{super::sys, bpffs::Directory},
+    program, refused,
+};
 
 /// Whether this kernel has TCX. One without answers EINVAL (`bpf_prog_query`, kernel/bpf/syscall.c).
 pub fn is_there(interface: &str) -> bool {
@@ -34,4 +37,11 @@ pub fn attach(directory: &Directory, interface: &str, pin: &Path) -> io::Result<
     let link = program.take_link(id).map_err(refused)?;
     let link = FdLink::try_from(link).map_err(refused)?;
     link.pin(pin).map(drop).map_err(refused)
+}
+
+/// Puts the pinned program into a pinned link. Its place among those of others stays.
+pub fn replace(directory: &Directory, pin: &Path) -> io::Result<()> {
+    let program = program(directory)?;
+    let link = sys::object_get(pin)?;
+    sys::link_update(link.as_fd(), program.fd().map_err(refused)?.as_fd())
 }
