@@ -254,10 +254,10 @@ impl Store {
             return self.take_down();
         }
         set.switch(Switch::Guards, u32::from(!guards.is_empty()))?;
-        if !needs_stripping(rules, guards) {
-            if let Some((_, error)) = strip::detach_all(&self.directory)?.into_iter().next() {
-                return Err(error);
-            }
+        if !needs_stripping(rules, guards)
+            && let Some((_, error)) = strip::detach_all(&self.directory)?.into_iter().next()
+        {
+            return Err(error);
         }
         if let Some(mut ebpf) = set.unattached.take() {
             let attached = Cgroup::open(None)
@@ -406,9 +406,10 @@ impl Set {
 
     /// Notes that the programs are those of this build.
     fn note_build(&mut self) -> Result<(), Error> {
-        let build = build_of(object::policy_bytes()?);
-        self.switch(Switch::BuildLow, build as u32)?;
-        self.switch(Switch::BuildHigh, (build >> 32) as u32)
+        let build = build_of(object::policy_bytes()?).to_ne_bytes();
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = build;
+        self.switch(Switch::BuildLow, u32::from_ne_bytes([b0, b1, b2, b3]))?;
+        self.switch(Switch::BuildHigh, u32::from_ne_bytes([b4, b5, b6, b7]))
     }
 
     /// A number no rule has had. It is used up also when a kill comes before the rule.
