@@ -71,7 +71,7 @@ pub fn no_gap() -> Result<()> {
         .map(|index| Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(Family::V4, index))))
         .collect::<Result<_>>()?;
     late(&lab, &guarded)?;
-    let (rules, states) = (policy::list()?["rules"].clone(), destinations()?);
+    let (listed, states) = (policy::list()?["rules"].clone(), destinations()?);
     ensure!(states[0]["state"] == "open", "{states}");
 
     ensure!(told(&["policy", "reload"])?.contains("are those of this build"));
@@ -116,7 +116,7 @@ pub fn no_gap() -> Result<()> {
     );
     let now = policy::list()?["rules"].clone();
     ensure!(
-        now[0]["id"] == rules[0]["id"] && now[0]["note"] == "stays",
+        now[0]["id"] == listed[0]["id"] && now[0]["note"] == "stays",
         "{now}"
     );
     ensure!(
