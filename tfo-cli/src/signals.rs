@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP end a command cleanly: they raise a flag that its loops look at.
+//! SIGINT, SIGTERM and SIGHUP end a command cleanly: they raise a flag that the loops of the command test.
 
 pub mod pass_on;
 
@@ -21,63 +21,64 @@ use tokio::{
 
 use crate::runtime;
 
-/// How long a command may stand still after the first signal. Only a blocked terminal or pipe does.
+/// How long a command may make no progress after the first signal. Only a blocked terminal or pipe holds it up so long.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A flag that is raised once and never lowered.
+/// A flag that asks the command to end: raised once, never lowered. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     raised: AtomicBool,
-    progress: AtomicU64,
-    /// Wakes who waits for the flag.
+    /// Writes that [`ProgressWriter`]s have done.
+    writes: AtomicU64,
+    /// Wakes the futures that wait for the flag.
     waiting: Notify,
 }
 
 impl Stop {
-    /// Asks everybody to end.
+    /// Raises the flag: asks every thread and future of the command to end.
     pub fn raise(&self) {
         self.0.raised.store(true, Ordering::Relaxed);
         self.0.waiting.notify_waiters();
     }
 
-    /// Whether it is time to end.
+    /// Whether the command is to end.
     pub fn raised(&self) -> bool {
         self.0.raised.load(Ordering::Relaxed)
     }
 
-    /// Waits until the flag is raised: for futures that end with the command.
+    /// Waits until the flag is raised.
     pub async fn ended(&self) {
         let mut waiting = std::pin::pin!(self.0.waiting.notified());
-        // Waits first and looks then: whoever raises the flag in between wakes us.
+        // Registers before the flag is read: raising it in between wakes this future.
         waiting.as_mut().enable();
         if !self.raised() {
             waiting.await;
         }
     }
 
-    /// Raises the flag should the thread that holds this panic: the others do not wait for it for ever.
+    /// A guard that raises the flag when the thread that holds it panics, so that the other threads end, too.
     pub fn on_panic(&self) -> OnPanic {
         OnPanic(self.clone())
     }
 
-    /// A writer whose writes show that the command is not stuck: one that still writes after the signal is
-    /// let finish.
-    pub fn watched<W: Write>(&self, inner: W) -> Watched<W> {
-        Watched {
+    /// A writer that notes every write. A command that still writes after the first signal is not stuck, and is given
+    /// time to finish.
+    pub fn progress_writer<W: Write>(&self, inner: W) -> ProgressWriter<W> {
+        ProgressWriter {
             inner,
             stop: self.clone(),
         }
     }
 
-    fn written(&self) -> u64 {
-        self.0.progress.load(Ordering::Relaxed)
+    fn writes(&self) -> u64 {
+        self.0.writes.load(Ordering::Relaxed)
     }
 }
 
-/// See [`Stop::on_panic`].
+/// A guard that raises the flag on a panic, see [`Stop::on_panic`].
 #[derive(Debug)]
 pub struct OnPanic(Stop);
 
@@ -89,17 +90,17 @@ impl Drop for OnPanic {
     }
 }
 
-/// See [`Stop::watched`].
+/// A writer that notes its progress, see [`Stop::progress_writer`].
 #[derive(Debug)]
-pub struct Watched<W> {
+pub struct ProgressWriter<W> {
     inner: W,
     stop: Stop,
 }
 
-impl<W: Write> Write for Watched<W> {
+impl<W: Write> Write for ProgressWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.stop.0.progress.fetch_add(1, Ordering::Relaxed);
+        self.stop.0.writes.fetch_add(1, Ordering::Relaxed);
         Ok(written)
     }
 
@@ -108,29 +109,30 @@ impl<W: Write> Write for Watched<W> {
     }
 }
 
-/// Stops and continues of the shell's job control.
+/// The signals of the shell's job control that have arrived.
 #[derive(Clone, Debug, Default)]
-pub struct Jobs {
+pub struct JobControl {
     suspended: Arc<AtomicBool>,
     continued: Arc<AtomicBool>,
 }
 
-impl Jobs {
-    /// Whether somebody asked the program to stop (SIGTSTP) since the last call.
+impl JobControl {
+    /// Whether the program was asked to stop (SIGTSTP) since the last call.
     pub fn suspended(&self) -> bool {
         self.suspended.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it was continued (SIGCONT) since the last call.
+    /// Whether the program was continued (SIGCONT) since the last call.
     pub fn continued(&self) -> bool {
         self.continued.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Notes SIGTSTP and SIGCONT. Only for commands that own the terminal: the others stop as usual.
-pub fn watch_jobs() -> anyhow::Result<Jobs> {
-    let jobs = Jobs::default();
-    let noted = jobs.clone();
+/// Catches SIGTSTP and SIGCONT from now on. Only for commands that set up the terminal: without this, SIGTSTP stops a
+/// process at once.
+pub fn watch_job_control() -> anyhow::Result<JobControl> {
+    let job_control = JobControl::default();
+    let arrived = job_control.clone();
     let runtime = runtime::handle()?;
     let _inside = runtime.enter();
     let mut stops = listen(SignalKind::from_raw(Signal::SIGTSTP as i32))?;
@@ -138,17 +140,17 @@ pub fn watch_jobs() -> anyhow::Result<Jobs> {
     runtime.spawn(async move {
         loop {
             tokio::select! {
-                _ = stops.recv() => noted.suspended.store(true, Ordering::Relaxed),
-                _ = continues.recv() => noted.continued.store(true, Ordering::Relaxed),
+                _ = stops.recv() => arrived.suspended.store(true, Ordering::Relaxed),
+                _ = continues.recv() => arrived.continued.store(true, Ordering::Relaxed),
             }
         }
     });
-    Ok(jobs)
+    Ok(job_control)
 }
 
-/// Raises the flag at the first signal. Should the command then be stuck in a write to a terminal or pipe
-/// nobody reads, a second signal or the end of the grace period calls `abandon` and ends the process; the
-/// kernel then detaches the programs, because their links were held by it.
+/// Raises the flag at the first SIGINT, SIGTERM or SIGHUP. A command may then be stuck in a write to a terminal or pipe
+/// that nobody reads: a second signal, or a grace period without progress, calls `abandon` and ends the process with exit
+/// code 1. The kernel then detaches the BPF programs, because the process held their links.
 pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
     let stop = Stop::default();
     let flag = stop.clone();
@@ -167,10 +169,10 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
         };
         next().await;
         flag.raise();
-        let mut written = flag.written();
-        // A second signal, or standing still: either way the command did not end by itself.
-        while tokio::time::timeout(GRACE, next()).await.is_err() && flag.written() != written {
-            written = flag.written();
+        let mut writes = flag.writes();
+        // Ends at a second signal, or after a grace period without a write.
+        while tokio::time::timeout(GRACE, next()).await.is_err() && flag.writes() != writes {
+            writes = flag.writes();
         }
         abandon();
         std::process::exit(i32::from(crate::exit::FAILED));
@@ -178,7 +180,7 @@ pub fn watch(abandon: impl Fn() + Send + 'static) -> anyhow::Result<Stop> {
     Ok(stop)
 }
 
-/// Catches a signal from now on. To be called inside the runtime.
+/// Catches a signal from now on. The caller has entered the runtime.
 fn listen(kind: SignalKind) -> anyhow::Result<tokio::signal::unix::Signal> {
     signal(kind).context("listen for signals")
 }
@@ -200,8 +202,9 @@ mod tests {
             assert_eq!(stop.raised(), panics);
         }
     }
+
     #[test]
-    fn who_waits_for_the_flag_is_woken_once_it_is_raised_and_not_held_up_after() {
+    fn futures_that_wait_for_the_flag_end_when_it_is_raised_and_at_once_afterwards() {
         let stop = Stop::default();
         let runtime = runtime::handle().expect("it starts");
         let waits = |stop: Stop| runtime.spawn(async move { stop.ended().await });

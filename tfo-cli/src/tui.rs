@@ -1,16 +1,16 @@
-//! The dashboard: keys -> `Action` -> `update` -> state and effects;
-//! `view` draws the state and nothing else. The only place that knows ratatui.
+//! The dashboard. A key becomes an `Action`, `update` turns an action into a new state and effects, and `view` draws
+//! the state. No other module knows ratatui.
 
 mod action;
 mod command;
 mod effects;
 mod filter_line;
-mod lines;
-mod list;
+mod list_state;
 mod options;
 pub mod picture;
 mod policy;
 mod state;
+mod table;
 mod terminal;
 mod theme;
 mod update;
@@ -22,15 +22,10 @@ use anyhow::Context as _;
 use crossterm::event;
 use tfo_common::DestKey;
 
-use self::{
-    action::{Action, Fresh},
-    effects::Effects,
-    state::State,
-    terminal::Screen,
-};
+use self::{action::Action, effects::Effects, state::State, terminal::Screen};
 use crate::{
     model::{Snapshot, history::History},
-    signals::{Jobs, Stop},
+    signals::{JobControl, Stop},
 };
 
 pub use self::{
@@ -40,31 +35,42 @@ pub use self::{
     terminal::abandon,
 };
 
-/// How long the loop sleeps when nothing happens: how late a signal or a new reading is noticed.
+/// How long the loop waits for a key: a signal or a new reading is noticed this much later at most.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Where the dashboard gets its snapshots from.
+/// The model that the dashboard shows: of the live kernel, or of a recording.
 pub trait ModelHandle {
-    /// Grows whenever there is something new.
+    /// A number that grows whenever the model changes; the dashboard asks for the state when it has grown.
     fn generation(&self) -> u64;
-    /// The latest, and the past up to it.
-    fn history(&self) -> (Snapshot, History);
-    /// Starts counting anew.
+    /// The present state of the model.
+    fn state(&self) -> ModelState;
+    /// Sets every total to zero. The counters of the kernel side stay as they are.
     fn clear(&self);
-    /// Sets the destination that is open, so that the policy on it is read soon.
-    fn look_at(&self, _open: Option<DestKey>) {}
-    /// Remarks about where the data come from. Those that begin with a blank are signs, the others texts.
-    fn status(&self) -> Vec<String>;
+    /// Tells which destination has its page open, so that the policy on it is read soon; `None` when no such page is
+    /// open.
+    fn set_open_destination(&self, _open: Option<DestKey>) {}
 }
 
-/// Shows the dashboard until the user or the flag ends it. The terminal is as before afterwards, also after a
-/// panic. Without an enforcer no key changes the policy.
+/// What the model holds at one instant.
+#[derive(Debug)]
+pub struct ModelState {
+    /// Rows, totals and everything else that was counted up to this instant.
+    pub snapshot: Snapshot,
+    /// The readings before this instant, for charts and for stepping back in time.
+    pub history: History,
+    /// Remarks about the source of the data, for the first line of the screen. Those that begin with a blank are
+    /// short signs such as ` REC ` and are highlighted, the others are sentences.
+    pub status: Vec<String>,
+}
+
+/// Shows the dashboard until the user leaves it or `stop` is raised. The terminal is as before afterwards, also after
+/// a panic. Without an enforcer no key changes the policy.
 pub fn run(
     options: &Options,
     handle: &dyn ModelHandle,
     enforcer: Option<&dyn Enforcer>,
     stop: &Stop,
-    jobs: &Jobs,
+    job_control: &JobControl,
 ) -> anyhow::Result<()> {
     let mut screen = Screen::enter()?;
     let mut state = State::new(options);
@@ -78,28 +84,22 @@ pub fn run(
         let generation = handle.generation();
         if seen != Some(generation) {
             seen = Some(generation);
-            let (snapshot, history) = handle.history();
-            let fresh = Fresh {
-                snapshot,
-                history,
-                status: handle.status(),
-            };
-            actions.push(Action::Snapshot(Box::new(fresh)));
+            actions.push(Action::Snapshot(Box::new(handle.state())));
         }
-        if jobs.suspended() {
+        if job_control.suspended() {
             screen.suspend()?;
             dirty = true;
         }
-        if jobs.continued() {
+        if job_control.continued() {
             screen.resume()?;
             dirty = true;
         }
         for action in actions {
             dirty = true;
-            let wanted = update::update(&mut state, action);
-            effects.apply(wanted, &mut state, &mut screen)?;
+            let requested = update::update(&mut state, action);
+            effects.apply(requested, &mut state, &mut screen)?;
         }
-        effects.follow(&state);
+        effects.report_open_destination(&state);
         if dirty {
             screen.draw(|frame| view::draw(frame, &state))?;
             dirty = false;
@@ -107,15 +107,15 @@ pub fn run(
         if !event::poll(POLL).context("wait for keys")? {
             continue;
         }
-        // Everything typed meanwhile, then one frame.
+        // All events that have arrived are handled before the next frame is drawn.
         while event::poll(Duration::ZERO).context("wait for keys")? {
             let event = event::read().context("read keys")?;
             let Some(action) = action::from_event(&event, &state) else {
                 continue;
             };
             dirty = true;
-            let wanted = update::update(&mut state, action);
-            if effects.apply(wanted, &mut state, &mut screen)? {
+            let requested = update::update(&mut state, action);
+            if effects.apply(requested, &mut state, &mut screen)? {
                 return Ok(());
             }
         }
@@ -123,28 +123,29 @@ pub fn run(
     Ok(())
 }
 
-/// CPU time of drawing a model, for `bench-model`.
+/// Times the drawing of a model, for the subcommand `bench-model`.
 pub mod bench {
     use std::time::{Duration, Instant};
 
     use ratatui::{Terminal, backend::TestBackend};
 
-    use super::{Action, Fresh, Options, State, update::update, view};
+    use super::{Action, ModelState, Options, State, update::update, view};
     use crate::model::Model;
 
-    /// Takes a snapshot, works out the table and draws it, that many times; the mean of one frame.
+    /// The mean time of one frame on a screen of `size` columns and lines: takes a snapshot, works out the table and
+    /// draws it, `frames` times.
     pub fn frame(model: &Model, size: (u16, u16), frames: u32) -> Duration {
         let mut state = State::new(&Options::default());
         update(&mut state, Action::Resize(size.0, size.1));
         let Ok(mut terminal) = Terminal::new(TestBackend::new(size.0, size.1));
         let start = Instant::now();
         for _ in 0..frames {
-            let fresh = Fresh {
+            let model_state = ModelState {
                 snapshot: model.snapshot(),
                 history: model.history(),
                 status: Vec::new(),
             };
-            update(&mut state, Action::Snapshot(Box::new(fresh)));
+            update(&mut state, Action::Snapshot(Box::new(model_state)));
             let Ok(_) = terminal.draw(|frame| view::draw(frame, &state));
         }
         start.elapsed() / frames.max(1)

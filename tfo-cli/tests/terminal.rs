@@ -16,8 +16,8 @@ use nix::{
     unistd::Pid,
 };
 use tfo_cli::{
-    model::{Model, Snapshot, history::History},
-    signals::{Jobs, Stop},
+    model::Model,
+    signals::{JobControl, Stop},
     tui,
 };
 
@@ -246,18 +246,18 @@ impl tui::ModelHandle for Panicking {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }
 
-    fn history(&self) -> (Snapshot, History) {
+    fn state(&self) -> tui::ModelState {
+        let seen = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(seen < 3, "made to panic");
         let model = Model::default();
-        (model.snapshot(), model.history())
+        tui::ModelState {
+            snapshot: model.snapshot(),
+            history: model.history(),
+            status: Vec::new(),
+        }
     }
 
     fn clear(&self) {}
-
-    fn status(&self) -> Vec<String> {
-        let seen = self.0.load(std::sync::atomic::Ordering::Relaxed);
-        assert!(seen < 3, "made to panic");
-        Vec::new()
-    }
 }
 
 /// The program under [`a_panic_leaves_the_terminal_as_it_was`].
@@ -271,7 +271,7 @@ fn panics_where_asked() {
         &Panicking::default(),
         None,
         &Stop::default(),
-        &Jobs::default(),
+        &JobControl::default(),
     );
     shown.expect("it panics before");
 }

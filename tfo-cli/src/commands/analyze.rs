@@ -31,7 +31,7 @@ use crate::{
 /// Runs the command.
 pub fn run(config: &AnalyzeConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
-    let mut out = io::BufWriter::with_capacity(1 << 16, stop.watched(io::stdout().lock()));
+    let mut out = io::BufWriter::with_capacity(1 << 16, stop.progress_writer(io::stdout().lock()));
     let summary = analyze(config, &stop, &mut out)?;
     output::complain(&format_args!("tfo-cli: {}", summary.line()))?;
     for (file, why) in &summary.endings {

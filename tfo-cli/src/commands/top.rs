@@ -71,7 +71,7 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
         &*shared,
         allowed,
         stop,
-        &signals::watch_jobs()?,
+        &signals::watch_job_control()?,
     );
     stop.raise();
     let read = reader
@@ -86,7 +86,13 @@ fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8,
 fn replay_dashboard(config: &TopConfig, recording: Replay, stop: &Stop) -> Result<u8, Failure> {
     let shared = Arc::new(Shared::new(&config.attach));
     let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
-    let shown = tui::run(&config.dashboard(), &*shared, None, stop, &signals::watch_jobs()?);
+    let shown = tui::run(
+        &config.dashboard(),
+        &*shared,
+        None,
+        stop,
+        &signals::watch_job_control()?,
+    );
     stop.raise();
     let played = replay
         .join()

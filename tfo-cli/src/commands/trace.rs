@@ -36,7 +36,7 @@ use crate::{
 /// Runs the command on the live kernel or on a recording.
 pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
-    let mut out = io::BufWriter::with_capacity(1 << 16, stop.watched(io::stdout().lock()));
+    let mut out = io::BufWriter::with_capacity(1 << 16, stop.progress_writer(io::stdout().lock()));
     let summary = if let Some(path) = &config.replay {
         replay::trace(config, path, &stop, &mut out)?
     } else {

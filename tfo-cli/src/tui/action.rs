@@ -1,4 +1,4 @@
-//! What can happen to the state, and what events of the terminal mean in it.
+//! The actions that change the state, and which of them an event of the terminal asks for.
 
 use std::net::IpAddr;
 
@@ -7,86 +7,74 @@ use crossterm::event::{
 };
 
 use super::{
+    ModelState,
     command::Command,
     policy::{Answer, FormKey},
     state::{Popup, State},
 };
-use crate::model::{Snapshot, history::History};
-
-/// Rows one notch of the wheel moves.
+/// Rows that one notch of the mouse wheel moves the cursor.
 const WHEEL: isize = 3;
 
 /// Something that changes the state.
 #[derive(Debug)]
 pub enum Action {
-    /// A key was pressed that is bound to this.
+    /// A key was pressed that is bound to this command.
     Command(Command),
-    /// The filter is edited.
+    /// A key changed the filter line.
     Edit(Edit),
-    /// A format was chosen in the export popup.
+    /// A format was chosen in the popup of the export.
     Export(Format),
-    /// The form of a rule is filled in.
+    /// A key was pressed in the form of a rule.
     Form(FormKey),
-    /// Something about the policy came back.
+    /// The thread that changes the policy has answered.
     Policy(Answer),
     /// The question in the popup was answered with yes.
     Confirm,
-    /// The wheel was turned.
+    /// The mouse wheel was turned: rows to move, negative upwards.
     Wheel(isize),
-    /// Column and line that were clicked.
+    /// The left mouse button was pressed at this column and line, counted from 0.
     Click(u16, u16),
-    /// The terminal has a new size.
+    /// The terminal has this many columns and lines now.
     Resize(u16, u16),
-    /// There are new data.
-    Snapshot(Box<Fresh>),
-    /// The name of an address is known; `None` when it has none.
+    /// The model has changed.
+    Snapshot(Box<ModelState>),
+    /// A name server has answered: the name of the address, `None` when it has none.
     Resolved(IpAddr, Option<String>),
-    /// Something to tell.
+    /// A message to the user, shown in the footer until the next key.
     Message(String),
-}
-
-/// What the model has.
-#[derive(Debug)]
-pub struct Fresh {
-    /// The latest.
-    pub snapshot: Snapshot,
-    /// The past up to it.
-    pub history: History,
-    /// Remarks about where it comes from.
-    pub status: Vec<String>,
 }
 
 /// A change of the filter line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// A character is typed.
+    /// Inserts a character at the cursor.
     Insert(char),
-    /// The one before the cursor goes.
+    /// Removes the character before the cursor.
     Backspace,
-    /// The one under the cursor goes.
+    /// Removes the character under the cursor.
     Delete,
-    /// Everything goes.
+    /// Removes all characters.
     Clear,
-    /// The cursor moves.
+    /// Moves the cursor by this many characters, negative to the left.
     Move(isize),
-    /// It stays as it is.
+    /// Ends editing and keeps the filter.
     Accept,
-    /// It becomes what it was before.
+    /// Ends editing and restores the filter from before it.
     Cancel,
 }
 
-/// Formats of an export.
+/// File formats of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A table for a ticket.
+    /// A Markdown table, for a ticket.
     Markdown,
-    /// RFC 4180.
+    /// Comma-separated values (RFC 4180).
     Csv,
-    /// One array of objects.
+    /// A JSON array with one object for each row.
     Json,
 }
 
-/// What an event of the terminal asks for in this state.
+/// The action that an event of the terminal asks for in this state; `None` when the event means nothing here.
 pub fn from_event(event: &Event, state: &State) -> Option<Action> {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => from_key(key, state),
@@ -107,7 +95,7 @@ fn from_mouse(mouse: MouseEvent) -> Option<Action> {
 
 fn from_key(key: &KeyEvent, state: &State) -> Option<Action> {
     let command = state.keys.command(key);
-    // Leaving works wherever one is.
+    // Ctrl+C, Ctrl+Z and Ctrl+L work everywhere, also while text is edited.
     if let Some(Command::Quit | Command::Suspend | Command::Redraw) = command
         && key.modifiers.contains(KeyModifiers::CONTROL)
     {
@@ -131,7 +119,7 @@ fn from_key(key: &KeyEvent, state: &State) -> Option<Action> {
             .map(Action::Command),
         Some(Popup::Plan) => match (key.code, command) {
             (KeyCode::Char('y'), _) if key.modifiers.is_empty() => Some(Action::Confirm),
-            // What does not fit can be read all the same.
+            // A plan that is longer than the box can be scrolled.
             (_, Some(command)) if is_reading(command) && command != Command::Help => {
                 Some(Action::Command(command))
             }
@@ -152,7 +140,7 @@ fn is_leaving(command: Command) -> bool {
     matches!(command, Command::Close | Command::Back)
 }
 
-/// Lines by the keys that move the cursor, choices by the arrows across.
+/// Keys in the form of a rule: those that move the cursor select a line, Left, Right and Space a choice in it.
 fn form(key: &KeyEvent, command: Option<Command>) -> Option<Action> {
     let key = match (key.code, command) {
         (KeyCode::Enter, _) => FormKey::Done,
@@ -166,7 +154,7 @@ fn form(key: &KeyEvent, command: Option<Command>) -> Option<Action> {
     Some(Action::Form(key))
 }
 
-/// Under the help the table does not move, but the help does.
+/// Whether a command scrolls or closes a popup: in front of the table, the other commands do nothing.
 fn is_reading(command: Command) -> bool {
     matches!(
         command,

@@ -1,17 +1,17 @@
-//! What keys can be bound to, the keys it is bound to by default, and what the help says.
+//! The commands of the dashboard: their names in the configuration file, their default keys and their help.
 
 use std::{fmt, str::FromStr};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Something a key asks for.
+/// What a key can be bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Show or hide the help.
     Help,
-    /// Leave the popup, the page, the program.
+    /// Close the popup; without one, the page; without either, quit the program.
     Close,
-    /// Leave popup, page or filter; never the program.
+    /// Close the popup or the page, or else drop the filter; never quits the program.
     Back,
     /// One row up.
     Up,
@@ -25,63 +25,63 @@ pub enum Command {
     Top,
     /// Last row.
     Bottom,
-    /// Details of the row.
+    /// Open the page of the row under the cursor; in the view of services, fold or unfold the service.
     Open,
     /// The view after this one.
     NextView,
     /// The view before this one.
     PreviousView,
-    /// The first view.
+    /// Show the view of destinations.
     Destinations,
-    /// The second one.
+    /// Show the view of services.
     Services,
-    /// The third one.
+    /// Show the view of the latest connections.
     Flows,
-    /// The fourth one.
+    /// Show the view of listening sockets.
     Listeners,
-    /// The fifth one.
+    /// Show the view of the host.
     Host,
-    /// What is wrong.
+    /// Show the view of findings.
     Findings,
     /// Edit the filter.
     Filter,
-    /// Sort by the next order.
+    /// Sort by the next column that has an order.
     SortNext,
-    /// Turn the order around.
+    /// Reverse the order.
     SortReverse,
-    /// Freeze or go on.
+    /// Freeze what is shown, or go on.
     Pause,
-    /// Paused: one reading back in time.
+    /// While paused: show the reading before this one.
     Earlier,
-    /// Paused: one reading forward.
+    /// While paused: show the reading after this one.
     Later,
-    /// Paused: sixty readings back.
+    /// While paused: go 60 readings back.
     MuchEarlier,
-    /// Paused: sixty readings forward.
+    /// While paused: go 60 readings forward.
     MuchLater,
-    /// Filter, order and cursor as in the beginning.
+    /// Set filter, order and cursor to what they were at the start.
     ResetView,
-    /// Start counting anew.
+    /// Set the totals that are shown to zero, after a question.
     ClearCounters,
-    /// Host names instead of addresses.
+    /// Show host names instead of addresses, or addresses again.
     Names,
-    /// Copy the row.
+    /// Copy the row, or the text of the page, to the clipboard.
     Copy,
-    /// Write the view into a file.
+    /// Write the table into a file.
     Export,
-    /// Write a report of what is shown.
+    /// Write an HTML report of the instant that is shown.
     Report,
-    /// Add a rule for the row's service and destination.
+    /// Add a policy rule for the service and destination of the row.
     AddRule,
-    /// Set the end of the rule that decides on the row.
+    /// Give the policy rule that decides on the row an end.
     ExpireRule,
-    /// Remove the rule that decides on the row.
+    /// Remove the policy rule that decides on the row.
     RemoveRule,
-    /// Draw everything anew.
+    /// Draw the whole screen again.
     Redraw,
-    /// Stop the program until the shell continues it.
+    /// Stop the program until the shell continues it (`fg`).
     Suspend,
-    /// Leave at once.
+    /// Quit the program, whatever is open.
     Quit,
 }
 
@@ -107,16 +107,16 @@ const fn ctrl(character: char) -> Key {
     }
 }
 
-/// A command, its name in the configuration file, its keys and its help.
+/// What the configuration file and the help say about a command.
 #[derive(Debug)]
 pub struct Info {
-    /// The command.
+    /// The command that this describes.
     pub command: Command,
-    /// Name in the configuration file.
+    /// Name in the configuration file, such as `page-up`.
     pub name: &'static str,
-    /// Default keys.
+    /// Keys it is bound to unless the configuration file says otherwise.
     pub keys: &'static [Key],
-    /// What it does.
+    /// What it does, as the help prints it.
     pub help: &'static str,
 }
 
@@ -317,7 +317,7 @@ pub const COMMANDS: [Info; 38] = [
 ];
 
 impl Command {
-    /// The command with this name.
+    /// The command that has this name in the configuration file.
     pub fn from_name(name: &str) -> Option<Self> {
         COMMANDS
             .iter()
@@ -326,7 +326,7 @@ impl Command {
     }
 }
 
-/// Which key asks for which command.
+/// Which key is bound to which command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys(Vec<(Key, Command)>);
 
@@ -342,14 +342,14 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Gives a command other keys. A key that did something else does so no longer.
+    /// Binds these keys to a command, instead of those it had, and takes them away from other commands.
     pub fn bind(&mut self, command: Command, keys: &[Key]) {
         self.0
             .retain(|(key, bound)| *bound != command && !keys.contains(key));
         self.0.extend(keys.iter().map(|key| (*key, command)));
     }
 
-    /// What a key press asks for.
+    /// The command that a pressed key is bound to.
     pub fn command(&self, event: &KeyEvent) -> Option<Command> {
         let pressed = Key {
             code: event.code,
@@ -361,13 +361,13 @@ impl Keys {
             .map(|(_, command)| *command)
     }
 
-    /// Keys of a command, as the help names them; empty when it has none.
+    /// The keys of a command separated by blanks, as the help prints them; empty when it has none.
     pub fn label(&self, command: Command) -> String {
         let keys = self.0.iter().filter(|(_, bound)| *bound == command);
         keys.map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The first key of a command.
+    /// The first key of a command; `None` when it has none.
     pub fn first(&self, command: Command) -> Option<String> {
         self.0
             .iter()
@@ -376,7 +376,7 @@ impl Keys {
     }
 }
 
-/// Names of keys that are no characters.
+/// Names of the keys that are written as words: all but printable characters and function keys.
 const NAMED: [(&str, KeyCode); 14] = [
     ("Space", KeyCode::Char(' ')),
     ("Enter", KeyCode::Enter),

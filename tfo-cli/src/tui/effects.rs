@@ -1,4 +1,4 @@
-//! Does what the state asked for: the only place of the dashboard, besides the terminal, with I/O.
+//! Carries out the effects that `update` returns. Besides `terminal`, no other part of the dashboard does I/O.
 
 use std::sync::Arc;
 
@@ -23,19 +23,19 @@ use crate::{
     resolver::{Lookups, Resolver},
 };
 
-/// What effects need.
+/// What effects are carried out with.
 pub struct Effects<'a> {
     handle: &'a dyn ModelHandle,
-    /// Where keys may change the policy.
+    /// Plans and changes rules; `None` when keys may not change the policy.
     enforcer: Option<&'a dyn Enforcer>,
-    /// The destination the handle knows to be open.
+    /// The destination that the handle was told last.
     open: Option<DestKey>,
-    /// Started with the first name that is wanted.
+    /// Looks host names up; started with the first address.
     lookups: Option<Lookups>,
 }
 
 impl<'a> Effects<'a> {
-    /// Effects on this handle, and on the policy where they are allowed.
+    /// Carries out effects on this model, and on the policy where there is an enforcer.
     pub fn new(handle: &'a dyn ModelHandle, enforcer: Option<&'a dyn Enforcer>) -> Self {
         Self {
             handle,
@@ -45,32 +45,32 @@ impl<'a> Effects<'a> {
         }
     }
 
-    /// What came back meanwhile.
+    /// The host names and answers about the policy that have arrived since the last call.
     pub fn finished(&self) -> Vec<Action> {
         let names = self.lookups.iter().flat_map(Lookups::found);
         let mut actions: Vec<Action> = names.map(|(ip, name)| Action::Resolved(ip, name)).collect();
         if let Some(answer) = self.enforcer.and_then(Enforcer::finished) {
             if let Answer::Changed(_) = answer {
-                self.handle.look_at(self.open);
+                self.handle.set_open_destination(self.open);
             }
             actions.push(Action::Policy(answer));
         }
         actions
     }
 
-    /// Tells the handle when another destination is open.
-    pub fn follow(&mut self, state: &State) {
+    /// Tells the handle when another destination has its page open, or none.
+    pub fn report_open_destination(&mut self, state: &State) {
         let open = match state.page {
             Some(Page::Destination(key)) => Some(key),
             _ => None,
         };
         if open != self.open {
             self.open = open;
-            self.handle.look_at(open);
+            self.handle.set_open_destination(open);
         }
     }
 
-    /// Applies them; true when it is time to leave.
+    /// Carries the effects out, in order; true when one of them is to quit.
     pub fn apply(
         &mut self,
         effects: Vec<Effect>,
@@ -107,12 +107,12 @@ impl<'a> Effects<'a> {
                         enforcer.begin(job);
                     }
                 }
-                Effect::Resolve(wanted) => {
+                Effect::Resolve(addresses) => {
                     let lookups = match &mut self.lookups {
                         Some(lookups) => lookups,
                         none => none.insert(Lookups::start(Resolver::of_the_system())?),
                     };
-                    for ip in wanted {
+                    for ip in addresses {
                         lookups.ask(ip);
                     }
                 }
@@ -122,7 +122,7 @@ impl<'a> Effects<'a> {
     }
 }
 
-/// The report of what is on the screen, of the past as well; returns where it is.
+/// Writes the report of the instant that is shown, which may be a past one; returns the path of the file.
 fn report(state: &State) -> anyhow::Result<String> {
     let mut snapshot = state.snapshot.clone();
     snapshot.diagnosis = Arc::new(diagnosis::diagnose(&Facts::new(&snapshot)));
@@ -136,22 +136,23 @@ fn report(state: &State) -> anyhow::Result<String> {
             .map(|remark| remark.trim().to_owned())
             .collect(),
     };
-    let report = Report::new(&snapshot, &state.history, state.back, &origin);
+    let report = Report::new(&snapshot, &state.history, state.readings_back, &origin);
     let stamp = time::compact(snapshot.wall_ns(snapshot.at_ns));
     let path = std::env::current_dir()?.join(format!("tfo-report-{stamp}.html"));
     export::new_file(&path, |out| report.write(report::Format::Html, out))?;
     Ok(path.display().to_string())
 }
 
+/// Writes the table of the view into a new file of the current directory; returns the path of the file.
 fn write(state: &State, format: Format) -> anyhow::Result<String> {
-    let (names, rows) = match state.view {
-        View::Host => (
-            vec!["text"],
-            super::view::text_of_cursor(state)
+    let table = match state.view {
+        View::Host => export::Table {
+            names: vec!["text"],
+            rows: super::view::selected_text(state)
                 .into_iter()
                 .map(|text| vec![text])
                 .collect(),
-        ),
+        },
         _ => grid::contents(state),
     };
     let (extension, format) = match format {
@@ -159,8 +160,8 @@ fn write(state: &State, format: Format) -> anyhow::Result<String> {
         Format::Csv => ("csv", export::Format::Csv),
         Format::Json => ("json", export::Format::Json),
     };
-    let view = View::ALL[state.view as usize].1.to_lowercase();
+    let view = state.view.title().to_lowercase();
     let stamp = time::compact(state.snapshot.wall_ns(state.snapshot.at_ns));
     let name = format!("tfo-{view}-{stamp}.{extension}");
-    export::to_file(&name, &state.snapshot, &export::Table { names, rows }, format)
+    export::to_file(&name, &state.snapshot, &table, format)
 }

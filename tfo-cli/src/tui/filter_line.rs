@@ -1,21 +1,21 @@
-//! The filter as a line of text that is edited: live, with what is wrong in it and where.
+//! The line in which the filter is edited. It applies while it is typed; an error says where in the text it is.
 
 use crate::model::filter::{Filter, FilterError, KEYS, Metric};
 
 use super::action::Edit;
 
-/// The line.
+/// The text of the filter, the cursor in it, and the filter that is in force.
 #[derive(Clone, Debug, Default)]
 pub struct FilterLine {
     text: String,
-    /// In characters.
+    /// Characters before the cursor.
     cursor: usize,
     filter: Filter,
     error: Option<FilterError>,
 }
 
 impl FilterLine {
-    /// A line with this text.
+    /// A line with this text, the cursor at its end.
     pub fn new(text: &str) -> Self {
         let mut line = Self {
             text: text.to_owned(),
@@ -26,7 +26,7 @@ impl FilterLine {
         line
     }
 
-    /// The text.
+    /// The text as typed.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -36,17 +36,17 @@ impl FilterLine {
         self.cursor
     }
 
-    /// The latest filter that was right.
+    /// The filter of the latest text that had no error.
     pub fn filter(&self) -> &Filter {
         &self.filter
     }
 
-    /// What is wrong with the text.
+    /// What is wrong with the text; `None` when it is a filter.
     pub fn error(&self) -> Option<&FilterError> {
         self.error.as_ref()
     }
 
-    /// Changes the text. Accepting and cancelling is up to whoever owns the line.
+    /// Changes the text or moves the cursor. Accepting and cancelling end the editing, which `update` does.
     pub fn edit(&mut self, edit: Edit) {
         let at = self
             .text
@@ -78,13 +78,14 @@ impl FilterLine {
         self.parse();
     }
 
-    /// Takes the text as it is; false when it is wrong.
+    /// Applies the text as it is, its last word included; false when it has an error.
     pub fn accept(&mut self) -> bool {
         self.take(&self.text.clone());
         self.error.is_none()
     }
 
-    /// The beginning of a key is no word to look for yet: it would empty the table on the way to `outcome:`.
+    /// Applies the text while it is typed, without a last word that may become a key: searching for `outc` would
+    /// empty the table on the way to `outcome:`.
     fn parse(&mut self) {
         let start = self.text.rfind(char::is_whitespace).map_or(0, |blank| blank + 1);
         let last = self.text.get(start..).unwrap_or_default().trim_start_matches('!');
@@ -100,7 +101,7 @@ impl FilterLine {
         self.take(&text);
     }
 
-    /// A wrong text leaves the filter as it was: the table does not jump while one types.
+    /// Applies a text. An error leaves the filter as it was, so that the table does not jump while the text is typed.
     fn take(&mut self, text: &str) {
         match text.parse() {
             Ok(filter) => (self.filter, self.error) = (filter, None),

@@ -1,58 +1,58 @@
-//! How the dashboard begins: what a command line and a configuration file can say about it.
+//! How the dashboard starts: everything that the command line and the configuration file can say about it.
 
 use super::Keys;
 use crate::{model::SortKey, output::column::Column};
 
-/// All of it.
+/// How the dashboard starts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Whether keys may change the policy.
     pub permission: Permission,
-    /// What to sort by.
+    /// The order of destinations and services.
     pub sort: SortKey,
-    /// What to show, as text to be edited.
+    /// The filter, as text that the user can edit; empty to show everything.
     pub filter: String,
-    /// How it looks.
+    /// Colours, columns and keys.
     pub appearance: Appearance,
 }
 
 /// Whether keys may change the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Permission {
-    /// They may: `--allow-policy`.
+    /// They may, because `--allow-policy` was given.
     Allowed,
-    /// They may not.
+    /// They may not, and say so.
     #[default]
     ReadOnly,
-    /// There is none: a recording is shown.
+    /// A recording is shown, which has no policy.
     Recording,
 }
 
 /// Appearance and keys of the dashboard.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Appearance {
-    /// Colours.
+    /// The colours of the screen.
     pub theme: ThemeChoice,
-    /// No characters beyond ASCII.
+    /// Whether to draw with ASCII characters only.
     pub ascii: bool,
-    /// Columns of destinations and services, if not all.
+    /// The columns of destinations and services; `None` for all.
     pub columns: Option<Vec<Column>>,
-    /// Host names instead of addresses.
+    /// Whether to show host names instead of addresses.
     pub names: bool,
-    /// Which key does what.
+    /// Which key is bound to which command.
     pub keys: Keys,
 }
 
-/// Colours.
+/// The choice of colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ThemeChoice {
-    /// As the environment says.
+    /// As the environment variables `NO_COLOR` and `COLORFGBG` say.
     #[default]
     Auto,
     /// For dark backgrounds.
     Dark,
-    /// For light ones.
+    /// For light backgrounds.
     Light,
-    /// None.
+    /// No colours.
     Mono,
 }

@@ -1,4 +1,4 @@
-//! The dashboard as a picture for the documents: a screen of the dark theme, as SVG with its text in it.
+//! A screen of the dashboard as an SVG picture for the documents, in the dark theme. Its text is text in the picture, too.
 
 use ratatui::{
     Terminal,
@@ -8,23 +8,21 @@ use ratatui::{
 };
 
 use super::{
-    Appearance, ModelHandle, Options, Permission, ThemeChoice,
-    action::{Action, Fresh},
-    state::State,
-    update::update,
+    Appearance, ModelHandle, Options, Permission, ThemeChoice, action::Action, state::State, update::update,
     view,
 };
 
-/// Size of a character cell, in units of the picture.
+/// Width and height of a character cell, in units of the picture.
 const CELL: (u16, u16) = (8, 17);
-/// From the top of a cell to the base line of its text.
+/// Distance from the top of a cell to the base line of its text, in units of the picture.
 const BASE_LINE: u16 = 13;
-/// Colours of a dark terminal.
+/// Background colour of a dark terminal.
 const BACKGROUND: &str = "#1b1d21";
+/// Text colour of a dark terminal.
 const FOREGROUND: &str = "#d4d7dd";
 
-/// The first screen of what is fed in, `size` characters wide and high.
-pub fn svg(feed: &dyn ModelHandle, size: (u16, u16)) -> String {
+/// The first screen that this model gives, `size` columns and lines large.
+pub fn svg(handle: &dyn ModelHandle, size: (u16, u16)) -> String {
     let mut state = State::new(&Options {
         permission: Permission::Recording,
         appearance: Appearance {
@@ -33,15 +31,8 @@ pub fn svg(feed: &dyn ModelHandle, size: (u16, u16)) -> String {
         },
         ..Options::default()
     });
-    let (snapshot, history) = feed.history();
-    let fresh = Fresh {
-        snapshot,
-        history,
-        status: feed.status(),
-    };
-    for action in [Action::Resize(size.0, size.1), Action::Snapshot(Box::new(fresh))] {
-        update(&mut state, action);
-    }
+    update(&mut state, Action::Resize(size.0, size.1));
+    update(&mut state, Action::Snapshot(Box::new(handle.state())));
     let Ok(mut terminal) = Terminal::new(TestBackend::new(size.0, size.1));
     let Ok(_) = terminal.draw(|frame| view::draw(frame, &state));
     draw(terminal.backend().buffer())
@@ -70,7 +61,7 @@ fn draw(buffer: &Buffer) -> String {
                 text.push_str(buffer[(end, row)].symbol());
                 end += 1;
             }
-            run(&mut lines, first, &text, (column, row), end - column);
+            draw_cells(&mut lines, first, &text, (column, row), end - column);
             column = end;
         }
     }
@@ -82,8 +73,9 @@ fn is_alike(one: &Cell, other: &Cell) -> bool {
     one.style() == other.style()
 }
 
-/// Cells of one style beside each other. The text's length is fixed, so that columns stand in line in any font.
-fn run(lines: &mut Vec<String>, cell: &Cell, text: &str, at: (u16, u16), cells: u16) {
+/// Draws neighbouring cells of one style, the first of them at the column and row `at`. The length of each word is
+/// fixed, so that columns are aligned in any font.
+fn draw_cells(lines: &mut Vec<String>, cell: &Cell, text: &str, at: (u16, u16), cells: u16) {
     let (x, y) = (at.0 * CELL.0, at.1 * CELL.1);
     let width = cells * CELL.0;
     let is_reversed = cell.modifier.contains(Modifier::REVERSED);
@@ -119,7 +111,7 @@ fn run(lines: &mut Vec<String>, cell: &Cell, text: &str, at: (u16, u16), cells: 
     }
 }
 
-/// The words of a row with the column each begins in: renderers differ in what they make of blanks.
+/// The words of a text, each with the column it begins in: renderers differ in how they draw blanks.
 fn words(text: &str) -> impl Iterator<Item = (u16, &str)> {
     text.split_whitespace().map(move |word| {
         let at = word.as_ptr() as usize - text.as_ptr() as usize;
@@ -137,7 +129,7 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// A colour of the terminal's palette. `default` is what the terminal would use.
+/// A colour of the terminal as SVG writes it. `default` stands for the colour that the terminal would use.
 fn hex(color: Color, default: &str) -> String {
     let known = match color {
         Color::Reset | Color::Indexed(_) => default,

@@ -1,19 +1,20 @@
-//! Everything the dashboard remembers.
+//! Everything that the dashboard remembers between two frames.
 
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
 };
 
+use ratatui::layout::Size;
 use tfo_common::{DestKey, Outcome};
 
 use super::{
     Options, Permission,
     command::Keys,
     filter_line::FilterLine,
-    lines::{Line, LineKey, Lines, Wanted},
-    list::List,
-    policy::{Asked, Form},
+    list_state::ListState,
+    policy::{Form, PolicyDialog},
+    table::{LineKey, Table, TableLine, TableQuery},
     theme::{Glyphs, Theme},
     view::{self, layout},
 };
@@ -26,151 +27,167 @@ use crate::{
     output::column::Column,
 };
 
-/// Readings a chart shows.
+/// Readings that a chart shows at most.
 const SERIES: usize = 600;
 
-/// A tab.
+/// A view, which has a tab of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// Who is talked to.
+    /// One row for each remote host or network and each local service.
     Destinations,
-    /// Who talks.
+    /// Destinations added up by service; each can be unfolded.
     Services,
     /// The latest connections.
     Flows,
-    /// Listening sockets.
+    /// The listening sockets of the host.
     Listeners,
-    /// Settings, counters, losses, cost.
+    /// Settings, kernel counters, losses and the cost of observing; text instead of a table.
     Host,
-    /// What is wrong.
+    /// What the diagnosis found wrong.
     Findings,
 }
 
 impl View {
     /// Every view, in the order of the tabs.
-    pub const ALL: [(View, &'static str); 6] = [
-        (View::Destinations, "Destinations"),
-        (View::Services, "Services"),
-        (View::Flows, "Flows"),
-        (View::Listeners, "Listeners"),
-        (View::Host, "Host"),
-        (View::Findings, "Findings"),
+    pub const ALL: [View; 6] = [
+        View::Destinations,
+        View::Services,
+        View::Flows,
+        View::Listeners,
+        View::Host,
+        View::Findings,
     ];
 
-    /// The view that many tabs further.
+    /// The title of its tab.
+    pub fn title(self) -> &'static str {
+        match self {
+            View::Destinations => "Destinations",
+            View::Services => "Services",
+            View::Flows => "Flows",
+            View::Listeners => "Listeners",
+            View::Host => "Host",
+            View::Findings => "Findings",
+        }
+    }
+
+    /// The view that is `by` tabs further to the right; after the last tab comes the first.
     #[must_use]
     pub fn step(self, by: usize) -> Self {
-        Self::ALL[(self as usize + by) % Self::ALL.len()].0
+        Self::ALL[(self as usize + by) % Self::ALL.len()]
     }
 }
 
-/// One thing, in place of the table.
+/// A page about one thing, shown in place of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// A destination.
+    /// A destination, by its key.
     Destination(DestKey),
-    /// A finding, by what it says about what.
+    /// A finding, by the diagnosis and what it is about.
     Finding(Id, Subject),
-    /// A flow, as it was when it was opened: the ring forgets.
+    /// A flow, copied when the page was opened: the snapshot keeps only the latest flows.
     Flow(Flow),
 }
 
-/// Something in front of the view.
+/// A box in front of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Popup {
-    /// Keys and what they do.
+    /// The help: every key and what it does.
     Help,
-    /// Whether to count from zero.
+    /// The question whether to set the totals to zero.
     Clear,
-    /// Which format.
+    /// The question in which format to export the table.
     Export,
-    /// What a rule should say.
+    /// The form of a rule.
     Rule(Form),
-    /// The plan is on its way.
+    /// The note that a plan is being worked out.
     Planning,
-    /// Whether to do what the plan says.
+    /// The plan, and the question whether to make its changes.
     Plan,
 }
 
-/// One reading of a chart.
+/// One reading in a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// `CLOCK_MONOTONIC` ns of its end.
+    /// End of the reading, in ns of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
-    /// Its length.
+    /// Time from the reading before, in ns.
     pub interval_ns: u64,
-    /// Handshakes that ended in it, by outcome.
+    /// Handshakes that ended in this time, by [`Outcome`].
     pub gained: [u32; Outcome::COUNT],
 }
 
-/// The state.
+/// Everything that decides what the screen shows. Only `update` changes it.
 pub struct State {
-    /// What is shown: now, or a moment of the past.
+    /// The snapshot that is shown: the newest one or, while paused, a past one.
     pub snapshot: Snapshot,
-    /// The past, up to `present` or to now.
+    /// The readings up to `present` while paused, otherwise up to `snapshot`.
     pub history: History,
-    /// Where the clock was stopped.
+    /// The snapshot that was the newest when the user paused; `None` while not paused.
     pub present: Option<Snapshot>,
-    /// How many readings before that moment is shown.
-    pub back: usize,
-    /// Remarks about where the data come from.
+    /// How many readings before `present` the shown one lies; 0 while not paused.
+    pub readings_back: usize,
+    /// Remarks about the source of the data, see [`ModelState`](super::ModelState).
     pub status: Vec<String>,
-    /// The tab.
+    /// The view whose tab is selected.
     pub view: View,
-    /// What is open.
+    /// The page that is open in place of the table.
     pub page: Option<Page>,
-    /// What is in front.
+    /// The box in front of the view.
     pub popup: Option<Popup>,
     /// Whether keys may change the policy.
     pub permission: Permission,
-    /// What they ask for.
-    pub asked: Asked,
-    /// Columns and lines of the terminal.
-    pub size: (u16, u16),
-    /// Order of destinations and services.
+    /// The change of the policy that the user has requested.
+    pub policy_dialog: PolicyDialog,
+    /// Size of the terminal, in columns and lines.
+    pub size: Size,
+    /// The order of destinations and services.
     pub sort: SortKey,
-    /// Turned around.
+    /// Whether the order of the table is reversed.
     pub reverse: bool,
-    /// What passes.
+    /// The filter, applied to the tables of all views.
     pub filter: FilterLine,
-    /// The filter as it was before it is edited now.
+    /// The filter from before it was edited; `None` while nobody edits it.
     pub editing: Option<FilterLine>,
-    /// Unfolded services.
+    /// Cgroup ids of the services that are unfolded.
     pub unfolded: HashSet<u64>,
-    /// The table.
-    pub table: Lines,
-    lists: [List<LineKey>; View::ALL.len()],
-    /// First line shown of what has no rows.
+    /// The table of the view.
+    pub table: Table,
+    /// The cursor of each view, by [`View`].
+    lists: [ListState<LineKey>; View::ALL.len()],
+    /// Index of the first line shown of a page, a long popup or the view of the host.
     pub scroll: u16,
-    /// Chart of the open destination, oldest first.
+    /// Chart of the destination whose page is open, oldest reading first.
     pub series: Vec<Point>,
-    /// Widths contents need.
+    /// Widths that the contents of the table need.
     pub widths: Widths,
-    /// Host names instead of addresses.
+    /// Whether host names are shown instead of addresses.
     pub names: bool,
-    /// Names known; `None` for addresses without.
+    /// Host names by address; `None` for an address without a name, or whose name is being looked up.
     pub hosts: HashMap<IpAddr, Option<String>>,
-    /// Something to tell, until the next key.
+    /// A message to the user, shown until the next key.
     pub message: Option<String>,
-    /// Columns of destinations and services, if not all.
+    /// The columns of destinations and services; `None` for all.
     pub columns: Option<Vec<Column>>,
-    /// Styles.
+    /// The styles of text.
     pub theme: Theme,
-    /// Characters.
+    /// The characters for drawing.
     pub glyphs: Glyphs,
-    /// Which key does what.
+    /// Which key is bound to which command.
     pub keys: Keys,
-    start: (SortKey, String),
+    /// The order at the start, for [`Command::ResetView`](super::Command::ResetView).
+    initial_sort: SortKey,
+    /// The filter at the start, for the same.
+    initial_filter: String,
 }
 
-/// Widths of columns whose contents differ in length.
+/// The widest contents of the columns whose contents differ in length, in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Widths {
-    /// Of service labels.
+    /// Width of the labels of services.
     pub service: u16,
-    /// Of remote addresses.
+    /// Width of the remote addresses or names.
     pub remote: u16,
-    /// Of local addresses.
+    /// Width of the local addresses.
     pub local: u16,
 }
 
@@ -181,21 +198,21 @@ impl State {
             snapshot: Snapshot::default(),
             history: History::default(),
             present: None,
-            back: 0,
+            readings_back: 0,
             status: Vec::new(),
             view: View::Destinations,
             page: None,
             popup: None,
             permission: options.permission,
-            asked: Asked::default(),
-            size: (80, 24),
+            policy_dialog: PolicyDialog::default(),
+            size: Size::new(80, 24),
             sort: options.sort,
             reverse: false,
             filter: FilterLine::new(&options.filter),
             editing: None,
             unfolded: HashSet::new(),
-            table: Lines::default(),
-            lists: std::array::from_fn(|_| List::default()),
+            table: Table::default(),
+            lists: std::array::from_fn(|_| ListState::default()),
             scroll: 0,
             series: Vec::new(),
             widths: Widths::default(),
@@ -210,66 +227,70 @@ impl State {
                 Glyphs::UNICODE
             },
             keys: options.appearance.keys.clone(),
-            start: (options.sort, options.filter.clone()),
+            initial_sort: options.sort,
+            initial_filter: options.filter.clone(),
         }
     }
 
-    /// Whether the clock is stopped.
+    /// Whether what is shown is frozen.
     pub fn is_paused(&self) -> bool {
         self.present.is_some()
     }
 
-    /// Cursor of the view.
-    pub fn list(&self) -> &List<LineKey> {
+    /// The cursor of the view.
+    pub fn list(&self) -> &ListState<LineKey> {
         &self.lists[self.view as usize]
     }
 
     /// The line under the cursor.
-    pub fn line(&self) -> Option<Line> {
+    pub fn line(&self) -> Option<TableLine> {
         self.table.lines.get(self.list().index()?).copied()
     }
 
-    /// Moves the cursor of the view.
-    pub fn with_list(&mut self, apply: impl FnOnce(&mut List<LineKey>, &dyn Fn(usize) -> Option<LineKey>)) {
+    /// Moves the cursor of the view: `change` gets the cursor, and a function from the index of a line to its key.
+    pub fn with_list(
+        &mut self,
+        change: impl FnOnce(&mut ListState<LineKey>, &dyn Fn(usize) -> Option<LineKey>),
+    ) {
         let mut list = std::mem::take(&mut self.lists[self.view as usize]);
-        apply(&mut list, &|place| {
+        change(&mut list, &|place| {
             self.table.key(*self.table.lines.get(place)?, &self.snapshot)
         });
         self.lists[self.view as usize] = list;
     }
 
-    /// Row of a destination, while it is there.
-    pub fn row(&self, wanted: &DestKey) -> Option<&DestRow> {
-        self.snapshot.rows.iter().find(|row| row.key == *wanted)
+    /// The row of a destination; `None` when the snapshot does not have it.
+    pub fn row(&self, key: &DestKey) -> Option<&DestRow> {
+        self.snapshot.rows.iter().find(|row| row.key == *key)
     }
 
-    /// A finding, while it is there.
+    /// A finding; `None` when the snapshot does not have it.
     pub fn finding(&self, id: Id, subject: &Subject) -> Option<&Finding> {
         let mut findings = self.snapshot.diagnosis.findings.iter();
         findings.find(|finding| finding.id == id && finding.subject == *subject)
     }
 
-    /// Goes back to how everything was when the dashboard started.
+    /// Sets order, filter, folding and cursors to what they were when the dashboard started.
     pub fn reset_view(&mut self) {
-        (self.sort, self.reverse) = (self.start.0, false);
-        self.filter = FilterLine::new(&self.start.1);
+        (self.sort, self.reverse) = (self.initial_sort, false);
+        self.filter = FilterLine::new(&self.initial_filter);
         self.unfolded.clear();
-        self.lists = std::array::from_fn(|_| List::default());
+        self.lists = std::array::from_fn(|_| ListState::default());
     }
 
-    /// Works out the table anew: after a snapshot, another view, order or filter.
+    /// Works the table and the chart out again: after a snapshot, another view, order or filter.
     pub fn refresh(&mut self) {
-        let wanted = Wanted {
+        let query = TableQuery {
             view: self.view,
             filter: self.filter.filter(),
             sort: self.sort,
             reverse: self.reverse,
             unfolded: &self.unfolded,
         };
-        self.table = Lines::new(&self.snapshot, &wanted);
+        self.table = Table::new(&self.snapshot, &query);
         self.widths = Widths::of(self);
         self.series = match self.page {
-            Some(Page::Destination(key)) => series(&self.history, self.back, &key),
+            Some(Page::Destination(key)) => series(&self.history, self.readings_back, &key),
             _ => Vec::new(),
         };
         let (table, snapshot) = (&self.table, &self.snapshot);
@@ -280,20 +301,20 @@ impl State {
         self.resize();
     }
 
-    /// Tells the cursor how many rows fit.
+    /// Tells the cursor how many rows fit on the screen.
     pub fn resize(&mut self) {
         let height = layout::split(self).body.height.saturating_sub(1);
         self.lists[self.view as usize].resize(height.into());
     }
 
-    /// The other end of a row: by name where names are on and known.
+    /// The remote end of a row: its host name where names are shown and known, otherwise its address or prefix.
     pub fn remote(&self, row: &DestRow) -> String {
         self.host_name(row.remote())
             .filter(|_| row.role() == tfo_common::Role::Client)
             .map_or_else(|| self.snapshot.remote(row), str::to_owned)
     }
 
-    /// The name of an address, where names are on and it has one.
+    /// The name of an address; `None` where names are not shown or it has none.
     pub fn host_name(&self, ip: IpAddr) -> Option<&str> {
         if !self.names {
             return None;
@@ -301,42 +322,44 @@ impl State {
         self.hosts.get(&ip)?.as_deref()
     }
 
-    /// Addresses on the screen whose names are not known.
+    /// The addresses on the screen whose names have not been looked up yet; empty where names are not shown.
     pub fn unnamed(&self) -> Vec<IpAddr> {
         if !self.names {
             return Vec::new();
         }
-        let mut wanted: Vec<IpAddr> = view::visible(self).filter_map(|line| self.ip_of(line)).collect();
-        wanted.retain(|ip| !self.hosts.contains_key(ip));
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
+        let mut unnamed: Vec<IpAddr> = view::visible(self).filter_map(|line| self.ip_of(line)).collect();
+        unnamed.retain(|ip| !self.hosts.contains_key(ip));
+        unnamed.sort_unstable();
+        unnamed.dedup();
+        unnamed
     }
 
-    fn ip_of(&self, line: Line) -> Option<IpAddr> {
+    fn ip_of(&self, line: TableLine) -> Option<IpAddr> {
         match line {
-            Line::Destination(index) | Line::OfService(index) => {
+            TableLine::Destination(index) | TableLine::OfService(index) => {
                 let row = self.snapshot.rows.get(index as usize)?;
                 (row.role() == tfo_common::Role::Client).then(|| row.remote())
             }
-            Line::Flow(index) => Some(self.snapshot.flows.get(index as usize)?.remote_ip()),
+            TableLine::Flow(index) => Some(self.snapshot.flows.get(index as usize)?.remote_ip()),
             _ => None,
         }
     }
 }
 
-fn series(history: &History, back: usize, key: &DestKey) -> Vec<Point> {
+/// The chart of a destination that ends `readings_back` readings before the newest one.
+fn series(history: &History, readings_back: usize, key: &DestKey) -> Vec<Point> {
     let point = |frame: &Frame| Point {
         at_ns: frame.at_ns,
         interval_ns: frame.interval_ns,
         gained: frame.gained(key),
     };
-    let mut series: Vec<Point> = history.frames(back).take(SERIES).map(point).collect();
+    let mut series: Vec<Point> = history.frames(readings_back).take(SERIES).map(point).collect();
     series.reverse();
     series
 }
 
 impl Widths {
+    /// The widths that the table of the view needs.
     fn of(state: &State) -> Self {
         let mut widths = Self::default();
         let mut cgroup = None;
@@ -355,7 +378,7 @@ impl Widths {
             }
             View::Flows => {
                 for line in view::visible(state) {
-                    let Line::Flow(index) = line else { continue };
+                    let TableLine::Flow(index) = line else { continue };
                     let Some(flow) = state.snapshot.flows.get(index as usize) else {
                         continue;
                     };
@@ -381,7 +404,8 @@ fn width(text: &str) -> u16 {
     u16::try_from(text.chars().count()).unwrap_or(u16::MAX)
 }
 
-/// IPv4 addresses, of which there may be thousands, are measured without making text of them.
+/// Width of the remote end of a row. IPv4 addresses, of which there may be thousands, are measured without making text
+/// of them.
 fn remote_width(row: &DestRow, state: &State) -> u16 {
     let digits = |byte: u8| 1 + u16::from(byte >= 10) + u16::from(byte >= 100);
     match row.remote() {

@@ -1,4 +1,4 @@
-//! The terminal: taken on entry, given back on every way out.
+//! The terminal: set to raw mode and the alternate screen, and set back on every way out.
 
 use std::{
     io::{self, Stdout},
@@ -22,16 +22,16 @@ use ratatui::{
 
 use crate::output::stderr;
 
-/// Whether the terminal is ours.
+/// Whether the terminal is in the state of the dashboard.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The screen while it is ours.
+/// The screen of the dashboard. Dropping it restores the terminal.
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
 }
 
 impl Screen {
-    /// Takes the terminal. A panic from here on gives it back before its message is printed.
+    /// Enters raw mode and the alternate screen. A panic from here on restores the terminal before its message is printed.
     pub fn enter() -> anyhow::Result<Self> {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
@@ -43,7 +43,7 @@ impl Screen {
         Ok(Self { terminal })
     }
 
-    /// Columns and lines.
+    /// Size of the terminal, in columns and lines.
     pub fn size(&self) -> anyhow::Result<Size> {
         self.terminal.size().context("ask the terminal for its size")
     }
@@ -54,9 +54,9 @@ impl Screen {
         Ok(())
     }
 
-    /// Forgets what is on the screen: the next frame draws all of it.
+    /// Makes the next frame draw every cell, not only those that changed.
     pub fn clear(&mut self) -> anyhow::Result<()> {
-        // Not `clear`: that asks the terminal where its cursor is, and a slow one does not answer in time.
+        // Ratatui's `clear` asks the terminal where its cursor is, and a slow terminal does not answer in time.
         let size = self.size()?;
         let whole = Rect::new(0, 0, size.width, size.height);
         self.terminal.resize(whole).context("clear the screen")
@@ -64,14 +64,14 @@ impl Screen {
 }
 
 impl Screen {
-    /// Gives the terminal back, stops the process until somebody continues it, and takes it again.
+    /// Restores the terminal, stops the process until it is continued (SIGCONT), and sets the terminal up again.
     pub fn suspend(&mut self) -> anyhow::Result<()> {
         restore();
         raise(Signal::SIGSTOP).context("stop")?;
         self.resume()
     }
 
-    /// Takes the terminal again: after a stop the shell has set it to its own liking.
+    /// Sets the terminal up again: while the process was stopped, the shell has changed it.
     pub fn resume(&mut self) -> anyhow::Result<()> {
         take().context("take the terminal again")?;
         self.clear()
@@ -101,8 +101,8 @@ fn take() -> io::Result<()> {
     )
 }
 
-/// Gives the terminal back, once: leaving the alternate screen again would move the cursor to where it was before
-/// it, onto the message of a panic. There is nobody left to tell about an error.
+/// Restores the terminal, once: leaving the alternate screen a second time would move the cursor onto the message of a
+/// panic. Errors are ignored, because there is no place left to print them.
 fn restore() {
     if !TAKEN.swap(false, Ordering::Relaxed) {
         return;
@@ -117,7 +117,7 @@ fn restore() {
     stderr::let_go();
 }
 
-/// The last resort of a dashboard stuck in a write to a stopped terminal: only what needs no write.
+/// Ends raw mode without writing to the terminal: all that a dashboard can do whose terminal does not take output.
 pub fn abandon() {
     let _ = raw::disable_raw_mode();
 }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_copied_is_for_the_clipboard_and_nothing_of_it_reaches_the_terminal_as_it_is() {
+    fn copied_text_is_encoded_for_the_clipboard_and_controls_nothing() {
         let mut out = Vec::new();
         let text = "\x1b[2J 192.0.2.1:443\n";
         crossterm::queue!(out, CopyToClipboard::to_clipboard_from(text)).expect("memory takes it");

@@ -1,4 +1,4 @@
-//! Screens as snapshots, and keys as state changes.
+//! What the screens look like, and what keys and clicks change.
 
 mod in_force;
 mod journeys;
@@ -9,18 +9,18 @@ use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, Mous
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    Appearance, Options, Permission, ThemeChoice,
-    action::{self, Action, Fresh},
+    Appearance, ModelState, Options, Permission, ThemeChoice,
+    action::{self, Action},
     state::State,
     update::{Effect, update},
     view,
 };
 use crate::model::{Model, fake::Scenario};
 
-/// Every screen is looked at in these.
+/// Columns and lines of the screens that are compared with snapshots.
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-/// Tests do not depend on the terminal they run in.
+/// A fixed theme, so that tests do not depend on the terminal they run in.
 fn dark() -> Appearance {
     Appearance {
         theme: ThemeChoice::Dark,
@@ -28,46 +28,48 @@ fn dark() -> Appearance {
     }
 }
 
-fn looks(appearance: Appearance) -> Options {
+fn with_appearance(appearance: Appearance) -> Options {
     Options {
         appearance,
         ..Options::default()
     }
 }
 
-fn may(permission: Permission) -> Options {
+fn with_permission(permission: Permission) -> Options {
     Options {
         permission,
-        ..looks(dark())
+        ..with_appearance(dark())
     }
 }
 
 fn state_with(options: &Options, size: (u16, u16), model: &Model) -> State {
     let mut state = State::new(options);
     update(&mut state, Action::Resize(size.0, size.1));
-    feed(&mut state, model);
+    show_model(&mut state, model);
     state
 }
 
 fn state(size: (u16, u16), model: &Model) -> State {
-    state_with(&looks(dark()), size, model)
+    state_with(&with_appearance(dark()), size, model)
 }
 
-fn feed(state: &mut State, model: &Model) {
-    let fresh = Fresh {
+fn show_model(state: &mut State, model: &Model) {
+    let model_state = ModelState {
         snapshot: model.snapshot(),
         history: model.history(),
         status: Vec::new(),
     };
-    update(state, Action::Snapshot(Box::new(fresh)));
+    update(state, Action::Snapshot(Box::new(model_state)));
 }
 
-fn little() -> Model {
+/// Six destinations after five readings.
+fn small_model() -> Model {
     Scenario::default().model(5)
 }
 
 fn screen(state: &State) -> TestBackend {
-    let mut terminal = Terminal::new(TestBackend::new(state.size.0, state.size.1)).expect("a test terminal");
+    let mut terminal =
+        Terminal::new(TestBackend::new(state.size.width, state.size.height)).expect("a test terminal");
     terminal.draw(|frame| view::draw(frame, state)).expect("it draws");
     terminal.backend().clone()
 }

@@ -1,4 +1,5 @@
-//! Colours: the terminal's own, and one accent. Whatever a colour says, a word or a sign says too.
+//! Styles and characters. Besides the terminal's own colours there is one accent. Whatever a colour says, a word or a
+//! sign says too.
 
 use std::ffi::OsStr;
 
@@ -6,41 +7,41 @@ use ratatui::style::{Color, Modifier, Style};
 
 use super::ThemeChoice;
 
-/// A set of styles.
+/// The styles that the dashboard draws with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Headings and what is chosen.
+    /// Headings, keys and the column that sorts.
     pub accent: Style,
-    /// What needs attention.
+    /// Signs that need attention, such as ` PAUSED ` and ` LOST `.
     pub alert: Style,
-    /// Labels and what is unimportant.
+    /// Labels and other unimportant text.
     pub dim: Style,
-    /// What stands out without colour.
+    /// Text that stands out without colour.
     pub strong: Style,
     /// The row under the cursor.
     pub cursor: Style,
-    /// What is wrong with an input.
+    /// The part of the filter that is wrong.
     pub wrong: Style,
 }
 
-/// Characters for what is drawn.
+/// The characters that the dashboard draws with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glyphs {
-    /// From nothing to full.
+    /// A cell filled from the bottom, from empty to full in eighths.
     pub bars: [char; 9],
-    /// Horizontal bar of a histogram.
+    /// One cell of a horizontal bar in a histogram.
     pub block: char,
-    /// What was cut off.
+    /// The end of a text that was cut, or the beginning of a path.
     pub cut: char,
-    /// Line of an arrow.
+    /// The shaft of an arrow, and the time axis of a chart.
     pub line: char,
-    /// Line of an arrow that never arrives.
+    /// The shaft of the arrow of a segment that was lost.
     pub lost: char,
-    /// Left and right end of an arrow.
+    /// The points of an arrow to the left and to the right.
     pub ends: (char, char),
-    /// Vertical line.
+    /// A vertical line: an end in the ladder of a handshake, and the value axis of a chart.
     pub wall: char,
-    /// Folded and unfolded.
+    /// The signs of a folded and of an unfolded service.
     pub fold: (char, char),
     /// Where the axes of a chart meet.
     pub corner: char,
@@ -65,7 +66,7 @@ impl Glyphs {
         value: '┤',
         mark: '┬',
     };
-    /// For all others.
+    /// For all other terminals.
     pub const ASCII: Glyphs = Glyphs {
         bars: [' ', '.', '.', ':', ':', '-', '=', '+', '#'],
         block: '#',
@@ -86,7 +87,7 @@ impl Theme {
     pub const DARK: Theme = Theme::with(Style::new().fg(Color::Cyan));
     /// For light backgrounds.
     pub const LIGHT: Theme = Theme::with(Style::new().fg(Color::Blue));
-    /// No colour at all.
+    /// Without colours, for `NO_COLOR` as well.
     pub const MONO: Theme = Theme::with(Style::new());
 
     /// The theme of this choice.

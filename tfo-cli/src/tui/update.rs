@@ -1,46 +1,49 @@
-//! Action in, new state and effects out. Nothing here touches the terminal.
+//! How an action changes the state, and which effects it has. No terminal and no other I/O is needed.
 
 use std::net::IpAddr;
 
+use ratatui::layout::Size;
+
 use super::{
-    action::{Action, Edit, Format, Fresh},
+    ModelState,
+    action::{Action, Edit, Format},
     command::Command,
     filter_line::FilterLine,
-    lines::Line,
     policy::{self, Job},
     state::{Page, Popup, State, View},
+    table::TableLine,
     view::{self, Hit},
 };
 
-/// Readings the big steps in time go.
+/// Readings that the big steps through time go.
 const BIG_STEP: isize = 60;
-/// Names remembered at most.
+/// Host names remembered at most; beyond that, all are forgotten and looked up again.
 const MOST_HOSTS: usize = 16_384;
 
-/// Something the state cannot do itself.
+/// What an action asks for beyond a change of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Leave.
+    /// End the dashboard.
     Quit,
-    /// Draw the whole screen anew.
+    /// Draw every cell of the screen again.
     Redraw,
-    /// Back to the shell.
+    /// Stop the program and give the terminal to the shell.
     Suspend,
-    /// Count from zero.
+    /// Set the totals of the model to zero.
     Clear,
-    /// Put this into the clipboard.
+    /// Put this text into the clipboard.
     Copy(String),
-    /// Write the view into a file.
+    /// Write the table of the view into a file.
     Export(Format),
     /// Write a report of the instant that is shown.
     Report,
-    /// Find the names of these.
+    /// Look up the host names of these addresses.
     Resolve(Vec<IpAddr>),
-    /// Plan a change of the policy, or make it.
+    /// Give this job to the thread that changes the policy.
     Policy(Job),
 }
 
-/// Applies an action.
+/// Changes the state as the action says; returns what has to be done besides.
 pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     let mut effects = match action {
         Action::Command(command) => {
@@ -62,11 +65,11 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Wheel(by) => step(state, by),
         Action::Click(x, y) => click(state, x, y),
         Action::Resize(width, height) => {
-            state.size = (width, height);
+            state.size = Size::new(width, height);
             state.resize();
             Vec::new()
         }
-        Action::Snapshot(fresh) => show(state, *fresh),
+        Action::Snapshot(model_state) => show(state, *model_state),
         Action::Resolved(ip, name) => {
             state.hosts.insert(ip, name);
             state.refresh();
@@ -74,7 +77,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         }
         Action::Message(text) => {
             state.message = Some(text);
-            // It may take more than one line.
+            // The message may take more than one line from the table.
             state.resize();
             Vec::new()
         }
@@ -84,14 +87,14 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         if state.hosts.len() > MOST_HOSTS {
             state.hosts.clear();
         }
-        // Nobody asks twice while the answer is on its way.
+        // An entry without a name keeps the address from being looked up twice.
         state.hosts.extend(unnamed.iter().map(|ip| (*ip, None)));
         effects.push(Effect::Resolve(unnamed));
     }
     effects
 }
 
-/// Yes to the question that was asked.
+/// The user has answered the question of the popup with yes.
 fn confirm(state: &mut State) -> Vec<Effect> {
     if state.popup.take() == Some(Popup::Plan) {
         return policy::confirm(state);
@@ -163,10 +166,7 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
             state.refresh();
         }
         Command::Copy => {
-            return view::text_of_cursor(state)
-                .map(Effect::Copy)
-                .into_iter()
-                .collect();
+            return view::selected_text(state).map(Effect::Copy).into_iter().collect();
         }
         Command::Export => state.popup = Some(Popup::Export),
         Command::Report => return vec![Effect::Report],
@@ -177,11 +177,11 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
     Vec::new()
 }
 
-fn show(state: &mut State, fresh: Fresh) -> Vec<Effect> {
-    state.status = fresh.status;
+fn show(state: &mut State, model_state: ModelState) -> Vec<Effect> {
+    state.status = model_state.status;
     if !state.is_paused() {
-        state.snapshot = fresh.snapshot;
-        state.history = fresh.history;
+        state.snapshot = model_state.snapshot;
+        state.history = model_state.history;
         state.refresh();
     }
     Vec::new()
@@ -195,7 +195,7 @@ fn close(state: &mut State) {
     state.scroll = 0;
 }
 
-/// One thing at a time: popup, page, filter.
+/// Closes one thing at a time: the popup, then the page, then the filter.
 fn back(state: &mut State) {
     if state.popup.is_some() || state.page.is_some() {
         close(state);
@@ -221,7 +221,7 @@ fn step(state: &mut State, by: isize) -> Vec<Effect> {
         state.scroll = state
             .scroll
             .saturating_add_signed(by)
-            .min(view::scroll_most(state));
+            .min(view::max_scroll(state));
     } else {
         state.with_list(|list, key_at| list.step(by, key_at));
     }
@@ -246,7 +246,7 @@ fn top(state: &mut State) {
 
 fn bottom(state: &mut State) {
     if scrolls(state) {
-        state.scroll = view::scroll_most(state);
+        state.scroll = view::max_scroll(state);
     } else {
         state.with_list(|list, key_at| list.go(usize::MAX, key_at));
     }
@@ -257,22 +257,22 @@ fn open(state: &mut State) {
         return;
     }
     match state.line() {
-        Some(Line::Destination(index) | Line::OfService(index)) => {
+        Some(TableLine::Destination(index) | TableLine::OfService(index)) => {
             state.page = state
                 .snapshot
                 .rows
                 .get(index as usize)
                 .map(|row| Page::Destination(row.key));
         }
-        Some(Line::Flow(index)) => {
+        Some(TableLine::Flow(index)) => {
             state.page = state.snapshot.flows.get(index as usize).copied().map(Page::Flow);
         }
-        Some(Line::Finding(index)) => {
+        Some(TableLine::Finding(index)) => {
             let findings = &state.snapshot.diagnosis.findings;
             let found = findings.get(index as usize);
             state.page = found.map(|finding| Page::Finding(finding.id, finding.subject));
         }
-        Some(Line::Service(index)) => {
+        Some(TableLine::Service(index)) => {
             let id = state
                 .table
                 .services
@@ -282,9 +282,9 @@ fn open(state: &mut State) {
                 state.unfolded.insert(id);
             }
         }
-        Some(Line::Process(..) | Line::Listener(_)) | None => return,
+        Some(TableLine::Process(..) | TableLine::Listener(_)) | None => return,
     }
-    // The cursor stays on what was opened.
+    // From now on the cursor follows the row that was opened, even if it was the first one only by its place.
     state.with_list(|list, key_at| list.step(0, key_at));
     state.scroll = 0;
     state.refresh();
@@ -292,19 +292,19 @@ fn open(state: &mut State) {
 
 fn resume(state: &mut State) {
     if let Some(present) = state.present.take() {
-        state.back = 0;
+        state.readings_back = 0;
         state.snapshot = present;
         state.refresh();
     }
 }
 
-/// Steps through time, as far as the past reaches.
+/// While paused: shows the reading `by` readings further in the past, as far as the history reaches.
 fn travel(state: &mut State, by: isize) {
     let Some(present) = &state.present else { return };
     let oldest = state.history.len().saturating_sub(1);
-    let back = state.back.saturating_add_signed(by).min(oldest);
-    if back != state.back {
-        state.back = back;
+    let back = state.readings_back.saturating_add_signed(by).min(oldest);
+    if back != state.readings_back {
+        state.readings_back = back;
         state.snapshot = state.history.past(present, back);
         state.snapshot.diagnose();
         state.refresh();
@@ -314,7 +314,7 @@ fn travel(state: &mut State, by: isize) {
 fn edit(state: &mut State, change: Edit) -> Vec<Effect> {
     match change {
         Edit::Accept => {
-            // A wrong filter is not accepted: what is wrong stays on the screen.
+            // A wrong filter is not accepted: the error stays on the screen.
             if state.filter.accept() {
                 state.editing = None;
             }

@@ -1,4 +1,4 @@
-//! Draws the state. One file per region of the screen:
+//! Draws the state. Each region of the screen has a file:
 //!
 //! ```text
 //! +--------------------------------------------------+
@@ -6,8 +6,8 @@
 //! | tabs: 1 Destinations  2 Services  3 Flows ...    |
 //! | body: a table (grid) or a page                   |
 //! |   ...                                            |
-//! | prompt: the filter, what is wrong with it        |
-//! | footer: keys that do something now               |
+//! | prompt: the filter and its error                 |
+//! | footer: the keys that do something now           |
 //! +--------------------------------------------------+
 //! ```
 
@@ -36,35 +36,35 @@ use ratatui::{
     Frame,
     buffer::Buffer,
     layout::Rect,
-    text::Line as Text,
+    text::Line,
     widgets::{Paragraph, Widget},
 };
 
 use self::layout::Regions;
 use super::{
-    lines::Line,
     state::{Page, Popup, State, View},
+    table::TableLine,
 };
 use crate::{clean::is_hostile, model::SortKey};
 
-/// What lies under the mouse.
+/// What a mouse click hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hit {
-    /// A tab.
+    /// The tab of a view.
     Tab(View),
-    /// A heading that sorts.
+    /// A heading that sorts by this.
     Heading(SortKey),
-    /// A row of the table.
+    /// A line of the table, by its index.
     Row(usize),
 }
 
-/// Draws everything.
+/// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
     let screen = frame.area();
     let regions = layout::split(state);
     let buffer = frame.buffer_mut();
-    if screen.width < state.size.0 || screen.height < state.size.1 {
-        // The terminal shrank since: the next event says so.
+    if screen.width < state.size.width || screen.height < state.size.height {
+        // The terminal has shrunk. The resize event that follows draws the next frame.
         return;
     }
     header::draw(state, regions.header, buffer);
@@ -103,8 +103,8 @@ fn body(state: &State, regions: Regions, buffer: &mut Buffer) {
     }
 }
 
-/// The body where it is text that scrolls, and not a table.
-fn text(state: &State, width: u16) -> Option<Vec<Text<'static>>> {
+/// The lines of the body where it is a page or the view of the host; `None` where it is a table.
+fn text(state: &State, width: u16) -> Option<Vec<Line<'static>>> {
     match (&state.page, state.view) {
         (Some(Page::Destination(key)), _) => Some(destination_page::lines(state, key, width)),
         (Some(Page::Finding(id, subject)), _) => Some(finding_page::lines(state, *id, subject, width)),
@@ -114,8 +114,8 @@ fn text(state: &State, width: u16) -> Option<Vec<Text<'static>>> {
     }
 }
 
-/// How far the text in front can be scrolled.
-pub fn scroll_most(state: &State) -> u16 {
+/// Lines by which the popup or the body can be scrolled; 0 when all of it is on the screen, or when it is a table.
+pub fn max_scroll(state: &State) -> u16 {
     let regions = layout::split(state);
     let (lines, room) = match (state.popup, text(state, regions.body.width)) {
         (Some(Popup::Help), _) => (help::lines(state).len(), popup::room(state)),
@@ -126,8 +126,8 @@ pub fn scroll_most(state: &State) -> u16 {
     u16::try_from(lines).unwrap_or(u16::MAX).saturating_sub(room)
 }
 
-/// Lines of the table that are on the screen.
-pub fn visible(state: &State) -> impl Iterator<Item = Line> {
+/// The lines of the table that are on the screen.
+pub fn visible(state: &State) -> impl Iterator<Item = TableLine> {
     let height = usize::from(layout::split(state).body.height);
     state
         .table
@@ -138,10 +138,10 @@ pub fn visible(state: &State) -> impl Iterator<Item = Line> {
         .copied()
 }
 
-/// The row under the cursor, or what is open, as a line of text.
-pub fn text_of_cursor(state: &State) -> Option<String> {
+/// The line under the cursor as text or, where the body is text, that. `None` when the table is empty.
+pub fn selected_text(state: &State) -> Option<String> {
     if state.page.is_some() || state.view == View::Host {
-        let lines = text(state, state.size.0)?;
+        let lines = text(state, state.size.width)?;
         return Some(
             lines
                 .iter()
@@ -153,7 +153,7 @@ pub fn text_of_cursor(state: &State) -> Option<String> {
     Some(grid::text(state, state.line()?))
 }
 
-/// What lies at this place of the screen.
+/// What lies at this column and line of the screen; `None` when a click there does nothing.
 pub fn hit(state: &State, x: u16, y: u16) -> Option<Hit> {
     let regions = layout::split(state);
     if contains(regions.tabs, x, y) {
@@ -173,8 +173,9 @@ fn contains(area: Rect, x: u16, y: u16) -> bool {
     (area.x..area.right()).contains(&x) && (area.y..area.bottom()).contains(&y)
 }
 
-/// A long sentence in lines that fit. A word that fits no line, as paths may be, is cut into some that do.
-fn wrapped(text: &str, width: u16) -> Vec<Text<'static>> {
+/// A text in lines of at most `width` columns, but no fewer than 20 and no more than 100. A word that is longer than a
+/// line, as paths may be, goes over several.
+fn wrapped(text: &str, width: u16) -> Vec<Line<'static>> {
     let room = usize::from(width).clamp(20, 100);
     let length = |text: &str| text.chars().count();
     let mut lines: Vec<String> = Vec::new();
@@ -194,5 +195,5 @@ fn wrapped(text: &str, width: u16) -> Vec<Text<'static>> {
             }
         }
     }
-    lines.into_iter().map(Text::from).collect()
+    lines.into_iter().map(Line::from).collect()
 }

@@ -17,7 +17,6 @@ use crate::{
     commands::observe::Observer,
     model::{
         Model, Snapshot,
-        history::History,
         snapshot::Prefixes,
         source::{Guarded, Host, Reading},
     },
@@ -101,9 +100,16 @@ impl tui::ModelHandle for Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    fn history(&self) -> (Snapshot, History) {
+    fn state(&self) -> tui::ModelState {
         let model = self.lock();
-        (model.snapshot(), model.history())
+        let (snapshot, history) = (model.snapshot(), model.history());
+        drop(model);
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        tui::ModelState {
+            snapshot,
+            history,
+            status: status.clone(),
+        }
     }
 
     fn clear(&self) {
@@ -111,13 +117,9 @@ impl tui::ModelHandle for Shared {
         self.advance();
     }
 
-    fn look_at(&self, open: Option<DestKey>) {
+    fn set_open_destination(&self, open: Option<DestKey>) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
         self.is_asked.store(true, Ordering::Release);
-    }
-
-    fn status(&self) -> Vec<String> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

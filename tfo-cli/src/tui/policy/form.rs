@@ -1,4 +1,5 @@
-//! The form of a rule: its lines, what can be chosen in each, and the request that comes out.
+//! The form in which the user describes a new rule, or the end of one: its lines, the choices of each, and the request
+//! that they make.
 
 use std::time::Duration;
 
@@ -9,44 +10,45 @@ use crate::policy::{
     request::{Operation, Target},
 };
 
-/// Times a rule may live.
+/// Choices for the time that a rule lives, with their labels; `None` is no end.
 const TIMES: [(&str, Option<Duration>); 4] = [
     ("10m", Some(Duration::from_mins(10))),
     ("1h", Some(Duration::from_hours(1))),
     ("1d", Some(Duration::from_hours(24))),
     ("until removed", None),
 ];
+
 /// A line of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// The action.
+    /// What the rule does.
     Action,
-    /// One port or all.
+    /// The port of the destination, or all ports.
     Port,
-    /// The time to live.
+    /// How long the rule lives from now on.
     Time,
 }
 
-/// A rule to be made, or the end of one that is there.
+/// A form and what is chosen in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// The service and the destination.
+    /// The service and the destination that the rule is about.
     pub target: Target,
-    /// Whether a rule is to be added; if not, the one that decides is to end.
+    /// Whether a rule is added; otherwise the one in force is given an end.
     pub adds: bool,
-    /// The line that keys change.
+    /// The line that the keys act on.
     pub field: Field,
-    /// Place in [`PolicyAction::ALL`].
+    /// Index of the chosen action in [`PolicyAction::ALL`].
     pub action: usize,
-    /// 0: this port, 1: all.
+    /// Index of the chosen port: 0 is the port of the target, 1 is all ports.
     pub port: usize,
-    /// Place in [`TIMES`].
+    /// Index of the chosen time in [`TIMES`].
     pub time: usize,
 }
 
 impl Form {
-    /// An hour by default: a rule made in a hurry must not outlive the memory of it. Where the path still eats SYN
-    /// data then, the dashboard shows it again.
+    /// The form of a new rule. It lives an hour by default: a rule made in a hurry must not outlive the memory of it. A
+    /// path that still drops SYN data then shows up again.
     pub fn add(target: Target) -> Self {
         Self {
             target,
@@ -58,7 +60,7 @@ impl Form {
         }
     }
 
-    /// The shortest time by default.
+    /// The form that gives the rule in force an end: the shortest time by default.
     pub fn expire(target: Target) -> Self {
         Self {
             adds: false,
@@ -68,7 +70,7 @@ impl Form {
         }
     }
 
-    /// The lines of this form.
+    /// The lines of this form, from top to bottom.
     pub fn fields(&self) -> &'static [Field] {
         if self.adds {
             &[Field::Action, Field::Port, Field::Time]
@@ -77,7 +79,7 @@ impl Form {
         }
     }
 
-    /// The choices in a line, and the index of the chosen one.
+    /// The labels of the choices in a line, and the index of the chosen one.
     pub fn choices(&self, field: Field) -> (Vec<String>, usize) {
         match field {
             Field::Action => (
@@ -89,14 +91,14 @@ impl Form {
         }
     }
 
-    /// Moves to another line.
+    /// Moves by this many lines, negative upwards; stays within the form.
     pub fn go(&mut self, by: isize) {
         let fields = self.fields();
         let here = fields.iter().position(|field| *field == self.field).unwrap_or(0);
         self.field = fields[step(here, by, fields.len())];
     }
 
-    /// Moves to another choice in this line.
+    /// Moves by this many choices in the line, negative to the left; stays within the line.
     pub fn choose(&mut self, by: isize) {
         let count = self.choices(self.field).0.len();
         let chosen = match self.field {
@@ -107,7 +109,7 @@ impl Form {
         *chosen = step(*chosen, by, count);
     }
 
-    /// The operation that the form describes.
+    /// The request that the form describes.
     pub fn request(&self) -> Request {
         let ttl = TIMES[self.time].1;
         let operation = if self.adds {
@@ -126,18 +128,18 @@ impl Form {
     }
 }
 
-/// Moves an index within its bounds.
-fn step(here: usize, by: isize, places: usize) -> usize {
-    here.saturating_add_signed(by).min(places.saturating_sub(1))
+/// Moves an index by `by`, within a list of `len` elements.
+fn step(index: usize, by: isize, len: usize) -> usize {
+    index.saturating_add_signed(by).min(len.saturating_sub(1))
 }
 
-/// A key in the form.
+/// What a key does in the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormKey {
-    /// Moves to another line.
+    /// Moves by this many lines.
     Go(isize),
-    /// Moves to another choice in this line.
+    /// Moves by this many choices in the line.
     Choose(isize),
-    /// The form is complete.
+    /// Completes the form: the plan of its request is shown next.
     Done,
 }

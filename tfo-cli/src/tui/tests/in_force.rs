@@ -1,4 +1,4 @@
-//! What the page of a destination says of rules and guards.
+//! What the page of a destination says about rules and guards.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::{
 
 const CHECKOUT: &str = "/system.slice/checkout.service";
 
-/// A rule made so long ago that it says why.
+/// A rule with a note that says why it was made.
 pub fn rule(id: u32, path: &str, dst: &str, port: u16) -> Installed {
     sample::rule(path, dst)
         .on_ports(&[&port.to_string()])
@@ -23,7 +23,7 @@ pub fn rule(id: u32, path: &str, dst: &str, port: u16) -> Installed {
         .installed(id)
 }
 
-/// The destination that stands first: checkout.service to 198.51.100.7 port 443.
+/// The destination of the first row: checkout.service to 198.51.100.7 port 443.
 fn first() -> DestKey {
     DestKey {
         remote: fake::padded([198, 51, 100, 7]),
@@ -31,7 +31,7 @@ fn first() -> DestKey {
     }
 }
 
-/// What the guard 50 knows of it, `elapsed` after the beginning.
+/// The state that the guard 50 has for it: open, with 552 s to the next trial, `elapsed_s` seconds after the start.
 fn opened(elapsed_s: u64) -> Destination {
     Destination {
         cgroup_id: 50,
@@ -57,7 +57,7 @@ fn opened(elapsed_s: u64) -> Destination {
     }
 }
 
-/// A host where checkout.service was denied so often in front of its first destination.
+/// A host where so many connections of checkout.service to its first destination were denied.
 fn denied(count: u64) -> Model {
     let mut scenario = Scenario::default();
     let mut model = scenario.clone().model(5);
@@ -72,11 +72,11 @@ fn denied(count: u64) -> Model {
     model
 }
 
-/// The page's lines about the policy.
+/// The lines about the policy on the page of the first destination.
 fn page(model: &Model, permission: Permission) -> String {
-    let mut state = state_with(&may(permission), (80, 24), model);
+    let mut state = state_with(&with_permission(permission), (80, 24), model);
     press(&mut state, &[KeyCode::Enter]);
-    let text = view::text_of_cursor(&state).expect("a page is open");
+    let text = view::selected_text(&state).expect("a page is open");
     let lines = text
         .lines()
         .skip_while(|line| !line.starts_with("policy in force"));
@@ -97,7 +97,7 @@ fn with(model: &mut Model, rules: &[Installed], guards: &[InstalledGuard], state
 
 #[test]
 fn what_is_not_known_is_not_none() {
-    let mut model = little();
+    let mut model = small_model();
     assert_eq!(page(&model, Permission::ReadOnly), "policy in force: not known");
     assert_eq!(
         page(&model, Permission::Recording),
@@ -131,7 +131,7 @@ fn the_past_does_not_show_the_present_policy() {
     );
     let mut state = state((80, 24), &model);
     press(&mut state, &[KeyCode::Enter]);
-    let text = |state: &State| view::text_of_cursor(state).expect("a page is open");
+    let text = |state: &State| view::selected_text(state).expect("a page is open");
     typed(&mut state, " ");
     assert!(text(&state).contains("policy in force: rule 3"));
     typed(&mut state, "[");
@@ -143,7 +143,7 @@ fn the_past_does_not_show_the_present_policy() {
 #[test]
 fn the_rule_that_decides() {
     let of = |rules: &[Installed]| {
-        let mut model = little();
+        let mut model = small_model();
         with(&mut model, rules, &[], None);
         page(&model, Permission::ReadOnly)
     };
@@ -169,7 +169,7 @@ fn the_rule_that_decides() {
 
 #[test]
 fn the_guard_that_watches() {
-    let mut model = little();
+    let mut model = small_model();
     let guards = [
         sample::guard("/", 49),
         sample::guard("/system.slice", 50),

@@ -1,4 +1,4 @@
-//! What keys and the mouse do.
+//! Sequences of keys and clicks, and the state they lead to.
 
 use super::*;
 use crate::{
@@ -6,21 +6,21 @@ use crate::{
     output::column::Column,
     tui::{
         action::Format,
-        lines::Line,
         state::{Page, Popup, View},
+        table::TableLine,
     },
 };
 
 fn chosen(state: &State) -> Option<String> {
     match state.line()? {
-        Line::Destination(index) => Some(state.snapshot.rows[index as usize].remote().to_string()),
+        TableLine::Destination(index) => Some(state.snapshot.rows[index as usize].remote().to_string()),
         _ => None,
     }
 }
 
 #[test]
 fn q_closes_what_is_open_then_quits_and_escape_never_quits() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     for open in ["?", "e"] {
         assert!(typed(&mut state, open).is_empty());
         assert!(typed(&mut state, "q").is_empty());
@@ -40,7 +40,7 @@ fn q_closes_what_is_open_then_quits_and_escape_never_quits() {
 
 #[test]
 fn the_cursor_follows_its_row_when_the_order_changes() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     assert_eq!(chosen(&state).as_deref(), Some("198.51.100.7"));
     press(&mut state, &[KeyCode::Down]);
     typed(&mut state, "jk");
@@ -57,7 +57,7 @@ fn the_cursor_follows_its_row_when_the_order_changes() {
 
 #[test]
 fn tabs_go_round_and_each_keeps_its_cursor() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     typed(&mut state, "j3jj");
     press(&mut state, &[KeyCode::Tab; 4]);
     assert_eq!(state.view, View::Destinations);
@@ -72,7 +72,7 @@ fn tabs_go_round_and_each_keeps_its_cursor() {
 
 #[test]
 fn three_keys_lead_from_a_finding_to_its_evidence_to_its_fix() {
-    let mut state = state_with(&may(Permission::Allowed), (80, 24), &little());
+    let mut state = state_with(&with_permission(Permission::Allowed), (80, 24), &small_model());
     typed(&mut state, "f");
     let shown = |state: &State| screen(state).to_string();
     assert!(
@@ -125,7 +125,7 @@ fn findings_are_filtered_and_the_past_has_its_own() {
 
 #[test]
 fn filtering_is_live_wrong_text_changes_nothing_and_escape_takes_it_back() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     typed(&mut state, "/role:server");
     assert_eq!(state.table.lines.len(), 2);
     typed(&mut state, " q?");
@@ -162,7 +162,7 @@ fn a_paused_view_steps_through_the_past_and_comes_back() {
         }
         model.read(reading);
         model.read_host(scenario.host());
-        feed(&mut state, &model);
+        show_model(&mut state, &model);
         screens.push(state.snapshot.total(tfo_common::Role::Client, |_| true));
     }
     let now = screen(&state);
@@ -183,7 +183,7 @@ fn a_paused_view_steps_through_the_past_and_comes_back() {
     assert_eq!(total(&state), screens[0], "the past ends where counting began");
     // What comes meanwhile is not shown, but not lost either.
     model.read(scenario.step().1);
-    feed(&mut state, &model);
+    show_model(&mut state, &model);
     assert_eq!(total(&state), screens[0]);
     press(&mut state, &[KeyCode::Right]);
     assert_eq!(total(&state), screens[1]);
@@ -191,15 +191,18 @@ fn a_paused_view_steps_through_the_past_and_comes_back() {
     assert_eq!(total(&state), screens[19]);
     typed(&mut state, "p");
     assert_eq!(screen(&state), now);
-    feed(&mut state, &model);
+    show_model(&mut state, &model);
     assert!(total(&state) > screens[19]);
     typed(&mut state, "[");
-    assert!(!state.is_paused() && state.back == 0, "time travel needs a pause");
+    assert!(
+        !state.is_paused() && state.readings_back == 0,
+        "time travel needs a pause"
+    );
 }
 
 #[test]
 fn enter_opens_what_is_under_the_cursor() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     press(&mut state, &[KeyCode::Enter]);
     assert!(matches!(state.page, Some(Page::Destination(key)) if key.port == 443));
     assert!(!state.series.is_empty());
@@ -220,7 +223,7 @@ fn enter_opens_what_is_under_the_cursor() {
 
 #[test]
 fn clearing_asks_first() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     ctrl(&mut state, 'r');
     assert_eq!(state.popup, Some(Popup::Clear));
     assert!(typed(&mut state, "x").is_empty());
@@ -231,7 +234,7 @@ fn clearing_asks_first() {
 
 #[test]
 fn copy_and_export_say_what_they_take() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     let effects = typed(&mut state, "y");
     assert!(
         matches!(&effects[..], [Effect::Copy(text)] if text.contains("remote=198.51.100.7") && text.contains("lost=15.4s")),
@@ -247,7 +250,7 @@ fn copy_and_export_say_what_they_take() {
 
 #[test]
 fn names_are_asked_for_once_and_only_when_wanted() {
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     assert!(typed(&mut state, "j").is_empty());
     let effects = typed(&mut state, "n");
     let [Effect::Resolve(wanted)] = &effects[..] else {
@@ -264,7 +267,7 @@ fn names_are_asked_for_once_and_only_when_wanted() {
 
 #[test]
 fn the_mouse_chooses_opens_sorts_and_scrolls() {
-    let mut state = state((120, 40), &little());
+    let mut state = state((120, 40), &small_model());
     let body = view::layout::split(&state).body;
     click(&mut state, 5, body.y + 3);
     assert_eq!(state.list().index(), Some(2));
@@ -298,10 +301,10 @@ fn reset_brings_back_the_beginning() {
         &Options {
             sort: SortKey::Rtt,
             filter: "role:client".into(),
-            ..looks(dark())
+            ..with_appearance(dark())
         },
         (80, 24),
-        &little(),
+        &small_model(),
     );
     typed(&mut state, "ssSjj/ fam:4");
     press(&mut state, &[KeyCode::Enter]);
@@ -315,7 +318,7 @@ fn reset_brings_back_the_beginning() {
 
 #[test]
 fn hints_are_true() {
-    let mut state = state((200, 60), &little());
+    let mut state = state((200, 60), &small_model());
     let footer = |state: &State| {
         screen(state)
             .to_string()
@@ -338,12 +341,12 @@ fn hints_are_true() {
 #[test]
 fn columns_are_those_one_asked_for() {
     let state = state_with(
-        &looks(Appearance {
+        &with_appearance(Appearance {
             columns: Some(vec![Column::Remote, Column::Lost]),
             ..dark()
         }),
         (120, 40),
-        &little(),
+        &small_model(),
     );
     let body = view::layout::split(&state).body;
     let text = screen(&state).to_string();

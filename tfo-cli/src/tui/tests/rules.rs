@@ -1,5 +1,5 @@
-//! Keys that change the policy: what they ask for, what has to be confirmed, and that nothing happens without
-//! `--allow-policy`.
+//! Keys that change the policy: the jobs they begin, the plans that have to be confirmed, and that nothing is changed
+//! without `--allow-policy`.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const DEFAULT: Operation = Operation::Add {
 };
 
 fn allowed(size: (u16, u16)) -> State {
-    state_with(&may(Permission::Allowed), size, &little())
+    state_with(&with_permission(Permission::Allowed), size, &small_model())
 }
 
 fn asks(operation: Operation) -> Effect {
@@ -68,7 +68,7 @@ fn without_the_flag_keys_only_say_what_is_needed() {
         (Permission::Recording, "a recording has no policy"),
     ] {
         for open in ["", "2", "3"] {
-            let mut state = state_with(&may(permission), (80, 24), &little());
+            let mut state = state_with(&with_permission(permission), (80, 24), &small_model());
             typed(&mut state, open);
             for keys in ["a", "x", "d", "ay"] {
                 let effects = typed(&mut state, keys);
@@ -82,7 +82,7 @@ fn without_the_flag_keys_only_say_what_is_needed() {
             assert!(state.message.as_deref().is_some_and(|text| text.contains(want)));
         }
     }
-    let mut state = state((80, 24), &little());
+    let mut state = state((80, 24), &small_model());
     typed(&mut state, "?G");
     let text = screen(&state).to_string();
     assert_eq!(text.matches("(with --allow-policy)").count(), 3, "{text}");
@@ -94,7 +94,7 @@ fn a_rule_is_chosen_planned_confirmed_and_made() {
     let mut state = allowed((80, 24));
     assert!(typed(&mut state, "a").is_empty());
     assert_eq!(press(&mut state, &[KeyCode::Enter]), [asks(DEFAULT)]);
-    // Until the plan is there, nothing can be said to it.
+    // There is nothing to confirm until the plan is there.
     assert!(typed(&mut state, "yad").is_empty());
     assert_eq!(state.popup, Some(Popup::Planning));
     answer(&mut state, Answer::Planned(Ok(plan(DEFAULT))));
@@ -108,7 +108,7 @@ fn a_rule_is_chosen_planned_confirmed_and_made() {
         [Effect::Policy(Job::Change(request, plan(DEFAULT)))]
     );
     assert_eq!(state.popup, None);
-    // One at a time.
+    // A second change has to wait for the first.
     typed(&mut state, "d");
     assert!(
         state.popup.is_none() && state.message.as_deref().is_some_and(|text| text.contains("wait")),
@@ -231,14 +231,14 @@ fn only_destinations_this_host_connects_to_have_rules() {
 
 #[test]
 fn only_what_is_there_can_expire() {
-    let mut model = little();
+    let mut model = small_model();
     let mut says = |rules: &[Installed]| {
         let rules = rules.to_vec();
         model.read_policy(Some(InForce {
             rules,
             ..Default::default()
         }));
-        let mut state = state_with(&may(Permission::Allowed), (80, 24), &model);
+        let mut state = state_with(&with_permission(Permission::Allowed), (80, 24), &model);
         assert!(typed(&mut state, "x").is_empty());
         (screen(&state).to_string(), state.popup, state.message)
     };
@@ -298,7 +298,7 @@ fn boxes_and_messages() {
             open(&mut state);
             insta::assert_snapshot!(format!("rules-{name}-{}x{}", size.0, size.1), screen(&state));
         }
-        let mut state = state(size, &little());
+        let mut state = state(size, &small_model());
         typed(&mut state, "a");
         insta::assert_snapshot!(format!("rules-read-only-{}x{}", size.0, size.1), screen(&state));
     }

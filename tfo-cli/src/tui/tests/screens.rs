@@ -1,11 +1,12 @@
-//! What every view and popup looks like, at three sizes, with nothing, little, much, losses and degradations.
+//! Every view, page and popup as a snapshot, in three sizes: without data, with little and with as much as there can be,
+//! and with losses and degradations.
 
 use tfo_common::Outcome;
 
 use super::*;
 use crate::tui::state::Point;
 
-/// A screen and how one gets to it from a dashboard that was just started.
+/// The name of a screen, and the keys that lead to it from the start of the dashboard.
 pub type Screen = (&'static str, fn(&mut State));
 
 const VIEWS: [Screen; 6] = [
@@ -17,7 +18,7 @@ const VIEWS: [Screen; 6] = [
     ("findings", |state| drop(typed(state, "f"))),
 ];
 
-/// What opens only where there is something to open.
+/// Screens that open only where the table has lines.
 const PAGES: [Screen; 4] = [
     ("page-destination", |state| {
         press(state, &[KeyCode::Enter]);
@@ -61,12 +62,13 @@ const PROMPTS: [Screen; 5] = [
     }),
 ];
 
-fn little_long() -> Model {
+/// The same destinations after thirty readings.
+fn small_model_with_history() -> Model {
     Scenario::default().model(30)
 }
 
-/// As many destinations as the table of the kernel side holds.
-fn full() -> Model {
+/// As many destinations as the table of the kernel side holds by default.
+fn full_model() -> Model {
     let model = Scenario::default()
         .with_extra(tfo_common::limits::DESTS - 6)
         .model(2);
@@ -74,24 +76,24 @@ fn full() -> Model {
     model
 }
 
-fn losses() -> Model {
+fn model_with_losses() -> Model {
     Scenario::default().with_losses().with_extra(200).model(5)
 }
 
-/// Looks at each of these screens in every size.
-fn look(what: &str, model: &Model, screens: &[Screen]) {
+/// Compares each of these screens in every size with its snapshot, whose name begins with `prefix`.
+fn assert_screens(prefix: &str, model: &Model, screens: &[Screen]) {
     for size in SIZES {
         for (name, open) in screens {
             let mut state = state(size, model);
             open(&mut state);
-            insta::assert_snapshot!(format!("{what}-{name}-{}x{}", size.0, size.1), screen(&state));
+            insta::assert_snapshot!(format!("{prefix}-{name}-{}x{}", size.0, size.1), screen(&state));
         }
     }
 }
 
 #[test]
 fn with_nothing() {
-    look("nothing", &Model::default(), &VIEWS);
+    assert_screens("nothing", &Model::default(), &VIEWS);
     // Nothing opens, and nothing breaks.
     for (name, open) in PAGES {
         let mut state = state((80, 24), &Model::default());
@@ -103,23 +105,23 @@ fn with_nothing() {
 
 #[test]
 fn with_little() {
-    look("little", &little(), &VIEWS);
-    look("little", &little_long(), &PAGES);
-    look("little", &little(), &POPUPS);
-    look("little", &little(), &PROMPTS);
+    assert_screens("little", &small_model(), &VIEWS);
+    assert_screens("little", &small_model_with_history(), &PAGES);
+    assert_screens("little", &small_model(), &POPUPS);
+    assert_screens("little", &small_model(), &PROMPTS);
 }
 
 #[test]
 fn with_all_destinations_there_can_be() {
-    let model = full();
-    look("full", &model, &VIEWS);
-    look("full", &model, &PAGES);
+    let model = full_model();
+    assert_screens("full", &model, &VIEWS);
+    assert_screens("full", &model, &PAGES);
 }
 
 #[test]
 fn with_losses_and_degradations() {
-    look("losses", &losses(), &VIEWS);
-    look("losses", &losses(), &PAGES);
+    assert_screens("losses", &model_with_losses(), &VIEWS);
+    assert_screens("losses", &model_with_losses(), &PAGES);
 }
 
 #[test]
@@ -138,11 +140,11 @@ fn the_end_of_what_does_not_fit() {
             press(state, &[KeyCode::End]);
         }),
     ];
-    look("losses", &losses(), &last);
-    look("full", &full(), &last[..2]);
+    assert_screens("losses", &model_with_losses(), &last);
+    assert_screens("full", &full_model(), &last[..2]);
 }
 
-/// What stands between the walls of the box in front.
+/// The lines of the box in front of the view, borders included.
 fn boxed(state: &State) -> Vec<String> {
     let text = screen(state).to_string();
     let lines: Vec<Vec<char>> = text.lines().map(|line| line.chars().collect()).collect();
@@ -170,8 +172,8 @@ fn boxes_are_the_same_in_front_of_everything() {
                 open(&mut state);
                 boxed(&state)
             };
-            let want = of(&little());
-            for model in [Model::default(), losses()] {
+            let want = of(&small_model());
+            for model in [Model::default(), model_with_losses()] {
                 assert_eq!(of(&model), want, "{name} {size:?}");
             }
         }
@@ -181,7 +183,7 @@ fn boxes_are_the_same_in_front_of_everything() {
         typed(&mut state, "?");
         boxed(&state)
     };
-    assert_eq!(of(&full()), of(&little()));
+    assert_eq!(of(&full_model()), of(&small_model()));
 }
 
 /// A path that begins to eat SYN data after a while.
@@ -205,10 +207,14 @@ fn incident(readings: u32) -> Vec<Point> {
 fn an_incident_as_a_chart() {
     for (ascii, readings) in [(false, 40), (true, 40), (false, 600), (false, 1), (false, 0)] {
         for size in SIZES {
-            let mut state = state_with(&looks(Appearance { ascii, ..dark() }), size, &little());
+            let mut state = state_with(
+                &with_appearance(Appearance { ascii, ..dark() }),
+                size,
+                &small_model(),
+            );
             press(&mut state, &[KeyCode::Enter]);
             state.series = incident(readings);
-            // Past the numbers above it.
+            // Scrolls past the numbers above the chart.
             press(&mut state, &[KeyCode::Down; 5]);
             let glyphs = if ascii { "ascii" } else { "" };
             let name = format!("chart{glyphs}-{readings}-{}x{}", size.0, size.1);
@@ -230,7 +236,7 @@ fn paused_in_the_past() {
 #[test]
 fn ascii_means_ascii() {
     let mut state = state_with(
-        &looks(Appearance {
+        &with_appearance(Appearance {
             ascii: true,
             ..dark()
         }),
@@ -257,7 +263,11 @@ fn without_colour_nothing_has_one() {
         (ThemeChoice::Dark, true),
         (ThemeChoice::Light, true),
     ] {
-        let state = state_with(&looks(Appearance { theme, ..dark() }), (120, 40), &little());
+        let state = state_with(
+            &with_appearance(Appearance { theme, ..dark() }),
+            (120, 40),
+            &small_model(),
+        );
         let backend = screen(&state);
         let colours: Vec<Color> = backend
             .buffer()
@@ -278,7 +288,7 @@ fn without_colour_nothing_has_one() {
 fn addresses_are_never_cut() {
     for width in 60..=250 {
         for keys in ["1", "3"] {
-            let mut state = state((width, 24), &little());
+            let mut state = state((width, 24), &small_model());
             typed(&mut state, keys);
             assert!(
                 screen(&state)

@@ -1,5 +1,5 @@
-//! A destination: numbers, a chart of outcomes over time, latencies with and without Fast Open side by side,
-//! recent connections.
+//! The page of a destination: its findings, its numbers, the policy on it, a chart of outcomes over time, latencies with
+//! and without Fast Open side by side, and the latest connections.
 
 use ratatui::text::{Line, Span};
 use tfo_common::{DestKey, Outcome, limits::BUCKETS};
@@ -15,10 +15,10 @@ use crate::{
     tui::state::State,
 };
 
-/// Recent connections shown.
+/// Connections shown at most.
 const RECENT: usize = 10;
 
-/// All of it, as text.
+/// The lines of the page.
 pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
     let Some(row) = state.row(key) else {
         return vec!["this destination is not in the table any more; Esc goes back".into()];
@@ -34,7 +34,7 @@ pub fn lines(state: &State, key: &DestKey, width: u16) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.extend(numbers(state, row));
     lines.push(Line::default());
-    // A third of the page: numbers and outcomes around it stay in sight.
+    // The chart takes a third of the page, so that numbers and outcomes around it stay in sight.
     let height = layout::split(state).body.height / 3;
     lines.extend(chart::lines(state, width, height));
     lines.push(Line::default());
@@ -86,7 +86,7 @@ fn numbers(state: &State, row: &DestRow) -> Vec<Line<'static>> {
         line(&[Column::Saved, Column::Lost, Column::Net, Column::Rtt]),
         line(&[Column::Syn, Column::Cookies]),
     ];
-    lines.extend(in_force::lines(state, row, state.size.0));
+    lines.extend(in_force::lines(state, row, state.size.width));
     lines
 }
 
@@ -116,95 +116,107 @@ fn outcomes(state: &State, row: &DestRow) -> Vec<Line<'static>> {
 
 fn latencies(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
     let get = |latency| row.histograms.get(latency);
-    let mut lines = histogram(
-        state,
-        "Handshake",
-        &get(Latency::HandshakeTfo),
-        &get(Latency::HandshakePlain),
-        row.outcomes[Outcome::Plain as usize],
-        width,
-    );
+    let plain_handshakes = row.outcomes[Outcome::Plain as usize];
+    let handshake = Histograms {
+        title: "Handshake",
+        tfo: get(Latency::HandshakeTfo),
+        plain: get(Latency::HandshakePlain),
+        plain_handshakes,
+    };
+    let first_byte = Histograms {
+        title: "Time to first byte",
+        tfo: get(Latency::TtfbTfo),
+        plain: get(Latency::TtfbPlain),
+        plain_handshakes,
+    };
+    let mut lines = handshake.lines(state, width);
     lines.push(Line::default());
-    lines.extend(histogram(
-        state,
-        "Time to first byte",
-        &get(Latency::TtfbTfo),
-        &get(Latency::TtfbPlain),
-        row.outcomes[Outcome::Plain as usize],
-        width,
-    ));
+    lines.extend(first_byte.lines(state, width));
     lines
 }
 
-/// Fast Open on the left, plain on the right, one line per power of two.
-///
-/// `handshakes` is how many plain ones there were: the kernel side times only a sample of their first bytes, and the
-/// reader sees of how many.
-fn histogram(
-    state: &State,
-    title: &str,
-    tfo: &Buckets,
-    plain: &Buckets,
-    handshakes: u32,
-    width: u16,
-) -> Vec<Line<'static>> {
-    let timed: u64 = plain.iter().map(|count| u64::from(*count)).sum();
-    let sample = if timed < u64::from(handshakes) {
-        format!(
-            " ({} of {} timed)",
-            number::count(timed),
-            number::count(handshakes.into())
-        )
-    } else {
-        String::new()
-    };
-    let median = |buckets: &Buckets| {
-        quantile_us(buckets, 0.5).map_or_else(|| "-".to_owned(), |us| format!("<{}", number::duration(us)))
-    };
-    let mut lines = vec![Line::from(vec![
-        Span::styled(title.to_owned(), state.theme.accent),
-        Span::styled(
+/// The histograms of one latency, with and without Fast Open.
+struct Histograms {
+    title: &'static str,
+    /// Connections with Fast Open, by power of two of the microseconds.
+    tfo: Buckets,
+    /// Connections without it, in the same way.
+    plain: Buckets,
+    /// How many plain handshakes there were. The kernel side times the first byte of only some of them, and the reader
+    /// is shown of how many.
+    plain_handshakes: u32,
+}
+
+impl Histograms {
+    /// Fast Open on the left, plain connections on the right, a line for each power of two.
+    fn lines(&self, state: &State, width: u16) -> Vec<Line<'static>> {
+        let Self {
+            title,
+            tfo,
+            plain,
+            plain_handshakes,
+        } = self;
+        let handshakes = *plain_handshakes;
+        let timed: u64 = plain.iter().map(|count| u64::from(*count)).sum();
+        let sample = if timed < u64::from(handshakes) {
             format!(
-                "  half of those with Fast Open {}, of plain ones {}{sample}",
-                median(tfo),
-                median(plain)
-            ),
-            state.theme.dim,
-        ),
-    ])];
-    let used = |place: &usize| tfo[*place] + plain[*place] > 0;
-    let (Some(first), Some(last)) = ((0..BUCKETS).find(used), (0..BUCKETS).rev().find(used)) else {
-        lines.push("  nothing measured".into());
-        return lines;
-    };
-    let room = (usize::from(width).saturating_sub(30) / 2).clamp(8, 40);
-    // Each side has its own scale: there are usually far more of one kind.
-    let most = |buckets: &Buckets| u64::from(buckets.iter().copied().max().unwrap_or(0));
-    for place in first..=last {
-        let (left, right) = (u64::from(tfo[place]), u64::from(plain[place]));
-        lines.push(Line::from(vec![
-            Span::styled(
-                format!("{:>8} ", format!("<{}", number::duration(1 << place))),
-                state.theme.dim,
-            ),
-            Span::raw(format!(
-                "{:>7} {:<room$}",
-                number::count(left),
-                bar(left, most(tfo), room, &state.glyphs)
-            )),
+                " ({} of {} timed)",
+                number::count(timed),
+                number::count(handshakes.into())
+            )
+        } else {
+            String::new()
+        };
+        let median = |buckets: &Buckets| {
+            quantile_us(buckets, 0.5)
+                .map_or_else(|| "-".to_owned(), |us| format!("<{}", number::duration(us)))
+        };
+        let mut lines = vec![Line::from(vec![
+            Span::styled(*title, state.theme.accent),
             Span::styled(
                 format!(
-                    " {:>7} {}",
-                    number::count(right),
-                    bar(right, most(plain), room, &state.glyphs)
+                    "  half of those with Fast Open {}, of plain ones {}{sample}",
+                    median(tfo),
+                    median(plain)
                 ),
                 state.theme.dim,
             ),
-        ]));
+        ])];
+        let used = |place: &usize| tfo[*place] + plain[*place] > 0;
+        let (Some(first), Some(last)) = ((0..BUCKETS).find(used), (0..BUCKETS).rev().find(used)) else {
+            lines.push("  nothing measured".into());
+            return lines;
+        };
+        let room = (usize::from(width).saturating_sub(30) / 2).clamp(8, 40);
+        // Each side has its own scale, because there are usually far more connections of one kind.
+        let most = |buckets: &Buckets| u64::from(buckets.iter().copied().max().unwrap_or(0));
+        for place in first..=last {
+            let (left, right) = (u64::from(tfo[place]), u64::from(plain[place]));
+            lines.push(Line::from(vec![
+                Span::styled(
+                    format!("{:>8} ", format!("<{}", number::duration(1 << place))),
+                    state.theme.dim,
+                ),
+                Span::raw(format!(
+                    "{:>7} {:<room$}",
+                    number::count(left),
+                    bar(left, most(tfo), room, &state.glyphs)
+                )),
+                Span::styled(
+                    format!(
+                        " {:>7} {}",
+                        number::count(right),
+                        bar(right, most(plain), room, &state.glyphs)
+                    ),
+                    state.theme.dim,
+                ),
+            ]));
+        }
+        lines
     }
-    lines
 }
 
+/// The latest connections of this destination, newest first.
 fn recent(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
     let snapshot = &state.snapshot;
     let here = |flow: &&Flow| {
@@ -221,7 +233,7 @@ fn recent(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
             && event.cgroup_id == row.key.cgroup_id
             && port == row.key.port
     };
-    // Without the time to first byte it fits 80 columns.
+    // Without the time to first byte a line fits 80 columns.
     let is_wide = width >= 91;
     let room = usize::from(width.saturating_sub(if is_wide { 67 } else { 58 })).clamp(8, 40);
     let line = |cells: [String; 7]| {

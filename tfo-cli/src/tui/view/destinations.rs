@@ -1,11 +1,11 @@
-//! Rows of the views of destinations and services: the same columns for both.
+//! The tables of destinations and of services, which have the same columns.
 
-use ratatui::style::Style;
+use ratatui::{layout::Alignment, style::Style, text::Span};
 use tfo_common::Outcome;
 
 use super::{
     bars::spark,
-    grid::{Cell, Col},
+    grid::{Cell, TableColumn},
 };
 use crate::{
     model::{DestRow, diagnosis::Severity, row::TREND},
@@ -15,38 +15,38 @@ use crate::{
         number,
     },
     tui::{
-        lines::Line,
         state::{State, View},
+        table::TableLine,
     },
 };
 
-/// The service column shrinks to this before anything else is hidden.
+/// Narrowest width of the column of services: it shrinks to this before any other column is hidden.
 const SERVICE_LEAST: u16 = 8;
-/// And grows to this when there is room.
+/// Widest width of the column of services.
 const SERVICE_MOST: u16 = 40;
 
-/// The columns, as the user chose them.
-pub fn cols(state: &State) -> Vec<Col> {
-    let wanted = |spec: &&ColumnSpec| match &state.columns {
+/// The columns that the user chose, or all.
+pub fn columns(state: &State) -> Vec<TableColumn> {
+    let is_chosen = |spec: &&ColumnSpec| match &state.columns {
         Some(columns) => columns.contains(&spec.column),
         None => true,
     };
     COLUMNS
         .iter()
-        .filter(wanted)
-        .map(|spec| col(state, spec))
+        .filter(is_chosen)
+        .map(|spec| column(state, spec))
         .collect()
 }
 
-fn col(state: &State, spec: &ColumnSpec) -> Col {
-    // Names of services are what the view is about; they are indented by the sign that unfolds them.
+fn column(state: &State, spec: &ColumnSpec) -> TableColumn {
+    // In the view of services their names stand behind a sign that says whether they are unfolded.
     let indent = if state.view == View::Services { 2 } else { 0 };
     let (least, most) = match spec.column {
         Column::Service => (
             SERVICE_LEAST,
             (state.widths.service + indent).clamp(SERVICE_LEAST, SERVICE_MOST),
         ),
-        // Folded services have no addresses to show.
+        // Folded services show the number of peers instead of addresses.
         Column::Remote if state.view == View::Services && state.unfolded.is_empty() => {
             let width = peers_width(state);
             (width, width)
@@ -57,19 +57,23 @@ fn col(state: &State, spec: &ColumnSpec) -> Col {
         Column::Verdict => (spec.width, verdict_width(state).max(spec.width)),
         _ => (spec.width, spec.width),
     };
-    Col {
+    TableColumn {
         id: spec.column as usize,
         name: spec.name,
         title: spec.title,
         least,
         most,
-        right: spec.right,
+        alignment: if spec.right {
+            Alignment::Right
+        } else {
+            Alignment::Left
+        },
         hide_order: spec.hide_order,
         sort: spec.sort,
     }
 }
 
-/// Room for the longest finding there is.
+/// Width of the longest name of a finding there is.
 fn verdict_width(state: &State) -> u16 {
     let findings = state.snapshot.diagnosis.findings.iter();
     let widths = findings.filter(|finding| finding.severity > Severity::Info);
@@ -77,7 +81,7 @@ fn verdict_width(state: &State) -> u16 {
     u16::try_from(widest.unwrap_or(0)).unwrap_or(u16::MAX)
 }
 
-/// Room for the number of peers of every service.
+/// Width of the largest number of peers of a service, as text.
 fn peers_width(state: &State) -> u16 {
     let most = state
         .table
@@ -97,19 +101,19 @@ fn peers(count: usize) -> String {
     }
 }
 
-/// What a line says.
-pub fn cell(state: &State, line: Line, id: usize, width: u16) -> Cell {
+/// The cell of a line in the column of this id, which is `width` columns wide.
+pub fn cell(state: &State, line: TableLine, id: usize, width: u16) -> Cell {
     let column = COLUMNS[id].column;
     let row = |index: u32| state.snapshot.rows.get(index as usize);
     match line {
-        Line::Destination(index) => row(index).map(|row| of_row(state, row, column, width)),
-        Line::OfService(index) => row(index).map(|row| match column {
-            Column::Service => (String::new(), Style::new()),
+        TableLine::Destination(index) => row(index).map(|row| of_row(state, row, column, width)),
+        TableLine::OfService(index) => row(index).map(|row| match column {
+            Column::Service => Cell::default(),
             _ => of_row(state, row, column, width),
         }),
-        Line::Service(index) => of_service(state, index as usize, column, width),
-        Line::Process(service, index) => of_process(state, service as usize, index as usize, column),
-        Line::Flow(_) | Line::Listener(_) | Line::Finding(_) => None,
+        TableLine::Service(index) => of_service(state, index as usize, column, width),
+        TableLine::Process(service, index) => of_process(state, service as usize, index as usize, column),
+        TableLine::Flow(_) | TableLine::Listener(_) | TableLine::Finding(_) => None,
     }
     .unwrap_or_default()
 }
@@ -118,17 +122,17 @@ fn of_row(state: &State, row: &DestRow, column: Column, width: u16) -> Cell {
     let text = match column {
         Column::Trend => trend(state, row, width),
         Column::Remote => state.remote(row),
-        Column::Service => tail(
+        Column::Service => path_tail(
             state,
             &clean(&state.snapshot.names.label(row.key.cgroup_id)),
             width,
         ),
         _ => column.cell(row, &state.snapshot),
     };
-    (text, style(state, row, column))
+    Span::styled(text, style(state, row, column))
 }
 
-/// What hurts stands out, and nothing else.
+/// Lost time and failures stand out; everything else has the terminal's own style.
 fn style(state: &State, row: &DestRow, column: Column) -> Style {
     let hurts = match column {
         Column::Lost => row.lost_us > 0,
@@ -138,8 +142,9 @@ fn style(state: &State, row: &DestRow, column: Column) -> Style {
     if hurts { state.theme.strong } else { Style::new() }
 }
 
-/// Paths differ at their end: of a long one that is kept. Names are cut at theirs, as everything else.
-fn tail(state: &State, label: &str, width: u16) -> String {
+/// The end of a path that is too long, because paths differ at their end. Other names are left as they are: the grid
+/// cuts their end.
+fn path_tail(state: &State, label: &str, width: u16) -> String {
     let (length, room) = (label.chars().count(), usize::from(width));
     if length <= room || !label.starts_with('/') {
         return label.to_owned();
@@ -164,7 +169,7 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
                 folded
             };
             let label = clean(&state.snapshot.names.label(service.cgroup_id));
-            format!("{sign} {}", tail(state, &label, width.saturating_sub(2)))
+            format!("{sign} {}", path_tail(state, &label, width.saturating_sub(2)))
         }
         Column::Role => match (service.client, service.server) {
             (_, 0) => "client".to_owned(),
@@ -182,7 +187,7 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
         }
         _ => return Some(of_row(state, &service.sum, column, width)),
     };
-    Some((text, style(state, &service.sum, column)))
+    Some(Span::styled(text, style(state, &service.sum, column)))
 }
 
 fn of_process(state: &State, service: usize, index: usize, column: Column) -> Option<Cell> {
@@ -195,5 +200,5 @@ fn of_process(state: &State, service: usize, index: usize, column: Column) -> Op
         Column::Failures => number::count(process.failures),
         _ => String::new(),
     };
-    Some((text, state.theme.dim))
+    Some(Span::styled(text, state.theme.dim))
 }

@@ -1,4 +1,4 @@
-//! A finding: what is the matter, by which evidence, at what price, and what mends it.
+//! The page of a finding: what is wrong, the evidence for it, what it costs, and what mends it.
 
 use ratatui::text::{Line, Span};
 
@@ -9,10 +9,10 @@ use crate::{
     tui::{Permission, command::Command, state::State},
 };
 
-/// Room for the headings.
+/// Columns for the headings on the left.
 const HEADING: usize = 11;
 
-/// All of it, as text.
+/// The lines of the page.
 pub fn lines(state: &State, id: Id, subject: &Subject, width: u16) -> Vec<Line<'static>> {
     match state.finding(id, subject) {
         Some(finding) => of(state, finding, width),
@@ -20,7 +20,7 @@ pub fn lines(state: &State, id: Id, subject: &Subject, width: u16) -> Vec<Line<'
     }
 }
 
-/// The lines of a finding.
+/// The lines about a finding; the page of a destination has them, too.
 pub fn of(state: &State, finding: &Finding, width: u16) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from(vec![
         Span::styled(
@@ -38,7 +38,7 @@ pub fn of(state: &State, finding: &Finding, width: u16) -> Vec<Line<'static>> {
     lines.extend(super::wrapped(&clean(&finding.sentence), width));
     let room = width.saturating_sub(u16::try_from(HEADING).unwrap_or(0));
     for (heading, text) in diagnosis::details(finding, &state.snapshot) {
-        // A command is copied from the screen: it is cut nowhere but at blanks.
+        // The user copies a command from the screen, so it is broken only at blanks.
         for (place, line) in super::wrapped(&text, room).into_iter().enumerate() {
             let heading = if place == 0 { heading } else { "" };
             let style = if heading == "fix" || place > 0 && finding.command() == Some(text.as_str()) {
@@ -57,7 +57,7 @@ pub fn of(state: &State, finding: &Finding, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// Which key makes the rule.
+/// The key that adds the rule of the fix, where that is a rule and keys may change the policy.
 fn hint(state: &State, finding: &Finding) -> Option<String> {
     let is_rule = finding.fix.as_ref().is_some_and(|fix| fix.is_rule);
     let key = state.keys.first(Command::AddRule)?;

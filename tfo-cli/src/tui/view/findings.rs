@@ -1,16 +1,16 @@
-//! Rows of the view of findings: what is wrong, worst first.
+//! The table of findings, worst first.
 
-use ratatui::style::Style;
+use ratatui::{style::Style, text::Span};
 
-use super::grid::{self, Cell, Col, ListColumn};
+use super::grid::{self, Cell, ListColumn, TableColumn};
 use crate::{
     model::diagnosis::{Finding, Severity},
     output::{clean, diagnosis, number},
     tui::state::State,
 };
 
-/// The columns.
-const COLS: [ListColumn; 7] = [
+/// The columns of the table.
+const COLUMNS: [ListColumn; 7] = [
     ListColumn::text("severity", "", 4),
     ListColumn::text("diagnosis", "DIAGNOSIS", 19),
     ListColumn::text("where", "WHERE", 15),
@@ -21,33 +21,30 @@ const COLS: [ListColumn; 7] = [
 ];
 
 /// The columns, as wide as this state needs them.
-pub fn cols(state: &State) -> Vec<Col> {
-    let width = |text: &dyn Fn(&Finding) -> usize| {
+pub fn columns(state: &State) -> Vec<TableColumn> {
+    let widest = |text: &dyn Fn(&Finding) -> usize| {
         let all = state.snapshot.diagnosis.findings.iter().map(text);
         u16::try_from(all.max().unwrap_or(0)).unwrap_or(u16::MAX)
     };
     let length = |text: String| text.chars().count();
-    grid::listed(&COLS, |name, least| match name {
-        "diagnosis" => (least, width(&|one| one.id.name().len()).max(least)),
+    grid::list_columns(&COLUMNS, |name, least| match name {
+        "diagnosis" => least..=widest(&|one| one.id.name().len()).max(least),
         "where" => {
-            let width = width(&|one| length(diagnosis::place(one))).clamp(least, 50);
-            (width, width)
+            let width = widest(&|one| length(diagnosis::place(one))).clamp(least, 50);
+            width..=width
         }
-        "service" => (
-            least,
-            width(&|one| length(diagnosis::service(one, &state.snapshot))).clamp(least, 40),
-        ),
-        "what" => (least, width(&|one| length(one.sentence.clone())).max(least)),
-        _ => (least, least),
+        "service" => least..=widest(&|one| length(diagnosis::service(one, &state.snapshot))).clamp(least, 40),
+        "what" => least..=widest(&|one| length(one.sentence.clone())).max(least),
+        _ => least..=least,
     })
 }
 
-/// What a finding says in a column.
+/// The cell of a finding in the column of this id.
 pub fn cell(state: &State, index: u32, id: usize) -> Cell {
     let Some(finding) = state.snapshot.diagnosis.findings.get(index as usize) else {
         return Cell::default();
     };
-    let text = match COLS[id].name {
+    let text = match COLUMNS[id].name {
         "severity" => finding.severity.name().to_owned(),
         "diagnosis" => finding.id.name().to_owned(),
         "where" => diagnosis::place(finding),
@@ -59,14 +56,14 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         "confidence" => finding.confidence.name().to_owned(),
         _ => clean(&finding.sentence),
     };
-    let style = match COLS[id].name {
+    let style = match COLUMNS[id].name {
         "severity" => severity(state, finding.severity),
         _ => Style::new(),
     };
-    (text, style)
+    Span::styled(text, style)
 }
 
-/// How a severity looks. The word says it too.
+/// The style of a severity.
 pub fn severity(state: &State, severity: Severity) -> Style {
     match severity {
         Severity::Fail => state.theme.alert,

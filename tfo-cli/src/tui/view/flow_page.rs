@@ -1,4 +1,4 @@
-//! A flow as a handshake ladder, with the times between the steps and what it means.
+//! The page of a flow: its handshake as a ladder with the times between the segments, and what the outcome means.
 
 use ratatui::text::{Line, Span};
 use tfo_common::Role;
@@ -12,10 +12,10 @@ use crate::{
     tui::state::State,
 };
 
-/// Columns between the two walls.
+/// Columns between the two vertical lines of the ladder.
 const WIDTH: usize = 56;
 
-/// All of it, as text.
+/// The lines of the page.
 pub fn lines(state: &State, flow: &Flow, width: u16) -> Vec<Line<'static>> {
     let mut lines = vec![title(state, flow), facts(state, flow), Line::default()];
     let (left, right) = match flow.role() {
@@ -83,6 +83,7 @@ fn facts(state: &State, flow: &Flow) -> Line<'static> {
     .style(state.theme.dim)
 }
 
+/// One segment of the handshake, as an arrow between the two vertical lines.
 fn arrow(state: &State, step: &Step, when: &str) -> Line<'static> {
     let glyphs = state.glyphs;
     let stroke = if step.arrived { glyphs.line } else { glyphs.lost };
@@ -90,7 +91,7 @@ fn arrow(state: &State, step: &Step, when: &str) -> Line<'static> {
     let room = WIDTH.saturating_sub(text.chars().count() + 1);
     let (short, long) = (2.min(room), room.saturating_sub(2));
     let strokes = |count: usize| stroke.to_string().repeat(count);
-    // What never arrives has no point.
+    // The arrow of a segment that was lost has no point.
     let drawn = match (step.to_server, step.arrived) {
         (true, true) => format!("{}{text}{}{}", strokes(short), strokes(long), glyphs.ends.1),
         (true, false) => format!("{}{text}{}x", strokes(short), strokes(long)),
@@ -109,6 +110,7 @@ fn arrow(state: &State, step: &Step, when: &str) -> Line<'static> {
     ])
 }
 
+/// The time that the data in the SYN saved, or that a timeout lost; `None` when neither is known.
 fn worth(flow: &Flow) -> Option<Line<'static>> {
     let event = flow.event();
     match (event.saved_us, event.lost_us) {

@@ -1,15 +1,16 @@
-//! Rows of the view of the latest connections.
+//! The table of the latest connections.
 
+use ratatui::text::Span;
 use tfo_common::Role;
 
-use super::grid::{self, Cell, Col, ListColumn};
+use super::grid::{self, Cell, ListColumn, TableColumn};
 use crate::{
     output::{clean, flow_text, time},
     tui::state::State,
 };
 
-/// The columns.
-const COLS: [ListColumn; 11] = [
+/// The columns of the table.
+const COLUMNS: [ListColumn; 11] = [
     ListColumn::text("time", "TIME", 12).hidden(3),
     ListColumn::text("role", "ROLE", 6).hidden(8),
     ListColumn::text("local", "LOCAL", 9).hidden(9),
@@ -24,24 +25,24 @@ const COLS: [ListColumn; 11] = [
 ];
 
 /// The columns, as wide as this state needs them.
-pub fn cols(state: &State) -> Vec<Col> {
-    grid::listed(&COLS, |name, width| {
+pub fn columns(state: &State) -> Vec<TableColumn> {
+    grid::list_columns(&COLUMNS, |name, width| {
         let least = match name {
             "local" => state.widths.local.max(width),
             "remote" => state.widths.remote.max(width),
             _ => width,
         };
-        (least, if name == "who" { 24 } else { least })
+        least..=if name == "who" { 24 } else { least }
     })
 }
 
-/// What a flow says in a column.
+/// The cell of a flow in the column of this id.
 pub fn cell(state: &State, index: u32, id: usize) -> Cell {
     let Some(flow) = state.snapshot.flows.get(index as usize) else {
         return Cell::default();
     };
     let snapshot = &state.snapshot;
-    let text = match COLS[id].name {
+    let text = match COLUMNS[id].name {
         "time" => time::of_day(snapshot.wall_ns(flow.event().end_ns))[..12].to_owned(),
         "role" => flow.role().name().to_owned(),
         "local" => flow.local().to_string(),
@@ -57,12 +58,12 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         "ttfb" => flow_text::optional(flow.ttfb_us()),
         _ => flow_text::gain(flow),
     };
-    let hurts = flow.outcome().is_failure() && matches!(COLS[id].name, "outcome" | "gain");
-    let quiet = flow.role() == Role::Server && COLS[id].name == "role";
+    let hurts = flow.outcome().is_failure() && matches!(COLUMNS[id].name, "outcome" | "gain");
+    let quiet = flow.role() == Role::Server && COLUMNS[id].name == "role";
     let style = match (hurts, quiet) {
         (true, _) => state.theme.strong,
         (false, true) => state.theme.dim,
         (false, false) => ratatui::style::Style::new(),
     };
-    (text, style)
+    Span::styled(text, style)
 }

@@ -1,4 +1,4 @@
-//! The last line: keys that do something now, help and quit first; or something to tell.
+//! The last line of the screen: the keys that do something now, or a message to the user.
 
 use ratatui::{
     buffer::Buffer,
@@ -14,7 +14,7 @@ use crate::tui::{
     state::{Popup, State, View},
 };
 
-/// Draws it.
+/// Draws the footer.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     if state.message.is_some() {
         Paragraph::new(message(state))
@@ -28,7 +28,7 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     let mut used = 0;
     for (index, (key, what)) in hints(state).into_iter().enumerate() {
         used += key.chars().count() + what.len() + 3;
-        // A hint is there whole or not at all; help and quit always.
+        // A hint that does not fit is left out whole; the first two, help and quit, are always there.
         if used > room && index > 1 {
             break;
         }
@@ -43,21 +43,21 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// Lines it takes: a message has as many as it needs.
+/// Lines that the footer takes: as many as the message needs, otherwise one.
 pub fn height(state: &State) -> u16 {
     u16::try_from(message(state).len()).unwrap_or(1).max(1)
 }
 
 fn message(state: &State) -> Vec<Line<'static>> {
     let text = state.message.as_deref().unwrap_or_default();
-    if text.chars().count() <= usize::from(state.size.0) {
+    if text.chars().count() <= usize::from(state.size.width) {
         vec![text.to_owned().into()]
     } else {
-        super::wrapped(text, state.size.0)
+        super::wrapped(text, state.size.width)
     }
 }
 
-/// Keys and what they do, most important first.
+/// Keys and what they do here, most important first.
 fn hints(state: &State) -> Vec<(String, &'static str)> {
     if state.editing.is_some() {
         return [("Enter", "keep"), ("Esc", "cancel"), ("^U", "clear")]
@@ -108,7 +108,7 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
         ],
         _ => &[],
     };
-    // Only where they change something: everybody else finds them in the help.
+    // Keys that change rules are shown only where they may; the help always has them.
     let rules: &[(Command, &str)] = match (state.permission, state.popup, &state.page, state.view) {
         (Permission::Allowed, None, Some(_), _) => &[
             (Command::AddRule, "add rule"),
@@ -123,13 +123,13 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
         ) => &[(Command::AddRule, "add rule")],
         _ => &[],
     };
-    let useless = |command: Command| match command {
+    let is_useless = |command: Command| match command {
         Command::Open => state.view == View::Listeners || state.line().is_none(),
         Command::Pause => state.is_paused(),
-        Command::Down => super::scroll_most(state) == 0,
+        Command::Down => super::max_scroll(state) == 0,
         _ => false,
     };
-    let fixed = commands.iter().filter(|(command, _)| !useless(*command));
+    let fixed = commands.iter().filter(|(command, _)| !is_useless(*command));
     // Help and quit stay in front at every width.
     let (first, rest): (Vec<_>, Vec<_>) =
         fixed.partition(|(command, _)| matches!(command, Command::Help | Command::Close));
@@ -138,6 +138,7 @@ fn hints(state: &State) -> Vec<(String, &'static str)> {
         .collect()
 }
 
+/// The place of the cursor in the table and what sorts it, or the lines of the text that are shown.
 fn place(state: &State) -> String {
     if state.popup.is_some() {
         return String::new();
@@ -153,9 +154,9 @@ fn place(state: &State) -> String {
     format!("{place}/{}{order}", state.table.lines.len())
 }
 
-/// Which lines of a text are on the screen, where not all of them are.
+/// Which lines of a text are on the screen; empty when all of them are.
 fn lines_shown(state: &State) -> String {
-    let (below, room) = (super::scroll_most(state), layout::split(state).body.height);
+    let (below, room) = (super::max_scroll(state), layout::split(state).body.height);
     if below == 0 {
         return String::new();
     }

@@ -1,50 +1,58 @@
-//! A table: headings and rows. Columns hide one after the other when room runs out; addresses are never cut.
+//! Draws a table: headings and rows. Where there is not enough room, columns are hidden one after the other; addresses
+//! are never cut.
 
-use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+use std::ops::RangeInclusive;
+
+use ratatui::{
+    buffer::Buffer,
+    layout::{Alignment, Rect},
+    text::Span,
+};
 
 use super::{destinations, findings, flows, listeners};
 use crate::{
     model::SortKey,
+    output::export,
     tui::{
-        lines::Line,
         state::{State, View},
+        table::TableLine,
     },
 };
 
-/// Blank columns between two columns.
+/// Blanks between two columns.
 const GAP: u16 = 1;
-/// Room for everything: in copies and exports nothing is cut.
+/// Width of columns in copies and exports, where nothing is cut.
 const WHOLE: u16 = 4_096;
 
-/// A column of a table.
+/// A column of the table that is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Col {
-    /// What the view calls it by.
+pub struct TableColumn {
+    /// What the view that owns the column knows it by: an index into its list of columns.
     pub id: usize,
-    /// Name in exports.
+    /// Name in copies and exports.
     pub name: &'static str,
-    /// Heading.
+    /// Heading on the screen.
     pub title: &'static str,
-    /// Narrowest width it is shown at.
+    /// Narrowest width at which it is shown.
     pub least: u16,
-    /// Widest width it makes use of.
+    /// Widest width that it makes use of.
     pub most: u16,
-    /// Numbers are aligned to the right.
-    pub right: bool,
-    /// Columns with high numbers are hidden first; those with 0 never.
+    /// Left for words, right for numbers.
+    pub alignment: Alignment,
+    /// Columns with a high number are hidden first; those with 0 are never hidden.
     pub hide_order: u8,
-    /// What clicking its heading sorts by.
+    /// What a click on its heading sorts by; `None` when that does nothing.
     pub sort: Option<SortKey>,
 }
 
-/// A column of a list nobody sorts by.
+/// A column of the views of flows, listeners and findings, which cannot be sorted by columns.
 #[derive(Clone, Copy, Debug)]
 pub struct ListColumn {
-    /// Name in exports.
+    /// Name in copies and exports.
     pub name: &'static str,
     title: &'static str,
     width: u16,
-    right: bool,
+    alignment: Alignment,
     hide_order: u8,
 }
 
@@ -55,7 +63,7 @@ impl ListColumn {
             name,
             title,
             width,
-            right: false,
+            alignment: Alignment::Left,
             hide_order: 0,
         }
     }
@@ -63,58 +71,63 @@ impl ListColumn {
     /// A column of numbers that is never hidden.
     pub const fn number(name: &'static str, title: &'static str, width: u16) -> Self {
         let mut column = Self::text(name, title, width);
-        column.right = true;
+        column.alignment = Alignment::Right;
         column
     }
 
-    /// The same column, hidden in this order when room runs out.
+    /// The same column, hidden when there is not enough room; of two columns the one with the higher number first.
     pub const fn hidden(mut self, order: u8) -> Self {
         self.hide_order = order;
         self
     }
 }
 
-/// Columns of such a list; `widths` gives the narrowest and the widest of each by name and width.
-pub fn listed(columns: &[ListColumn], widths: impl Fn(&str, u16) -> (u16, u16)) -> Vec<Col> {
-    let col = |(id, column): (usize, &ListColumn)| {
-        let (least, most) = widths(column.name, column.width);
-        Col {
+/// The columns of such a view. `widths` is given the name and the usual width of a column, and returns the widths from
+/// the narrowest to the widest at which it is shown.
+pub fn list_columns(
+    columns: &[ListColumn],
+    widths: impl Fn(&str, u16) -> RangeInclusive<u16>,
+) -> Vec<TableColumn> {
+    let table_column = |(id, column): (usize, &ListColumn)| {
+        let (least, most) = widths(column.name, column.width).into_inner();
+        TableColumn {
             id,
             name: column.name,
             title: column.title,
             least,
             most,
-            right: column.right,
+            alignment: column.alignment,
             hide_order: column.hide_order,
             sort: None,
         }
     };
-    columns.iter().enumerate().map(col).collect()
+    columns.iter().enumerate().map(table_column).collect()
 }
 
-/// Text with its style.
-pub type Cell = (String, Style);
+/// The text of a cell with its style.
+pub type Cell = Span<'static>;
 
-/// Columns of the view.
-pub fn cols(state: &State) -> Vec<Col> {
+/// The columns of the view, those without room included.
+pub fn columns(state: &State) -> Vec<TableColumn> {
     match state.view {
-        View::Destinations | View::Services => destinations::cols(state),
-        View::Flows => flows::cols(state),
-        View::Listeners => listeners::cols(state),
-        View::Findings => findings::cols(state),
+        View::Destinations | View::Services => destinations::columns(state),
+        View::Flows => flows::columns(state),
+        View::Listeners => listeners::columns(state),
+        View::Findings => findings::columns(state),
         View::Host => Vec::new(),
     }
 }
 
-/// What a line says in a column that is that wide.
-pub fn cell(state: &State, line: Line, id: usize, width: u16) -> Cell {
+/// The cell of a line in the column of this id, which is `width` columns wide.
+pub fn cell(state: &State, line: TableLine, id: usize, width: u16) -> Cell {
     match line {
-        Line::Destination(_) | Line::Service(_) | Line::OfService(_) | Line::Process(..) => {
-            destinations::cell(state, line, id, width)
-        }
-        Line::Flow(index) => flows::cell(state, index, id),
-        Line::Listener(index) => listeners::cell(state, index, id),
-        Line::Finding(index) => findings::cell(state, index, id),
+        TableLine::Destination(_)
+        | TableLine::Service(_)
+        | TableLine::OfService(_)
+        | TableLine::Process(..) => destinations::cell(state, line, id, width),
+        TableLine::Flow(index) => flows::cell(state, index, id),
+        TableLine::Listener(index) => listeners::cell(state, index, id),
+        TableLine::Finding(index) => findings::cell(state, index, id),
     }
 }
 
@@ -123,7 +136,7 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
-    let columns = fit(&cols(state), area.width);
+    let columns = fit(&columns(state), area.width);
     heading(state, &columns, area, buffer);
     let first = state.list().offset();
     for (place, y) in (first..).zip(area.y + 1..area.bottom()) {
@@ -135,9 +148,9 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
             buffer.set_style(row, state.theme.cursor);
         }
         let mut x = area.x;
-        for (col, width) in &columns {
-            let (text, style) = cell(state, *line, col.id, *width);
-            put(state, &text, (x, y), *width, col.right, style, buffer);
+        for FittedColumn { column, width } in &columns {
+            let cell = cell(state, *line, column.id, *width);
+            draw_cell(state, &cell, Rect::new(x, y, *width, 1), column.alignment, buffer);
             x += width + GAP;
         }
     }
@@ -152,7 +165,7 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// Why there is nothing to see.
+/// Why the table has no lines.
 fn empty(state: &State) -> &'static str {
     if !state.filter.text().is_empty() {
         return "nothing here satisfies the filter; Esc drops it";
@@ -166,10 +179,10 @@ fn empty(state: &State) -> &'static str {
     }
 }
 
-fn heading(state: &State, columns: &[(Col, u16)], area: Rect, buffer: &mut Buffer) {
+fn heading(state: &State, columns: &[FittedColumn], area: Rect, buffer: &mut Buffer) {
     let mut x = area.x;
-    for (col, width) in columns {
-        let sorted = col.sort == Some(state.sort);
+    for FittedColumn { column, width } in columns {
+        let sorted = column.sort == Some(state.sort);
         let style = if sorted {
             state.theme.accent
         } else {
@@ -177,95 +190,98 @@ fn heading(state: &State, columns: &[(Col, u16)], area: Rect, buffer: &mut Buffe
         };
         let arrow = if state.reverse { '^' } else { 'v' };
         let title = if sorted {
-            format!("{}{arrow}", col.title)
+            format!("{}{arrow}", column.title)
         } else {
-            col.title.to_owned()
+            column.title.to_owned()
         };
-        put(state, &title, (x, area.y), *width, col.right, style, buffer);
+        let area = Rect::new(x, area.y, *width, 1);
+        draw_cell(state, &Span::styled(title, style), area, column.alignment, buffer);
         x += width + GAP;
     }
 }
 
-fn put(
-    state: &State,
-    text: &str,
-    (x, y): (u16, u16),
-    width: u16,
-    right: bool,
-    style: Style,
-    buffer: &mut Buffer,
-) {
+/// Draws one cell into an area that is one line high. A text that is too long loses its end.
+fn draw_cell(state: &State, cell: &Cell, area: Rect, alignment: Alignment, buffer: &mut Buffer) {
+    let (text, width) = (&*cell.content, area.width);
     let length = u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
     if length <= width {
-        let indent = if right { width - length } else { 0 };
-        buffer.set_stringn(x + indent, y, text, width.into(), style);
+        let indent = match alignment {
+            Alignment::Right => width - length,
+            Alignment::Left | Alignment::Center => 0,
+        };
+        buffer.set_stringn(area.x + indent, area.y, text, width.into(), cell.style);
     } else {
         let kept = text.chars().take(usize::from(width).saturating_sub(1));
-        buffer.set_stringn(
-            x,
-            y,
-            kept.chain([state.glyphs.cut]).collect::<String>(),
-            width.into(),
-            style,
-        );
+        let cut: String = kept.chain([state.glyphs.cut]).collect();
+        buffer.set_stringn(area.x, area.y, cut, width.into(), cell.style);
     }
 }
 
-/// Columns that fit, in their order, with their widths.
-fn fit(cols: &[Col], room: u16) -> Vec<(Col, u16)> {
-    let mut by_need: Vec<&Col> = cols.iter().collect();
-    by_need.sort_by_key(|col| col.hide_order);
+/// A column that has room, with the width that it is drawn at.
+struct FittedColumn {
+    column: TableColumn,
+    width: u16,
+}
+
+/// The columns that fit into `room`, in their order.
+fn fit(columns: &[TableColumn], room: u16) -> Vec<FittedColumn> {
+    let mut by_need: Vec<&TableColumn> = columns.iter().collect();
+    by_need.sort_by_key(|column| column.hide_order);
     let mut chosen = Vec::new();
     let mut used = 0;
-    for col in by_need {
-        let wanted = col.least + GAP;
-        if col.hide_order == 0 || used + wanted <= room + GAP {
-            used += wanted;
-            chosen.push(col.id);
+    for column in by_need {
+        let needed = column.least + GAP;
+        if column.hide_order == 0 || used + needed <= room + GAP {
+            used += needed;
+            chosen.push(column.id);
         }
     }
     let mut spare = (room + GAP).saturating_sub(used);
-    let widen = |col: &Col| {
-        let more = col.most.saturating_sub(col.least).min(spare);
+    let widen = |column: &TableColumn| {
+        let more = column.most.saturating_sub(column.least).min(spare);
         spare -= more;
-        (*col, col.least + more)
+        FittedColumn {
+            column: *column,
+            width: column.least + more,
+        }
     };
-    cols.iter()
-        .filter(|col| chosen.contains(&col.id))
+    columns
+        .iter()
+        .filter(|column| chosen.contains(&column.id))
         .map(widen)
         .collect()
 }
 
-/// What the heading at this column sorts by.
-pub fn heading_at(state: &State, area: Rect, wanted: u16) -> Option<SortKey> {
+/// What the heading at this column of the screen sorts by; `None` when there is none or it does not sort.
+pub fn heading_at(state: &State, area: Rect, clicked_x: u16) -> Option<SortKey> {
     let mut x = area.x;
-    for (col, width) in fit(&cols(state), area.width) {
-        if (x..x + width).contains(&wanted) {
-            return col.sort;
+    for FittedColumn { column, width } in fit(&columns(state), area.width) {
+        if (x..x + width).contains(&clicked_x) {
+            return column.sort;
         }
         x += width + GAP;
     }
     None
 }
 
-/// A line as text: every column, whether it is on the screen or not.
-pub fn text(state: &State, line: Line) -> String {
-    let cells = cols(state)
-        .into_iter()
-        .map(|col| format!("{}={}", col.name, cell(state, line, col.id, WHOLE).0.trim()));
+/// A line of the table as text: `name=contents` for every column, whether it is on the screen or not.
+pub fn text(state: &State, line: TableLine) -> String {
+    let cells = columns(state).into_iter().map(|column| {
+        let cell = cell(state, line, column.id, WHOLE);
+        format!("{}={}", column.name, cell.content.trim())
+    });
     cells.collect::<Vec<_>>().join(" ")
 }
 
-/// The whole table as text: names of the columns, then rows.
-pub fn contents(state: &State) -> (Vec<&'static str>, Vec<Vec<String>>) {
-    let cols = cols(state);
-    let row = |line: &Line| {
-        cols.iter()
-            .map(|col| cell(state, *line, col.id, WHOLE).0.trim().to_owned())
-            .collect()
+/// The whole table for an export.
+pub fn contents(state: &State) -> export::Table {
+    let columns = columns(state);
+    let row = |line: &TableLine| {
+        let cells = columns.iter().map(|column| cell(state, *line, column.id, WHOLE));
+        cells.map(|cell| cell.content.trim().to_owned()).collect()
     };
-    (
-        cols.iter().map(|col| col.name).collect(),
-        state.table.lines.iter().map(row).collect(),
-    )
+    export::Table {
+        names: columns.iter().map(|column| column.name).collect(),
+        rows: state.table.lines.iter().map(row).collect(),
+    }
 }

@@ -1,4 +1,5 @@
-//! The lines above the table: what is watched, how Fast Open is set, what was counted, what was lost.
+//! The lines above the table: the host and its settings of Fast Open, the totals of both roles, time saved and lost,
+//! and, where there are any, findings, losses and degradations.
 
 use ratatui::{
     buffer::Buffer,
@@ -14,27 +15,27 @@ use crate::{
     tui::{Permission, command::Command, state::State},
 };
 
-/// Both roles fit on one line from here on.
+/// Columns from which on both roles fit on one line.
 const WIDE: u16 = 140;
 
-/// Draws them.
+/// Draws the header.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     Paragraph::new(lines(state)).render(area, buffer);
 }
 
-/// Lines it takes.
+/// Lines that the header takes; as many as `lines` makes.
 pub fn height(state: &State) -> u16 {
     let more = u16::from(!state.snapshot.diagnosis.findings.is_empty())
         + u16::from(state.snapshot.lost() > 0)
         + u16::from(!state.snapshot.degradations.is_empty());
-    more + if state.size.0 >= WIDE { 3 } else { 4 }
+    more + if state.size.width >= WIDE { 3 } else { 4 }
 }
 
-/// One to a line; those with nothing to say are not there.
+/// The lines of the header, without those that have nothing to say.
 fn lines(state: &State) -> Vec<Line<'static>> {
     let mut lines = vec![title(state)];
     let [client, server] = Role::ALL.map(|role| counts(state, role));
-    if state.size.0 >= WIDE {
+    if state.size.width >= WIDE {
         lines.push(
             client
                 .into_iter()
@@ -92,9 +93,9 @@ fn title(state: &State) -> Line<'static> {
         Span::styled("  blackhole pause ", theme.dim),
         Span::raw(table::blackhole(snapshot)),
     ];
-    // Each is there whole or not at all. The words say again what the number says: they go first.
+    // A part that does not fit is left out whole. The words repeat what the number says, so they are left out first.
     let width = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
-    let mut free = usize::from(state.size.0).saturating_sub(width(&spans));
+    let mut free = usize::from(state.size.width).saturating_sub(width(&spans));
     let mut fits = |width: usize| {
         let fits = width <= free;
         free -= if fits { width } else { 0 };
@@ -107,7 +108,7 @@ fn title(state: &State) -> Line<'static> {
     spans.into()
 }
 
-/// How far back the moment lies that is shown.
+/// The sign for a frozen view; in the past, with how far back it is.
 fn paused(state: &State) -> String {
     let now = state.present.as_ref().map_or(0, |present| present.at_ns);
     match now.saturating_sub(state.snapshot.at_ns) / 1_000 {
@@ -142,6 +143,7 @@ fn counts(state: &State, role: Role) -> Vec<Span<'static>> {
     ]
 }
 
+/// Time saved, time lost, and what they come to; then how the kernel's own counters compare.
 fn ledger(state: &State) -> Line<'static> {
     let (snapshot, theme) = (&state.snapshot, state.theme);
     let (saved, lost) = snapshot.ledger_us();
@@ -160,7 +162,7 @@ fn ledger(state: &State) -> Line<'static> {
     ])
 }
 
-/// How many findings there are of each severity, and the key that shows them.
+/// How many findings there are of each severity, and the key that shows them; `None` without findings.
 fn findings(state: &State) -> Option<Line<'static>> {
     let report = &state.snapshot.diagnosis;
     let counts: Vec<String> = Severity::ALL

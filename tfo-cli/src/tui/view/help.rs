@@ -1,4 +1,4 @@
-//! The help: every key and what it does here.
+//! The help: what the view shows, and every key that does something in it.
 
 use ratatui::{
     buffer::Buffer,
@@ -6,18 +6,24 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::popup;
+use super::popup::Dialog;
 use crate::tui::{
     command::{COMMANDS, Command},
     state::{State, View},
 };
 
-/// Draws it in the middle of the screen.
+/// Draws the help in the middle of the screen.
 pub fn draw(state: &State, screen: Rect, buffer: &mut Buffer) {
-    popup::draw(state, " Help ", lines(state), 74, state.scroll, screen, buffer);
+    let dialog = Dialog {
+        title: " Help ",
+        lines: lines(state),
+        width: 74,
+        scroll: state.scroll,
+    };
+    dialog.draw(state, screen, buffer);
 }
 
-/// What the view is about, then its keys.
+/// The lines of the help: what the view is about, then its keys.
 pub fn lines(state: &State) -> Vec<Line<'static>> {
     let about: &[&str] = match state.view {
         View::Destinations => &[

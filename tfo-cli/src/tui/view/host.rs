@@ -1,4 +1,5 @@
-//! The view of the host: settings, counters side by side, losses, hooks, and what this program costs.
+//! The view of the host: settings, the kernel's counters beside our own, losses, degradations, the cost of observing,
+//! and the attached programs.
 
 use ratatui::text::{Line, Span};
 
@@ -8,7 +9,7 @@ use crate::{
     tui::state::State,
 };
 
-/// All of it, as text.
+/// The lines of the view.
 pub fn lines(state: &State) -> Vec<Line<'static>> {
     let sections: [(&str, Vec<Line<'static>>); 6] = [
         ("Settings", settings(state)),
@@ -31,9 +32,9 @@ pub fn lines(state: &State) -> Vec<Line<'static>> {
     lines
 }
 
-/// A text below its title, in as many lines as it takes.
+/// A text in as many lines as it takes, each indented by this many blanks.
 fn indented(state: &State, text: &str, indent: usize) -> impl Iterator<Item = Line<'static>> {
-    let room = usize::from(state.size.0).saturating_sub(indent);
+    let room = usize::from(state.size.width).saturating_sub(indent);
     super::wrapped(text, u16::try_from(room).unwrap_or(0))
         .into_iter()
         .map(move |line| Line::from(format!("{:indent$}{line}", "")))

@@ -1,5 +1,5 @@
-//! What the policy does about a destination: the rule that decides, the guard that watches, in the words of
-//! `policy list` and `guard status`; and which of them denied connections.
+//! What the policy does about a destination: the rule that decides and the guard that watches, in the words of
+//! `policy list` and `guard status`, and which of them denied connections.
 
 use ratatui::text::{Line, Span};
 use tfo_common::{Outcome, Role, guard::Phase};
@@ -18,34 +18,37 @@ use crate::{
     tui::{Permission, state::State},
 };
 
-/// What is known of one destination.
-struct Deciders<'a> {
+/// What the policy has for one destination.
+struct PolicyOnDestination<'a> {
+    /// The rule that decides, whether it covers the port or not.
     rule: Option<&'a Installed>,
+    /// The guard on the service.
     guard: Option<&'a InstalledGuard>,
-    state: Guarded,
+    /// What the guard knows of the destination.
+    state: GuardState,
 }
 
-/// What the guard says.
+/// What was read from a guard about one destination.
 #[derive(Clone, Copy)]
-enum Guarded {
-    /// It was not asked, or somebody else was.
-    NotKnown,
-    /// Nothing failed here.
-    Nothing,
-    /// That something did.
-    State(Destination),
+enum GuardState {
+    /// Nothing was read, or it was about another destination or of another guard.
+    NotRead,
+    /// The guard has no state, because no connection has failed.
+    Absent,
+    /// The guard has this state.
+    Present(Destination),
 }
 
-impl Guarded {
-    fn state(&self) -> Option<&Destination> {
+impl GuardState {
+    fn destination(&self) -> Option<&Destination> {
         match self {
-            Self::State(dest) => Some(dest),
-            Self::NotKnown | Self::Nothing => None,
+            Self::Present(dest) => Some(dest),
+            Self::NotRead | Self::Absent => None,
         }
     }
 }
 
-/// All of it, as text.
+/// The lines about the policy on the page of a destination.
 pub fn lines(state: &State, row: &DestRow, width: u16) -> Vec<Line<'static>> {
     let wrapped = |text: String| super::wrapped(&clean(&text), width);
     if row.role() == Role::Server {
@@ -83,24 +86,24 @@ fn find<'a>(state: &'a State, row: &DestRow) -> Result<(&'a InForce, &'a str), &
     Ok((policy, &path.path))
 }
 
-fn look_up<'a>(state: &State, row: &DestRow, policy: &'a InForce, path: &str) -> Deciders<'a> {
+fn look_up<'a>(state: &State, row: &DestRow, policy: &'a InForce, path: &str) -> PolicyOnDestination<'a> {
     let snapshot = &state.snapshot;
     let guard = watch(&policy.guards, path);
-    let asked = snapshot.guarded.filter(|asked| {
-        asked.dest == row.key && guard.is_some_and(|guard| guard.spec.cgroup.id == asked.guard)
-    });
-    Deciders {
+    let read = snapshot
+        .guarded
+        .filter(|read| read.dest == row.key && guard.is_some_and(|guard| guard.spec.cgroup.id == read.guard));
+    PolicyOnDestination {
         rule: decide(&policy.rules, path, row.remote(), snapshot.at_ns),
         guard,
-        state: match asked.map(|asked| asked.state) {
-            None => Guarded::NotKnown,
-            Some(None) => Guarded::Nothing,
-            Some(Some(dest)) => Guarded::State(dest),
+        state: match read.map(|read| read.state) {
+            None => GuardState::NotRead,
+            Some(None) => GuardState::Absent,
+            Some(Some(dest)) => GuardState::Present(dest),
         },
     }
 }
 
-/// The present of what is shown.
+/// The instant of the snapshot, by both clocks.
 fn now(state: &State) -> Now {
     let snapshot = &state.snapshot;
     Now {
@@ -109,7 +112,7 @@ fn now(state: &State) -> Now {
     }
 }
 
-fn rule(row: &DestRow, known: &Deciders<'_>, now: Now) -> String {
+fn rule(row: &DestRow, known: &PolicyOnDestination<'_>, now: Now) -> String {
     let Some(rule) = known.rule else {
         let guard = if known.guard.is_some() { "" } else { ", no guard" };
         return format!("no rule{guard}");
@@ -122,12 +125,12 @@ fn rule(row: &DestRow, known: &Deciders<'_>, now: Now) -> String {
     }
 }
 
-/// A rule, and how long it will be there.
+/// A rule in words, with the time it still lives.
 fn in_words(rule: &Installed, now: Now) -> String {
     format!("rule {}, {}{}", rule.id, rule.spec, left(rule, now))
 }
 
-/// How long a rule will be there, if it has an end.
+/// The time a rule still lives, in words; empty when it has no end.
 fn left(rule: &Installed, now: Now) -> String {
     match rule.expires_ns {
         0 => String::new(),
@@ -135,7 +138,7 @@ fn left(rule: &Installed, now: Now) -> String {
     }
 }
 
-/// The rule whose end somebody chooses.
+/// The rule that the form of an end is about, in words.
 pub fn ending(state: &State, rule: &Installed) -> String {
     clean(&in_words(rule, now(state)))
 }
@@ -143,7 +146,7 @@ pub fn ending(state: &State, rule: &Installed) -> String {
 fn guarded(
     state: &State,
     guard: &InstalledGuard,
-    known: &Deciders<'_>,
+    known: &PolicyOnDestination<'_>,
     now: Now,
     width: u16,
 ) -> Vec<Line<'static>> {
@@ -153,18 +156,18 @@ fn guarded(
         ""
     };
     let here = match &known.state {
-        Guarded::NotKnown => "; its state here is not known",
-        Guarded::Nothing => "; closed, nothing has failed here",
-        Guarded::State(_) => "",
+        GuardState::NotRead => "; its state here is not known",
+        GuardState::Absent => "; closed, nothing has failed here",
+        GuardState::Present(_) => "",
     };
     let mut lines = super::wrapped(&clean(&format!("{}{beaten}{here}", guard.spec)), width);
-    if let Some(dest) = known.state.state() {
+    if let Some(dest) = known.state.destination() {
         lines.extend(numbers(state, dest, now, width));
     }
     lines
 }
 
-/// The cells of `guard status`, as many to a line as fit.
+/// The cells of `guard status` with their headings, as many on a line as fit.
 fn numbers(state: &State, dest: &Destination, now: Now, width: u16) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
     for (heading, value) in GUARDED.into_iter().zip(cells(dest, now)) {
@@ -181,8 +184,9 @@ fn numbers(state: &State, dest: &Destination, now: Now, width: u16) -> Vec<Line<
     lines
 }
 
-/// Who keeps data out of SYNs, where that happened. The count is the dashboard's; what is in force may be newer.
-fn denied(row: &DestRow, known: Option<&Deciders<'_>>) -> Option<String> {
+/// How many connections were denied, and by what; `None` when none was. The count is the dashboard's: rules and guards
+/// may be newer than the connections.
+fn denied(row: &DestRow, known: Option<&PolicyOnDestination<'_>>) -> Option<String> {
     let count = row.count(Outcome::Denied);
     if count == 0 {
         return None;
@@ -194,23 +198,28 @@ fn denied(row: &DestRow, known: Option<&Deciders<'_>>) -> Option<String> {
     Some(format!("denied {}: {who}", number::count(count)))
 }
 
-fn who(row: &DestRow, known: &Deciders<'_>) -> String {
+fn who(row: &DestRow, known: &PolicyOnDestination<'_>) -> String {
     let denies = |rule: &&Installed| rule.covers(row.key.port) && rule.spec.action.denies_data();
     let rule = known.rule.filter(denies);
-    // A rule beats the guard: what a guard denied then, it denied before there was the rule.
-    let guard = known.guard.zip(known.state.state()).and_then(|(guard, dest)| {
-        let path = &guard.spec.cgroup.path;
-        match (known.rule, dest.phase()) {
-            (None, Phase::Open | Phase::HalfOpen) => Some(format!("the guard on {path} withholds SYN data")),
-            _ if dest.state.denied > 0 => Some(format!("the guard on {path} did before")),
-            _ => None,
-        }
-    });
+    // A rule takes precedence over the guard: what a guard denied, it denied before the rule was made.
+    let guard = known
+        .guard
+        .zip(known.state.destination())
+        .and_then(|(guard, dest)| {
+            let path = &guard.spec.cgroup.path;
+            match (known.rule, dest.phase()) {
+                (None, Phase::Open | Phase::HalfOpen) => {
+                    Some(format!("the guard on {path} withholds SYN data"))
+                }
+                _ if dest.state.denied > 0 => Some(format!("the guard on {path} did before")),
+                _ => None,
+            }
+        });
     match (rule, guard) {
         (Some(rule), Some(guard)) => format!("rule {} withholds SYN data, {guard}", rule.id),
         (Some(rule), None) => format!("rule {} withholds SYN data", rule.id),
         (None, Some(guard)) => guard,
-        (None, None) if known.guard.is_some() && matches!(known.state, Guarded::NotKnown) => {
+        (None, None) if known.guard.is_some() && matches!(known.state, GuardState::NotRead) => {
             "the guard or a rule that is gone withheld SYN data".to_owned()
         }
         (None, None) => "a rule or a guard that is gone withheld SYN data".to_owned(),

@@ -1,30 +1,30 @@
-//! Where the regions lie.
+//! Where the regions of the screen lie.
 
-use ratatui::layout::Rect;
+use ratatui::layout::{Rect, Size};
 
 use crate::tui::state::State;
 
-/// Lines a body should have before the header gets any.
+/// Lines that the body gets before the tabs and the header get any.
 const BODY_LEAST: u16 = 5;
 
 /// The regions of the screen, from top to bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regions {
-    /// Lines about the host.
+    /// The lines about the host; empty on a small screen.
     pub header: Rect,
-    /// One line of tabs.
+    /// The line of tabs; empty on a small screen.
     pub tabs: Rect,
-    /// The view.
+    /// The table or the page.
     pub body: Rect,
-    /// The filter, where there is one.
+    /// The filter; empty where there is none.
     pub prompt: Rect,
-    /// One line of keys, or something to tell.
+    /// The line of keys, or the lines of a message.
     pub footer: Rect,
 }
 
-/// Splits the screen. The footer stays on the smallest one, then the body, then the rest.
+/// Splits the screen. Where it is too small for all, the footer comes first, then the prompt, then the body.
 pub fn split(state: &State) -> Regions {
-    let (width, height) = state.size;
+    let Size { width, height } = state.size;
     let mut free = height;
     let mut take = |wanted: u16, leave: u16| {
         let taken = wanted.min(free.saturating_sub(leave));

@@ -1,24 +1,24 @@
-//! Rows of the view of listening sockets.
+//! The table of listening sockets.
 
-use ratatui::style::Style;
+use ratatui::{style::Style, text::Span};
 use tfo_common::{
     Outcome, Role,
     listener::{Arrival, ListenerRecord},
     outcome::Group,
 };
 
-use super::grid::{self, Cell, Col, ListColumn};
+use super::grid::{self, Cell, ListColumn, TableColumn};
 use crate::{
     addr,
     output::{clean, number},
     tui::state::State,
 };
 
-/// Server side bit of `net.ipv4.tcp_fastopen` (`TFO_SERVER_ENABLE`).
+/// The bit of `net.ipv4.tcp_fastopen` that switches Fast Open on for servers (`TFO_SERVER_ENABLE`).
 const SERVER: u32 = 0x2;
 
-/// The columns.
-const COLS: [ListColumn; 11] = [
+/// The columns of the table.
+const COLUMNS: [ListColumn; 11] = [
     ListColumn::text("service", "SERVICE", 10),
     ListColumn::text("address", "ADDRESS", 9),
     ListColumn::number("port", "PORT", 5),
@@ -33,23 +33,23 @@ const COLS: [ListColumn; 11] = [
 ];
 
 /// The columns, as wide as this state needs them.
-pub fn cols(state: &State) -> Vec<Col> {
-    grid::listed(&COLS, |name, width| match name {
+pub fn columns(state: &State) -> Vec<TableColumn> {
+    grid::list_columns(&COLUMNS, |name, width| match name {
         "address" => {
             let width = state.widths.local.max(width);
-            (width, width)
+            width..=width
         }
-        "service" => (width, state.widths.service.clamp(width, 40)),
-        _ => (width, width),
+        "service" => width..=state.widths.service.clamp(width, 40),
+        _ => width..=width,
     })
 }
 
-/// What a listener says in a column.
+/// The cell of a listener in the column of this id.
 pub fn cell(state: &State, index: u32, id: usize) -> Cell {
     let Some(one) = state.snapshot.listeners.get(index as usize) else {
         return Cell::default();
     };
-    let text = match COLS[id].name {
+    let text = match COLUMNS[id].name {
         "service" => clean(&state.snapshot.names.label(one.cgroup_id)),
         "address" => addr::ip(&one.local, one.family).to_string(),
         "port" => one.local_port.to_string(),
@@ -58,16 +58,17 @@ pub fn cell(state: &State, index: u32, id: usize) -> Cell {
         "queue" => format!("{}/{}", one.tfo_qlen, one.tfo_max_qlen),
         "backlog" => format!("{}/{}", one.backlog, one.max_backlog),
         "accepted" => number::count(arrived(state, one, Arrival::Accepted)),
-        // The queue has a column of its own.
+        // A full queue has a column of its own.
         "rejected" => number::count(arrived(state, one, Arrival::Rejected)),
         "overflow" => number::count(arrived(state, one, Arrival::Overflow)),
         _ => number::count(count(state, one, Outcome::is_plain)),
     };
     let full = one.tfo_max_qlen > 0 && one.tfo_qlen >= one.tfo_max_qlen;
-    (text, if full { state.theme.strong } else { Style::new() })
+    let style = if full { state.theme.strong } else { Style::new() };
+    Span::styled(text, style)
 }
 
-/// Whether a SYN with data would be taken, and if not, why. The sysctl is that of the listener's own namespace.
+/// Whether the data of a SYN would be accepted: `on`, or why not. The sysctl is that of the listener's own namespace.
 fn fast_open(state: &State, one: &ListenerRecord) -> &'static str {
     let host = &state.snapshot.host;
     let sysctl = one
@@ -82,25 +83,25 @@ fn fast_open(state: &State, one: &ListenerRecord) -> &'static str {
     }
 }
 
-/// SYNs with Fast Open the listener dealt with so. Recordings of versions that did not count for each listener have
-/// only what its service did on the port.
-fn arrived(state: &State, one: &ListenerRecord, what: Arrival) -> u64 {
+/// SYNs with Fast Open that the listener handled in this way. Recordings of versions that did not count them for each
+/// listener have only the outcomes of its service on the port.
+fn arrived(state: &State, one: &ListenerRecord, arrival: Arrival) -> u64 {
     if one.sysctl().is_some() {
-        return one.arrived(what);
+        return one.arrived(arrival);
     }
-    let wanted: fn(Outcome) -> bool = match what {
+    let counts: fn(Outcome) -> bool = match arrival {
         Arrival::Accepted => |outcome| outcome == Outcome::Accepted,
         Arrival::Rejected => |outcome| outcome.group() == Group::Refused && outcome != Outcome::QueueOverflow,
         Arrival::Overflow => |outcome| outcome == Outcome::QueueOverflow,
     };
-    count(state, one, wanted)
+    count(state, one, counts)
 }
 
-/// Handshakes of the rows that arrived at its service and port.
-fn count(state: &State, one: &ListenerRecord, wanted: fn(Outcome) -> bool) -> u64 {
+/// Handshakes with an outcome that `counts` accepts, of the rows with the service and port of this listener.
+fn count(state: &State, one: &ListenerRecord, counts: fn(Outcome) -> bool) -> u64 {
     let here = |row: &&crate::model::DestRow| {
         row.role() == Role::Server && row.key.port == one.local_port && row.key.cgroup_id == one.cgroup_id
     };
     let rows = state.snapshot.rows.iter().filter(here);
-    rows.map(|row| row.sum(wanted)).sum()
+    rows.map(|row| row.sum(counts)).sum()
 }

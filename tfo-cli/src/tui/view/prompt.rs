@@ -1,5 +1,4 @@
-//! The line of the filter: what it says, where the cursor is, what is wrong. A long explanation has lines of its
-//! own.
+//! The line of the filter: its text, the cursor and its error. A long error has lines of its own below.
 
 use ratatui::{
     buffer::Buffer,
@@ -10,10 +9,10 @@ use ratatui::{
 
 use crate::tui::state::State;
 
-/// What may be typed, while nothing is.
+/// Examples of what can be typed, shown while the filter is empty.
 const HELP: &str = "  dst: port: proc: cgroup: unit: role: outcome: fam:  lost>100ms  !negated";
 
-/// Lines it takes: none where there is nothing to say.
+/// Lines that the prompt takes: none while there is no filter and nobody edits it.
 pub fn height(state: &State) -> u16 {
     if state.editing.is_none() && state.filter.text().is_empty() {
         return 0;
@@ -21,7 +20,7 @@ pub fn height(state: &State) -> u16 {
     u16::try_from(lines(state).len()).unwrap_or(u16::MAX)
 }
 
-/// Draws it.
+/// Draws the prompt.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     if area.height > 0 {
         Paragraph::new(lines(state)).render(area, buffer);
@@ -29,7 +28,7 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
 }
 
 fn lines(state: &State) -> Vec<Line<'static>> {
-    let (theme, width) = (state.theme, usize::from(state.size.0));
+    let (theme, width) = (state.theme, usize::from(state.size.width));
     let mut lines = vec![Line::from(text(state))];
     let Some(error) = state.filter.error() else {
         if state.editing.is_some() && state.filter.text().is_empty() {
@@ -40,18 +39,18 @@ fn lines(state: &State) -> Vec<Line<'static>> {
     if lines[0].width() + 2 + error.message.chars().count() <= width {
         lines[0].push_span(Span::styled(format!("  {}", error.message), theme.accent));
     } else {
-        let wrapped = super::wrapped(&error.message, state.size.0);
+        let wrapped = super::wrapped(&error.message, state.size.width);
         lines.extend(wrapped.into_iter().map(|line| line.style(theme.accent)));
     }
     lines
 }
 
-/// The filter, of a long one the part around the cursor.
+/// The text of the filter; of a long one, the part around the cursor.
 fn text(state: &State) -> Vec<Span<'static>> {
     let (theme, line) = (state.theme, &state.filter);
     let editing = state.editing.is_some();
     let wrong = line.error().map(|error| error.at.clone()).unwrap_or_default();
-    let room = usize::from(state.size.0).saturating_sub(2);
+    let room = usize::from(state.size.width).saturating_sub(2);
     let hidden = if editing {
         line.cursor().saturating_sub(room)
     } else {

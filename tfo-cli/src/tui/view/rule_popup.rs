@@ -1,28 +1,28 @@
-//! Boxes about rules: the form, and the plan that has to be confirmed.
+//! The boxes about rules: the form, and the plan that the user has to confirm.
 
 use ratatui::{
     buffer::Buffer,
-    layout::Rect,
+    layout::{Position, Rect},
     text::{Line, Span},
 };
 
 use tfo_common::PolicyAction;
 
-use super::{in_force, popup};
+use super::{in_force, popup::Dialog};
 use crate::{
     output::{clean, policy_text},
     tui::{
-        policy::{self, Deciding, Field, Form},
+        policy::{self, Field, Form, RuleInForce},
         state::State,
     },
 };
 
-/// Columns of the boxes, with their walls.
+/// Columns of the boxes, borders included.
 const WIDTH: u16 = 78;
-/// Columns walls and padding take.
+/// Columns that borders and padding take.
 const FRAME: u16 = 4;
 
-/// What a rule should say.
+/// Draws the form of a rule.
 pub fn form(state: &State, form: &Form, screen: Rect, buffer: &mut Buffer) {
     let theme = state.theme;
     let target = &form.target;
@@ -39,8 +39,8 @@ pub fn form(state: &State, form: &Form, screen: Rect, buffer: &mut Buffer) {
         )
     };
     let mut lines = super::wrapped(&about, room(screen));
-    match policy::deciding(state, target) {
-        Deciding::Rule(rule) if !form.adds => {
+    match policy::rule_in_force(state, target) {
+        RuleInForce::Rule(rule) if !form.adds => {
             lines.extend(super::wrapped(&in_force::ending(state, rule), room(screen)));
         }
         _ => {}
@@ -80,48 +80,53 @@ pub fn form(state: &State, form: &Form, screen: Rect, buffer: &mut Buffer) {
         "Enter show the plan   Left Right choice   Esc cancel"
     };
     lines.push(Line::styled(keys, theme.strong));
-    popup::draw(state, title, lines, WIDTH, 0, screen, buffer);
+    dialog(title, lines).draw(state, screen, buffer);
 }
 
-/// The plan is on its way: only as long as somebody else holds the lock.
+/// Draws the note that a plan is being worked out, which takes time only while another command holds the lock.
 pub fn planning(state: &State, screen: Rect, buffer: &mut Buffer) {
     let lines = vec![
         "Looking at the policy ...".into(),
         Line::default(),
         Line::styled("Esc cancel", state.theme.strong),
     ];
-    popup::draw(state, " Plan ", lines, WIDTH, 0, screen, buffer);
+    dialog(" Plan ", lines).draw(state, screen, buffer);
 }
 
-/// What would change, and whether to do it.
+/// Draws the plan and the question whether to make its changes.
 pub fn plan(state: &State, screen: Rect, buffer: &mut Buffer) {
-    popup::draw(
-        state,
-        " Change the policy? ",
-        plan_lines(state),
-        WIDTH,
-        state.scroll,
-        screen,
-        buffer,
-    );
+    let dialog = Dialog {
+        scroll: state.scroll,
+        ..dialog(" Change the policy? ", plan_lines(state))
+    };
+    dialog.draw(state, screen, buffer);
+}
+
+fn dialog(title: &'static str, lines: Vec<Line<'static>>) -> Dialog {
+    Dialog {
+        title,
+        lines,
+        width: WIDTH,
+        scroll: 0,
+    }
 }
 
 /// The plan as `policy plan` prints it, and the question.
 pub fn plan_lines(state: &State) -> Vec<Line<'static>> {
     let text = state
-        .asked
+        .policy_dialog
         .plan
         .as_ref()
         .map(policy_text::plan)
         .unwrap_or_default();
-    let room = room(Rect::new(0, 0, state.size.0, state.size.1));
+    let room = room(Rect::from((Position::ORIGIN, state.size)));
     let mut lines: Vec<Line<'static>> = text.lines().flat_map(|line| super::wrapped(line, room)).collect();
     lines.push(Line::default());
     lines.push(Line::styled("y do it      any other key  no", state.theme.strong));
     lines
 }
 
-/// Columns of text.
+/// Columns that the text of a box has.
 fn room(screen: Rect) -> u16 {
     WIDTH.min(screen.width).saturating_sub(FRAME)
 }

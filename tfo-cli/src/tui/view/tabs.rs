@@ -12,7 +12,7 @@ use crate::tui::{
     state::{Page, State, View},
 };
 
-/// Draws it.
+/// Draws the tabs, and the kind of page that is open.
 pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     let mut spans = Vec::new();
     for (view, label) in labels(state) {
@@ -30,7 +30,7 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
         Some(Page::Flow(_)) => "> connection",
         None => "",
     };
-    // There whole or not at all: the page says itself what it is.
+    // Left out where it does not fit: the page itself says what it is about.
     let used: usize = spans.iter().map(Span::width).sum();
     if used + page.len() <= area.width.into() {
         spans.push(Span::styled(page, state.theme.accent));
@@ -38,18 +38,18 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
     Line::from(spans).render(area, buffer);
 }
 
-/// Views go by their number; findings, which came later, by their letter.
+/// Each view with the text of its tab: its key, a digit or for findings a letter, and its title.
 fn labels(state: &State) -> impl Iterator<Item = (View, String)> {
-    (1..).zip(View::ALL).map(|(number, (view, name))| {
+    (1..).zip(View::ALL).map(|(number, view)| {
         let key = match view {
             View::Findings => state.keys.first(Command::Findings).unwrap_or_default(),
             _ => number.to_string(),
         };
-        (view, format!(" {key} {name} "))
+        (view, format!(" {key} {} ", view.title()))
     })
 }
 
-/// The tab at this column.
+/// The view whose tab is at this column of the screen.
 pub fn hit(state: &State, x: u16) -> Option<View> {
     let mut start = 0;
     for (view, label) in labels(state) {

@@ -1,21 +1,21 @@
-//! A cursor in a list that is sorted anew every second. It holds on to a key, not to an index, and the row it
-//! is on keeps its place on the screen.
+//! A cursor in a list that is sorted again with every reading, as `ListState` of ratatui is one in a list that stands
+//! still. It remembers the key of its row, not the index, and its row keeps its place on the screen.
 
 /// Cursor and scroll position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List<K> {
-    /// The row that was chosen; `None` stays on the first row, whichever that is.
-    chosen: Option<K>,
+pub struct ListState<K> {
+    /// Key of the selected row; `None` stays on the first row, whichever that is.
+    selected: Option<K>,
     index: usize,
     offset: usize,
     len: usize,
     height: usize,
 }
 
-impl<K> Default for List<K> {
+impl<K> Default for ListState<K> {
     fn default() -> Self {
         Self {
-            chosen: None,
+            selected: None,
             index: 0,
             offset: 0,
             len: 0,
@@ -24,38 +24,38 @@ impl<K> Default for List<K> {
     }
 }
 
-impl<K: Clone + PartialEq> List<K> {
-    /// The list has a new order or content.
+impl<K: Clone + PartialEq> ListState<K> {
+    /// Finds the selected row again, in a list with another order or content.
     pub fn refresh(&mut self, keys: &(impl ExactSizeIterator<Item = K> + Clone)) {
         self.len = keys.len();
-        let Some(chosen) = &self.chosen else {
+        let Some(selected) = &self.selected else {
             (self.index, self.offset) = (0, 0);
             return;
         };
         let line = self.index - self.offset.min(self.index);
-        if let Some(index) = keys.clone().position(|key| key == *chosen) {
+        if let Some(index) = keys.clone().position(|key| key == *selected) {
             self.index = index;
         } else {
-            // Its row is gone: stay where it was.
+            // The selected row is gone: the one that took its place is selected.
             self.index = self.index.min(self.len.saturating_sub(1));
-            self.chosen = keys.clone().nth(self.index);
+            self.selected = keys.clone().nth(self.index);
         }
         self.offset = self.index.saturating_sub(line);
         self.scroll();
     }
 
-    /// The window has a new height.
+    /// Sets the number of rows on the screen.
     pub fn resize(&mut self, height: usize) {
         self.height = height.max(1);
         self.scroll();
     }
 
-    /// Moves the cursor by that many rows.
+    /// Moves the cursor by this many rows, negative upwards. `key_at` gives the key of a row.
     pub fn step(&mut self, by: isize, key_at: impl Fn(usize) -> Option<K>) {
         self.go(self.index.saturating_add_signed(by), key_at);
     }
 
-    /// Moves the cursor by that many windows.
+    /// Moves the cursor by this many screens of rows, negative upwards.
     pub fn page(&mut self, by: isize, key_at: impl Fn(usize) -> Option<K>) {
         let height = isize::try_from(self.height).unwrap_or(isize::MAX);
         self.step(by.saturating_mul(height), key_at);
@@ -64,13 +64,13 @@ impl<K: Clone + PartialEq> List<K> {
     /// Moves the cursor to this row, or to the last one.
     pub fn go(&mut self, index: usize, key_at: impl Fn(usize) -> Option<K>) {
         self.index = index.min(self.len.saturating_sub(1));
-        self.chosen = key_at(self.index);
+        self.selected = key_at(self.index);
         self.scroll();
     }
 
     /// Moves the cursor to the first row, and keeps it there whatever row that will be.
     pub fn top(&mut self) {
-        self.chosen = None;
+        self.selected = None;
         (self.index, self.offset) = (0, 0);
     }
 
@@ -79,7 +79,7 @@ impl<K: Clone + PartialEq> List<K> {
             .offset
             .min(self.index)
             .max((self.index + 1).saturating_sub(self.height));
-        // No empty lines below the last row while there are rows above the first one shown.
+        // No empty lines below the last row while rows above the first shown one are hidden.
         self.offset = self.offset.min(self.len.saturating_sub(self.height));
     }
 
@@ -88,7 +88,7 @@ impl<K: Clone + PartialEq> List<K> {
         (self.len > 0).then_some(self.index)
     }
 
-    /// First row shown.
+    /// Index of the first row on the screen.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -100,8 +100,8 @@ mod tests {
 
     use super::*;
 
-    fn list(height: usize, keys: &[u32]) -> List<u32> {
-        let mut list = List::default();
+    fn list(height: usize, keys: &[u32]) -> ListState<u32> {
+        let mut list = ListState::default();
         list.resize(height);
         list.refresh(&keys.iter().copied());
         list
@@ -147,7 +147,7 @@ mod tests {
         fn the_cursor_is_always_on_the_screen(
             steps in prop::collection::vec((-30isize..30, 0usize..40, 1usize..12), 1..40)
         ) {
-            let mut list = List::<usize>::default();
+            let mut list = ListState::<usize>::default();
             for (by, len, height) in steps {
                 list.resize(height);
                 list.refresh(&(0..len));
