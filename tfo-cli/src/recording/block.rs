@@ -24,8 +24,8 @@ fn length(bytes: usize) -> u32 {
 
 /// What reading a block came to.
 pub enum Block {
-    /// Its entries.
-    Whole(Vec<u8>),
+    /// Its entries, and the bytes it takes in the file.
+    Whole(Vec<u8>, u64),
     /// The file ends here.
     End,
     /// The file ends inside it: the recorder was killed.
@@ -64,7 +64,7 @@ pub fn read(file: &mut impl Read, checksum: Checksum) -> io::Result<Block> {
         return Ok(Block::Damaged("wrong checksum"));
     }
     Ok(match lz4_flex::block::decompress(&packed, raw_length) {
-        Ok(raw) if raw.len() == raw_length => Block::Whole(raw),
+        Ok(raw) if raw.len() == raw_length => Block::Whole(raw, (HEADER + packed_length) as u64),
         _ => Block::Damaged("cannot be unpacked"),
     })
 }

@@ -22,10 +22,21 @@ use crate::model::{
     source::{CgroupName, Host},
 };
 
-/// Rows a recording may have at once: beyond it the file is damaged or hostile.
+// What a file may ask for. Packed, a few megabytes can say gigabytes: whatever is kept is bounded, by a number or by the
+// length of the file itself.
+
+/// Rows a recording may have at once, with the largest table there is.
 const MOST_ROWS: usize = 1 << 20;
-/// Records one tick may have: twenty seconds at the fastest rate measured.
-const MOST_RECORDS: usize = 1 << 22;
+/// Rows that any file may have; beyond them each has to have taken some bytes of it. A real one, an address and what was
+/// counted for it, takes more.
+const FREE_ROWS: usize = 1 << 16;
+const BYTES_PER_ROW: u64 = 8;
+/// Records and names handed over at once. Where a reading has more, they come as ticks without one before it.
+const MOST_AT_ONCE: usize = 1 << 16;
+/// Listening sockets of one reading.
+const MOST_LISTENERS: usize = 1 << 17;
+/// Bytes of an entry that is JSON: counters and settings of 1,024 namespaces take a twentieth.
+const MOST_JSON: usize = 4 << 20;
 
 /// An open recording.
 pub struct Recording {
@@ -34,9 +45,14 @@ pub struct Recording {
     preamble: Preamble,
     checksum: Checksum,
     block: u64,
+    /// Bytes of the file that were read.
+    packed: u64,
     entries: Vec<u8>,
     at: usize,
     rows: HashMap<DestKey, SparseRow>,
+    /// What was read of the tick that is not complete yet, and whether the rows are part of it.
+    tick: Tick,
+    with_rows: bool,
     truncated: bool,
 }
 
@@ -85,9 +101,12 @@ impl Recording {
             preamble: Preamble::default(),
             checksum,
             block: 0,
+            packed: 0,
             entries: Vec::new(),
             at: 0,
             rows: HashMap::new(),
+            tick: Tick::default(),
+            with_rows: false,
             truncated: false,
         };
         if recording.next_block()? {
@@ -112,22 +131,19 @@ impl Recording {
     }
 
     /// The next tick; `None` at the end. Records after the last reading come as a tick without one: its time
-    /// is zero.
+    /// is zero. So do those before it, where there are too many for one tick.
     pub fn next_tick(&mut self) -> Result<Option<Tick>, RecordingError> {
-        let mut tick = Tick::default();
-        let mut with_rows = false;
         loop {
+            if self.tick.records.len() + self.tick.names.len() >= MOST_AT_ONCE {
+                return Ok(Some(self.loose()));
+            }
             let mut rest = &self.entries[self.at..];
             if rest.is_empty() {
                 if self.next_block()? {
                     continue;
                 }
-                let loose = !tick.records.is_empty();
-                return Ok(loose.then_some(Tick {
-                    records: tick.records,
-                    names: tick.names,
-                    ..Tick::default()
-                }));
+                let loose = !self.tick.records.is_empty();
+                return Ok(loose.then(|| self.loose()));
             }
             let Some((tag, payload)) = take_entry(&mut rest) else {
                 return Err(self.damaged("torn entry"));
@@ -135,29 +151,39 @@ impl Recording {
             let payload = payload.to_vec();
             self.at = self.entries.len() - rest.len();
             match tag {
-                tag::RECORD => tick.records.push(self.record(&payload)?),
-                tag::NAME => tick.names.push(self.json::<(u64, Option<CgroupName>)>(&payload)?),
-                tag::READING => tick.reading = self.json::<Counters>(&payload)?.reading(),
+                tag::RECORD => self.tick.records.push(self.record(&payload)?),
+                tag::NAME => self
+                    .tick
+                    .names
+                    .push(self.json::<(u64, Option<CgroupName>)>(&payload)?),
+                tag::READING => self.tick.reading = self.json::<Counters>(&payload)?.reading(),
                 tag::ROWS => {
                     self.change_rows(&payload)?;
-                    with_rows = true;
+                    self.with_rows = true;
                 }
                 tag::GONE => self.remove_rows(&payload)?,
-                tag::HOST => tick.host = Some(self.json::<Host>(&payload)?),
-                tag::LISTENERS => tick.listeners = Some(self.listeners(&payload)?),
-                tag::LISTENER_FACTS => self.listener_facts(&payload, &mut tick)?,
-                tag::LOOKED => tick.looked = Some(self.json::<Stored>(&payload)?.looked()),
+                tag::HOST => self.tick.host = Some(self.json::<Host>(&payload)?),
+                tag::LISTENERS => self.tick.listeners = Some(self.listeners(&payload)?),
+                tag::LISTENER_FACTS => self.listener_facts(&payload)?,
+                tag::LOOKED => self.tick.looked = Some(self.json::<Stored>(&payload)?.looked()),
                 tag::TICK => {
-                    if with_rows {
+                    let mut tick = std::mem::take(&mut self.tick);
+                    if std::mem::take(&mut self.with_rows) {
                         tick.reading.dests = self.rows.iter().map(|(key, row)| (*key, row.stats())).collect();
                     }
                     return Ok(Some(tick));
                 }
                 _ => {}
             }
-            if tick.records.len() > MOST_RECORDS {
-                return Err(self.damaged("too many records in one interval"));
-            }
+        }
+    }
+
+    /// Records and names without the reading they belong to.
+    fn loose(&mut self) -> Tick {
+        Tick {
+            records: std::mem::take(&mut self.tick.records),
+            names: std::mem::take(&mut self.tick.names),
+            ..Tick::default()
         }
     }
 
@@ -171,7 +197,10 @@ impl Recording {
             error,
         };
         match block::read(&mut self.file, self.checksum).map_err(failed)? {
-            Block::Whole(entries) => self.entries = entries,
+            Block::Whole(entries, packed) => {
+                self.entries = entries;
+                self.packed += packed;
+            }
             Block::End => return Ok(false),
             Block::Truncated => {
                 self.truncated = true;
@@ -191,6 +220,9 @@ impl Recording {
     }
 
     fn json<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, RecordingError> {
+        if payload.len() > MOST_JSON {
+            return Err(self.damaged("impossible length"));
+        }
         serde_json::from_slice(payload).map_err(|_| self.damaged("unreadable entry"))
     }
 
@@ -201,14 +233,18 @@ impl Recording {
     fn listeners(&self, mut payload: &[u8]) -> Result<Vec<ListenerRecord>, RecordingError> {
         let mut listeners = Vec::new();
         while !payload.is_empty() {
+            if listeners.len() >= MOST_LISTENERS {
+                return Err(self.damaged("too many listeners"));
+            }
             listeners.push(take_listener(&mut payload).ok_or_else(|| self.damaged("unreadable listener"))?);
         }
         Ok(listeners)
     }
 
-    fn listener_facts(&self, mut payload: &[u8], tick: &mut Tick) -> Result<(), RecordingError> {
-        for listener in tick.listeners.iter_mut().flatten() {
-            take_listener_facts(&mut payload, listener).ok_or_else(|| self.damaged("unreadable listener"))?;
+    fn listener_facts(&mut self, mut payload: &[u8]) -> Result<(), RecordingError> {
+        let mut listeners = self.tick.listeners.iter_mut().flatten();
+        if listeners.any(|listener| take_listener_facts(&mut payload, listener).is_none()) {
+            return Err(self.damaged("unreadable listener"));
         }
         Ok(())
     }
@@ -218,7 +254,8 @@ impl Recording {
             let change = take_key(&mut payload).zip(RowDelta::take(&mut payload));
             let (key, difference) = change.ok_or_else(|| self.damaged("unreadable row"))?;
             self.rows.entry(key).or_default().add(&difference);
-            if self.rows.len() > MOST_ROWS {
+            let paid_for = usize::try_from(self.packed / BYTES_PER_ROW).unwrap_or(usize::MAX);
+            if self.rows.len() > MOST_ROWS.min(FREE_ROWS + paid_for) {
                 return Err(self.damaged("too many rows"));
             }
         }

@@ -8,8 +8,15 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Preamble, Recorder, Recording, RecordingError, Tick};
-use crate::model::fake::{EPOCH_NS, Scenario};
+use super::{
+    FORMAT, MAGIC, Preamble, Recorder, Recording, RecordingError, Tick, block,
+    entry::{Counters, put_entry, tag},
+    flow::put_record,
+};
+use crate::model::{
+    fake::{EPOCH_NS, Scenario},
+    row_delta::put_key,
+};
 
 /// A file that is gone when the test is.
 struct Scratch(PathBuf);
@@ -71,7 +78,7 @@ fn recorded(ticks: &[Tick]) -> Vec<u8> {
 
 /// What every recording of this version begins with.
 fn beginning() -> Vec<u8> {
-    [&super::MAGIC[..], &[super::FORMAT]].concat()
+    [&MAGIC[..], &[FORMAT]].concat()
 }
 
 fn open(bytes: Vec<u8>) -> Result<Recording, RecordingError> {
@@ -202,7 +209,7 @@ fn changes_that_make_up_for_each_other_are_noticed() {
 fn format_1_is_still_read() {
     let bytes = include_bytes!("../../recordings/format-1.tfo");
     let now = include_bytes!("../../recordings/lab.tfo");
-    assert_eq!((bytes[7], now[7]), (1, super::FORMAT));
+    assert_eq!((bytes[7], now[7]), (1, FORMAT));
     let (old, end) = read_all(bytes.to_vec());
     assert!(matches!(end, Ok(false)), "{end:?}");
     let (new, end) = read_all(now.to_vec());
@@ -231,8 +238,94 @@ proptest! {
         file.extend(&garbage);
         let _ = read_all(file);
         let mut file = beginning();
-        file.extend(super::block::pack(b"\x01\x02{}"));
-        file.extend(super::block::pack(&garbage));
+        file.extend(block::pack(b"\x01\x02{}"));
+        file.extend(block::pack(&garbage));
         let _ = read_all(file);
     }
+}
+
+/// A file of one block that says nothing but this, over and over.
+fn repeated(tag: u8, payload: &[u8], times: usize, last: &[u8]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    put_entry(
+        tag::PREAMBLE,
+        &serde_json::to_vec(&preamble()).expect("it is JSON"),
+        &mut entries,
+    );
+    for _ in 0..times {
+        put_entry(tag, payload, &mut entries);
+    }
+    entries.extend(last);
+    let mut file = [&MAGIC[..], &[FORMAT]].concat();
+    file.extend(block::pack(&entries));
+    file
+}
+
+fn read(file: Vec<u8>) -> Result<Recording, RecordingError> {
+    Recording::read(Box::new(Cursor::new(file)), Path::new("hostile.tfo"))
+}
+
+/// A small file may say a lot: what is kept of it at once is bounded, and nothing is left out.
+#[test]
+fn one_reading_never_fills_the_memory() {
+    const TIMES: usize = 400_000;
+    let mut record = Vec::new();
+    put_record(&crate::model::fake::first_byte(1, 1), &mut record);
+    let mut end = Vec::new();
+    let counters = Counters::of(&ticks(1)[0].reading);
+    put_entry(
+        tag::READING,
+        &serde_json::to_vec(&counters).expect("it is JSON"),
+        &mut end,
+    );
+    put_entry(tag::TICK, &[], &mut end);
+    for (kind, payload) in [(tag::RECORD, &record[..]), (tag::NAME, b"[1,null]")] {
+        let file = repeated(kind, payload, TIMES, &end);
+        assert!(file.len() < 100_000, "it is small: {}", file.len());
+        let mut recording = read(file).expect("it is whole");
+        let (mut seen, mut readings) = (0, 0);
+        while let Some(tick) = recording.next_tick().expect("it is whole") {
+            let here = tick.records.len() + tick.names.len();
+            assert!(here <= 65_536, "{here} at once");
+            seen += here;
+            readings += u32::from(tick.reading.at_ns > 0);
+        }
+        assert_eq!((seen, readings), (TIMES, 1));
+    }
+}
+
+#[test]
+fn entries_that_ask_for_more_than_there_can_be_are_damage() {
+    let mut mib = String::from(
+        "{\"name\":\"\",\"kernel\":\"\",\"netns\":1,\"tcp_fastopen\":null,\"blackhole_timeout_sec\":null,\"mib\":[",
+    );
+    mib.push_str(&"[1,{}],".repeat(700_000));
+    mib.push_str("[1,{}]]}");
+    let mut row = Vec::new();
+    for number in 0..200_000u32 {
+        put_key(&crate::model::fake::dest_key(number), &mut row);
+        crate::model::row_delta::RowDelta::default().put(&mut row);
+    }
+    for (kind, payload, why) in [
+        (tag::HOST, mib.as_bytes(), "impossible length"),
+        (tag::LISTENERS, &*listeners_of(200_000), "too many listeners"),
+        (tag::ROWS, &*row, "too many rows"),
+    ] {
+        let mut end = Vec::new();
+        put_entry(tag::TICK, &[], &mut end);
+        let file = repeated(kind, payload, 1, &end);
+        let error = read(file)
+            .and_then(|mut recording| recording.next_tick())
+            .expect_err(why);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+fn listeners_of(count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let one = Scenario::listeners()[0];
+    for _ in 0..count {
+        super::flow::put_listener(&one, &mut bytes);
+    }
+    bytes
 }

@@ -67,8 +67,9 @@ pub fn play(
     let mut first_ns = None;
     while let Some(tick) = recording.next_tick()? {
         let at_ns = tick.reading.at_ns;
-        let first_ns = *first_ns.get_or_insert(at_ns);
-        if let Some(speed) = speed {
+        // Records without a reading of their own come at once.
+        if let Some(speed) = speed.filter(|_| at_ns > 0) {
+            let first_ns = *first_ns.get_or_insert(at_ns);
             let seconds = at_ns.saturating_sub(first_ns) as f64 / 1e9 / speed;
             let due = start
                 + Duration::try_from_secs_f64(seconds)
