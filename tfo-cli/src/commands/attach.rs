@@ -2,9 +2,10 @@
 
 use crate::{
     exit::Failure,
-    kernel::{self, Session},
-    model::source::Source,
+    kernel::{self, Session, rights},
+    model::source::{Keep, Source},
     options::AttachOptions,
+    runtime,
 };
 
 /// Attaches to the kernel.
@@ -21,6 +22,20 @@ fn failure(error: &kernel::Error) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// Gives up every right that is not needed any more once everything is attached and every file is open. Where that fails
+/// the command goes on, and says so.
+pub fn give_up_rights(source: &mut dyn Source, keep: Keep) -> std::io::Result<()> {
+    let mut give_up = || -> anyhow::Result<()> {
+        if source.give_up_rights(keep)? {
+            // The thread that waits for signals is older than this one's wish.
+            let runtime = runtime::handle()?;
+            runtime.block_on(runtime.spawn(async move { rights::give_up(keep) }))??;
+        }
+        Ok(())
+    };
+    give_up().or_else(|error| crate::output::complain(&format_args!("tfo-cli: {error:#}")))
 }
 
 /// What is said on stderr once counting has begun.

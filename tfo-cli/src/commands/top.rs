@@ -19,7 +19,7 @@ use crate::{
     args::{TopConfig, TopFormat},
     exit::{self, Failure},
     kernel::policy::Pinned,
-    model::{DestRow, Snapshot, filterable::FilterableRow},
+    model::{DestRow, Snapshot, filterable::FilterableRow, source::Keep},
     output::{snapshot_json, table},
     signals::{self, Stop},
     tui,
@@ -56,7 +56,11 @@ fn attach(config: &TopConfig) -> Result<Reader, Failure> {
 }
 
 /// Shows the live dashboard until the user or a signal ends it.
-fn live_dashboard(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
+fn live_dashboard(config: &TopConfig, mut reader: Reader, stop: &Stop) -> Result<u8, Failure> {
+    // Who may change rules needs what `tfo-cli policy` needs; tables are exported to where the user is.
+    if !config.allow_policy {
+        attach::give_up_rights(reader.observer.source(), Keep { files: true })?;
+    }
     let shared = Arc::new(Shared::new(&config.attach));
     let reader = reader::spawn(reader, config.interval, Arc::clone(&shared), stop.clone())?;
     let enforcer = config
@@ -103,7 +107,8 @@ fn replay_dashboard(config: &TopConfig, recording: Replay, stop: &Stop) -> Resul
 }
 
 /// Prints one table after one interval.
-fn live_table(config: &TopConfig, reader: Reader, stop: &Stop) -> Result<u8, Failure> {
+fn live_table(config: &TopConfig, mut reader: Reader, stop: &Stop) -> Result<u8, Failure> {
+    attach::give_up_rights(reader.observer.source(), Keep::default())?;
     print_live(config, reader, stop, &mut io::stdout().lock())?;
     Ok(exit::DONE)
 }

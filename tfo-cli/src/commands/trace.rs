@@ -27,7 +27,12 @@ use crate::{
     args::TraceConfig,
     exit::{self, Failure},
     model::{
-        Flow, diagnosis::Finding, filter::Metric, filterable::FilterableFlow, names::Names, source::Source,
+        Flow,
+        diagnosis::Finding,
+        filter::Metric,
+        filterable::FilterableFlow,
+        names::Names,
+        source::{Keep, Source},
     },
     output::{self, FlowLine, Summary, TraceWriter, diagnosis},
     signals::{self, Stop},
@@ -86,7 +91,8 @@ pub fn trace_source(
     let wall_offset_ns = source.wall_offset_ns();
     let (sender, batches) = sync_channel(QUEUE);
     let reader_stop = Stop::default();
-    let observer = Observer::new(source, &config.attach, config.record.as_deref())?;
+    let mut observer = Observer::new(source, &config.attach, config.record.as_deref())?;
+    attach::give_up_rights(observer.source(), Keep::default())?;
     let wants = Wants {
         summary: config.summary,
         names: config.filter.needs_names(),

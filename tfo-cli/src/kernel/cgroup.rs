@@ -63,6 +63,12 @@ impl Cgroup {
         }
     }
 
+    /// Whether the mount shows the whole hierarchy of the host, and not the part of a cgroup namespace: the root has the
+    /// number 1 (`kernfs_create_root` gives it the first one).
+    pub fn is_whole(&self) -> bool {
+        fs::metadata(&self.mount).is_ok_and(|root| root.ino() == 1)
+    }
+
     /// Depth below the root of the hierarchy.
     pub fn level(&self) -> u32 {
         let below = self

@@ -28,19 +28,23 @@ pub struct Sampler {
 
 impl Sampler {
     /// Called at every reading: ends a sample, or begins the next one when its turn has come.
-    pub fn turn(&mut self, ebpf: &Ebpf) -> Vec<ProgramRuns> {
+    pub fn turn(&mut self, ebpf: &Ebpf, measure: impl FnOnce() -> Option<OwnedFd>) -> Vec<ProgramRuns> {
         let now = sys::monotonic_ns();
         if let Some((_, since)) = self.measuring.take() {
             self.measured_ns += now.saturating_sub(since);
             self.latest = runs(ebpf, self.measured_ns);
         }
         if self.turn == 0 {
-            // Refused to who lacks CAP_SYS_ADMIN, absent before 5.8: then nothing is shown.
-            self.measuring = enable_stats(Stats::RunTime).ok().map(|stats| (stats, now));
+            self.measuring = measure().map(|stats| (stats, now));
         }
         self.turn = (self.turn + 1) % ONE_IN;
         self.latest.clone()
     }
+}
+
+/// Begins to measure. Refused to who lacks `CAP_SYS_ADMIN`, absent before 5.8: then nothing is shown.
+pub fn measure() -> Option<OwnedFd> {
+    enable_stats(Stats::RunTime).ok()
 }
 
 /// Counters of every program that is loaded and has run.

@@ -1,17 +1,31 @@
 //! Settings and counters of the host.
 
-use std::{fs, io};
+use std::{
+    collections::HashMap,
+    fs, io,
+    time::{Duration, Instant},
+};
 
-use super::{netns, procfs};
+use super::{
+    netns::{self, Depth},
+    procfs,
+};
 use crate::model::source::{Host, Mib};
 
 /// Namespaces whose counters are read at most: each costs a thread that enters it.
 const MAX_NAMESPACES: usize = 1_024;
+/// Namespaces are looked for once a second at most, and not more often than takes a twentieth of a CPU.
+const REST: Duration = Duration::from_secs(1);
+const SHARE: u32 = 20;
 
 /// Reads the host again and again.
 #[derive(Debug, Default)]
 pub struct Reader {
     known: netns::NamespacePaths,
+    /// Namespaces that were wanted and not found, by the number of times they were looked for.
+    missing: HashMap<u32, u32>,
+    /// When the next look is due.
+    rested: Option<Instant>,
 }
 
 impl Reader {
@@ -31,31 +45,69 @@ impl Reader {
         }
     }
 
+    /// Those of the wanted namespaces that no process, no thread and no name leads to any more. They are told once.
+    pub fn gone(&mut self) -> Vec<u32> {
+        let mut gone = Vec::new();
+        self.missing.retain(|inode, looks| {
+            // The second look is among threads, too.
+            let is_gone = *looks >= 2;
+            gone.extend(is_gone.then_some(*inode));
+            !is_gone
+        });
+        gone
+    }
+
     fn counters(&mut self, own: u32, wanted: &[u32], all: bool) -> Vec<(u32, Mib)> {
         let mut inodes: Vec<u32> = std::iter::once(own).chain(wanted.iter().copied()).collect();
         if all {
-            self.known.scan();
+            self.known.scan(Depth::Processes);
             inodes.extend(self.known.inodes());
+        } else {
+            self.look_for(wanted);
         }
         inodes.sort_unstable();
         inodes.dedup();
-        let mut scanned = all;
         inodes
             .into_iter()
             .take(MAX_NAMESPACES)
-            .filter_map(|inode| Some((inode, self.mib(inode, &mut scanned)?)))
+            .filter_map(|inode| {
+                // Nobody needs a right to stay where they are.
+                if inode == own {
+                    return Some((inode, mib_here().ok()?));
+                }
+                let namespace = self.known.open(inode)?;
+                Some((inode, netns::inside(&namespace, mib_here).ok()?))
+            })
             .collect()
     }
 
-    /// Counters of one namespace. One that is not where it was is looked for once per reading.
-    fn mib(&mut self, inode: u32, scanned: &mut bool) -> Option<Mib> {
-        let mut namespace = self.known.open(inode);
-        if namespace.is_none() && !*scanned {
-            *scanned = true;
-            self.known.scan();
-            namespace = self.known.open(inode);
+    /// Looks for those that are not where they were, or were not known before: first where processes are, the next time
+    /// where threads are.
+    pub fn look_for(&mut self, wanted: &[u32]) {
+        self.missing.retain(|inode, _| wanted.contains(inode));
+        for inode in wanted {
+            if self.known.open(*inode).is_some() {
+                self.missing.remove(inode);
+            } else {
+                self.missing.entry(*inode).or_default();
+            }
         }
-        netns::inside(&namespace?, mib_here).ok()
+        if self.missing.is_empty() || self.rested.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let depth = if self.missing.values().any(|looks| *looks > 0) {
+            Depth::Threads
+        } else {
+            Depth::Processes
+        };
+        let begun = Instant::now();
+        self.known.scan(depth);
+        self.rested = Some(Instant::now() + REST.max(begun.elapsed() * SHARE));
+        let known = &self.known;
+        self.missing.retain(|inode, looks| {
+            *looks += 1;
+            known.open(*inode).is_none()
+        });
     }
 }
 
@@ -64,4 +116,31 @@ pub fn mib_here() -> io::Result<Mib> {
     // /proc/net follows the thread only through thread-self.
     let netstat = fs::read_to_string("/proc/thread-self/net/netstat")?;
     Ok(procfs::tcp_ext(&netstat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is not found is looked for twice, the second time among threads, and then never again.
+    #[test]
+    fn a_namespace_that_is_not_found_is_gone_after_two_looks() {
+        let mut reader = Reader::default();
+        let own = netns::own_inode();
+        for look in 0..3 {
+            reader.rested = None;
+            reader.look_for(&[own, 1]);
+            let gone = reader.gone();
+            assert_eq!(gone, if look == 1 { vec![1] } else { vec![] }, "look {look}");
+            if look == 1 {
+                break;
+            }
+            // Nobody looks again before it has rested.
+            reader.look_for(&[own, 1]);
+            assert!(reader.gone().is_empty());
+        }
+        // The session does not ask for it any more.
+        reader.look_for(&[own]);
+        assert!(reader.missing.is_empty() && reader.known.open(own).is_some());
+    }
 }

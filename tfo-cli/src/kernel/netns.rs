@@ -54,10 +54,10 @@ pub fn id(namespace: &File) -> io::Result<Id> {
     })
 }
 
-/// Every network namespace that a process or a name holds on to, by inode, opened.
+/// Every network namespace that a process, a thread or a name holds on to, by inode, opened.
 pub fn all() -> BTreeMap<u32, File> {
     let mut known = NamespacePaths::default();
-    known.scan();
+    known.scan(Depth::Threads);
     let inodes: Vec<u32> = known.paths.keys().copied().collect();
     inodes
         .into_iter()
@@ -75,7 +75,7 @@ pub fn living(wanted: &[Id]) -> io::Result<BTreeMap<Id, File>> {
     let mut paths: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
     // Unlike elsewhere a directory that cannot be read is an error here.
     fs::read_dir("/proc")?;
-    for path in candidates() {
+    for path in candidates(Depth::Threads) {
         if let Some(inode) = inode(&path).filter(|inode| wanted.iter().any(|id| id.inode == *inode)) {
             paths.entry(inode).or_default().push(path);
         }
@@ -116,6 +116,15 @@ pub(super) fn sees_every_process() -> bool {
     fs::metadata("/proc/self/ns/pid").is_ok_and(|found| found.ino() == INITIAL)
 }
 
+/// How closely to look for namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Where processes are: their first threads.
+    Processes,
+    /// Where any thread is: some programs give each of theirs a namespace of its own. Costs several times as much.
+    Threads,
+}
+
 /// Where each namespace can be opened. Paths, not descriptors: an open descriptor would keep a namespace, and
 /// the interfaces in it, alive after its last process has gone.
 #[derive(Debug, Default)]
@@ -125,10 +134,11 @@ pub struct NamespacePaths {
 
 impl NamespacePaths {
     /// Looks through /proc and the places of named namespaces.
-    pub fn scan(&mut self) {
+    pub fn scan(&mut self, depth: Depth) {
         self.paths.clear();
-        for path in candidates() {
-            if let Some(inode) = inode(&path) {
+        let nsfs = file_system();
+        for path in candidates(depth) {
+            if let Some(inode) = inode_on(&path, nsfs) {
                 self.paths.entry(inode).or_insert(path);
             }
         }
@@ -146,28 +156,53 @@ impl NamespacePaths {
     }
 }
 
-/// Paths that may be namespaces, our own first.
-fn candidates() -> impl Iterator<Item = PathBuf> {
-    let list = |directory: &str| fs::read_dir(directory).into_iter().flatten().flatten();
-    let named = NAMED.into_iter().flat_map(list).map(|entry| entry.path());
-    let processes = list("/proc")
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-        })
-        .map(|entry| entry.path().join("ns/net"));
-    std::iter::once(PathBuf::from(OWN)).chain(named).chain(processes)
+/// Paths that may be namespaces: our own first, names, processes, and threads last.
+fn candidates(depth: Depth) -> impl Iterator<Item = PathBuf> {
+    let named = NAMED
+        .into_iter()
+        .flat_map(|directory| entries(Path::new(directory)));
+    let own = std::iter::once(PathBuf::from(OWN));
+    let first = numbered(Path::new("/proc")).map(|process| process.join("ns/net"));
+    let threads = (depth == Depth::Threads).then(|| {
+        let processes = numbered(Path::new("/proc"));
+        let threads = processes.flat_map(|process| {
+            let first = process.file_name().map(ToOwned::to_owned);
+            numbered(&process.join("task")).filter(move |thread| thread.file_name() != first.as_deref())
+        });
+        threads.map(|thread| thread.join("ns/net"))
+    });
+    own.chain(named).chain(first).chain(threads.into_iter().flatten())
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+/// Entries that are called by a number: processes, or threads of one.
+fn numbered(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    entries(directory).filter(|path| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        name.iter().all(u8::is_ascii_digit)
+    })
 }
 
 /// Inode of the namespace behind a path. A name whose namespace is not mounted (yet, or any more) is an
 /// ordinary file, on another file system than namespaces are.
 pub(super) fn inode(path: &Path) -> Option<u32> {
+    inode_on(path, file_system())
+}
+
+fn inode_on(path: &Path, nsfs: Option<u64>) -> Option<u32> {
     let found = fs::metadata(path).ok()?;
-    let nsfs = fs::metadata(OWN).ok()?.dev();
-    u32::try_from(found.ino()).ok().filter(|_| found.dev() == nsfs)
+    u32::try_from(found.ino())
+        .ok()
+        .filter(|_| Some(found.dev()) == nsfs)
+}
+
+/// The file system of namespaces.
+fn file_system() -> Option<u64> {
+    Some(fs::metadata(OWN).ok()?.dev())
 }
 
 /// Runs something inside a namespace, on a thread of its own that ends with it: the caller's namespace

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use aya::{Btf, Ebpf};
 use tfo_common::{
     DestKey,
@@ -26,8 +27,9 @@ use super::{
     cgroup_names::Names,
     cost, counters,
     deferred::Waiting,
-    foreign, host,
+    foreign,
     iterate::{self, Pass},
+    keeper::Keeper,
     layout,
     log::BpfLog,
     maps::Maps,
@@ -37,7 +39,7 @@ use crate::{
     model::{
         cgroup as cgroup_path,
         diagnosis::looked::{Looked, MptcpListener},
-        source::{CgroupName, Degradation, Host, Lookup, ProgramRuns, Reading, Source},
+        source::{CgroupName, Degradation, Host, Keep, Lookup, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
     policy::{InForce, guard::Destination},
@@ -46,12 +48,15 @@ use crate::{
 /// How often loaded programs are looked through for foreign `sock_ops` ones.
 const FOREIGN_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Rows of network namespaces from which on those of dead ones are looked for although nobody reads them.
+const UPKEEP_ROWS: usize = limits::NETNS as usize / 4;
+
 /// Attached programs and their maps. Dropping it detaches them and takes back every callback flag.
 pub struct Session {
     ebpf: Ebpf,
     maps: Maps,
     cgroup: Cgroup,
-    names: Names,
+    keeper: Keeper,
     presence: Presence,
     /// Where a policy would be pinned.
     bpffs: PathBuf,
@@ -66,7 +71,6 @@ pub struct Session {
     bad_records: u64,
     foreign_checked: Instant,
     last_netns: Vec<u32>,
-    host: host::Reader,
     log: Option<BpfLog>,
     cost: cost::Sampler,
 }
@@ -76,9 +80,15 @@ impl Session {
     /// that exist already. On an error nothing stays attached.
     pub fn attach(options: &AttachOptions) -> Result<Self, Error> {
         super::object::bytes()?;
-        rights::check()?;
+        let lacking = rights::check_observer()?;
         let cgroup = Cgroup::open(options.cgroup.as_deref())?;
         let (layout, mut degradations) = layout::resolve()?;
+        degradations.extend(lacking);
+        let keeper = Keeper::start(Names::new(cgroup.mount.clone())).map_err(|source| Error::Io {
+            operation: "start",
+            object: "the thread that keeps rights".into(),
+            source,
+        })?;
         let btf = Btf::from_sys_fs().map_err(|error| Error::NoBtf {
             why: error.to_string(),
         })?;
@@ -103,7 +113,7 @@ impl Session {
         let mut ebpf = programs::load(&layout, config, destinations, &btf)?;
         let log = BpfLog::open(&mut ebpf);
         let mut maps = Maps::take(&mut ebpf)?;
-        set_foreign(&mut maps);
+        set_foreign(&mut maps, &keeper);
         let presence = Presence::announce(&cgroup.mount);
         let list = optional_iter(&mut ebpf, PROG_LIST, &btf, &mut degradations);
         let prime = optional_iter(&mut ebpf, PROG_PRIME, &btf, &mut degradations);
@@ -111,7 +121,7 @@ impl Session {
         let tracepoints = programs::attach_tracepoints(&mut ebpf, &btf, &mut degradations)?;
         programs::attach_sock_ops(&mut ebpf, &mut maps.parts, &cgroup)?;
         let mut session = Self {
-            names: Names::new(cgroup.mount.clone()),
+            keeper,
             ebpf,
             maps,
             cgroup,
@@ -127,22 +137,50 @@ impl Session {
             bad_records: 0,
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
-            host: host::Reader::default(),
             log,
             cost: cost::Sampler::default(),
         };
         session.prime(prime);
         session.try_names();
+        if options.cgroup.is_none() && !session.cgroup.is_whole() {
+            session.degradations.push(Degradation {
+                name: "cgroup-namespace",
+                why: format!(
+                    "only services below {} are seen, which is one part of this host's hierarchy \
+                        (the cgroup namespace of a container)",
+                    session.cgroup.path.display()
+                ),
+            });
+        }
         drop(btf);
         sys::trim_memory();
         Ok(session)
     }
 
+    /// Removes the rows of network namespaces that are gone: there is room for 1,024.
+    fn forget(&mut self, gone: &[u32]) {
+        for inode in gone {
+            // Nobody else removes it; what fails is tried again when it is met again.
+            let _ = self.maps.netns.remove(inode);
+        }
+        self.last_netns.retain(|inode| !gone.contains(inode));
+    }
+
+    /// Runs an iterator in every network namespace that can be entered.
+    fn everywhere(&self, program: &OwnedFd) -> std::io::Result<Pass> {
+        let program = program.try_clone()?;
+        let pass = self.keeper.ask(move |_| iterate::everywhere(program.as_fd()));
+        pass.unwrap_or_else(|| Err(std::io::Error::other(NO_KEEPER)))
+    }
+
     /// Finds out, by that of the root, how names of cgroups are found here.
     fn try_names(&mut self) {
         let root = std::fs::metadata(&self.cgroup.mount).map_or(0, |root| root.ino());
-        self.names.path(root);
-        if self.names.is_walking() {
+        let is_walking = self.keeper.ask(move |state| {
+            state.names.path(root);
+            state.names.is_walking()
+        });
+        if is_walking == Some(true) {
             self.degradations.push(Degradation {
                 name: "cgroup-names",
                 why: "names of new services are up to half a second late, and one that is gone by then has none \
@@ -177,7 +215,7 @@ impl Session {
     /// Sets the callback flag on listeners that were there before us.
     fn prime(&mut self, program: Option<OwnedFd>) {
         let Some(program) = program else { return };
-        match iterate::everywhere(program.as_fd()) {
+        match self.everywhere(&program) {
             Ok(pass) => self.degradations.extend(priming_degradation(&pass)),
             Err(error) => self.degradations.push(Degradation {
                 name: PRIMING,
@@ -186,6 +224,9 @@ impl Session {
         }
     }
 }
+
+/// What is said where the thread that keeps rights has panicked.
+const NO_KEEPER: &str = "the thread that enters network namespaces has ended";
 
 /// Name and effect of the degradation when listeners cannot be primed.
 const PRIMING: &str = "listener-priming";
@@ -244,8 +285,8 @@ fn priming_degradation(pass: &Pass) -> Option<Degradation> {
 }
 
 /// Tells the kernel side whether callback flags may be somebody else's.
-fn set_foreign(maps: &mut Maps) {
-    let foreign = u32::from(foreign::sock_ops_loaded());
+fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
+    let foreign = u32::from(keeper.ask(|_| foreign::sock_ops_loaded()).unwrap_or(true));
     // An array of this size takes every index we have; a failure leaves the careful value of before.
     let _ = maps.control.set(Control::ForeignSockOps as u32, foreign, 0);
 }
@@ -278,7 +319,7 @@ impl Source for Session {
 
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading> {
         if self.foreign_checked.elapsed() >= FOREIGN_INTERVAL {
-            set_foreign(&mut self.maps);
+            set_foreign(&mut self.maps, &self.keeper);
             self.foreign_checked = Instant::now();
         }
         let reading = counters::read(&self.maps, dests, self.destinations, self.bad_records)?;
@@ -287,17 +328,37 @@ impl Source for Session {
     }
 
     fn host(&mut self, all: bool) -> anyhow::Result<Host> {
-        Ok(self.host.read(&self.last_netns, all))
+        let wanted = self.last_netns.clone();
+        let answer = self
+            .keeper
+            .ask(move |state| (state.host.read(&wanted, all), state.host.gone()));
+        let (host, gone) = answer.context(NO_KEEPER)?;
+        self.forget(&gone);
+        Ok(host)
+    }
+
+    fn upkeep(&mut self) {
+        self.last_netns = self.maps.netns.keys().flatten().collect();
+        // Few rows harm nobody, and a look at every process is not free.
+        if self.last_netns.len() >= UPKEEP_ROWS {
+            let wanted = self.last_netns.clone();
+            let gone = self.keeper.ask(move |state| {
+                state.host.look_for(&wanted);
+                state.host.gone()
+            });
+            self.forget(&gone.unwrap_or_default());
+        }
     }
 
     fn cgroup(&mut self, id: u64) -> Lookup<CgroupName> {
-        self.names.path(id).map(|path| cgroup_path::parse(&path))
+        let path = self.keeper.ask(move |state| state.names.path(id));
+        path.unwrap_or(Lookup::Gone).map(|path| cgroup_path::parse(&path))
     }
 
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>> {
         match &self.list {
             Some(program) => {
-                let pass = iterate::everywhere(program.as_fd())?;
+                let pass = self.everywhere(program)?;
                 self.look_at(&pass);
                 Ok(pass.listeners)
             }
@@ -310,7 +371,11 @@ impl Source for Session {
     }
 
     fn policy(&mut self) -> Option<InForce> {
-        policy::in_force(&self.bpffs, |id| self.names.path(id).known()).ok()
+        let bpffs = self.bpffs.clone();
+        let policy = self
+            .keeper
+            .ask(move |state| policy::in_force(&bpffs, |id| state.names.path(id).known()).ok());
+        policy.flatten()
     }
 
     fn guard_state(&mut self, guard: u64, dest: &DestKey) -> anyhow::Result<Option<Destination>> {
@@ -318,7 +383,14 @@ impl Source for Session {
     }
 
     fn program_runs(&mut self) -> Vec<ProgramRuns> {
-        self.cost.turn(&self.ebpf)
+        let keeper = &self.keeper;
+        self.cost
+            .turn(&self.ebpf, || keeper.ask(|_| cost::measure()).flatten())
+    }
+
+    fn give_up_rights(&mut self, keep: Keep) -> anyhow::Result<bool> {
+        rights::give_up(keep)?;
+        Ok(true)
     }
 
     fn degradations(&self) -> &[Degradation] {
@@ -344,9 +416,9 @@ impl Drop for Session {
         if self.presence.leave().unwrap_or(false)
             && let Some(release) = &self.release
         {
-            set_foreign(&mut self.maps);
+            set_foreign(&mut self.maps, &self.keeper);
             // Nobody is left to tell when it fails; the flags do nothing without programs.
-            let _ = iterate::everywhere(release.as_fd());
+            let _ = self.everywhere(release);
         }
     }
 }

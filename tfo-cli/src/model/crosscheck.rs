@@ -29,6 +29,9 @@ impl CrossLine {
     }
 }
 
+/// Namespaces remembered at most, beyond those that are read: they come and go.
+const MOST: usize = 4_096;
+
 /// Remembers where both counts stood when a namespace was first read.
 #[derive(Clone, Debug, Default)]
 pub struct CrossChecker {
@@ -46,11 +49,20 @@ impl CrossChecker {
             let now = ours.get(netns).copied().unwrap_or_default();
             // A namespace that was not there at the first reading began at zero on both sides.
             let begin = if first { (now, *mib) } else { Default::default() };
-            if let Some((seen, before)) = self.last.insert(*netns, (now, *mib))
-                && went_back(&before, mib)
-            {
-                // Counters never fall: this is another namespace that got the number of one that is gone.
-                self.base.insert(*netns, (seen, Mib::default()));
+            if let Some((seen, before)) = self.last.insert(*netns, (now, *mib)) {
+                if went_back(&before, mib) {
+                    // Counters never fall: this is another namespace that got the number of one that is gone. Ours may
+                    // have begun anew with it.
+                    let ours = if fell(&seen, &now) {
+                        NetnsCounters::default()
+                    } else {
+                        seen
+                    };
+                    self.base.insert(*netns, (ours, Mib::default()));
+                } else if fell(&seen, &now) {
+                    // Ours were thrown away because nothing led to the namespace for a while.
+                    self.base.insert(*netns, (now, *mib));
+                }
             }
             let (base, base_mib) = self.base.entry(*netns).or_insert(begin);
             lines.extend(COUNTERS.iter().filter_map(|counter| {
@@ -62,6 +74,11 @@ impl CrossChecker {
                 })
             }));
         }
+        if self.base.len() > MOST {
+            let is_there = |netns: &u32| kernel.iter().any(|(inode, _)| inode == netns);
+            self.base.retain(|netns, _| is_there(netns));
+            self.last.retain(|netns, _| is_there(netns));
+        }
         lines
     }
 
@@ -70,6 +87,14 @@ impl CrossChecker {
         self.base.clear();
         self.last.clear();
     }
+}
+
+/// Whether one of our counters is less than it was.
+fn fell(before: &NetnsCounters, now: &NetnsCounters) -> bool {
+    now.counts
+        .iter()
+        .zip(&before.counts)
+        .any(|(now, before)| now < before)
 }
 
 fn went_back(before: &Mib, now: &Mib) -> bool {
@@ -168,6 +193,30 @@ mod tests {
         checker.compare(&[(1, ours(150, 0))], &[(1, mib(150))]);
         let lines = checker.compare(&[(1, ours(152, 0))], &[(1, mib(2))]);
         assert_eq!((lines[0].seen, lines[0].kernel), (2, 2));
+    }
+
+    /// Rows of namespaces that nothing leads to are thrown away; one that is found again begins anew.
+    #[test]
+    fn counters_of_ours_that_begin_anew_make_no_difference() {
+        let mut checker = CrossChecker::default();
+        checker.compare(&[(1, ours(0, 0))], &[(1, mib(0))]);
+        checker.compare(&[(1, ours(150, 0))], &[(1, mib(150))]);
+        let lines = checker.compare(&[(1, ours(2, 0))], &[(1, mib(152))]);
+        assert_eq!(lines[0].difference(), 0, "{lines:?}");
+        let lines = checker.compare(&[(1, ours(5, 0))], &[(1, mib(155))]);
+        assert_eq!((lines[0].seen, lines[0].kernel), (3, 3));
+        // Another namespace with that number, after ours were thrown away.
+        let lines = checker.compare(&[(1, ours(1, 0))], &[(1, mib(1))]);
+        assert_eq!((lines[0].seen, lines[0].kernel), (1, 1));
+    }
+
+    #[test]
+    fn namespaces_that_come_and_go_are_forgotten() {
+        let mut checker = CrossChecker::default();
+        for netns in (1..).take(3 * MOST) {
+            checker.compare(&[(netns, ours(1, 0))], &[(netns, mib(1))]);
+        }
+        assert!(checker.base.len() <= MOST && checker.last.len() <= MOST);
     }
 
     #[test]

@@ -120,6 +120,13 @@ impl<T> Lookup<T> {
     }
 }
 
+/// What may be done besides reading what was attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Files are written where the user is, who may be another one than this process (`sudo`).
+    pub files: bool,
+}
+
 /// What was found when the guard of a destination was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guarded {
@@ -157,6 +164,8 @@ pub trait Source: Send {
     /// Reads the host's settings and counters.
     /// `all`: the counters of every network namespace, not only of those with flows.
     fn host(&mut self, all: bool) -> anyhow::Result<Host>;
+    /// Keeps tables from filling up where nobody reads the host: to be called every few seconds.
+    fn upkeep(&mut self) {}
     /// What a cgroup is called. Who shows it remembers the answer: a cgroup that is gone has no name any more.
     fn cgroup(&mut self, id: u64) -> Lookup<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.
@@ -179,6 +188,11 @@ pub trait Source: Send {
     /// Run time of the BPF programs, sampled; empty before the first sample.
     fn program_runs(&mut self) -> Vec<ProgramRuns> {
         Vec::new()
+    }
+    /// Gives up, for the calling thread and those it starts, every right that reading does not need; false where there
+    /// was none to give up.
+    fn give_up_rights(&mut self, _: Keep) -> anyhow::Result<bool> {
+        Ok(false)
     }
     /// What this host cannot do.
     fn degradations(&self) -> &[Degradation];

@@ -69,3 +69,34 @@ fn cgroups_born_one_after_the_other_all_have_names() -> Result<()> {
     }
     Ok(())
 }
+
+/// As in a container: what it calls the root of the hierarchy is the sandbox.
+#[test]
+fn a_part_of_the_hierarchy_is_called_one() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let pair = Pair::start(&lab, 0)?;
+    let script = "mount=$(findmnt -nro TARGET -t cgroup2 | head -n 1) && umount --lazy \"$mount\" \
+                  && mount -t cgroup2 none \"$mount\" && exec \"$@\"";
+    let mut inside = Command::new("unshare");
+    inside.args(["--cgroup", "--mount", "sh", "-c", script, "sh", BINARY]);
+    inside.args(["trace", "--all", "--format", "json"]);
+    let trace = Tool::attached_by(&mut inside)?;
+    sandbox.within("inner", || round(&lab, &pair))?;
+    let ended = trace.stop()?;
+    let said = ended.stderr.join("\n");
+    let (flows, _) = ended.complete_records()?;
+    ensure!(said.contains("degraded: cgroup-namespace: "), "{said}");
+    let inner = flows
+        .iter()
+        .filter(|flow| flow.cgroup.as_deref() == Some("/inner"));
+    ensure!(inner.count() == PER_ROUND, "{flows:?}");
+    // With the whole hierarchy there is nothing to say.
+    let said = Tool::attached_by(Command::new(BINARY).arg("trace"))?
+        .stop()?
+        .stderr
+        .join("\n");
+    ensure!(!said.contains("cgroup-namespace"), "{said}");
+    Ok(())
+}

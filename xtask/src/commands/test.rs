@@ -52,6 +52,9 @@ const PRIVILEGED: [(&str, &str); 4] = [
 /// The soak: a command of its own, too.
 pub const SOAK: &str = "soak";
 
+/// Namespaces and cgroups that come and go in the long tier (`tests/privileged/namespaces.rs`).
+const CHURN: u64 = 5_000;
+
 /// What the short tier gives to fuzzing and to the soak; `cargo xtask verify` takes longer.
 const FUZZING: Duration = Duration::from_mins(1);
 const SOAKING: Duration = Duration::from_mins(2);
@@ -82,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
         steps.run("fuzz", |log| fuzz::all(FUZZING, log))?;
     }
     if wants(Group::Privileged) && built {
-        all_privileged(&mut steps)?;
+        all_privileged(&mut steps, &[])?;
         steps.run(SOAK, |log| soak::soak(SOAKING, log))?;
     }
     if wants_vm && built {
@@ -98,12 +101,12 @@ pub fn short_steps(steps: &mut Steps) -> Result<()> {
     steps.run("clippy", |_| clippy())?;
     steps.run("unit", unit)?;
     ensure!(built, "without a build there is nothing to verify");
-    all_privileged(steps)
+    all_privileged(steps, &[("TFO_CHURN", CHURN)])
 }
 
-fn all_privileged(steps: &mut Steps) -> Result<()> {
+fn all_privileged(steps: &mut Steps, env: &[(&str, u64)]) -> Result<()> {
     for (package, test) in PRIVILEGED {
-        steps.run(test, |log| privileged(package, test, &[], log))?;
+        steps.run(test, |log| privileged(package, test, env, log))?;
     }
     Ok(())
 }

@@ -193,6 +193,8 @@ impl Reader {
             let cgroups = reading.dests.iter().map(|(key, _)| key.cgroup_id);
             self.unsent.extend(self.observer.new_names(cgroups).0);
             self.observer.record(&reading, &host, None, None)?;
+        } else {
+            self.observer.source().upkeep();
         }
         Ok(())
     }

@@ -43,6 +43,11 @@ impl Tool {
         Ok(tool)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The same, with a stdout that nobody reads before [`Tool::read_stdout`].
     pub fn attached_unread(args: &[&str]) -> Result<Self> {
         let tool = Self::spawn(args)?;
