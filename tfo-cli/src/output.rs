@@ -30,6 +30,7 @@ pub mod number;
 pub mod policy_json;
 pub mod policy_text;
 pub mod probe_json;
+pub mod probe_raw;
 pub mod probe_text;
 pub mod report;
 pub mod run_json;

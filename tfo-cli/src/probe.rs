@@ -5,11 +5,12 @@
 //! payload ─────┘                                                      └──────> timing ──────┘
 //! ```
 //!
-//! `attempt`, `payload`, `timing` and `verdict` are pure; `connect` and `serve` are the only ones with sockets.
+//! `attempt`, `payload`, `timing` and `verdict` are pure; `connect`, `serve` and `raw::socket` are the only ones with sockets.
 
 pub mod attempt;
 pub mod connect;
 pub mod payload;
+pub mod raw;
 pub mod report;
 pub mod serve;
 mod sockopt;

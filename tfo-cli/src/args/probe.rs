@@ -26,6 +26,7 @@ usage; 3 a permission or kernel feature is missing.";
 
 /// What the user typed.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ProbeArgs {
     /// The one destination: HOST:PORT, ADDRESS:PORT or [ADDRESS]:PORT. A name with both families is probed over both.
     #[arg(
@@ -49,6 +50,13 @@ pub struct ProbeArgs {
     /// Send a DNS question first (the default for port 53).
     #[arg(long, group = "payload", conflicts_with = "serve")]
     dns: bool,
+    /// Also send SYNs made by hand: with the experimental option 254, with an option nobody knows, with data and no option. Needs
+    /// `CAP_NET_RAW`.
+    #[arg(long, conflicts_with = "serve")]
+    raw: bool,
+    /// Also walk the TTL: between which hops SYNs with the option, or with data, are lost. Needs `CAP_NET_RAW`.
+    #[arg(long, conflicts_with = "serve")]
+    locate: bool,
     /// Connect from this address of this host.
     #[arg(long, value_name = "IP", conflicts_with = "serve")]
     source: Option<IpAddr>,
@@ -94,6 +102,10 @@ pub enum ProbeConfig {
         payload: Payload,
         /// Our own address.
         source: Option<IpAddr>,
+        /// SYNs made by hand, too.
+        raw: bool,
+        /// Walk the way, too.
+        locate: bool,
         /// How results are written.
         format: ProbeFormat,
     },
@@ -140,6 +152,8 @@ impl ProbeArgs {
             count: self.count,
             payload,
             source: self.source,
+            raw: self.raw,
+            locate: self.locate,
             format: self.format,
         })
     }

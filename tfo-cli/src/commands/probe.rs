@@ -1,5 +1,7 @@
 //! `tfo-cli probe`: one destination with and without Fast Open, or the partner that answers.
 
+mod raw;
+
 use std::{
     fs::File,
     future::Future,
@@ -49,14 +51,24 @@ pub fn run(config: &ProbeConfig) -> Result<u8, Failure> {
             count,
             payload,
             source,
+            raw,
+            locate,
             format,
         } => {
+            let by_hand = raw::Wanted {
+                raw: *raw,
+                locate: *locate,
+                count: *count,
+            };
             let destinations = block_on(destinations(target, payload, *source))?;
+            by_hand.check(&destinations)?;
             announce(target, &destinations, payload, *count)?;
+            by_hand.announce(&destinations)?;
             let mut reports = Vec::new();
             for destination in &destinations {
                 let attempts = block_on(attempts(destination, *count, &stop))?;
-                let report = Report::new(destination.address, attempts);
+                let mut report = Report::new(destination.address, attempts);
+                by_hand.add(destination, &mut report, &stop)?;
                 output::print(&match format {
                     ProbeFormat::Text => probe_text::report(&report),
                     ProbeFormat::Json => probe_json::report(target, &report),

@@ -1,8 +1,8 @@
-//! `probe` for programs: one object per attempt, then one with the verdict of the address.
+//! `probe` for programs: one object per attempt, what SYNs made by hand found, then one with the verdict of the address.
 
 use serde::Serialize;
 
-use super::json::SCHEMA;
+use super::{json::SCHEMA, probe_raw};
 use crate::probe::{
     attempt::{Answer, Attempt, Carried, Cookie, DataFate},
     report::Report,
@@ -65,6 +65,9 @@ pub fn report(target: &Target, report: &Report) -> String {
     let mut text = String::new();
     for attempt in &report.attempts {
         text += &line(&attempt_record(report, attempt));
+    }
+    for record in probe_raw::records(report) {
+        text += &line(&record);
     }
     text + &line(&VerdictRecord {
         schema: SCHEMA,

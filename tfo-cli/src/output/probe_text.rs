@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::number;
+use super::{number, probe_raw};
 use crate::probe::{
     attempt::{Answer, Attempt, Carried, DataFate, Step},
     report::Report,
@@ -29,6 +29,7 @@ pub fn report(report: &Report) -> String {
             }),
     );
     lines.extend(report.saving_ms.map(saving));
+    lines.extend(probe_raw::lines(report));
     lines.join("\n  ") + "\n"
 }
 

@@ -4,6 +4,11 @@ use std::net::SocketAddr;
 
 use super::{
     attempt::{Attempt, Step},
+    raw::{
+        Kind,
+        locate::{Located, Walk},
+        tally::Tally,
+    },
     timing::{self, Times},
     verdict::{self, Verdict},
 };
@@ -23,6 +28,10 @@ pub struct Report {
     pub fast_open: Times,
     /// What Fast Open saves until the first byte, ms; negative where it costs.
     pub saving_ms: Option<f64>,
+    /// What SYNs made by hand got (`--raw`).
+    pub raw: Vec<Tally>,
+    /// The way (`--locate`).
+    pub walk: Walk,
 }
 
 impl Report {
@@ -39,6 +48,16 @@ impl Report {
             attempts,
             plain,
             fast_open,
+            raw: Vec::new(),
+            walk: Walk::default(),
         }
+    }
+
+    /// What becomes of each kind of SYN on the way; nothing where it was not walked.
+    pub fn located(&self) -> Vec<Located> {
+        let kinds = Kind::SUSPECTS.into_iter().filter(|_| !self.walk.hops.is_empty());
+        kinds
+            .map(|kind| self.walk.locate(kind, self.address.ip()))
+            .collect()
     }
 }

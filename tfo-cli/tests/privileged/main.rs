@@ -24,6 +24,7 @@ mod names;
 mod namespaces;
 mod outcomes;
 mod probe;
+mod probe_raw;
 mod queues;
 mod refusals;
 mod rights;

@@ -1,0 +1,343 @@
+//! Where on the way something is lost: SYNs whose TTL ends at each hop in turn, plain ones and those under suspicion.
+//!
+//! A hop that tells of a plain SYN and not of the other has not got the other. A router that tells nothing of either leaves the
+//! range wider, and one that tells nothing of one SYN but whose successors do was only silent.
+
+use std::net::IpAddr;
+
+use super::{Kind, Seen};
+
+/// Hops at most.
+pub const MOST_HOPS: u8 = 30;
+/// SYNs of a kind per hop, where nothing comes back.
+pub const TRIES: u32 = 3;
+/// Hops in a row at which a kind is missing before it is looked for no longer.
+const GIVEN_UP: usize = 2;
+/// Silent hops in a row after which nothing is beyond.
+const SILENT: usize = 6;
+
+/// What came back for one TTL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The TTL: the how many-th router.
+    pub ttl: u8,
+    /// For a plain SYN.
+    pub plain: Seen,
+    /// For each of [`Kind::SUSPECTS`], where one was sent.
+    pub suspects: [Option<Seen>; 2],
+}
+
+/// A hop by number and, where it told, address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The TTL; 0 is this host.
+    pub ttl: u8,
+    /// Its address.
+    pub address: Option<IpAddr>,
+}
+
+/// What becomes of SYNs of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They arrive, with all they carry as far as can be seen.
+    Arrive,
+    /// They vanish.
+    Dropped,
+    /// Their option is taken out.
+    Stripped,
+    /// Something answers them with a RST, and not plain ones.
+    Reset,
+    /// Something refuses them with an ICMP message, and not plain ones.
+    Refused,
+    /// Plain SYNs do not arrive either, or nobody on the way tells anything.
+    Unknown,
+}
+
+impl Fate {
+    /// The kebab-case word every output uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrive => "arrive",
+            Self::Dropped => "dropped",
+            Self::Stripped => "stripped",
+            Self::Reset => "reset",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The fate of a kind, and between which hops it meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Which SYNs.
+    pub kind: Kind,
+    /// What becomes of them.
+    pub fate: Fate,
+    /// The last place they were seen at as they were sent.
+    pub after: Place,
+    /// The first place they did not come to, or came to otherwise; `None` where they arrive or nothing is known.
+    pub before: Option<Place>,
+}
+
+/// The way as far as it was walked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walk {
+    /// Hops in the order of their TTL.
+    pub hops: Vec<Hop>,
+}
+
+impl Hop {
+    fn place(&self, target: IpAddr) -> Place {
+        Place {
+            ttl: self.ttl,
+            address: match self.plain {
+                Seen::Hop { address, .. } | Seen::Unreachable { address } => Some(address),
+                Seen::SynAck { .. } | Seen::Reset => Some(target),
+                Seen::Nothing => None,
+            },
+        }
+    }
+
+    fn of(&self, kind: Kind) -> Option<Seen> {
+        let place = Kind::SUSPECTS.iter().position(|suspect| *suspect == kind)?;
+        self.suspects[place]
+    }
+}
+
+impl Walk {
+    /// Whether the end is reached, or nothing more can be learnt.
+    pub fn is_over(&self) -> bool {
+        let ended = self
+            .hops
+            .last()
+            .is_some_and(|hop| !matches!(hop.plain, Seen::Hop { .. } | Seen::Nothing));
+        let silent = self
+            .hops
+            .iter()
+            .rev()
+            .take_while(|hop| hop.plain == Seen::Nothing)
+            .count();
+        ended || silent >= SILENT || self.hops.len() >= usize::from(MOST_HOPS)
+    }
+
+    /// Whether SYNs of this kind are worth sending to the next hop: not where it is known what becomes of them.
+    pub fn is_wanted(&self, kind: Kind) -> bool {
+        let mut told = self.hops.iter().rev().filter(|hop| hop.plain != Seen::Nothing);
+        let missing = told
+            .by_ref()
+            .take_while(|hop| hop.of(kind).is_none_or(|seen| seen == Seen::Nothing))
+            .count();
+        let is_decided = self.hops.iter().any(|hop| decided(hop, kind).is_some());
+        missing < GIVEN_UP && !is_decided
+    }
+
+    /// Where SYNs of a kind are lost.
+    pub fn locate(&self, kind: Kind, target: IpAddr) -> Located {
+        let mut after = Place {
+            ttl: 0,
+            address: None,
+        };
+        let mut missing: Option<Place> = None;
+        for hop in &self.hops {
+            let found = |fate, after, before| Located {
+                kind,
+                fate,
+                after,
+                before,
+            };
+            match (decided(hop, kind), hop.of(kind)) {
+                (Some(Fate::Arrive), _) => return found(Fate::Arrive, hop.place(target), None),
+                (Some(fate), _) => return found(fate, after, Some(hop.place(target))),
+                (None, Some(Seen::Hop { address, .. })) => {
+                    after = Place {
+                        ttl: hop.ttl,
+                        address: Some(address),
+                    };
+                    missing = None;
+                }
+                // It came nowhere near, or this hop tells nothing of such SYNs: the next ones show which.
+                (None, _) if hop.plain != Seen::Nothing => missing = missing.or(Some(hop.place(target))),
+                (None, _) => {}
+            }
+        }
+        let fate = if missing.is_some() {
+            Fate::Dropped
+        } else {
+            Fate::Unknown
+        };
+        Located {
+            kind,
+            fate,
+            after,
+            before: missing,
+        }
+    }
+}
+
+/// What a hop shows for good.
+fn decided(hop: &Hop, kind: Kind) -> Option<Fate> {
+    match (hop.plain, hop.of(kind)?) {
+        (_, Seen::SynAck { .. }) | (Seen::Reset, Seen::Reset) => Some(Fate::Arrive),
+        (Seen::Unreachable { .. }, Seen::Unreachable { .. }) => Some(Fate::Unknown),
+        (
+            _,
+            Seen::Hop {
+                option: Some(false), ..
+            },
+        ) => Some(Fate::Stripped),
+        (_, Seen::Reset) => Some(Fate::Reset),
+        (_, Seen::Unreachable { .. }) => Some(Fate::Refused),
+        (_, Seen::Hop { .. } | Seen::Nothing) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYN_ACK: Seen = Seen::SynAck {
+        cookie: None,
+        data_acked: false,
+    };
+
+    fn router(number: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, number])
+    }
+
+    fn target() -> IpAddr {
+        IpAddr::from([198, 51, 100, 7])
+    }
+
+    fn at(number: u8) -> Seen {
+        Seen::Hop {
+            address: router(number),
+            option: Some(true),
+        }
+    }
+
+    fn place(ttl: u8) -> Place {
+        Place {
+            ttl,
+            address: Some(if ttl == 4 { target() } else { router(ttl) }),
+        }
+    }
+
+    /// Three routers, then the destination; plain SYNs are told of by all that are not named.
+    fn walk(data: [Option<Seen>; 4], silent: &[u8]) -> Walk {
+        let hops = (1..=4).zip(data).map(|(ttl, data)| Hop {
+            ttl,
+            plain: match ttl {
+                4 => SYN_ACK,
+                ttl if silent.contains(&ttl) => Seen::Nothing,
+                ttl => at(ttl),
+            },
+            suspects: [None, data],
+        });
+        Walk { hops: hops.collect() }
+    }
+
+    fn located(data: [Option<Seen>; 4], silent: &[u8]) -> (Fate, u8, Option<Place>) {
+        let found = walk(data, silent).locate(Kind::CookieData, target());
+        (found.fate, found.after.ttl, found.before)
+    }
+
+    #[test]
+    fn the_hops_around_the_loss_are_named() {
+        let none = Some(Seen::Nothing);
+        assert_eq!(
+            located([Some(at(1)), none, none, None], &[]),
+            (Fate::Dropped, 1, Some(place(2)))
+        );
+        assert_eq!(
+            located([none, none, None, None], &[]),
+            (Fate::Dropped, 0, Some(place(1)))
+        );
+        let last = located([Some(at(1)), Some(at(2)), Some(at(3)), none], &[]);
+        assert_eq!(last, (Fate::Dropped, 3, Some(place(4))));
+        let whole = located([Some(at(1)), Some(at(2)), Some(at(3)), Some(SYN_ACK)], &[]);
+        assert_eq!(whole, (Fate::Arrive, 4, None));
+    }
+
+    #[test]
+    fn silent_hops_widen_the_range_and_do_not_mislead() {
+        let none = Some(Seen::Nothing);
+        // The second router tells nothing at all, the third nothing of SYNs with data: it may be either.
+        assert_eq!(
+            located([Some(at(1)), None, none, none], &[2]),
+            (Fate::Dropped, 1, Some(place(3)))
+        );
+        // A router that limits its messages.
+        assert_eq!(
+            located([Some(at(1)), none, Some(at(3)), Some(SYN_ACK)], &[]),
+            (Fate::Arrive, 4, None)
+        );
+        let nobody = Walk {
+            hops: vec![Hop {
+                ttl: 1,
+                plain: Seen::Nothing,
+                suspects: [None; 2],
+            }],
+        };
+        assert_eq!(nobody.locate(Kind::Request, target()).fate, Fate::Unknown);
+    }
+
+    #[test]
+    fn what_is_changed_or_refused_is_located_too() {
+        let stripped = Seen::Hop {
+            address: router(2),
+            option: Some(false),
+        };
+        assert_eq!(
+            located([Some(at(1)), Some(stripped), None, None], &[]),
+            (Fate::Stripped, 1, Some(place(2)))
+        );
+        let reset = Some(Seen::Reset);
+        assert_eq!(
+            located([Some(at(1)), Some(at(2)), reset, None], &[]),
+            (Fate::Reset, 2, Some(place(3)))
+        );
+        let refused = Some(Seen::Unreachable { address: router(2) });
+        assert_eq!(
+            located([Some(at(1)), refused, None, None], &[]),
+            (Fate::Refused, 1, Some(place(2)))
+        );
+        // A short quote shows nothing about the option.
+        let short = Seen::Hop {
+            address: router(2),
+            option: None,
+        };
+        let found = located([Some(at(1)), Some(short), Some(at(3)), Some(SYN_ACK)], &[]);
+        assert_eq!(found.0, Fate::Arrive);
+    }
+
+    #[test]
+    fn the_walk_ends_when_nothing_more_can_be_learnt() {
+        let none = Some(Seen::Nothing);
+        let mut walk = walk([Some(at(1)), none, none, None], &[]);
+        assert!(walk.is_over(), "the destination");
+        walk.hops.pop();
+        assert!(
+            !walk.is_over() && !walk.is_wanted(Kind::CookieData),
+            "missing twice"
+        );
+        walk.hops.pop();
+        assert!(walk.is_wanted(Kind::CookieData), "missing once");
+        walk.hops = (1..=MOST_HOPS)
+            .map(|ttl| Hop {
+                ttl,
+                plain: at(1),
+                suspects: [None; 2],
+            })
+            .collect();
+        assert!(walk.is_over(), "a loop of routers");
+        walk.hops = (1..=6)
+            .map(|ttl| Hop {
+                ttl,
+                plain: Seen::Nothing,
+                suspects: [None; 2],
+            })
+            .collect();
+        assert!(walk.is_over(), "silence");
+    }
+}
