@@ -6,6 +6,7 @@ mod demo;
 mod duration;
 mod fuzz;
 mod lab;
+mod page;
 mod picture;
 mod setup;
 mod soak;
@@ -43,6 +44,8 @@ enum Command {
     VmTest(vm_test::Args),
     /// Draw the dashboard of the shipped recording anew for the README
     Picture,
+    /// Check the example report in a headless browser
+    Page,
     /// Feed every parser with inputs that reach ever more of it
     Fuzz(fuzz::Args),
     /// Traffic, copies, kills, policy changes and full maps all at once on this kernel
@@ -66,6 +69,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::VmTest(args) => vm_test::run(&args),
         Command::Picture => picture::run(),
+        Command::Page => page::run(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Verify(args) => verify::run(&args),

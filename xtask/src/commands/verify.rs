@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{duration, fuzz, soak, test, vm_test};
+use super::{duration, fuzz, page, soak, test, vm_test};
 use crate::steps::Steps;
 use crate::vm::kernel;
 use crate::{process, workspace};
@@ -30,6 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
     test::short_steps(&mut steps)?;
     steps.run(test::SOAK, |log| soak::soak(args.soak, log))?;
     steps.run("vm-test", |log| vm_test::kernels(&kernel::MATRIX, log))?;
+    steps.run("page", page::check)?;
     steps.run("fuzz", |log| fuzz::all(args.fuzz, log))?;
     let path = workspace::root().join(REPORT);
     let text = format!("{HEAD}{}\n{}", where_and_what()?, steps.table());
