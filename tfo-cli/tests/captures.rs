@@ -262,6 +262,53 @@ fn write(path: &Path) {
 }
 
 #[test]
+fn the_report_of_a_capture_has_its_reasons_and_no_kernel() {
+    // The answer came after the end: nobody knows what became of the SYN.
+    let whole = capture();
+    let file = TempFile::new("begun.pcap", &whole[..24 + 16 + 56]);
+    let output = Command::new(env!("CARGO_BIN_EXE_tfo-cli"))
+        .args(["report", "--replay", file.path()])
+        .output()
+        .expect("it runs");
+    let text = stdout(&output);
+    assert!(
+        text.starts_with("# TCP Fast Open in the capture tfo-captures-"),
+        "{text}"
+    );
+    assert!(
+        text.contains("- 1 capture-end: the capture ended before the handshake did"),
+        "{text}"
+    );
+    assert!(
+        text.contains("- kernels: not known") && !text.contains("tcp_fastopen:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_packets_do_not_tell_cannot_be_asked_for() {
+    let file = TempFile::new("filtered.pcap", &capture());
+    for words in [
+        &["analyze", "--unit", "web"][..],
+        &["top", "--once", "--unit", "web", "--replay"],
+        &["diagnose", "--process", "curl", "--replay"],
+        &["trace", "--filter", "cgroup:web", "--replay"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tfo-cli"))
+            .args(words)
+            .arg(file.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", stdout(&output));
+        assert!(
+            stderr(&output).contains("a capture has packets only") && output.stdout.is_empty(),
+            "{words:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
 fn a_capture_becomes_a_report_and_a_table() {
     let file = TempFile::new("report.pcap", &capture());
     for words in [

@@ -109,9 +109,11 @@ impl Tally {
     /// The counters at this time, as the kernel side would have been read.
     pub fn reading(&self, at_ns: u64, counts: &Counts) -> Reading {
         let mut losses = [0; Loss::COUNT];
-        losses[Loss::FlowTable as usize] = counts.unknown[Unknown::TableFull as usize];
-        losses[Loss::SynUnseen as usize] = counts.unknown[Unknown::SynUnseen as usize];
-        losses[Loss::ListenerUnknown as usize] = counts.unknown[Unknown::ListenerState as usize];
+        for loss in Loss::ALL {
+            if let Some(reason) = reason(loss) {
+                losses[loss as usize] = counts.unknown[reason as usize];
+            }
+        }
         losses[Loss::DestInsert as usize] = self.without_row;
         Reading {
             at_ns,
@@ -122,6 +124,16 @@ impl Tally {
             dests: self.rows.iter().map(|(key, row)| (*key, *row)).collect(),
             dests_capacity: u32::try_from(MOST_ROWS).unwrap_or(u32::MAX),
         }
+    }
+}
+
+/// What a loss of the kernel side is in a capture.
+pub fn reason(loss: Loss) -> Option<Unknown> {
+    match loss {
+        Loss::FlowTable => Some(Unknown::TableFull),
+        Loss::SynUnseen => Some(Unknown::SynUnseen),
+        Loss::ListenerUnknown => Some(Unknown::ListenerState),
+        _ => None,
     }
 }
 

@@ -36,7 +36,7 @@ pub fn run(args: &DebugArgs) -> Result<u8, Failure> {
 fn picture(path: &Path, size: (u16, u16)) -> Result<u8, Failure> {
     let stop = Stop::default();
     let shared = Shared::new(&AttachOptions::default());
-    replay::play(Replay::open(path, &stop)?, None, &shared, &stop)?;
+    replay::play(&mut Replay::open(path, &stop)?, None, &shared, &stop)?;
     shared.set_status(vec![" RECORDING ".to_owned()]);
     output::print(&picture::svg(&shared, size))?;
     Ok(exit::DONE)

@@ -64,10 +64,10 @@ fn exit_code(shown: &[&Finding]) -> u8 {
 
 /// The end of a recording.
 fn replayed(config: &DiagnoseConfig, path: &Path, stop: &Stop) -> Result<Snapshot, Failure> {
-    let recording = Replay::open(path, stop)?;
+    let mut recording = Replay::open(path, stop)?;
     recording.check_filter(&config.filter)?;
     let shared = Shared::new(&config.attach);
-    if replay::play(recording, None, &shared, stop)? {
+    if replay::play(&mut recording, None, &shared, stop)? {
         output::complain(&CUT_SHORT)?;
     }
     Ok(judged(&shared))

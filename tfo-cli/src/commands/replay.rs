@@ -6,17 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tfo_common::event::Record;
+use tfo_common::{Loss, event::Record};
 
 use super::{analyze, record};
 use crate::{
     args,
     capture::{
-        Analyzer, CaptureError, DEGRADATION,
+        Analyzer, CaptureError, DEGRADATION, Unknown,
         format::{self, Ending, Packets},
         input,
         table::CAPACITY,
-        tally::Tally,
+        tally::{self, Tally},
     },
     exit::Failure,
     model::{diagnosis::Looked, filter::Filter, source::Host},
@@ -98,6 +98,21 @@ impl Replay {
             Self::Recording(_) => None,
             Self::Capture(capture) => Some(capture.tally.looked()),
         }
+    }
+
+    /// What a capture could not tell so far, each reason with its count, but for those that readings count as losses.
+    pub fn unknown(&self) -> Vec<String> {
+        let Self::Capture(capture) = self else {
+            return Vec::new();
+        };
+        let counts = capture.analyzer.counts();
+        let counted: Vec<Unknown> = Loss::ALL.into_iter().filter_map(tally::reason).collect();
+        let reasons = Unknown::ALL.iter().filter(|reason| !counted.contains(reason));
+        reasons
+            .map(|reason| (reason, counts.unknown[*reason as usize]))
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{count} {}: {}", reason.name(), reason.describe()))
+            .collect()
     }
 
     /// Whether it ended in the middle, as that of a killed writer does.

@@ -71,12 +71,12 @@ pub fn run(config: &ReportConfig) -> Result<u8, Failure> {
 }
 
 fn replayed(path: &Path, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
-    let opened = Replay::open(path, stop)?;
+    let mut opened = Replay::open(path, stop)?;
     let kind = match &opened {
         Replay::Recording(_) => "recording",
         Replay::Capture(_) => "capture",
     };
-    let cut_short = replay::play(opened, None, shared, stop)?;
+    let cut_short = replay::play(&mut opened, None, shared, stop)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     Ok(Origin {
         what: format!("the {kind} {name}"),
@@ -89,6 +89,7 @@ fn replayed(path: &Path, shared: &Shared, stop: &Stop) -> Result<Origin, Failure
         remarks: cut_short
             .then(|| CUT_SHORT.trim_start_matches("tfo-cli: ").to_owned())
             .into_iter()
+            .chain(opened.unknown())
             .collect(),
     })
 }

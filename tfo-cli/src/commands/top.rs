@@ -137,9 +137,9 @@ fn print_live(
 }
 
 /// Prints the table of the end of a recording.
-fn replay_table(config: &TopConfig, recording: Replay, stop: &Stop) -> Result<u8, Failure> {
+fn replay_table(config: &TopConfig, mut recording: Replay, stop: &Stop) -> Result<u8, Failure> {
     let shared = Shared::new(&config.attach);
-    let cut_short = replay::play(recording, None, &shared, stop)?;
+    let cut_short = replay::play(&mut recording, None, &shared, stop)?;
     print(config, &shared.snapshot(), &mut io::stdout().lock())?;
     if cut_short {
         crate::output::complain(&CUT_SHORT)?;

@@ -14,13 +14,13 @@ mod timeline;
 
 use std::io::{self, Write};
 
-use tfo_common::{Outcome, Role};
+use tfo_common::{Loss, Outcome, Role};
 
 pub use self::redact::Redactor;
 use self::{action::Action, ladder::Ladder, timeline::Timeline};
 use super::{clean, diagnosis, number, table, time};
 use crate::{
-    capture::DEGRADATION,
+    capture::{DEGRADATION, tally},
     clean::clean_lines,
     model::{
         Snapshot,
@@ -194,10 +194,14 @@ impl Report {
     }
 }
 
+fn is_capture(snapshot: &Snapshot) -> bool {
+    snapshot.degradations.iter().any(|one| one.name == DEGRADATION)
+}
+
 /// The heading, and where commands are to be typed. A capture has packets of hosts that nobody named.
 fn title_and_whose(snapshot: &Snapshot) -> (String, String) {
     let host = clean(&snapshot.host.name);
-    if snapshot.degradations.iter().any(|one| one.name == DEGRADATION) {
+    if is_capture(snapshot) {
         let file = host.rsplit('/').next().unwrap_or_default();
         let whose = "the host that each finding is about";
         return (format!("TCP Fast Open in the capture {file}"), whose.to_owned());
@@ -326,9 +330,15 @@ fn part(number: usize, finding: &Finding, snapshot: &Snapshot) -> Part {
 }
 
 fn unseen(snapshot: &Snapshot, origin: &Origin) -> Vec<String> {
+    let of_capture = is_capture(snapshot);
+    let words = |loss: Loss| match tally::reason(loss).filter(|_| of_capture) {
+        Some(reason) => (reason.name(), reason.describe()),
+        None => (loss.name(), loss.describe()),
+    };
     let mut lines: Vec<String> = snapshot
         .losses_by_reason()
-        .map(|(loss, count)| format!("{count} {}: {}", loss.name(), loss.describe()))
+        .map(|(loss, count)| (count, words(loss)))
+        .map(|(count, (name, why))| format!("{count} {name}: {why}"))
         .collect();
     lines.extend(
         snapshot
@@ -353,8 +363,15 @@ fn versions(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
             clean(text)
         }
     };
+    let program = ("tfo-cli", env!("CARGO_PKG_VERSION").to_owned());
+    if is_capture(snapshot) {
+        return vec![
+            program,
+            ("kernels", "not known: packets do not name them".to_owned()),
+        ];
+    }
     vec![
-        ("tfo-cli", env!("CARGO_PKG_VERSION").to_owned()),
+        program,
         ("kernel", known(&snapshot.host.kernel)),
         (
             "net.ipv4.tcp_fastopen",

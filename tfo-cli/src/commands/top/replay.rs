@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Starts the thread. At the end of the recording the last state stays.
 pub fn spawn(
-    recording: Replay,
+    mut recording: Replay,
     speed: f64,
     shared: Arc<Shared>,
     stop: Stop,
@@ -34,7 +34,8 @@ pub fn spawn(
         .spawn(move || {
             let _held = stop.on_panic();
             shared.set_status(vec![status(speed)]);
-            let result = play(recording, Some(speed), &shared, &stop);
+            let result = play(&mut recording, Some(speed), &shared, &stop);
+            drop(recording);
             // The decoder's buffers are gone now; what is shown may stay for hours.
             kernel::trim_memory();
             shared.set_status(match &result {
@@ -57,7 +58,7 @@ fn status(speed: f64) -> String {
 
 /// Plays a recording, at once where no speed is given; returns whether it was cut short.
 pub fn play(
-    mut recording: Replay,
+    recording: &mut Replay,
     speed: Option<f64>,
     shared: &Shared,
     stop: &Stop,

@@ -36,10 +36,34 @@ pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Under which addresses servers on this host saw connections, by the client's end.
-fn seen_as(facts: &Facts<'_>) -> HashMap<SocketAddr, IpAddr> {
-    let servers = facts.all_flows.iter().filter(|flow| flow.role() == Role::Server);
-    servers.map(|flow| (flow.remote(), flow.local_ip())).collect()
+/// How far apart both ends of one connection may say that it began, ns: less than the time after which a client uses a
+/// port again for the same address.
+const SAME_START_NS: u64 = 50_000_000;
+
+/// Connections that servers on this host refused a cookie, by the client's end.
+type SeenAs<'a> = HashMap<SocketAddr, Vec<&'a Flow>>;
+
+fn seen_as<'a>(facts: &Facts<'a>) -> SeenAs<'a> {
+    let mut seen: SeenAs<'a> = HashMap::new();
+    for flow in facts.all_flows {
+        if flow.role() == Role::Server && flow.outcome() == Outcome::CookieRejected {
+            seen.entry(flow.remote()).or_default().push(flow);
+        }
+    }
+    seen
+}
+
+/// Under which other address a server on this host saw a connection to this one. A client may use one port for several
+/// addresses at once: the server's connection must have begun with the client's, and none may be under the address itself.
+fn moved(flow: &Flow, remote: IpAddr, seen_as: &SeenAs<'_>) -> Option<IpAddr> {
+    let begun = flow.event().start_ns;
+    let seen = seen_as.get(&flow.local())?;
+    let mut same = seen
+        .iter()
+        .filter(|server| server.event().start_ns.abs_diff(begun) < SAME_START_NS)
+        .map(|server| server.local_ip());
+    let first = same.next()?;
+    (first != remote && same.all(|address| address != remote)).then_some(first)
 }
 
 /// What became of the cookies of one address.
@@ -165,7 +189,7 @@ fn refused(
     remote: IpAddr,
     flows: &[&Flow],
     story: &Story<'_>,
-    seen_as: &HashMap<SocketAddr, IpAddr>,
+    seen_as: &SeenAs<'_>,
 ) -> Option<Finding> {
     if story.is_mismatch(MISMATCH_LEAST) {
         return Some(mismatch(facts, remote, flows, story, seen_as));
@@ -210,13 +234,13 @@ fn mismatch(
     remote: IpAddr,
     flows: &[&Flow],
     story: &Story<'_>,
-    seen_as: &HashMap<SocketAddr, IpAddr>,
+    seen_as: &SeenAs<'_>,
 ) -> Finding {
     let (keys, words) = story.keys();
-    let moved = flows.iter().find_map(|flow| {
-        let address = seen_as.get(&flow.local())?;
-        (*address != remote).then_some(*address)
-    });
+    let rejected = flows
+        .iter()
+        .filter(|flow| flow.outcome() == Outcome::CookieRejected);
+    let moved = rejected.into_iter().find_map(|flow| moved(flow, remote, seen_as));
     let (id, sentence) = match moved {
         Some(address) => (
             Id::LoadBalancerDsrOrNat,

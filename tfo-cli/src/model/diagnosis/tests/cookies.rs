@@ -172,6 +172,33 @@ fn a_mismatch_behind_a_translated_address() {
 }
 
 #[test]
+fn a_port_used_for_two_addresses_at_once_is_no_translation() {
+    let at_server = |address: [u8; 4]| {
+        move |event: &mut FlowEvent| {
+            event.role = tfo_common::Role::Server as u8;
+            let client = event.local;
+            event.local = crate::model::fake::padded(address);
+            event.remote = client;
+            (event.remote_port, event.local_port) = (40_009, 8_443);
+        }
+    };
+    let case = Case::default().many(0, 10, Outcome::CookieRejected, rejected);
+    // The same client's port, and a server that took its data.
+    let other = case.one(9, Outcome::Accepted, at_server([10, 244, 0, 7]));
+    assert!(other.ids().contains(&MISMATCH), "{:?}", other.ids());
+    // A capture shows both ends of each: one of them is the connection itself.
+    let both = Case::default()
+        .many(0, 10, Outcome::CookieRejected, rejected)
+        .one(9, Outcome::CookieRejected, at_server([10, 244, 0, 7]))
+        .one(9, Outcome::CookieRejected, |event| {
+            let own = event.remote;
+            at_server([0; 4])(event);
+            event.local = own;
+        });
+    assert!(both.ids().contains(&MISMATCH), "{:?}", both.ids());
+}
+
+#[test]
 fn cookies_of_the_backup_key() {
     assert_eq!(
         Case::default().one(0, Outcome::Accepted, cookie).ids(),
