@@ -1,4 +1,5 @@
-//! The configuration file: the same settings as the flags of `top`, and which key does what. Flags win.
+//! The configuration file: the settings that `top` also has flags for, and the keys of the dashboard. A flag on the
+//! command line takes precedence.
 //!
 //! ```toml
 //! interval = "2s"
@@ -23,27 +24,27 @@ use serde::Deserialize;
 pub use self::file::load;
 use crate::tui::{Command, Key, Keys};
 
-/// What the file says.
+/// The settings of the file; `None` for those that it does not have.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Time between two readings.
+    /// Time between two readings, as text such as `2s`.
     pub interval: Option<String>,
-    /// What to sort by.
+    /// Name of the order of destinations and services.
     pub sort: Option<String>,
-    /// What to show.
+    /// The filter.
     pub filter: Option<String>,
-    /// Columns of destinations and services.
+    /// Names of the columns of destinations and services.
     pub columns: Option<Vec<String>>,
     /// `auto`, `dark`, `light` or `mono`.
     pub theme: Option<String>,
-    /// No characters beyond ASCII.
+    /// Whether to draw with ASCII characters only.
     #[serde(default)]
     pub ascii: bool,
-    /// Host names instead of addresses.
+    /// Whether to show host names instead of addresses.
     #[serde(default)]
     pub names: bool,
-    /// Keys by command.
+    /// Keys by the name of the command.
     #[serde(default)]
     keys: BTreeMap<toml::Spanned<String>, toml::Spanned<OneOrMore>>,
 }
@@ -66,36 +67,38 @@ impl Config {
         Ok(config)
     }
 
-    /// The keys with their changes.
+    /// The default keys with the changes of the file.
     pub fn keys(&self) -> Keys {
-        // They were checked when the file was read.
+        // `parse` has checked them.
         self.bind(None).unwrap_or_default()
     }
 
+    /// Binds the keys. With the text of the file, an error says which line is wrong.
     fn bind(&self, text: Option<&str>) -> Result<Keys, String> {
         let wrong = |at: usize, why: String| match text {
             Some(text) => format!("line {}: {why}", line_of(text, at)),
             None => why,
         };
         let mut keys = Keys::default();
-        for (name, wanted) in &self.keys {
+        for (name, bound) in &self.keys {
             let command = Command::from_name(name.get_ref()).ok_or_else(|| {
                 wrong(
                     name.span().start,
                     format!("'{}' is not a command of the dashboard", name.get_ref()),
                 )
             })?;
-            let names = match wanted.get_ref() {
+            let names = match bound.get_ref() {
                 OneOrMore::One(key) => std::slice::from_ref(key),
                 OneOrMore::More(keys) => keys,
             };
             let parsed: Result<Vec<Key>, String> = names.iter().map(|key| key.parse()).collect();
-            keys.bind(command, &parsed.map_err(|why| wrong(wanted.span().start, why))?);
+            keys.bind(command, &parsed.map_err(|why| wrong(bound.span().start, why))?);
         }
         Ok(keys)
     }
 }
 
+/// Number of the line that the byte offset `at` is in, from 1.
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }

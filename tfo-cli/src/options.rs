@@ -1,28 +1,28 @@
-//! What a command asks of the kernel side: made by `args`, obeyed by `kernel`.
+//! What a command asks of the kernel side: `args` makes it, `kernel` carries it out.
 
 use std::path::PathBuf;
 
 use tfo_common::limits;
 
-/// Directory of a bpffs where a policy is pinned unless told otherwise.
+/// The default for the directory of a bpffs in which a policy is pinned.
 pub const POLICY_DIRECTORY: &str = "/sys/fs/bpf/tfo-cli";
 
-/// How to attach.
+/// What the observing programs are to see and to count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachOptions {
-    /// Only sockets of this cgroup and those below; `None` is the whole host.
+    /// Observe only sockets of this cgroup and those below it; `None` for the whole host.
     pub cgroup: Option<PathBuf>,
-    /// Plain handshakes produce records too (`trace --all`).
+    /// Whether handshakes without Fast Open produce records, too (`trace --all`).
     pub emit_plain: bool,
-    /// Rows of the destination table.
+    /// Rows that the destination table has room for.
     pub destinations: u32,
-    /// Bits a server's remote IPv4 address is cut to in the destination table.
+    /// Bits to which remote IPv4 addresses of the server role are cut in the destination table, 0 to 32.
     pub server_v4_prefix: u8,
-    /// Bits a server's remote IPv6 address is cut to in the destination table.
+    /// Bits to which remote IPv6 addresses of the server role are cut in the destination table, 0 to 128.
     pub server_v6_prefix: u8,
-    /// Of so many plain connections one has its time to first byte taken; 1: each.
+    /// One of this many connections without Fast Open has its time to first byte measured; 1 for every connection.
     pub ttfb_sample: u32,
-    /// Where a policy is looked for.
+    /// Directory in which a policy may be pinned.
     pub bpffs: PathBuf,
 }
 

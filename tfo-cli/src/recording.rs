@@ -1,4 +1,4 @@
-//! Recordings: what the kernel side said, in a file that can be played back on another host without root.
+//! Recordings: everything that the kernel side reported, in a file that can be replayed on another host without root.
 //!
 //! ```text
 //! file  = magic block*                     appended to, never rewritten
@@ -9,7 +9,8 @@
 //! Numbers of fixed size are little-endian. The checksum is the CRC-32 of IEEE 802.3 over length, raw length and the packed
 //! entries; in format 1, which is still read, it was the Adler-32 of the packed entries.
 //!
-//! A block is written once per reading, so a recorder that is killed loses at most the last one.
+//! A block is written with every reading, and earlier when it is full. A recorder that is killed loses what it had since
+//! the last block.
 
 mod block;
 mod entry;
@@ -30,28 +31,28 @@ use crate::model::{
 };
 use tfo_common::{event::Record, listener::ListenerRecord};
 
-/// First bytes of every recording; the byte behind them is the format.
+/// First bytes of every recording. The byte after them is the number of the format.
 pub const MAGIC: [u8; 7] = *b"tfo-rec";
-/// The format that is written.
+/// Number of the format that is written.
 pub const FORMAT: u8 = 2;
 
-/// What is said once, at the beginning.
+/// The first entry of a recording: what does not change while it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preamble {
-    /// Version of the recorder.
+    /// Version of tfo-cli that made the recording.
     pub version: String,
-    /// ns of wall clock minus monotonic clock.
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, in ns.
     pub wall_offset_ns: i64,
-    /// Bits remote addresses of servers were cut to: IPv4, IPv6.
+    /// Bits to which remote addresses of the server role were cut: of IPv4 and of IPv6.
     pub server_prefixes: (u8, u8),
-    /// Programs that were attached.
+    /// Names of the BPF programs that were attached.
     pub attached: Vec<String>,
-    /// What the host could not do: name, why.
+    /// What could not be observed on the host: name and reason.
     pub degradations: Vec<(String, String)>,
 }
 
 impl Preamble {
-    /// How remote addresses of servers were cut.
+    /// The lengths to which remote addresses of the server role were cut.
     pub fn prefixes(&self) -> Prefixes {
         Prefixes {
             v4: self.server_prefixes.0,
@@ -60,18 +61,18 @@ impl Preamble {
     }
 }
 
-/// What happened between two readings.
+/// A reading, and everything that was recorded since the one before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tick {
-    /// Records in the order they came.
+    /// Records, in the order in which they arrived.
     pub records: Vec<Record>,
-    /// Cgroups not met before.
+    /// Cgroups that were seen for the first time, by id; `None` for one that is gone.
     pub names: Vec<(u64, Option<CgroupName>)>,
-    /// The reading at the end.
+    /// The reading at the end of this time. Its `at_ns` is 0 where the recording ends before it.
     pub reading: Reading,
-    /// The host, read right after it.
+    /// Settings and counters of the host, read right after the reading.
     pub host: Option<Host>,
-    /// Listening sockets, if they were read.
+    /// The listening sockets, where they were read with this reading.
     pub listeners: Option<Vec<ListenerRecord>>,
     /// What else was looked at, if it was.
     pub looked: Option<Looked>,
@@ -83,25 +84,25 @@ pub enum RecordingError {
     /// The file cannot be opened, read or written.
     #[error("{operation} {}: {error}", .path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// It is something else.
+    /// The file is not a recording.
     #[error("{}: not a recording of tfo-cli", .0.display())]
     Foreign(PathBuf),
-    /// It was made by a later version.
+    /// The recording was made by a later version of tfo-cli.
     #[error("{}: recording format {found}; this tfo-cli reads 1 to {FORMAT}", .path.display())]
     Version {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The number of its format.
         found: u8,
     },
-    /// A block does not have its checksum, or does not say what it should.
+    /// A block has a wrong checksum or unreadable contents.
     #[error("{}: damaged in block {block}: {why}", .path.display())]
     Damaged {
         /// The file.

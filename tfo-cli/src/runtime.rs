@@ -1,7 +1,7 @@
-//! The one tokio runtime of the process: what waits for signals or for the network runs here.
+//! The only tokio runtime of the process: everything that waits for signals or for the network runs on it.
 //!
-//! It has one thread, started by whoever needs it first. Nothing that blocks may run on it: a signal behind it would
-//! not be noticed. Reading the kernel, folding the model and drawing have threads of their own and know no futures.
+//! It has one thread, which the first use starts. Nothing that blocks may run on it, because signals would not be noticed
+//! meanwhile. Reading the kernel, folding the model and drawing have threads of their own and use no futures.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ pub fn handle() -> anyhow::Result<Handle> {
     let running = match &mut *runtime {
         Some(running) => running,
         none => {
-            // Not a runtime of the calling thread: that one goes nowhere while the thread does something else.
+            // A current-thread runtime would make progress only while its thread waits for a future.
             let built = Builder::new_multi_thread()
                 .worker_threads(1)
                 .thread_name("runtime")
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_gets_the_same_one() {
+    fn every_caller_gets_the_same_runtime() {
         let (said, heard) = tokio::sync::oneshot::channel();
         let (first, second) = (handle().expect("it starts"), handle().expect("it runs"));
         let thread = async { std::thread::current().id() };

@@ -1,5 +1,5 @@
-//! Finds and reads the configuration file. Under sudo it is the caller's, and must belong to the caller:
-//! root must not obey a file that somebody else can write.
+//! Finds and reads the configuration file. Under sudo it is the file of the user who called sudo, and must belong to
+//! that user: root must not follow settings that somebody else can write.
 
 use std::{
     env, fs, io,
@@ -12,30 +12,31 @@ use nix::unistd::{Uid, User, geteuid};
 use super::Config;
 use crate::exit::{self, Failure};
 
-/// Reads the file that is named, or the one in its usual place if there is one.
+/// Reads the file of `--config`, which must exist, or else the one at its usual path, if there is one.
 pub fn load(named: Option<&Path>) -> Result<Config, Failure> {
     let caller = caller();
     match named {
         Some(path) => read(path, caller.uid)?
             .ok_or_else(|| Failure::new(exit::USAGE, format!("--config {}: no such file", path.display()))),
         None => match caller.usual_path() {
-            // One we may not even look at, and nobody asked for, is as good as none: HOME may be another's.
-            Some(path) if is_out_of_reach(&path) => Ok(Config::default()),
+            // HOME may be another user's: a file at the usual path that cannot be read counts as none.
+            Some(path) if is_unreadable(&path) => Ok(Config::default()),
             Some(path) => Ok(read(&path, caller.uid)?.unwrap_or_default()),
             None => Ok(Config::default()),
         },
     }
 }
 
-fn is_out_of_reach(path: &Path) -> bool {
+fn is_unreadable(path: &Path) -> bool {
     fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Who called: the user behind sudo, if there is one.
+/// The user who started the program: under sudo, the one who called sudo.
 struct Caller {
     uid: Uid,
+    /// Home directory; `None` when unknown.
     home: Option<PathBuf>,
-    is_behind_sudo: bool,
+    is_under_sudo: bool,
 }
 
 fn caller() -> Caller {
@@ -49,25 +50,26 @@ fn caller() -> Caller {
             Caller {
                 uid,
                 home,
-                is_behind_sudo: true,
+                is_under_sudo: true,
             }
         }
         None => Caller {
             uid: geteuid(),
             home: env::var_os("HOME").map(PathBuf::from),
-            is_behind_sudo: false,
+            is_under_sudo: false,
         },
     }
 }
 
 impl Caller {
-    /// `$XDG_CONFIG_HOME/tfo-cli/config.toml`; behind sudo that variable is root's, not the caller's.
+    /// `$XDG_CONFIG_HOME/tfo-cli/config.toml`, or `~/.config/tfo-cli/config.toml`. Under sudo the variable is root's, so
+    /// that only the second is used.
     fn usual_path(&self) -> Option<PathBuf> {
         let own = env::var_os("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute());
         let base = own
-            .filter(|_| !self.is_behind_sudo)
+            .filter(|_| !self.is_under_sudo)
             .or_else(|| Some(self.home.as_ref()?.join(".config")))?;
         Some(base.join("tfo-cli/config.toml"))
     }
@@ -81,7 +83,7 @@ fn read(path: &Path, owner: Uid) -> Result<Option<Config>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    // Of the open file, not of the path: that could lead elsewhere by now.
+    // The owner of the open file, not of the path, which may lead to another file by now.
     let metadata = file.metadata().map_err(failed)?;
     if metadata.uid() != owner.as_raw() {
         let why = format!(

@@ -1,9 +1,10 @@
-//! Blocks: a piece of the file that is whole or not there.
+//! The blocks that the file consists of. Each has a checksum: it is read whole or not at all.
 
 use std::io::{self, Read};
 
-/// Largest block there is, unpacked. A damaged length must not ask for all memory.
-pub const MOST_RAW: usize = 64 << 20;
+/// Largest block, unpacked, in bytes. It keeps a damaged length from taking all memory.
+pub const MAX_RAW_LEN: usize = 64 << 20;
+/// Bytes of the header of a block: two lengths and the checksum.
 const HEADER: usize = 12;
 
 /// Packs entries into a block.
@@ -22,15 +23,15 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// What reading a block came to.
+/// The result of reading a block.
 pub enum Block {
-    /// Its entries, and the bytes it takes in the file.
+    /// A good block: its entries, unpacked, and the bytes that it takes in the file.
     Whole(Vec<u8>, u64),
-    /// The file ends here.
+    /// The file has no more blocks.
     End,
-    /// The file ends inside it: the recorder was killed.
+    /// The file ends within the block: the recorder was killed, or still writes it.
     Truncated,
-    /// It is damaged.
+    /// The block is damaged, in this way.
     Damaged(&'static str),
 }
 
@@ -51,10 +52,10 @@ pub fn read(file: &mut impl Read, checksum: Checksum) -> io::Result<Block> {
         ])
     };
     let (packed_length, raw_length) = (number(0) as usize, number(4) as usize);
-    if raw_length > MOST_RAW || packed_length > lz4_flex::block::get_maximum_output_size(MOST_RAW) {
+    if raw_length > MAX_RAW_LEN || packed_length > lz4_flex::block::get_maximum_output_size(MAX_RAW_LEN) {
         return Ok(Block::Damaged("impossible length"));
     }
-    // Read what there is instead of reserving what the header claims.
+    // Reads what there is instead of allocating the length that the header claims.
     let mut packed = Vec::new();
     file.take(packed_length as u64).read_to_end(&mut packed)?;
     if packed.len() < packed_length {
@@ -82,17 +83,17 @@ fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// How the checksum of a block is worked out: by the format of the recording.
+/// The kind of checksum that the blocks of a recording have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
-    /// Format 1: Adler-32 (RFC 1950) of what is packed. It misses changes that make up for each other.
+    /// Format 1: Adler-32 (RFC 1950) of the packed entries. It misses changes of neighbouring bytes that cancel out.
     Adler32,
-    /// Since format 2: CRC-32 of both lengths and what is packed.
+    /// Format 2: CRC-32 of both lengths and the packed entries.
     Crc32,
 }
 
 impl Checksum {
-    /// That of a format; `None` when this version does not know it.
+    /// The checksum of a format; `None` when this version does not know the format.
     pub fn of(format: u8) -> Option<Self> {
         match format {
             1 => Some(Self::Adler32),
@@ -116,7 +117,7 @@ impl Checksum {
 
 fn adler32(bytes: &[u8]) -> u32 {
     let (mut a, mut b) = (1u32, 0u32);
-    // The largest run for which the sums fit, as in zlib.
+    // The longest run for which the sums fit into 32 bits, as in zlib.
     for run in bytes.chunks(5_552) {
         for byte in run {
             a += u32::from(*byte);

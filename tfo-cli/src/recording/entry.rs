@@ -1,5 +1,5 @@
-//! Entries: the tagged pieces inside a block. Readings are JSON, because their tables grow with every new
-//! outcome and counter; what there is much of is binary.
+//! The entries that a block consists of: a tag and a payload. Entries that come once per reading are JSON, because their
+//! tables grow with every new outcome and counter; records and rows, of which there are many, are binary.
 
 use serde::{Deserialize, Serialize};
 use tfo_common::{Loss, Outcome, Role, counters::NetnsCounters};
@@ -9,25 +9,25 @@ use crate::model::{
     varint::{put, take, take_array, take_bytes},
 };
 
-/// Tags of entries: append-only.
+/// The tags of entries. New ones are added at the end, and none is given another meaning.
 pub mod tag {
     /// [`super::super::Preamble`], JSON.
     pub const PREAMBLE: u8 = 1;
-    /// One ring record.
+    /// One record of the ring buffer.
     pub const RECORD: u8 = 2;
     /// A cgroup id and its name, JSON.
     pub const NAME: u8 = 3;
     /// Counters of a reading, JSON.
     pub const READING: u8 = 4;
-    /// Rows of the destination table that changed.
+    /// Rows of the destination table that changed, as differences to the reading before.
     pub const ROWS: u8 = 5;
-    /// Rows that are gone.
+    /// Keys of rows that are gone.
     pub const GONE: u8 = 6;
     /// The host, JSON.
     pub const HOST: u8 = 7;
-    /// Listening sockets.
+    /// All listening sockets.
     pub const LISTENERS: u8 = 8;
-    /// The reading is complete.
+    /// The end of a reading; the payload is empty.
     pub const TICK: u8 = 9;
     /// More about the listening sockets before it, in their order.
     pub const LISTENER_FACTS: u8 = 10;
@@ -42,14 +42,15 @@ pub fn put_entry(tag: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend(payload);
 }
 
-/// Takes an entry off the front; `None` when it is damaged.
+/// Takes an entry off the front, as its tag and payload; `None` when it is damaged.
 pub fn take_entry<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let [tag] = take_array(bytes)?;
     let length = usize::try_from(take(bytes)?).ok()?;
     Some((tag, take_bytes(bytes, length)?))
 }
 
-/// Counters of a reading; tables by code, so that shorter ones of older versions can be read.
+/// The counters of a reading as they are recorded. Tables are indexed by code, so that those of other versions, which
+/// have fewer or more codes, can be read.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Counters {
     at_ns: u64,
@@ -61,7 +62,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Those of a reading.
+    /// The counters of this reading.
     pub fn of(reading: &Reading) -> Self {
         Self {
             at_ns: reading.at_ns,
@@ -77,7 +78,7 @@ impl Counters {
         }
     }
 
-    /// A reading without destinations.
+    /// The reading with these counters; it has no destinations yet.
     pub fn reading(&self) -> Reading {
         let mut totals = Totals::default();
         for (counts, stored) in totals.iter_mut().zip(&self.totals) {

@@ -1,4 +1,4 @@
-//! Flow records and listeners as bytes, field by field: the layout of the file does not follow that of memory.
+//! Records and listeners as bytes, field by field, so that the format of the file does not depend on the layout in memory.
 
 use tfo_common::{
     FirstByteEvent, FlowEvent,
@@ -8,7 +8,7 @@ use tfo_common::{
 
 use crate::model::varint::{put, take, take_array};
 
-/// Writes a record.
+/// Appends a record.
 pub fn put_record(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::FirstByte(first) => {
@@ -130,7 +130,7 @@ fn take_flow(bytes: &mut &[u8]) -> Option<FlowEvent> {
     })
 }
 
-/// Writes a listener.
+/// Appends a listener.
 pub fn put_listener(listener: &ListenerRecord, out: &mut Vec<u8>) {
     out.extend([listener.family, listener.primed]);
     out.extend(listener.local);

@@ -1,10 +1,10 @@
-//! What else was looked at, as a recording keeps it: what nobody looked at is not there.
+//! The further facts of a recording, about deferred connects, sysctls and MPTCP. Those that were not read are absent.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::diagnosis::looked::{Deferred, Looked, MptcpListener, Seen};
 
-/// The parts a recording keeps. Every one may be absent: older and later versions have fewer and more.
+/// The facts that a recording keeps. Each may be absent, because other versions record fewer or more of them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stored {
@@ -14,7 +14,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Those of what was looked at.
+    /// The facts that were read.
     pub fn of(looked: &Looked) -> Self {
         Self {
             deferred: looked.deferred.clone().ok(),
@@ -23,7 +23,7 @@ impl Stored {
         }
     }
 
-    /// What was looked at.
+    /// The facts, for the diagnosis; those that are absent count as not read.
     pub fn looked(self) -> Looked {
         let missing = Looked::default();
         Looked {

@@ -1,4 +1,4 @@
-//! Reads a recording, one tick after the other.
+//! Reads a recording, one reading after the other.
 
 use std::{
     collections::HashMap,
@@ -22,38 +22,44 @@ use crate::model::{
     source::{CgroupName, Host},
 };
 
-// What a file may ask for. Packed, a few megabytes can say gigabytes: whatever is kept is bounded, by a number or by the
-// length of the file itself.
+// Limits of what a file may ask for. A few megabytes can be unpacked to gigabytes, so everything that is kept in memory is
+// limited: by a number, or by the length of the file.
 
-/// Rows a recording may have at once, with the largest table there is.
-const MOST_ROWS: usize = 1 << 20;
-/// Rows that any file may have; beyond them each has to have taken some bytes of it. A real one, an address and what was
-/// counted for it, takes more.
+/// Rows that a recording may have at a time: as many as the largest table.
+const MAX_ROWS: usize = 1 << 20;
+/// Rows that any file may have; for more, the file has to be long enough.
 const FREE_ROWS: usize = 1 << 16;
+/// Bytes of the file that each further row needs. A real row, an address with its counters, takes more.
 const BYTES_PER_ROW: u64 = 8;
-/// Records and names handed over at once. Where a reading has more, they come as ticks without one before it.
-const MOST_AT_ONCE: usize = 1 << 16;
-/// Listening sockets of one reading.
-const MOST_LISTENERS: usize = 1 << 17;
-/// Bytes of an entry that is JSON: counters and settings of 1,024 namespaces take a twentieth.
-const MOST_JSON: usize = 4 << 20;
+/// Records and names that are returned at a time. Where there are more before a reading, they come first, as ticks
+/// without a reading.
+const MAX_PER_TICK: usize = 1 << 16;
+/// Listening sockets that a reading may have.
+const MAX_LISTENERS: usize = 1 << 17;
+/// Bytes that an entry in JSON may have: twenty times as many as the counters and settings of 1,024 namespaces.
+const MAX_JSON_LEN: usize = 4 << 20;
 
-/// An open recording.
+/// A recording that is being read.
 pub struct Recording {
     file: Box<dyn Read + Send>,
     path: PathBuf,
     preamble: Preamble,
     checksum: Checksum,
+    /// Number of the block that was read last, from 1.
     block: u64,
     /// Bytes of the file that were read.
     packed: u64,
+    /// The entries of the block.
     entries: Vec<u8>,
-    at: usize,
+    /// Bytes of the entries that were taken already.
+    taken: usize,
+    /// The destination table as of the entries taken.
     rows: HashMap<DestKey, SparseRow>,
-    /// What was read of the tick that is not complete yet, and whether the rows are part of it.
+    /// The tick that is not complete yet.
     tick: Tick,
-    with_rows: bool,
-    truncated: bool,
+    /// Whether the destination table is part of it.
+    has_rows: bool,
+    is_truncated: bool,
 }
 
 impl std::fmt::Debug for Recording {
@@ -76,7 +82,7 @@ impl Recording {
         Self::read(Box::new(BufReader::new(file)), path)
     }
 
-    /// Reads a recording from anywhere; `path` is what it is called in messages.
+    /// Reads a recording from any source; errors call it `path`.
     pub fn read(mut file: Box<dyn Read + Send>, path: &Path) -> Result<Self, RecordingError> {
         let mut beginning = Vec::new();
         let failed = |error| RecordingError::Io {
@@ -103,11 +109,11 @@ impl Recording {
             block: 0,
             packed: 0,
             entries: Vec::new(),
-            at: 0,
+            taken: 0,
             rows: HashMap::new(),
             tick: Tick::default(),
-            with_rows: false,
-            truncated: false,
+            has_rows: false,
+            is_truncated: false,
         };
         if recording.next_block()? {
             let mut rest = &recording.entries[..];
@@ -115,41 +121,41 @@ impl Recording {
                 Some((tag::PREAMBLE, payload)) => recording.preamble = recording.json(payload)?,
                 _ => return Err(recording.damaged("no preamble")),
             }
-            recording.at = recording.entries.len() - rest.len();
+            recording.taken = recording.entries.len() - rest.len();
         }
         Ok(recording)
     }
 
-    /// What is said at the beginning.
+    /// The first entry of the recording.
     pub fn preamble(&self) -> &Preamble {
         &self.preamble
     }
 
-    /// Whether the file ended in the middle of a block, as that of a killed recorder does.
+    /// Whether the file ended within a block, as that of a killed recorder does.
     pub fn is_truncated(&self) -> bool {
-        self.truncated
+        self.is_truncated
     }
 
-    /// The next tick; `None` at the end. Records after the last reading come as a tick without one: its time
-    /// is zero. So do those before it, where there are too many for one tick.
+    /// The next tick; `None` at the end. Records after the last reading come as a tick with an empty one, whose `at_ns` is
+    /// 0; so do records before a reading, where there are too many for one tick.
     pub fn next_tick(&mut self) -> Result<Option<Tick>, RecordingError> {
         loop {
-            if self.tick.records.len() + self.tick.names.len() >= MOST_AT_ONCE {
-                return Ok(Some(self.loose()));
+            if self.tick.records.len() + self.tick.names.len() >= MAX_PER_TICK {
+                return Ok(Some(self.take_records()));
             }
-            let mut rest = &self.entries[self.at..];
+            let mut rest = &self.entries[self.taken..];
             if rest.is_empty() {
                 if self.next_block()? {
                     continue;
                 }
-                let loose = !self.tick.records.is_empty();
-                return Ok(loose.then(|| self.loose()));
+                let has_records = !self.tick.records.is_empty();
+                return Ok(has_records.then(|| self.take_records()));
             }
             let Some((tag, payload)) = take_entry(&mut rest) else {
                 return Err(self.damaged("torn entry"));
             };
             let payload = payload.to_vec();
-            self.at = self.entries.len() - rest.len();
+            self.taken = self.entries.len() - rest.len();
             match tag {
                 tag::RECORD => self.tick.records.push(self.record(&payload)?),
                 tag::NAME => self
@@ -159,7 +165,7 @@ impl Recording {
                 tag::READING => self.tick.reading = self.json::<Counters>(&payload)?.reading(),
                 tag::ROWS => {
                     self.change_rows(&payload)?;
-                    self.with_rows = true;
+                    self.has_rows = true;
                 }
                 tag::GONE => self.remove_rows(&payload)?,
                 tag::HOST => self.tick.host = Some(self.json::<Host>(&payload)?),
@@ -168,7 +174,7 @@ impl Recording {
                 tag::LOOKED => self.tick.looked = Some(self.json::<Stored>(&payload)?.looked()),
                 tag::TICK => {
                     let mut tick = std::mem::take(&mut self.tick);
-                    if std::mem::take(&mut self.with_rows) {
+                    if std::mem::take(&mut self.has_rows) {
                         tick.reading.dests = self.rows.iter().map(|(key, row)| (*key, row.stats())).collect();
                     }
                     return Ok(Some(tick));
@@ -178,8 +184,8 @@ impl Recording {
         }
     }
 
-    /// Records and names without the reading they belong to.
-    fn loose(&mut self) -> Tick {
+    /// Takes the records and names that have been read, as a tick without a reading.
+    fn take_records(&mut self) -> Tick {
         Tick {
             records: std::mem::take(&mut self.tick.records),
             names: std::mem::take(&mut self.tick.names),
@@ -189,7 +195,7 @@ impl Recording {
 
     fn next_block(&mut self) -> Result<bool, RecordingError> {
         self.block += 1;
-        self.at = 0;
+        self.taken = 0;
         self.entries.clear();
         let failed = |error| RecordingError::Io {
             operation: "read",
@@ -203,7 +209,7 @@ impl Recording {
             }
             Block::End => return Ok(false),
             Block::Truncated => {
-                self.truncated = true;
+                self.is_truncated = true;
                 return Ok(false);
             }
             Block::Damaged(why) => return Err(self.damaged(why)),
@@ -220,7 +226,7 @@ impl Recording {
     }
 
     fn json<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, RecordingError> {
-        if payload.len() > MOST_JSON {
+        if payload.len() > MAX_JSON_LEN {
             return Err(self.damaged("impossible length"));
         }
         serde_json::from_slice(payload).map_err(|_| self.damaged("unreadable entry"))
@@ -233,7 +239,7 @@ impl Recording {
     fn listeners(&self, mut payload: &[u8]) -> Result<Vec<ListenerRecord>, RecordingError> {
         let mut listeners = Vec::new();
         while !payload.is_empty() {
-            if listeners.len() >= MOST_LISTENERS {
+            if listeners.len() >= MAX_LISTENERS {
                 return Err(self.damaged("too many listeners"));
             }
             listeners.push(take_listener(&mut payload).ok_or_else(|| self.damaged("unreadable listener"))?);
@@ -254,8 +260,8 @@ impl Recording {
             let change = take_key(&mut payload).zip(RowDelta::take(&mut payload));
             let (key, difference) = change.ok_or_else(|| self.damaged("unreadable row"))?;
             self.rows.entry(key).or_default().add(&difference);
-            let paid_for = usize::try_from(self.packed / BYTES_PER_ROW).unwrap_or(usize::MAX);
-            if self.rows.len() > MOST_ROWS.min(FREE_ROWS + paid_for) {
+            let more_rows = usize::try_from(self.packed / BYTES_PER_ROW).unwrap_or(usize::MAX);
+            if self.rows.len() > MAX_ROWS.min(FREE_ROWS + more_rows) {
                 return Err(self.damaged("too many rows"));
             }
         }

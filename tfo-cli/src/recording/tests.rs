@@ -1,4 +1,4 @@
-//! What is written can be read; what is damaged is said so.
+//! What was written can be read again, and damage is noticed.
 
 use std::{
     io::Cursor,
@@ -18,10 +18,10 @@ use crate::model::{
     row_delta::put_key,
 };
 
-/// A file that is gone when the test is.
-struct Scratch(PathBuf);
+/// A path for a file, which is removed at the end of the test.
+struct TemporaryPath(PathBuf);
 
-impl Scratch {
+impl TemporaryPath {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -29,7 +29,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TemporaryPath {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
@@ -68,15 +68,15 @@ fn preamble() -> Preamble {
 }
 
 fn recorded(ticks: &[Tick]) -> Vec<u8> {
-    let scratch = Scratch::new();
-    let mut recorder = Recorder::create(&scratch.0, &preamble()).expect("a new file");
+    let temporary = TemporaryPath::new();
+    let mut recorder = Recorder::create(&temporary.0, &preamble()).expect("a new file");
     for tick in ticks {
         recorder.tick(tick).expect("it is written");
     }
-    std::fs::read(&scratch.0).expect("it is there")
+    std::fs::read(&temporary.0).expect("it is there")
 }
 
-/// What every recording of this version begins with.
+/// The first bytes of every recording of this version.
 fn beginning() -> Vec<u8> {
     [&MAGIC[..], &[FORMAT]].concat()
 }
@@ -85,7 +85,7 @@ fn open(bytes: Vec<u8>) -> Result<Recording, RecordingError> {
     Recording::read(Box::new(Cursor::new(bytes)), Path::new("test.tfo"))
 }
 
-/// Everything a recording says, or what stopped it.
+/// Every reading of a recording, and whether it is truncated or the error that ended the reading.
 fn read_all(bytes: Vec<u8>) -> (Vec<Tick>, Result<bool, RecordingError>) {
     let mut read = Vec::new();
     let mut recording = match open(bytes) {
@@ -101,7 +101,7 @@ fn read_all(bytes: Vec<u8>) -> (Vec<Tick>, Result<bool, RecordingError>) {
     }
 }
 
-/// Rows come in no particular order.
+/// The same readings with sorted rows, which have no particular order in a recording.
 fn sorted(mut ticks: Vec<Tick>) -> Vec<Tick> {
     for tick in &mut ticks {
         tick.reading
@@ -132,11 +132,11 @@ fn a_row_that_is_gone_stays_gone() {
 
 #[test]
 fn a_file_that_exists_is_not_overwritten() {
-    let scratch = Scratch::new();
-    std::fs::write(&scratch.0, "evidence").expect("it is written");
-    let error = Recorder::create(&scratch.0, &preamble()).expect_err("it exists");
+    let temporary = TemporaryPath::new();
+    std::fs::write(&temporary.0, "evidence").expect("it is written");
+    let error = Recorder::create(&temporary.0, &preamble()).expect_err("it exists");
     assert!(error.to_string().contains("create"), "{error}");
-    assert_eq!(std::fs::read(&scratch.0).expect("it is there"), b"evidence");
+    assert_eq!(std::fs::read(&temporary.0).expect("it is there"), b"evidence");
 }
 
 #[test]
@@ -180,9 +180,9 @@ fn a_flipped_bit_is_noticed() {
     );
 }
 
-/// Damage that Adler-32, the checksum of format 1, takes for none: three neighbours that make up for each other.
+/// Changes of three neighbouring bytes that cancel out in Adler-32, the checksum of format 1.
 #[test]
-fn changes_that_make_up_for_each_other_are_noticed() {
+fn changes_that_cancel_out_in_adler_32_are_noticed() {
     let bytes = recorded(&ticks(1));
     let last = bytes.len() - 3;
     let fits = |at: &usize| bytes[*at] < 255 && bytes[*at + 1] >= 2 && bytes[*at + 2] < 255;
@@ -214,7 +214,7 @@ fn format_1_is_still_read() {
     assert!(matches!(end, Ok(false)), "{end:?}");
     let (new, end) = read_all(now.to_vec());
     assert!(matches!(end, Ok(false)), "{end:?}");
-    // It is the beginning of the recording of the lab, which was written again in the present format.
+    // The old file is the beginning of the new one, which was written again in the present format.
     assert!(old.len() > 3 && old.iter().any(|tick| !tick.records.is_empty()));
     assert_eq!(sorted(old.clone()), sorted(new[..old.len()].to_vec()));
     let mut damaged = bytes.to_vec();

@@ -22,29 +22,31 @@ use crate::model::{
     source::CgroupName,
 };
 
-/// A block is written early when it holds this much.
-const FLUSH: usize = 8 << 20;
-/// Rows in one entry.
-const ROWS: usize = 4_096;
+/// Bytes of entries at which a block is written before its reading is complete.
+const FLUSH_LEN: usize = 8 << 20;
+/// Rows in one entry, at most.
+const ROWS_PER_ENTRY: usize = 4_096;
 
-/// An open recording.
+/// A recording that is being written.
 #[derive(Debug)]
 pub struct Recorder {
     file: File,
     path: PathBuf,
+    /// Entries of the block that is not written yet.
     entries: Vec<u8>,
+    /// The destination table of the last reading.
     rows: HashMap<DestKey, SparseRow>,
 }
 
 impl Recorder {
-    /// Begins a recording. A file that exists is not touched: it may be the evidence of yesterday.
+    /// Begins a recording in a new file. A file that exists is an error: it may be the evidence of another day.
     pub fn create(path: &Path, preamble: &Preamble) -> Result<Self, RecordingError> {
         let failed = |error| RecordingError::Io {
             operation: "create",
             path: path.to_owned(),
             error,
         };
-        // Addresses and process names are nobody else's business.
+        // Only the owner may read the addresses and process names in it.
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -69,19 +71,19 @@ impl Recorder {
         let mut payload = Vec::with_capacity(128);
         put_record(record, &mut payload);
         put_entry(tag::RECORD, &payload, &mut self.entries);
-        if self.entries.len() >= FLUSH {
+        if self.entries.len() >= FLUSH_LEN {
             self.flush()
         } else {
             Ok(())
         }
     }
 
-    /// Adds what a cgroup is called.
+    /// Adds the name of a cgroup; `None` when the cgroup is gone.
     pub fn name(&mut self, id: u64, name: Option<&CgroupName>) {
         self.put_json(tag::NAME, &(id, name));
     }
 
-    /// Adds a reading and what was read with it, and writes all of it. Its records and names are added too.
+    /// Adds a reading with everything that was read with it, and writes the block to the file.
     pub fn tick(&mut self, tick: &Tick) -> Result<(), RecordingError> {
         for record in &tick.records {
             self.record(record)?;
@@ -115,9 +117,10 @@ impl Recorder {
         self.flush()
     }
 
+    /// Adds the rows that changed since the last reading, and the keys of those that are gone.
     fn rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) -> Result<(), RecordingError> {
         let mut gone: HashMap<DestKey, SparseRow> = std::mem::take(&mut self.rows);
-        for chunk in dests.chunks(ROWS) {
+        for chunk in dests.chunks(ROWS_PER_ENTRY) {
             let mut payload = Vec::new();
             for (key, stats) in chunk {
                 let (before, now) = (gone.remove(key).unwrap_or_default(), SparseRow::of(stats));
@@ -128,7 +131,7 @@ impl Recorder {
                 self.rows.insert(*key, now);
             }
             put_entry(tag::ROWS, &payload, &mut self.entries);
-            if self.entries.len() >= FLUSH {
+            if self.entries.len() >= FLUSH_LEN {
                 self.flush()?;
             }
         }
@@ -141,7 +144,7 @@ impl Recorder {
     }
 
     fn put_json(&mut self, tag: u8, value: &impl Serialize) {
-        // Our own types with string keys: there is nothing in them JSON cannot say.
+        // Our own types have no value that JSON cannot hold.
         let payload = serde_json::to_vec(value).unwrap_or_default();
         put_entry(tag, &payload, &mut self.entries);
     }

@@ -1,4 +1,4 @@
-//! Names of many addresses, asked for at once while somebody else goes on.
+//! Looks up the names of many addresses at the same time, without holding up the caller.
 
 use std::{
     net::IpAddr,
@@ -14,50 +14,50 @@ use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use super::Resolver;
 use crate::runtime;
 
-/// How long an answer may take, with every repetition. Nobody waits for it: the address is shown meanwhile.
+/// How long a lookup may take, repetitions included. The dashboard shows the address meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Questions under way at once. The others wait their turn.
-const AT_ONCE: usize = 64;
+/// Lookups that run at the same time; further ones wait.
+const MAX_CONCURRENT: usize = 64;
 
-/// Answers as they come: the address, and its name if it has one.
+/// The result of a lookup: the address, and its name if it has one.
 type Answer = (IpAddr, Option<String>);
 
-/// Questions on their way, and answers that have come.
+/// Lookups that are under way, and the results that have arrived.
 pub struct Lookups {
     runtime: Handle,
     resolver: Arc<Resolver>,
-    turns: Arc<Semaphore>,
-    answered: Sender<Answer>,
+    permits: Arc<Semaphore>,
+    sender: Sender<Answer>,
     answers: Receiver<Answer>,
 }
 
 impl Lookups {
-    /// Nothing is asked yet.
+    /// Prepares lookups with this resolver; none runs yet.
     pub fn start(resolver: Resolver) -> anyhow::Result<Self> {
-        let (answered, answers) = channel();
+        let (sender, answers) = channel();
         Ok(Self {
             runtime: runtime::handle()?,
             resolver: Arc::new(resolver),
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            answered,
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+            sender,
             answers,
         })
     }
 
-    /// Asks for a name.
+    /// Starts the lookup of an address.
     pub fn ask(&self, ip: IpAddr) {
-        let (resolver, turns) = (Arc::clone(&self.resolver), Arc::clone(&self.turns));
-        let answered = self.answered.clone();
+        let (resolver, permits) = (Arc::clone(&self.resolver), Arc::clone(&self.permits));
+        let sender = self.sender.clone();
         self.runtime.spawn(async move {
-            // Nobody closes the semaphore.
-            let _turn = turns.acquire().await;
+            // Fails only for a closed semaphore, and this one is never closed.
+            let _permit = permits.acquire().await;
             let name = timeout(TIMEOUT, resolver.name(ip)).await.ok().flatten();
-            // Who does not listen any more does not want to know.
-            let _ = answered.send((ip, name));
+            // The receiver is gone when the dashboard has ended; the result is not needed then.
+            let _ = sender.send((ip, name));
         });
     }
 
-    /// Answers that have come.
+    /// The results that have arrived since the last call.
     pub fn found(&self) -> impl Iterator<Item = Answer> {
         self.answers.try_iter()
     }

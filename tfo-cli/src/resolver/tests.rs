@@ -1,4 +1,4 @@
-//! The resolver against a name server of the test on loopback.
+//! The resolver, asking a name server that the test runs on loopback.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,7 @@ use domain::resolv::stub::conf::{ServerConf, Transport};
 use super::*;
 use crate::runtime;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step takes on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 fn server() -> (UdpSocket, ResolvConf) {
@@ -28,8 +28,8 @@ fn lookups(hosts: &str, conf: ResolvConf) -> Lookups {
     Lookups::start(Resolver::new(hosts, conf)).expect("it starts")
 }
 
-/// A question: the part that an answer repeats, and who asked.
-fn asked(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+/// The next query: its header and question, which the response repeats, and its sender.
+fn receive_query(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut message = [0; 1_500];
     let (length, from) = server.recv_from(&mut message).expect("a question comes");
     let mut end = 12;
@@ -41,10 +41,10 @@ fn asked(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     (message[..end].to_vec(), from)
 }
 
-/// The answer to a question: PTR to these labels.
+/// The response to a query: a PTR record with these labels.
 fn answer(question: &[u8], labels: &[u8]) -> Vec<u8> {
     let mut message = question.to_vec();
-    // An answer, recursion available; one question, one answer, nothing else.
+    // A response with recursion available, one question and one answer.
     (message[2], message[3]) = (0x81, 0x80);
     message[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);
     message.extend([0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 60]);
@@ -68,7 +68,7 @@ fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, last).into()
 }
 
-/// One after the other, addresses without a name server took a minute.
+/// Looked up one after the other, addresses would take a minute where no name server answers.
 #[test]
 fn many_are_asked_for_at_once_with_numbers_and_ports_nobody_can_guess() {
     let (server, conf) = server();
@@ -76,10 +76,10 @@ fn many_are_asked_for_at_once_with_numbers_and_ports_nobody_can_guess() {
     for last in 1..=30 {
         lookups.ask(ip(last));
     }
-    // Nobody is answered before everybody has asked.
+    // No query is answered before all have arrived.
     let mut questions = HashMap::new();
     while questions.len() < 30 {
-        let (question, from) = asked(&server);
+        let (question, from) = receive_query(&server);
         questions.insert(question[12..].to_vec(), (question, from));
     }
     let id = |question: &[u8]| u16::from_be_bytes([question[0], question[1]]);
@@ -111,19 +111,19 @@ fn names_that_could_steer_a_terminal_are_none() {
     ];
     for (last, labels, want) in table {
         lookups.ask(ip(last));
-        let (question, from) = asked(&server);
+        let (question, from) = receive_query(&server);
         server
             .send_to(&answer(&question, labels), from)
             .expect("it goes out");
         let found = wait_for(&lookups, 1);
         assert_eq!(found[&ip(last)].as_deref(), want, "{last}");
     }
-    // What the host knows itself is not asked for.
+    // A name of /etc/hosts is not looked up over DNS.
     lookups.ask(ip(9));
     assert_eq!(wait_for(&lookups, 1)[&ip(9)].as_deref(), Some("web.example.org"));
     let six: IpAddr = "2001:db8::1".parse().expect("a good address");
     lookups.ask(six);
-    let (question, from) = asked(&server);
+    let (question, from) = receive_query(&server);
     assert!(
         question[12..].starts_with(b"\x011\x010\x010"),
         "nibbles below ip6.arpa"
@@ -157,7 +157,7 @@ fn hosts_are_read_as_the_manual_says() {
     assert_eq!(addresses("localhost.").len(), 2, "both families, without asking");
 }
 
-/// A record for the name that was asked for.
+/// The response to a query with an address record of the type that was asked for.
 fn address(question: &[u8], data: &[u8]) -> Vec<u8> {
     let mut message = answer(question, data);
     let kind = question[question.len() - 3];
@@ -172,14 +172,14 @@ fn a_name_has_the_addresses_of_both_families() {
     let handle = runtime::handle().expect("it starts");
     let asking = handle.spawn(async move { resolver.addresses("db.example.org").await });
     for _ in 0..2 {
-        let (question, from) = asked(&server);
+        let (question, from) = receive_query(&server);
         assert!(question[12..].starts_with(b"\x02db\x07example\x03org\x00"));
         let six = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         // 1 is A, 28 AAAA.
         let message = match question[question.len() - 3] {
             1 => address(&question, &[192, 0, 2, 7]),
             28 => address(&question, &six),
-            other => panic!("nobody wants type {other}"),
+            other => panic!("unexpected query for type {other}"),
         };
         server.send_to(&message, from).expect("it goes out");
     }

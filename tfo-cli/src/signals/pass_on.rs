@@ -1,7 +1,7 @@
-//! Signals for whoever runs a command for somebody: they are passed on to it, and we outlive them to say what it did.
+//! Forwards signals to the command that `run` has started, without ending this process, which still has to report.
 //!
-//! They are blocked and read from a descriptor instead of handled, because who sent them matters: what a terminal sends
-//! goes to every process in the foreground, so the command has it already, and twice would be once too often.
+//! The signals are blocked and read from a file descriptor, which tells their sender: a signal of the terminal goes to
+//! every process in the foreground, so that the command has it already and must not get it twice.
 
 use std::io;
 
@@ -14,8 +14,8 @@ use nix::{
     },
 };
 
-/// What is passed on: all that people and service managers send. Stopping and continuing is not touched: a shell stops us
-/// and the command together.
+/// The signals that are forwarded: those that users and service managers send. Stopping and continuing are left out: a
+/// shell stops this process and the command together.
 const PASSED: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -26,24 +26,25 @@ const PASSED: [Signal; 7] = [
     Signal::SIGALRM,
 ];
 
-/// Signals on their way to the command.
+/// The signals to forward, blocked in the threads of this process.
 #[derive(Debug)]
 pub struct PassedOn {
     descriptor: SignalFd,
     before: SigSet,
 }
 
-/// One that came.
+/// A signal that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Came {
-    /// Which.
+    /// The signal.
     pub signal: Signal,
-    /// The kernel sent it, as it does for a key of the terminal: to everybody in the foreground.
+    /// Whether the kernel sent it, as for a key of the terminal, to every process in the foreground.
     pub from_terminal: bool,
 }
 
 impl PassedOn {
-    /// Holds them back from now on, in this thread and in those it starts: to be called before there are any.
+    /// Blocks the signals from now on, in this thread and in those that it starts later. To be called before there are
+    /// other threads.
     pub fn begin() -> io::Result<Self> {
         let mut mask = SigSet::empty();
         for signal in PASSED {
@@ -57,12 +58,12 @@ impl PassedOn {
         })
     }
 
-    /// The mask that the command begins with: ours before.
+    /// The signal mask from before, which the command starts with.
     pub fn mask_before(&self) -> SigSet {
         self.before
     }
 
-    /// The next one, if one came.
+    /// The next signal that has arrived; `None` when there is none.
     pub fn next(&self) -> Option<Came> {
         let info = self.descriptor.read_signal().ok().flatten()?;
         let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
@@ -73,19 +74,19 @@ impl PassedOn {
     }
 }
 
-/// Ends this process as the command ended: by the same signal, so that shells see what they would have seen. Returns where
-/// that does not end it; then an exit code has to say it.
+/// Ends this process by the signal that ended the command, so that a shell sees the same as without `run`. Returns when
+/// the signal does not end it; then an exit code has to tell it.
 pub fn end_by(signal: Signal) {
-    // The command has written its core file; ours would replace it. Where the limit cannot be set it does.
+    // Without this, the core file of this process would replace that of the command.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = raise(signal);
     let mut mask = SigSet::empty();
     mask.add(signal);
-    // A blocked one comes now.
+    // A blocked signal is delivered now.
     let _ = mask.thread_unblock();
 }
 
-/// Exit code that shells show for a signal.
+/// The exit code by which shells tell that a signal ended a command.
 pub fn exit_code(signal: libc::c_int) -> u8 {
     u8::try_from(128_i32.saturating_add(signal)).unwrap_or(u8::MAX)
 }
