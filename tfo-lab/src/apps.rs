@@ -1,4 +1,4 @@
-//! Programs nobody here wrote, inside the lab: nginx as server, curl as client, unbound as both.
+//! Third-party programs inside the lab: nginx as server, curl as client, unbound as both.
 
 mod daemon;
 mod unbound;
@@ -27,7 +27,7 @@ impl Nginx {
         .map(Self)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.0.address()
     }
@@ -36,7 +36,7 @@ impl Nginx {
 /// What curl reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurlReport {
-    /// Its own address.
+    /// Local address of the connection.
     pub local: SocketAddr,
     /// HTTP status.
     pub status: u16,

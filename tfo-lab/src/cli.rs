@@ -1,4 +1,4 @@
-//! The command line of `tfo-lab`: what can be typed, and one dispatch.
+//! The command line of `tfo-lab`.
 
 mod commands;
 mod signals;
@@ -16,7 +16,7 @@ use crate::{
     scenario::Params,
 };
 
-/// Exit code for anything that went wrong; wrong usage is clap's 2.
+/// Exit code of a command that failed; clap exits with 2 on wrong usage.
 const FAILED: u8 = 1;
 
 #[derive(Debug, Parser)]
@@ -147,7 +147,7 @@ impl RunArgs {
 pub fn main() -> ExitCode {
     match dispatch(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough.
+        // The reader of the output has closed the pipe, for example `head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "tfo-lab: {error:#}");

@@ -1,5 +1,5 @@
-//! One client connection, described first and then made: every TFO interface Linux has, blocking
-//! and not, with each call's result in the report.
+//! A client connection: described by [`Connect`], then made through any TFO interface that Linux has, on a blocking or
+//! non-blocking socket. The report has the result of each call.
 //!
 //! The sequences follow docs/kernel-facts.md section 1.1. [`Connect::run`] does everything; [`Connect::open`]
 //! stops after the handshake for tests that hold connections open.
@@ -56,21 +56,21 @@ pub enum Api {
     FastopenConnect,
 }
 
-/// Something set on the socket before it connects.
+/// A setting of the socket, made before it connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientOption {
     /// `TCP_FASTOPEN_NO_COOKIE`.
     NoCookie,
-    /// `TCP_QUICKACK` 0: one of the settings that used to stall withheld SYN data.
+    /// `TCP_QUICKACK` 0, with which a connection whose SYN data was withheld stalls unless it is pushed.
     QuickAckOff,
-    /// `TCP_DEFER_ACCEPT` on a client delays its last ACK: the other one.
+    /// `TCP_DEFER_ACCEPT`, which on a client delays its last ACK. It has the same effect on withheld SYN data.
     DeferAccept,
     /// `TCP_NODELAY`.
     NoDelay,
     /// `TCP_CORK`: partial segments wait. Only for payloads that fit a SYN.
     Cork,
-    /// `MSG_MORE` on the call that sends the SYN. Likewise.
+    /// `MSG_MORE` on the call that sends the SYN. Only for payloads that fit a SYN.
     More,
     /// `TCP_SYNCNT`: give up after this many SYN retransmissions.
     SynCount(u32),
@@ -89,11 +89,11 @@ pub enum Source {
 /// A connection to make.
 #[derive(Clone, Debug, Serialize)]
 pub struct Connect {
-    /// Where to. For [`Family::Mapped`] the IPv4 address itself.
+    /// Address of the server; for [`Family::Mapped`], the IPv4 address.
     pub target: SocketAddr,
-    /// Kind of socket.
+    /// Address family of the socket.
     pub family: Family,
-    /// Kind of request.
+    /// How the connection asks for TFO.
     pub api: Api,
     /// Whether the socket blocks.
     pub blocking: bool,
@@ -144,12 +144,16 @@ impl Connect {
 
     /// Connects and sends what the interface sends while it connects.
     ///
-    /// A refused or timed-out connection is not an error here: see [`Report::error`].
+    /// A connection that is refused or times out is no error of this function: see [`Report::error`].
     pub fn open(&self) -> Result<Connection> {
-        let (stream, mut report, sent) = undisturbed(|| start::start(self))?;
+        let start::Started {
+            stream,
+            mut report,
+            sent,
+        } = undisturbed(|| start::start(self))?;
         report.note_addresses(&stream);
         let mut connection = Connection {
-            want: self.clone(),
+            config: self.clone(),
             stream,
             report,
             sent,
@@ -165,14 +169,14 @@ impl Connect {
 /// A connection that was started.
 #[derive(Debug)]
 pub struct Connection {
-    want: Connect,
+    config: Connect,
     stream: TcpStream,
     report: Report,
     sent: usize,
 }
 
 impl Connection {
-    /// What is known so far.
+    /// The report up to now.
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -192,7 +196,7 @@ impl Connection {
 
     /// Closes the socket and returns the report.
     pub fn close(mut self) -> Result<Report> {
-        if self.want.reset_on_close {
+        if self.config.reset_on_close {
             let now = libc::linger {
                 l_onoff: 1,
                 l_linger: 0,
@@ -203,9 +207,10 @@ impl Connection {
         Ok(self.report)
     }
 
-    /// A blocking socket is established (or failed) by now; the other kind says so by POLLOUT.
+    /// Waits for the end of the handshake. A blocking socket is established or has failed by now; a non-blocking one says
+    /// so by POLLOUT.
     fn await_handshake(&mut self) -> Result<()> {
-        if !self.want.blocking {
+        if !self.config.blocking {
             if !self.wait_for(PollFlags::POLLOUT)? {
                 self.report.fail("poll", Errno::ETIMEDOUT);
                 return Ok(());
@@ -222,19 +227,19 @@ impl Connection {
     }
 
     fn send_rest(&mut self) -> Result<()> {
-        let data = pattern::bytes(self.want.payload);
+        let data = pattern::bytes(self.config.payload);
         while self.sent < data.len() {
             match self.stream.write(&data[self.sent..]) {
                 Ok(sent) => {
                     self.report.note("send", Ok(sent));
                     self.sent += sent;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.want.blocking => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.config.blocking => {
                     if !self.wait_for(PollFlags::POLLOUT)? {
                         bail!(
                             "send to {}: peer took nothing for {:?}",
-                            self.want.target,
-                            self.want.timeout
+                            self.config.target,
+                            self.config.timeout
                         );
                     }
                 }
@@ -251,7 +256,7 @@ impl Connection {
     fn read_reply(&mut self) -> Result<()> {
         let mut reply = Vec::new();
         let mut chunk = [0_u8; 16 * 1024];
-        while reply.len() < self.want.reply {
+        while reply.len() < self.config.reply {
             match self.stream.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(len) => {
@@ -260,7 +265,7 @@ impl Connection {
                         .get_or_insert_with(|| micros(self.report.started.elapsed()));
                     reply.extend_from_slice(&chunk[..len]);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.want.blocking => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !self.config.blocking => {
                     if !self.wait_for(PollFlags::POLLIN)? {
                         self.report.fail("poll", Errno::ETIMEDOUT);
                         break;
@@ -274,13 +279,13 @@ impl Connection {
             }
         }
         self.report.received = reply.len();
-        self.report.reply_matched = reply.len() == self.want.reply && pattern::matches(&reply);
+        self.report.reply_matched = reply.len() == self.config.reply && pattern::matches(&reply);
         Ok(())
     }
 
     /// Waits for `events`; false when the time is up.
     fn wait_for(&self, events: PollFlags) -> Result<bool> {
-        let timeout = PollTimeout::try_from(self.want.timeout).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(self.config.timeout).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.stream.as_fd(), events)];
         let ready = poll(&mut fds, timeout).context("poll: waiting for the connection")?;
         Ok(ready > 0)

@@ -1,4 +1,4 @@
-//! Runs the external tools the lab leans on (`ip`, `nft`, ...) with errors that say what to do.
+//! Runs the external tools that the lab needs (`ip`, `nft` and others), with errors that say what to do.
 
 use std::{
     io::Write,

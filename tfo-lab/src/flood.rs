@@ -1,7 +1,7 @@
-//! One TFO connection each to very many destinations: blocks of addresses that are all this namespace's own
-//! (`ip route add local`), with a server that takes SYN data without a cookie, or with nobody there.
+//! One TFO connection to each of very many destinations: blocks of addresses that are all local to the namespace
+//! (`ip route add local`), either with a server that accepts SYN data without a cookie, or without a listener.
 //!
-//! Nobody there is the fastest way to fail: the RST comes back while `sendto` is still running.
+//! A port without a listener is the fastest way to fail: the RST comes back while `sendto` is still running.
 
 use std::{
     io::Read as _,
@@ -25,11 +25,11 @@ use nix::{
 
 use crate::{client::Family, netns::Namespace, server::Listen, sockopt::FastOpenNoCookie};
 
-/// Nobody listens there.
-const CLOSED: u16 = 9;
-/// What rides in each SYN.
+/// A port without a listener.
+const CLOSED_PORT: u16 = 9;
+/// The data in each SYN.
 const DATA: [u8; 64] = [7; 64];
-/// Connections nobody has accepted yet.
+/// Length of the accept queue and of the TFO queue.
 const QUEUE: i32 = 4096;
 
 /// A namespace in which more than sixteen million addresses of either family lead back to it.
@@ -38,7 +38,7 @@ pub struct Destinations {
 }
 
 impl Destinations {
-    /// Makes it. It goes with this value.
+    /// Makes the namespace, which is removed when this value is dropped.
     pub fn create() -> Result<Self> {
         let namespace = Namespace::anonymous("destinations")?;
         namespace.set_sysctl("net/ipv4/tcp_fastopen", "3")?;
@@ -53,7 +53,7 @@ impl Destinations {
         &self.namespace
     }
 
-    /// Address number `index`.
+    /// The address with this index, up to 16 million.
     pub fn address(family: Family, index: u32) -> IpAddr {
         match family {
             Family::V6 => Ipv6Addr::from((0xfd77_0001_u128 << 96) | u128::from(index + 1)).into(),
@@ -61,15 +61,15 @@ impl Destinations {
         }
     }
 
-    /// One connection that is refused to each of these, from every core. Returns how many were.
+    /// Makes a connection that is refused to each of these addresses, on every core. Returns how many were refused.
     pub fn refuse(&self, family: Family, indices: std::ops::Range<u32>) -> Result<u64> {
         self.each(indices, |index| {
-            let target = SocketAddr::new(Self::address(family, index), CLOSED);
+            let target = SocketAddr::new(Self::address(family, index), CLOSED_PORT);
             Ok(start(target)? == Err(Errno::ECONNREFUSED))
         })
     }
 
-    /// One connection to each of these whose SYN data is taken. Returns how many were made.
+    /// Makes a connection whose SYN data is accepted to each of these addresses. Returns how many had all data accepted.
     pub fn accept(&self, family: Family, indices: std::ops::Range<u32>) -> Result<u64> {
         let acceptor = Acceptor::start(&self.namespace, family)?;
         self.each(indices, |index| {
@@ -78,7 +78,7 @@ impl Destinations {
         })
     }
 
-    /// Shares the work among the cores, and counts how often it was done.
+    /// Shares the work among the cores; returns how often it returned true.
     fn each(&self, indices: std::ops::Range<u32>, one: impl Fn(u32) -> Result<bool> + Sync) -> Result<u64> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let share = |first: u32| -> Result<u64> {
@@ -106,7 +106,8 @@ impl Destinations {
     }
 }
 
-/// Sends the SYN and closes at once, by RST where there is a connection: nothing is left of it.
+/// Sends the SYN and closes the socket at once: a connection is reset, so that nothing is left of it. The inner result
+/// is that of `sendto`.
 fn start(target: SocketAddr) -> Result<nix::Result<usize>> {
     let domain = if target.is_ipv4() {
         AddressFamily::Inet
@@ -130,7 +131,7 @@ fn start(target: SocketAddr) -> Result<nix::Result<usize>> {
     ))
 }
 
-/// Accepts, reads and closes, on every address.
+/// A server on all addresses that accepts, reads and closes.
 struct Acceptor {
     port: u16,
     listener: Arc<std::net::TcpListener>,

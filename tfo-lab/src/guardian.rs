@@ -1,7 +1,7 @@
-//! A shell that outlives us for a moment: it cleans up when this process is gone.
+//! A shell that outlives this process for a moment and cleans up after it.
 //!
-//! Signal handlers cannot run on SIGKILL and a library should not install them at all. A pipe that
-//! closes does not miss any kind of death: panic, signal, abort.
+//! A signal handler does not run on SIGKILL, and a library should not install any. The end of a pipe tells of every kind
+//! of death: panic, signal, abort.
 
 use std::{
     io::Write,
@@ -11,15 +11,14 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// Waits for a word on stdin, or for its end.
+/// Script that waits for a word on stdin, or for the end of it.
 const WATCH: &str = r#"
 trap '' INT TERM HUP
 read -r word
 [ "$word" = "dismissed" ] && exit 0
 "#;
 
-/// Removes namespaces. Process ids come from the kernel's own list of who is inside, so nothing
-/// else can be hit.
+/// Script that removes namespaces. It kills only the processes that the kernel lists as being inside.
 const REMOVE_NAMESPACES: &str = r#"
 for name in "$@"; do
     for pid in $(ip netns pids "$name" 2>/dev/null); do kill -9 "$pid" 2>/dev/null; done
@@ -27,7 +26,7 @@ for name in "$@"; do
 done
 "#;
 
-/// Removes a cgroup and its children; they can be busy until the last thread is reaped.
+/// Script that removes a cgroup and its children, which are busy until the last thread is reaped.
 const REMOVE_CGROUP: &str = r#"
 for attempt in $(seq 100); do
     rmdir "$1"/* "$1" 2>/dev/null
@@ -36,7 +35,7 @@ for attempt in $(seq 100); do
 done
 "#;
 
-/// The running watcher. Dropped without [`Guardian::dismiss`], it cleans up.
+/// The running shell. It cleans up when this is dropped without [`Guardian::dismiss`].
 #[derive(Debug)]
 pub struct Guardian {
     shell: Child,

@@ -1,6 +1,6 @@
-//! The lab itself: `tfo-client` and `tfo-server`, joined by a veth pair, gone when dropped.
+//! The lab: the namespaces `tfo-client` and `tfo-server`, joined by a veth pair, removed when dropped.
 //!
-//! Addresses (the same in every lab, labs do not see each other):
+//! Addresses, the same in every lab, as labs do not see each other:
 //! ```text
 //! client  10.77.0.1    fd77::1        plus 10.77.0.101.. / fd77::101.. as further clients
 //! server  10.77.0.2    fd77::2        service 0
@@ -22,7 +22,7 @@ use nix::unistd::Uid;
 
 use crate::{command, guardian::Guardian, netns::Namespace};
 
-/// Number of server addresses ("destinations") a lab has.
+/// Number of server addresses, each a destination of its own, that a lab has.
 pub const DESTINATIONS: u8 = 16;
 /// Number of client addresses beyond the first.
 pub const EXTRA_CLIENTS: u8 = 4;
@@ -38,7 +38,7 @@ pub struct Lab {
     client: Namespace,
     server: Namespace,
     tag: String,
-    /// `None` for a lab somebody else brought up and will take down.
+    /// `None` for a lab that another process brought up and will take down.
     guardian: Option<Guardian>,
 }
 
@@ -115,7 +115,7 @@ impl Lab {
         &self.server
     }
 
-    /// What tells this lab's namespace names from another lab's.
+    /// The end of the names of this lab's namespaces.
     pub fn tag(&self) -> &str {
         &self.tag
     }
@@ -150,7 +150,7 @@ pub fn server_v6(index: u8) -> IpAddr {
     Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2 + u16::from(index)).into()
 }
 
-/// IPv4 address of client number `index`; 0 is the one used unless a socket is bound.
+/// IPv4 address of client number `index`; 0 is the one that sockets have which are not bound.
 pub fn client_v4(index: u8) -> IpAddr {
     Ipv4Addr::new(10, 77, 0, if index == 0 { 1 } else { 100 + index }).into()
 }
@@ -197,8 +197,8 @@ fn server_addresses() -> Vec<IpAddr> {
         .collect()
 }
 
-/// Waits until the device sends: the kernel activates the end that came up first some time after its peer did,
-/// and until then drops what it is given. The first ARP request would be lost, and a second with it.
+/// Waits until the device transmits. The kernel activates the end that came up first only some time after its peer came
+/// up, and drops packets until then: the first ARP request would be lost, and with it a second of time.
 fn await_link(namespace: &Namespace) -> Result<()> {
     let deadline = Instant::now() + LINK_DEADLINE;
     loop {

@@ -1,4 +1,4 @@
-//! Load generator: as many short connections per second as the machine makes.
+//! A load generator: makes as many short connections per second as the machine can.
 //!
 //! Each client thread starts a batch of connections before it reads the first reply, so that
 //! several are in flight and both cores stay busy without a context switch per connection. A
@@ -25,7 +25,7 @@ use crate::{
     netns::Namespace,
 };
 
-/// When to stop.
+/// When a load run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// After this time.
@@ -34,14 +34,14 @@ pub enum Limit {
     Connections(u64),
 }
 
-/// What to generate.
+/// A load to generate.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// TFO with a cookie fetched beforehand, or plain connections.
+    /// Whether connections use TFO, with a cookie fetched beforehand, or are plain.
     pub fast_open: bool,
-    /// When to stop.
+    /// When the run ends.
     pub limit: Limit,
-    /// Address family (IPv4-mapped is not offered here).
+    /// Whether to use IPv6 instead of IPv4.
     pub v6: bool,
     /// Client threads, and as many server threads.
     pub threads: usize,
@@ -112,22 +112,23 @@ impl Load {
         })?;
         let seconds = started.elapsed().as_secs_f64();
         drop(servers);
-        let moved = Mib::read_current()?.since(&before);
+        let counted = Mib::read_current()?.since(&before);
         let completed = progress.completed.load(Ordering::Relaxed);
         Ok(LoadReport {
             fast_open: self.fast_open,
             connections: completed,
             errors: progress.errors.load(Ordering::Relaxed),
             primes,
-            accepted: moved.of("TCPFastOpenActive"),
-            active_opens: moved.of("ActiveOpens"),
-            passive_opens: moved.of("PassiveOpens"),
+            accepted: counted.of("TCPFastOpenActive"),
+            active_opens: counted.of("ActiveOpens"),
+            passive_opens: counted.of("PassiveOpens"),
             seconds,
             per_second: completed as f64 / seconds,
         })
     }
 
-    /// One connection that fetches the cookie; it serves for every port of the address.
+    /// Fetches the cookie with one connection; it serves for every port of the address. Returns the number of connections
+    /// made.
     fn prime(&self, addresses: &[SocketAddr]) -> Result<u64> {
         if !self.fast_open {
             return Ok(0);
@@ -148,10 +149,10 @@ impl Load {
     }
 }
 
-/// What the clients share.
+/// The state that client threads share.
 struct Progress {
     stop: AtomicBool,
-    /// Attempts not handed out yet.
+    /// Attempts that no thread has claimed yet.
     budget: AtomicU64,
     completed: AtomicU64,
     errors: AtomicU64,
@@ -171,17 +172,17 @@ impl Progress {
         }
     }
 
-    /// How many of `wanted` connections may still be made; 0 ends the worker.
-    fn claim(&self, wanted: usize) -> usize {
+    /// Claims up to `count` connections; returns how many may be made. 0 ends the thread.
+    fn claim(&self, count: usize) -> usize {
         if self.stop.load(Ordering::Relaxed) {
             return 0;
         }
-        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
-        let claim = |left: u64| Some(left.saturating_sub(wanted));
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let claim = |left: u64| Some(left.saturating_sub(count));
         let left = self
             .budget
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
-        usize::try_from(left.unwrap_or(0).min(wanted)).unwrap_or(0)
+        usize::try_from(left.unwrap_or(0).min(count)).unwrap_or(0)
     }
 }
 
@@ -194,7 +195,7 @@ pub struct LoadReport {
     pub connections: u64,
     /// Connections that failed.
     pub errors: u64,
-    /// Connections made before the clock started, on top of `connections`.
+    /// Connections made before the clock started, which `connections` leaves out.
     pub primes: u64,
     /// Connections whose SYN data was accepted, by the kernel's counter (primes left out).
     pub accepted: u64,
@@ -202,7 +203,7 @@ pub struct LoadReport {
     pub active_opens: u64,
     /// Accepted connections by the kernel's counter (primes left out).
     pub passive_opens: u64,
-    /// Time from the first connection to the last.
+    /// Time from the first connection to the end of the last, in seconds.
     pub seconds: f64,
     /// `connections` per second.
     pub per_second: f64,

@@ -1,4 +1,4 @@
-//! The kernel's TCP counters of a namespace (`TcpExt` and `Tcp`), read, compared, subtracted.
+//! The kernel's TCP counters of a namespace (`TcpExt` and `Tcp`), and the difference of two readings.
 
 use std::{collections::BTreeMap, fs, ops::Deref};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::netns::Namespace;
 
-/// The counters the lab looks at, in the order of docs/kernel-facts.md section 3.
+/// The counters of Fast Open, in the order of docs/kernel-facts.md section 3.
 pub const FAST_OPEN: [&str; 8] = [
     "TCPFastOpenActive",
     "TCPFastOpenActiveFail",
@@ -30,7 +30,7 @@ impl Mib {
 
     /// Reads the counters of the calling thread's namespace.
     pub fn read_current() -> Result<Self> {
-        // Not /proc/net: that is the namespace of the process's first thread.
+        // `/proc/net` would be that of the namespace of the process's first thread.
         let mut counters = BTreeMap::new();
         for path in ["/proc/thread-self/net/netstat", "/proc/thread-self/net/snmp"] {
             let text = fs::read_to_string(path).with_context(|| format!("{path}: reading the counters"))?;
@@ -69,7 +69,7 @@ impl Mib {
         self.0.get(name).copied()
     }
 
-    /// What was counted since `earlier`, without the counters that did not move.
+    /// What was counted since `earlier`, without the counters that did not change.
     pub fn since(&self, earlier: &Self) -> Delta {
         let moved = self.0.iter().filter_map(|(name, now)| {
             let before = earlier.0.get(name)?;
@@ -79,12 +79,12 @@ impl Mib {
     }
 }
 
-/// The difference of two readings: only counters that moved are in it.
+/// The difference of two readings: only counters that changed are in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Delta(BTreeMap<String, u64>);
 
 impl Delta {
-    /// By how much `name` grew; 0 if it did not move (or does not exist).
+    /// By how much `name` grew; 0 if it did not change or does not exist.
     pub fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }

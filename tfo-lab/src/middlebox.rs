@@ -1,7 +1,7 @@
-//! What bad paths do to TCP Fast Open, emulated by nftables inside the lab's namespaces.
+//! Middleboxes that interfere with TCP Fast Open, emulated by nftables inside the lab's namespaces.
 //!
-//! Packets are caught at the door of the end that receives them, so that an observer on the
-//! sending end sees them leave: SYNs in the server's namespace, SYN-ACKs in the client's.
+//! Packets are caught where they arrive, so that an observer at the sending end sees them leave: SYNs in the server's
+//! namespace, SYN-ACKs in the client's.
 //!
 //! Every [`Middlebox`] owns one nft table, so effects can be combined and removed one by one;
 //! dropping it removes the table.
@@ -17,23 +17,23 @@ use anyhow::{Context, Result};
 
 use crate::{command, lab::Lab, netns::Namespace};
 
-/// One thing a path does.
+/// What a middlebox does to packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// SYNs with payload vanish.
+    /// SYNs with data are dropped.
     DropSynData,
-    /// SYNs with the TFO option, in either number, vanish.
+    /// SYNs with the TFO option, 34 or 254, are dropped.
     DropTfoSyn,
-    /// SYNs vanish, so that no handshake completes.
+    /// SYNs are dropped, so that no handshake completes.
     DropSyn,
-    /// SYN-ACKs vanish until the client has sent its SYN again. Were it only the first one, the server's timer could
-    /// send another just before the client's runs out, and the client would never know.
+    /// SYN-ACKs are dropped until the client has sent its SYN again. If only the first one were, the server's timer could
+    /// send another just before that of the client expires, and the client would not notice the loss.
     DropEarlySynAcks,
-    /// Everything the client sends after its SYN vanishes: connections stay half-open.
+    /// Everything that the client sends after its SYN is dropped, so that connections stay half-open.
     DropAfterSyn,
-    /// RSTs from the server vanish.
+    /// RSTs from the server are dropped.
     DropServerReset,
-    /// This many of 1000 packets to the server vanish.
+    /// This many of 1000 packets to the server are dropped.
     Loss(u16),
     /// SYNs lose option 34, and 254 too if `experimental`.
     StripSyn {
@@ -54,7 +54,7 @@ pub enum Effect {
 /// An effect and the connections it applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What happens.
+    /// What happens to their packets.
     pub effect: Effect,
     /// Server address.
     pub server: IpAddr,
@@ -94,12 +94,12 @@ impl Rule {
     }
 }
 
-/// Where packets are caught.
+/// Where in a namespace packets are caught.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// At a namespace's door, before its stack sees anything.
+    /// Where they arrive, before the stack of the namespace sees them.
     Arrival,
-    /// On their way out of the stack, as a local firewall does.
+    /// Where they leave the stack, as a local firewall does.
     Output,
 }
 
@@ -117,13 +117,13 @@ impl Middlebox {
             Effect::DropEarlySynAcks | Effect::StripSynAck { .. } => {
                 Self::install(lab.client(), rule, Place::Arrival)
             }
-            // Hides what the server's own stack thinks of a hand-made peer: nothing may leave.
+            // The server's own stack answers segments to the responder by RST; these must not leave.
             Effect::DropServerReset => Self::install(lab.server(), rule, Place::Output),
             _ => Self::install(lab.server(), rule, Place::Arrival),
         }
     }
 
-    /// Makes the client's own firewall drop what `rule` (a dropping one) selects.
+    /// Makes the client's own firewall drop the packets that `rule`, one that drops, selects.
     pub fn on_client(lab: &Lab, rule: &Rule) -> Result<Self> {
         Self::install(lab.client(), rule, Place::Output)
     }
@@ -155,7 +155,7 @@ impl Middlebox {
 
 impl Drop for Middlebox {
     fn drop(&mut self) {
-        // If it fails the namespace is gone already, and the table with it.
+        // When this fails, the namespace is gone, and the table with it.
         let _ = self
             .namespace
             .command("nft", &["delete", "table", "inet", &self.table]);

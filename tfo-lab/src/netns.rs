@@ -1,8 +1,8 @@
-//! A network namespace, and running code inside one without moving the caller.
+//! Network namespaces, and running code inside one.
 //!
-//! A thread that has entered a namespace stays there, so every entry happens on a thread of its
-//! own: [`Namespace::run`] for a call, [`Namespace::spawn`] for background work. Child processes
-//! started on such a thread live in the namespace too.
+//! A thread that has entered a namespace stays there, so every entry happens on a thread of its own:
+//! [`Namespace::run`] for a call, [`Namespace::spawn`] for background work. Child processes that such a thread starts are
+//! in the namespace, too.
 
 pub mod loopback;
 
@@ -23,8 +23,8 @@ use crate::command;
 /// Where iproute2 keeps the handles of named namespaces.
 pub const NAMED_DIR: &str = "/run/netns";
 
-/// A handle on a network namespace. Cloning is cheap; the namespace lives while a handle (or a
-/// name, or a thread inside it) exists.
+/// A handle on a network namespace. Cloning is cheap. The namespace lives as long as a handle, a name or a thread inside
+/// it exists.
 #[derive(Clone, Debug)]
 pub struct Namespace {
     handle: Arc<File>,
@@ -57,8 +57,7 @@ impl Namespace {
         })
     }
 
-    /// Creates a namespace without a name. Nothing needs to remove it: it goes with its last user,
-    /// even if that one is killed.
+    /// Creates a namespace without a name. The kernel removes it after its last user, even if that is killed.
     pub fn anonymous(label: &str) -> Result<Self> {
         let created = thread::scope(|scope| {
             let create = scope.spawn(|| {
@@ -153,9 +152,9 @@ impl Namespace {
             .with_context(|| format!("namespace {}: entering it; this needs root", self.label))
     }
 
-    /// A mistake in the lab must never change the machine it runs on.
+    /// Fails for the namespace of the host: a mistake in the lab must never change the machine that it runs on.
     fn refuse_host(&self, name: &str) -> Result<()> {
-        // The first thread never enters a lab namespace: where it is, the host is.
+        // The first thread never enters a namespace of the lab: it is in that of the host.
         let host = fs::metadata("/proc/self/ns/net").context("/proc/self/ns/net: reading its inode")?;
         if host.ino() == self.inode()? {
             return Err(anyhow!(
@@ -170,7 +169,7 @@ fn sysctl_path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
 
-/// Hands on what a thread returned; a panic in it goes on in the caller.
+/// The result of a thread; a panic in it continues in the caller.
 fn join<T>(result: thread::Result<T>) -> T {
     result.unwrap_or_else(|cause| panic::resume_unwind(cause))
 }

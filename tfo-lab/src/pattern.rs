@@ -1,4 +1,4 @@
-//! Test payload whose every byte depends on its position, so that loss and reordering show.
+//! A payload for tests: every byte depends on its position, so that loss and reordering show.
 
 /// The first `len` bytes of the pattern.
 pub fn bytes(len: usize) -> Vec<u8> {

@@ -1,9 +1,8 @@
-//! A hand-made TCP peer for answers no stock Linux server gives: it acks only part of the data in
-//! a SYN.
+//! A TCP peer in user space for answers that no Linux server gives: it acks only part of the data in a SYN.
 //!
-//! It listens on a raw socket beside the server's own stack, whose RSTs a [`Middlebox`] rule
-//! hides. It grants cookies, takes any cookie, echoes data and answers FIN. Nothing is ever
-//! retransmitted: the lab's link does not lose packets by itself.
+//! It works on a raw socket beside the server's own stack, whose RSTs a [`Middlebox`] rule drops. It grants cookies,
+//! accepts any cookie, echoes data and answers FIN. It retransmits nothing, as the lab's link does not lose packets by
+//! itself.
 
 mod flow;
 mod segment;
@@ -47,13 +46,13 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Starts answering on `address` in the server's namespace, where nothing else may listen.
-    /// At most `ack_limit` bytes of SYN data are acked.
+    /// Starts a responder on `address` in the server's namespace, where nothing else may listen. It acks at most
+    /// `ack_limit` bytes of SYN data and grants cookies as Linux servers do.
     pub fn start(lab: &Lab, address: SocketAddr, ack_limit: usize) -> Result<Self> {
         Self::start_with(lab, address, ack_limit, Cookie::ORDINARY)
     }
 
-    /// The same, with cookies of this kind and length.
+    /// Starts a responder that grants cookies of this kind and length.
     pub fn start_with(lab: &Lab, address: SocketAddr, ack_limit: usize, cookie: Cookie) -> Result<Self> {
         let rule = Rule::new(Effect::DropServerReset, address.ip()).port(address.port());
         let silence = Middlebox::on_path(lab, &rule)?;
@@ -72,7 +71,7 @@ impl Responder {
         })
     }
 
-    /// Where clients connect to.
+    /// The address that clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

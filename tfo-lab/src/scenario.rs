@@ -1,8 +1,8 @@
-//! Named scenarios: every outcome of the design, by real traffic, with the record it must lead to.
+//! Named scenarios: real traffic for every outcome, with the record that an observer must make of it.
 //!
-//! A scenario prepares itself (a cookie to start with, a middlebox, a second key), makes its
-//! connections and returns them with what both ends should have seen on the wire. Preparing
-//! connections are in the result too, marked `priming`, because an observer sees them as well.
+//! A scenario prepares what it needs, such as a cookie, a middlebox or a second key. Then it makes its connections and
+//! returns them with what both ends should have seen on the wire. Connections that only prepare the scenario are in the
+//! result, too, marked `priming`, because an observer sees them as well.
 
 mod client_side;
 mod expect;
@@ -34,10 +34,10 @@ macro_rules! scenarios {
         }
 
         impl Scenario {
-            /// Every scenario, in the order of the design's tables, variants last.
+            /// Every scenario: the outcomes of a client, those of a server, and variants.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Kebab-case name.
+            /// The name, in kebab case.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
@@ -100,15 +100,14 @@ pub struct Run {
     pub server_netns: u64,
     /// Every connection made, in order.
     pub connections: Vec<Connection>,
-    /// Counters that moved in the client's namespace.
+    /// Counters that changed in the client's namespace.
     pub client_mib: Delta,
-    /// Counters that moved in the server's namespace.
+    /// Counters that changed in the server's namespace.
     pub server_mib: Delta,
 }
 
 impl Scenario {
-    /// Runs the scenario. `&mut` because scenarios change the lab's settings while they run: one
-    /// at a time per lab.
+    /// Runs the scenario. It needs the lab for itself, because scenarios change its settings while they run.
     pub fn run(self, lab: &mut Lab, params: Params) -> Result<Run> {
         let explain = |error: anyhow::Error| error.context(format!("scenario {} ({params})", self.name()));
         self.run_unexplained(lab, params).map_err(explain)
@@ -137,8 +136,8 @@ impl Run {
         self.connections.iter().filter(|connection| !connection.priming)
     }
 
-    /// What the `TCPFastOpen*` counters of both namespaces must have moved by, computed from the
-    /// expected records (the identities of docs/kernel-facts.md section 3).
+    /// By how much each `TCPFastOpen*` counter must have grown, in the client's and in the server's namespace: computed from
+    /// the expected records (docs/kernel-facts.md section 3).
     pub fn expected_counters(&self) -> [BTreeMap<&'static str, u64>; 2] {
         let (mut client, mut server) = (BTreeMap::new(), BTreeMap::new());
         for connection in &self.connections {

@@ -1,6 +1,6 @@
-//! A small echo server with every listener option that matters to TCP Fast Open.
+//! An echo server with every listener option that matters to TCP Fast Open.
 //!
-//! One thread, one `poll` loop, started inside a namespace; dropping the [`Server`] stops it.
+//! It has one thread with one `poll` loop, inside a namespace. Dropping the [`Server`] stops it.
 
 mod connection;
 mod listen;
@@ -43,7 +43,7 @@ struct Shared {
 }
 
 impl Server {
-    /// Starts listening inside `namespace`; returns once connections are taken.
+    /// Starts a server inside `namespace`; returns when it listens.
     pub fn start(namespace: &Namespace, listen: &Listen) -> Result<Self> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .context("eventfd: creating it")?;
@@ -56,7 +56,7 @@ impl Server {
         let thread = namespace.spawn(&listen.name, move || {
             let listener = config.open()?;
             let address = listener.local_addr().context("listener: reading its address")?;
-            // Nobody waits for it any more if the caller has died; then there is nothing to serve.
+            // The receiver is gone only when the caller has panicked; then there is nothing to serve.
             let _ = ready.send(address);
             serve(&listener, &config, &state)
         })?;
@@ -76,7 +76,7 @@ impl Server {
         }
     }
 
-    /// Where clients connect to; IPv4-mapped listeners are given as IPv4.
+    /// The address that clients connect to; of an IPv4-mapped listener, the IPv4 address.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.address.ip().to_canonical(), self.address.port())
     }
@@ -117,7 +117,7 @@ fn serve(listener: &TcpListener, config: &Listen, shared: &Shared) -> Result<()>
         }
         let mut readiness = ready[2..].iter().copied();
         connections.retain_mut(|connection| connection.advance(readiness.next().unwrap_or(false), config));
-        // A listener shows every waiting connection at once: take them all before polling again.
+        // Several connections may be waiting: all are accepted before the next poll.
         if config.accept && ready[1] {
             while let Ok((stream, _)) = listener.accept() {
                 shared.accepted.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ sockopt_impl!(
     /// Length of a listener's queue of children whose handshake is not finished; 0 turns TFO off.
     FastOpenQueue, SetOnly, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, u32);
 sockopt_impl!(
-    /// Makes `connect` wait for the first write, which then rides in the SYN.
+    /// Makes `connect` defer the SYN to the first write, whose data it then carries.
     FastOpenConnect, SetOnly, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, u32);
 sockopt_impl!(
     /// Data in the SYN without any cookie.
@@ -33,7 +33,7 @@ sockopt_impl!(
     /// The first 128 bytes of `struct tcp_info`, which every kernel since 4.2 fills.
     RawTcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, [u8; 128]);
 
-/// What the kernel says about a connection (offsets are UAPI, `struct tcp_info`).
+/// The state of a connection, from `struct tcp_info` (include/uapi/linux/tcp.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TcpInfo {
     /// `TCP_ESTABLISHED` is 1.

@@ -1,4 +1,4 @@
-//! Continuous mixed traffic for the demo: services that fare well and badly with TFO, side by side.
+//! Continuous mixed traffic for the demo: services for which TFO works beside services for which it does not.
 //!
 //! | clients (cgroup) | server (cgroup) | what an observer sees |
 //! |---|---|---|
@@ -31,7 +31,7 @@ use crate::{
 const REQUEST: usize = 400;
 const REPLY: usize = 2000;
 
-/// Running traffic; dropping it ends it. The field order is the order of the end: clients first.
+/// Running traffic; dropping it ends it. The fields are dropped in their order: clients first.
 #[derive(Debug)]
 pub struct Traffic {
     clients: Vec<Clients>,
@@ -49,14 +49,14 @@ impl Traffic {
             Ok(tree) => (Some(tree), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
-        let mut cast = Cast {
+        let mut builder = TrafficBuilder {
             lab,
             cgroups: cgroups.as_ref(),
             servers: Vec::new(),
             clients: Vec::new(),
         };
-        let path = cast.set_up()?;
-        let Cast { servers, clients, .. } = cast;
+        let path = builder.start_all()?;
+        let TrafficBuilder { servers, clients, .. } = builder;
         Ok(Self {
             clients,
             _path: path,
@@ -66,17 +66,17 @@ impl Traffic {
         })
     }
 
-    /// Why services do not have cgroups of their own, if they do not.
+    /// Why services do not have cgroups of their own; `None` if they do.
     pub fn without_cgroups(&self) -> Option<&str> {
         self.without_cgroups.as_deref()
     }
 
-    /// Directory of the services' cgroups.
+    /// Directory of the services' cgroups; `None` if they have none.
     pub fn cgroup_directory(&self) -> Option<&std::path::Path> {
         self.cgroups.as_ref().map(CgroupTree::path)
     }
 
-    /// What each client service has done so far.
+    /// The connections that each client service has made so far.
     pub fn tallies(&self) -> Vec<ServiceTally> {
         let tally = |clients: &Clients| ServiceTally {
             service: clients.name(),
@@ -86,7 +86,7 @@ impl Traffic {
     }
 }
 
-/// What one client service has done.
+/// The connections of one client service.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServiceTally {
     /// Name of the service, and of its cgroup.
@@ -96,16 +96,16 @@ pub struct ServiceTally {
     pub tally: Tally,
 }
 
-/// Everyone on stage while the curtain goes up.
-struct Cast<'lab> {
+/// The servers and clients that have been started so far.
+struct TrafficBuilder<'lab> {
     lab: &'lab Lab,
     cgroups: Option<&'lab CgroupTree>,
     servers: Vec<Server>,
     clients: Vec<Clients>,
 }
 
-impl Cast<'_> {
-    fn set_up(&mut self) -> Result<Middlebox> {
+impl TrafficBuilder<'_> {
+    fn start_all(&mut self) -> Result<Middlebox> {
         let web = self.server("web", &listen(server_v4(0), 443))?;
         let web6 = self.server("web", &listen(server_v6(0), 443))?;
         let db = self.server("db", &listen(server_v4(1), 5432))?;
@@ -162,7 +162,7 @@ impl Cast<'_> {
         Ok(address)
     }
 
-    /// `threads` clients that make the connections in turn, one every `period_ms`.
+    /// Starts `threads` clients that make the connections in turn, with a pause of `period_ms` after each.
     fn clients(
         &mut self,
         service: &'static str,

@@ -1,27 +1,26 @@
-//! Waiting on a socket without being disturbed by children that end elsewhere in the process.
+//! Keeps system calls from being interrupted when a child process ends.
 //!
-//! Nobody here handles SIGCHLD, and an ignored signal disturbs nobody, unless it is sent while the
-//! thread that started the child blocks it: the C library's `posix_spawn` blocks all signals for a moment, and
-//! a blocked signal is not thrown away (`sig_ignored` in kernel/signal.c) but handed to any thread
-//! that does not block it. A call with a time limit (`SO_SNDTIMEO`, `SO_RCVTIMEO`) does not go on after
-//! that by itself: it returns EINTR (`sock_intr_errno`), with its SYN already under way.
+//! This process does not handle SIGCHLD, and the kernel drops an ignored signal, unless the thread that it is sent to
+//! blocks it (`sig_ignored` in kernel/signal.c). The C library's `posix_spawn` blocks all signals for a moment; a SIGCHLD
+//! of that moment is delivered to a thread that does not block it. A call with a time limit (`SO_SNDTIMEO`, `SO_RCVTIMEO`)
+//! is not restarted then: it returns EINTR (`sock_intr_errno`), with its SYN already sent.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// Runs `work` with SIGCHLD held back from this thread.
+/// Runs `work` with SIGCHLD blocked in this thread.
 ///
 /// # Errors
-/// What `work` returns, and a signal mask the kernel does not take.
+/// The error of `work`, or of setting the signal mask.
 pub fn undisturbed<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _held = Held::new()?;
+    let _blocked = BlockedSigchld::new()?;
     work()
 }
 
-/// The thread's signal mask of before.
-struct Held(SigSet);
+/// Blocks SIGCHLD in this thread until dropped: the signal mask to restore.
+struct BlockedSigchld(SigSet);
 
-impl Held {
+impl BlockedSigchld {
     fn new() -> Result<Self> {
         let before = SigSet::from_iter([Signal::SIGCHLD])
             .thread_swap_mask(SigmaskHow::SIG_BLOCK)
@@ -30,7 +29,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for BlockedSigchld {
     fn drop(&mut self) {
         // Cannot fail with a mask the kernel itself returned.
         let _ = self.0.thread_set_mask();

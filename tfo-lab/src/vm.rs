@@ -1,5 +1,5 @@
-//! Scenarios for a throwaway VM: loopback only, in the namespace the process is in, without `ip`,
-//! `nft` or anything else but a kernel and `/proc`.
+//! Scenarios for a throwaway VM: they use the loopback of the namespace that the process is in, and need nothing but a
+//! kernel and `/proc`.
 
 pub mod denied;
 
@@ -23,10 +23,10 @@ const PAYLOAD: usize = 300;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// A connection and what it shows.
+/// A connection of a VM scenario.
 #[derive(Clone, Debug, Serialize)]
-pub struct Shown {
-    /// What the connection is an example of.
+pub struct VmConnection {
+    /// Name of the scenario.
     pub scenario: &'static str,
     /// Inode of the namespace both ends are in.
     pub netns: u64,
@@ -35,15 +35,14 @@ pub struct Shown {
     pub connection: Connection,
 }
 
-/// Sets `lo` up and TFO on in the current namespace. Changes the machine: only for one that nobody
-/// needs afterwards.
+/// Sets `lo` up and switches TFO on in the current namespace. This changes the machine, so it is only for throwaway VMs.
 pub fn prepare() -> Result<()> {
     loopback::bring_up()?;
     fs::write(SYSCTL, "3").with_context(|| format!("{SYSCTL}: writing 3"))
 }
 
-/// Makes the connections one by one and hands each to `show`. Cookies must not be cached yet.
-pub fn run(show: Show<'_>) -> Result<()> {
+/// Makes the connections one after the other and passes each to `emit`. No cookies may be cached before.
+pub fn run(emit: Emit<'_>) -> Result<()> {
     let setting = fs::read_to_string(SYSCTL).with_context(|| format!("{SYSCTL}: reading it"))?;
     let bits: u32 = setting
         .trim()
@@ -56,7 +55,7 @@ pub fn run(show: Show<'_>) -> Result<()> {
     let namespace = Namespace::current()?;
     let mut scene = Scene {
         netns: namespace.inode()?,
-        show,
+        emit,
     };
     ipv4(&namespace, &mut scene)?;
     ipv6(&namespace, &mut scene)
@@ -123,12 +122,12 @@ fn listen(ip: IpAddr) -> Listen {
     Listen::new(SocketAddr::new(ip, 0))
 }
 
-/// Where connections are told of.
-pub type Show<'a> = &'a mut dyn FnMut(&Shown) -> Result<()>;
+/// Receives every connection.
+pub type Emit<'a> = &'a mut dyn FnMut(&VmConnection) -> Result<()>;
 
 struct Scene<'a> {
     netns: u64,
-    show: Show<'a>,
+    emit: Emit<'a>,
 }
 
 impl Scene<'_> {
@@ -150,7 +149,7 @@ impl Scene<'_> {
             server: Some(server),
             report: report.clone(),
         };
-        (self.show)(&Shown {
+        (self.emit)(&VmConnection {
             scenario,
             netns: self.netns,
             connection,

@@ -1,4 +1,5 @@
-//! A server program as a child process: a directory and a configuration file of its own, and gone when dropped.
+//! A server program as a child process with a directory and a configuration file of its own. Dropping it ends the program
+//! and removes the directory.
 
 use std::{
     env, fs,
@@ -19,9 +20,11 @@ use nix::{
 
 use crate::netns::Namespace;
 
+/// How long a program may take until it listens.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// `TCP_LISTEN` as the column `st` of `/proc/net/tcp` writes it.
 const PROC_TCP_LISTEN: &str = "0A";
-/// Where programs are told to write what goes wrong, in their directory.
+/// Name of the error log in the directory of a program.
 pub const LOG: &str = "error.log";
 
 /// A running server.
@@ -68,13 +71,13 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Looks at the namespace's socket table instead of connecting: a trial connection would show
-    /// up in what is being tested.
+    /// Waits until the socket table of the namespace has the listener. A trial connection would show up in what is being
+    /// tested.
     fn await_listener(&mut self, namespace: &Namespace) -> Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         while !namespace.run(|| has_listener(self.address))? {
@@ -98,7 +101,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
-            // It ends its workers; killing it outright would leave them behind.
+            // On SIGTERM the program ends its workers; SIGKILL would leave them behind.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let _ = self.child.wait();

@@ -1,5 +1,5 @@
-//! unbound, the resolver: Debian builds it with TCP Fast Open at both ends (`unbound -V`). One answers for a zone,
-//! one forwards to it over TCP, a new connection for each question.
+//! The resolver unbound, which Debian builds with TCP Fast Open at both ends (`unbound -V`): one instance answers for a
+//! zone, another forwards to it over TCP, with a new connection for each query.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
@@ -13,30 +13,32 @@ use anyhow::{Context, Result, ensure};
 use super::daemon::{Daemon, LOG};
 use crate::{lab::Lab, netns::Namespace, undisturbed::undisturbed};
 
-/// Everything below it has one address.
+/// The zone; every name in it has the same address.
 const ZONE: &str = "lab.";
-/// Longer than a few SYN timeouts; unbound itself gives up later.
+/// How long a query waits for its response: longer than a few SYN timeouts, shorter than unbound itself tries.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Names and addresses of the Internet (RFC 1035).
+/// The record type of an IPv4 address (RFC 1035, section 3.2.2).
 const A: u16 = 1;
+/// The class of the Internet (RFC 1035, section 3.2.4).
 const IN: u16 = 1;
-/// The response code of an answer, in the low four bits of its fourth byte.
-const RIGHT: u8 = 0;
+/// The response code without an error, in the low four bits of the fourth byte (RFC 1035, section 4.1.1).
+const NOERROR: u8 = 0;
 
 /// A running unbound.
 #[derive(Debug)]
 pub struct Unbound(Daemon);
 
 impl Unbound {
-    /// One in the server's namespace that knows `answer` for every name that ends with `.lab`.
+    /// Starts an unbound in the server's namespace that answers `answer` for every name that ends with `.lab`.
     pub fn server(lab: &Lab, address: SocketAddr, answer: Ipv4Addr) -> Result<Self> {
         let zone = format!("  local-zone: \"{ZONE}\" redirect\n  local-data: \"{ZONE} 60 IN A {answer}\"\n");
         Self::start(lab.server(), address, &zone, "")
     }
 
-    /// One in the client's namespace that asks `upstream` over TCP. Answers are kept, so ask it for new names.
+    /// Starts an unbound in the client's namespace that forwards queries to `upstream` over TCP. It caches responses, so
+    /// each test should ask for a new name.
     pub fn forwarder(lab: &Lab, address: SocketAddr, upstream: SocketAddr) -> Result<Self> {
-        // The zone is special to it (RFC 6761 has such names), and connections are not kept for the next question.
+        // `transparent`: unbound would not forward names of a zone that it treats as special. No connection is reused.
         let settings = format!(
             "  tcp-upstream: yes\n  max-reuse-tcp-queries: 0\n  tcp-reuse-timeout: 0\n  \
              local-zone: \"{ZONE}\" transparent\n"
@@ -57,7 +59,7 @@ impl Unbound {
         .map(Self)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.0.address()
     }
@@ -99,7 +101,7 @@ pub fn ask(lab: &Lab, resolver: SocketAddr, name: &str) -> Result<Ipv4Addr> {
     address_in(&question, &answer)
 }
 
-/// A question with recursion desired.
+/// A query for the address of a name, with recursion desired.
 fn question(name: &str) -> Vec<u8> {
     let mut message = vec![0x47, 0x11, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.trim_end_matches('.').split('.') {
@@ -112,25 +114,25 @@ fn question(name: &str) -> Vec<u8> {
     message
 }
 
-/// The address in an answer that has exactly one: it repeats the question, and its last four bytes are the address.
+/// The address in a response to `question` that has exactly one.
 fn address_in(question: &[u8], answer: &[u8]) -> Result<Ipv4Addr> {
     // A pointer to the name, type, class, time to live, length.
     const RECORD: usize = 2 + 2 + 2 + 4 + 2 + 4;
-    let known = || format!("DNS answer {answer:02x?} to {question:02x?}");
+    let context = || format!("DNS answer {answer:02x?} to {question:02x?}");
     ensure!(
         answer.len() >= question.len() + RECORD
             && answer[..2] == question[..2]
-            && answer[3] % 16 == RIGHT
+            && answer[3] % 16 == NOERROR
             && answer[6..8] == [0, 1]
             && answer[12..question.len()] == question[12..],
         "{}: not one address",
-        known()
+        context()
     );
     let record = &answer[question.len()..question.len() + RECORD];
     ensure!(
         record[2..4] == A.to_be_bytes() && record[10..12] == [0, 4],
         "{}: not an address",
-        known()
+        context()
     );
     Ok(Ipv4Addr::new(record[12], record[13], record[14], record[15]))
 }

@@ -1,4 +1,4 @@
-//! What each subcommand does, in a few lines on top of the library.
+//! The subcommands, each a few lines on top of the library.
 
 use std::{io::Write, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
 
 pub fn up(tag: &str) -> Result<()> {
     Lab::up(tag)?.keep();
-    say(&format!(
+    print_line(&format!(
         "tfo-client{tag} and tfo-server{tag} are up; `tfo-lab down` removes them"
     ))
 }
 
 pub fn down(tag: &str) -> Result<()> {
-    say(if Lab::down(tag) {
+    print_line(if Lab::down(tag) {
         "removed"
     } else {
         "there was no lab"
@@ -32,7 +32,7 @@ pub fn down(tag: &str) -> Result<()> {
 
 pub fn list() -> Result<()> {
     for scenario in Scenario::ALL {
-        say(&format!("{:20} {}", scenario.name(), scenario.help()))?;
+        print_line(&format!("{:20} {}", scenario.name(), scenario.help()))?;
     }
     Ok(())
 }
@@ -44,7 +44,7 @@ pub fn run(tag: &str, args: &RunArgs) -> Result<()> {
     };
     let mut lab = Lab::attach_or_up(tag)?;
     for scenario in scenarios {
-        say_json(&scenario.run(&mut lab, args.params())?)?;
+        print_json(&scenario.run(&mut lab, args.params())?)?;
     }
     Ok(())
 }
@@ -61,28 +61,28 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     load.threads = args.threads.unwrap_or(load.threads);
     let report = load.run()?;
     if args.json {
-        return say_json(&report);
+        return print_json(&report);
     }
-    say(&format!(
+    print_line(&format!(
         "{} connections in {:.2} s = {:.0}/s, {} with accepted SYN data, {} errors",
         report.connections, report.seconds, report.per_second, report.accepted, report.errors
     ))
 }
 
 pub fn bulk(seconds: u64) -> Result<()> {
-    say_json(&bulk::run(Duration::from_secs(seconds))?)
+    print_json(&bulk::run(Duration::from_secs(seconds))?)
 }
 
 pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {
-    let signals = EndSignals::hold()?;
+    let signals = EndSignals::catch()?;
     let lab = Lab::attach_or_up(tag)?;
     let traffic = Traffic::start(&lab)?;
     match (traffic.cgroup_directory(), traffic.without_cgroups()) {
-        (Some(directory), _) => say(&format!(
+        (Some(directory), _) => print_line(&format!(
             "traffic is on; services have cgroups in {}",
             directory.display()
         ))?,
-        (None, why) => say(&format!(
+        (None, why) => print_line(&format!(
             "traffic is on; no cgroups: {}",
             why.unwrap_or("unknown")
         ))?,
@@ -91,24 +91,24 @@ pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {
     let tallies = traffic.tallies();
     drop(traffic);
     drop(lab);
-    tallies.iter().try_for_each(say_json)
+    tallies.iter().try_for_each(print_json)
 }
 
 pub fn vm_scenario(throwaway: bool) -> Result<()> {
     if throwaway {
         vm::prepare()?;
     }
-    vm::run(&mut |shown| say_json(shown))
+    vm::run(&mut |connection| print_json(connection))
 }
 
 pub fn vm_denied(policy: &[String]) -> Result<()> {
-    vm::denied::run(policy, &mut |shown| say_json(shown))
+    vm::denied::run(policy, &mut |connection| print_json(connection))
 }
 
-fn say(line: &str) -> Result<()> {
+fn print_line(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("stdout: writing to it")
 }
 
-fn say_json(value: &impl Serialize) -> Result<()> {
-    say(&serde_json::to_string(value).context("report: turning it into JSON")?)
+fn print_json(value: &impl Serialize) -> Result<()> {
+    print_line(&serde_json::to_string(value).context("report: turning it into JSON")?)
 }

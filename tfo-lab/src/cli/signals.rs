@@ -1,4 +1,4 @@
-//! Waits for a signal that ends the program.
+//! Waits for SIGINT, SIGTERM or SIGHUP.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use tokio::{
     time::timeout,
 };
 
-/// SIGINT, SIGTERM and SIGHUP, which end nothing by themselves any more.
+/// SIGINT, SIGTERM and SIGHUP, caught: they no longer end the process by themselves.
 pub struct EndSignals {
     runtime: Runtime,
     signals: [Signal; 3],
 }
 
 impl EndSignals {
-    /// Catches the signals from now on. The kernel gives them to the first thread of the process as long as that does not
-    /// block them (`complete_signal` in kernel/signal.c): calls of other threads are not interrupted.
-    pub fn hold() -> Result<Self> {
+    /// Catches the signals from now on. The kernel delivers them to the first thread of the process as long as that does
+    /// not block them (`complete_signal` in kernel/signal.c), so that calls of other threads are not interrupted.
+    pub fn catch() -> Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .context("signals: starting a runtime")?;
         let inside = runtime.enter();
-        let catch = |kind| signal(kind).context("signals: catching SIGINT, SIGTERM and SIGHUP");
+        let listen = |kind| signal(kind).context("signals: catching SIGINT, SIGTERM and SIGHUP");
         let signals = [
-            catch(SignalKind::interrupt())?,
-            catch(SignalKind::terminate())?,
-            catch(SignalKind::hangup())?,
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
         ];
         drop(inside);
         Ok(Self { runtime, signals })
     }
 
-    /// Waits until one of them arrives or `limit` has passed. One that has arrived since [`EndSignals::hold`] counts.
+    /// Waits until one of them arrives or `limit` has passed. A signal that arrived since [`EndSignals::catch`] counts.
     pub fn wait(mut self, limit: Option<Duration>) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         self.runtime.block_on(async {
@@ -45,7 +45,7 @@ impl EndSignals {
                     _ = hangup.recv() => {}
                 }
             };
-            // Whichever it was, it is time to end.
+            // A signal and the end of the time mean the same here.
             let _ = timeout(limit.unwrap_or(Duration::MAX), any).await;
         });
     }

@@ -22,32 +22,32 @@ pub struct Call {
     pub errno: Option<String>,
 }
 
-/// The story of one connection.
+/// What a connection did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Every call that matters, in order.
     pub calls: Vec<Call>,
     /// Name of the thread that connected, as the kernel knows it.
     pub comm: String,
-    /// Own address; IPv4-mapped addresses are given as IPv4. `None` if it was never known.
+    /// Local address; an IPv4-mapped one as IPv4. `None` if the socket never had one.
     pub local: Option<SocketAddr>,
-    /// The peer, in the same form.
+    /// Remote address, in the same form.
     pub remote: SocketAddr,
-    /// Name of the error that ended the connection.
+    /// Name of the error that ended the connection; `None` if it ended as it should.
     pub error: Option<String>,
-    /// Time until the application knew the connection was established.
+    /// Time until the application knew that the connection was established, in us; `None` if it never was.
     pub handshake_us: Option<u64>,
-    /// Time until the first byte of the reply.
+    /// Time until the first byte of the reply, in us; `None` if none came.
     pub first_byte_us: Option<u64>,
-    /// Time until the close.
+    /// Time until the close, in us.
     pub total_us: u64,
     /// Bytes of reply read.
     pub received: usize,
     /// Whether the reply was complete and equal to what was sent.
     pub reply_matched: bool,
-    /// The kernel's view just before the close.
+    /// `TCP_INFO` just before the close.
     pub tcp_info: Option<TcpInfo>,
-    /// Just before the first call.
+    /// The instant just before the first call, from which times count.
     #[serde(skip)]
     pub(super) started: Instant,
 }
@@ -100,7 +100,7 @@ impl Report {
         self.error = Some(format!("{errno:?}"));
     }
 
-    /// Takes over the socket's own address as soon as it has one; a failed socket loses it again.
+    /// Notes the local address of the socket, once it has one; a socket that fails loses it again.
     pub(super) fn note_addresses(&mut self, stream: &TcpStream) {
         if let Ok(address) = stream.local_addr()
             && address.port() != 0
@@ -111,7 +111,7 @@ impl Report {
     }
 }
 
-/// Empty where `/proc` is not mounted.
+/// Name of the calling thread; empty where `/proc` is not mounted.
 fn own_comm() -> String {
     let comm = fs::read_to_string("/proc/thread-self/comm").unwrap_or_default();
     comm.trim_end().to_owned()

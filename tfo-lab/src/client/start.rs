@@ -1,4 +1,4 @@
-//! The calls that send the SYN: one function per interface, results noted as they come.
+//! The calls that send the SYN: one function for each interface. Each result is noted in the report.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -23,28 +23,36 @@ use crate::{
     sockopt::{Cork, DeferAccept, FastOpenConnect, FastOpenNoCookie, QuickAck, SynCount},
 };
 
-/// Makes the socket and starts connecting. Returns how many bytes the kernel took meanwhile.
-pub fn start(want: &Connect) -> Result<(TcpStream, Report, usize)> {
-    let socket = prepare(want)?;
-    let target = SockaddrStorage::from(wire_address(want.family, want.target));
-    let data = pattern::bytes(want.payload);
-    let mut report = Report::new(want.target);
-    let sent = match want.api {
-        Api::Plain => plain(&socket, &target, want, &mut report),
-        Api::MsgFastopen => msg_fastopen(&socket, &target, &data, want, &mut report),
-        Api::FastopenConnect => fastopen_connect(&socket, &target, &data, want, &mut report),
-    };
-    let stream = TcpStream::from(socket);
-    if let Source::Bound(_) = want.source {
-        report.note_addresses(&stream);
-    }
-    Ok((stream, report, sent))
+/// A connection whose SYN has been sent.
+pub struct Started {
+    pub stream: TcpStream,
+    pub report: Report,
+    /// Bytes of the payload that the kernel has taken.
+    pub sent: usize,
 }
 
-fn plain(socket: &OwnedFd, target: &SockaddrStorage, want: &Connect, report: &mut Report) -> usize {
+/// Makes the socket and starts connecting.
+pub fn start(config: &Connect) -> Result<Started> {
+    let socket = prepare(config)?;
+    let target = SockaddrStorage::from(wire_address(config.family, config.target));
+    let data = pattern::bytes(config.payload);
+    let mut report = Report::new(config.target);
+    let sent = match config.api {
+        Api::Plain => plain(&socket, &target, config, &mut report),
+        Api::MsgFastopen => msg_fastopen(&socket, &target, &data, config, &mut report),
+        Api::FastopenConnect => fastopen_connect(&socket, &target, &data, config, &mut report),
+    };
+    let stream = TcpStream::from(socket);
+    if let Source::Bound(_) = config.source {
+        report.note_addresses(&stream);
+    }
+    Ok(Started { stream, report, sent })
+}
+
+fn plain(socket: &OwnedFd, target: &SockaddrStorage, config: &Connect, report: &mut Report) -> usize {
     match connect(socket.as_raw_fd(), target) {
         Ok(()) => report.note("connect", Ok(0)),
-        Err(Errno::EINPROGRESS) if !want.blocking => report.note("connect", Err(Errno::EINPROGRESS)),
+        Err(Errno::EINPROGRESS) if !config.blocking => report.note("connect", Err(Errno::EINPROGRESS)),
         Err(errno) => report.fail("connect", errno),
     }
     0
@@ -54,17 +62,17 @@ fn msg_fastopen(
     socket: &OwnedFd,
     target: &SockaddrStorage,
     data: &[u8],
-    want: &Connect,
+    config: &Connect,
     report: &mut Report,
 ) -> usize {
-    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | send_flags(want);
+    let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN) | send_flags(config);
     match sendto(socket.as_raw_fd(), data, target, flags) {
         Ok(sent) => {
             report.note("sendto", Ok(sent));
             sent
         }
         // No cookie yet: the SYN left without the data, which has to be sent again later.
-        Err(Errno::EINPROGRESS) if !want.blocking => {
+        Err(Errno::EINPROGRESS) if !config.blocking => {
             report.note("sendto", Err(Errno::EINPROGRESS));
             0
         }
@@ -79,7 +87,7 @@ fn fastopen_connect(
     socket: &OwnedFd,
     target: &SockaddrStorage,
     data: &[u8],
-    want: &Connect,
+    config: &Connect,
     report: &mut Report,
 ) -> usize {
     // Refused when the namespace's client bit is off; applications then connect as usual.
@@ -87,7 +95,7 @@ fn fastopen_connect(
     report.note("TCP_FASTOPEN_CONNECT", enabled);
     match connect(socket.as_raw_fd(), target) {
         Ok(()) => report.note("connect", Ok(0)),
-        Err(Errno::EINPROGRESS) if !want.blocking => {
+        Err(Errno::EINPROGRESS) if !config.blocking => {
             report.note("connect", Err(Errno::EINPROGRESS));
             return 0;
         }
@@ -97,12 +105,12 @@ fn fastopen_connect(
         }
     }
     // With a cached cookie nothing has left yet: this write is what sends the SYN.
-    match send(socket.as_raw_fd(), data, send_flags(want)) {
+    match send(socket.as_raw_fd(), data, send_flags(config)) {
         Ok(sent) => {
             report.note("send", Ok(sent));
             sent
         }
-        Err(Errno::EINPROGRESS | Errno::EAGAIN) if !want.blocking => {
+        Err(Errno::EINPROGRESS | Errno::EAGAIN) if !config.blocking => {
             report.note("send", Err(Errno::EINPROGRESS));
             0
         }
@@ -114,8 +122,8 @@ fn fastopen_connect(
 }
 
 /// Flags of the call that sends the SYN.
-fn send_flags(want: &Connect) -> MsgFlags {
-    let more = want.options.contains(&ClientOption::More);
+fn send_flags(config: &Connect) -> MsgFlags {
+    let more = config.options.contains(&ClientOption::More);
     MsgFlags::MSG_NOSIGNAL
         | if more {
             MsgFlags::from_bits_retain(libc::MSG_MORE)
@@ -124,26 +132,26 @@ fn send_flags(want: &Connect) -> MsgFlags {
         }
 }
 
-fn prepare(want: &Connect) -> Result<OwnedFd> {
-    let domain = match want.family {
+fn prepare(config: &Connect) -> Result<OwnedFd> {
+    let domain = match config.family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 | Family::Mapped => AddressFamily::Inet6,
     };
     let mut flags = SockFlag::SOCK_CLOEXEC;
-    flags.set(SockFlag::SOCK_NONBLOCK, !want.blocking);
+    flags.set(SockFlag::SOCK_NONBLOCK, !config.blocking);
     let socket = socket(domain, SockType::Stream, flags, None).context("TCP socket: opening it")?;
-    if want.blocking {
-        let limit = TimeVal::milliseconds(i64::try_from(want.timeout.as_millis()).unwrap_or(i64::MAX));
+    if config.blocking {
+        let limit = TimeVal::milliseconds(i64::try_from(config.timeout.as_millis()).unwrap_or(i64::MAX));
         setsockopt(&socket, sockopt::SendTimeout, &limit).context("SO_SNDTIMEO: setting it")?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &limit).context("SO_RCVTIMEO: setting it")?;
     }
-    for option in &want.options {
+    for option in &config.options {
         set(&socket, *option).with_context(|| format!("{option:?}: setting it before connect"))?;
     }
-    if let Source::Bound(address) = want.source {
+    if let Source::Bound(address) = config.source {
         bind(
             socket.as_raw_fd(),
-            &SockaddrStorage::from(wire_address(want.family, address)),
+            &SockaddrStorage::from(wire_address(config.family, address)),
         )
         .with_context(|| format!("{address}: binding the client to it"))?;
     }
@@ -157,7 +165,7 @@ fn set(socket: &OwnedFd, option: ClientOption) -> nix::Result<()> {
         ClientOption::DeferAccept => setsockopt(socket, DeferAccept, &1),
         ClientOption::NoDelay => setsockopt(socket, sockopt::TcpNoDelay, &true),
         ClientOption::Cork => setsockopt(socket, Cork, &1),
-        // No setting of the socket.
+        // A flag of the call, not a setting of the socket.
         ClientOption::More => Ok(()),
         ClientOption::SynCount(count) => setsockopt(socket, SynCount, &count),
     }

@@ -1,4 +1,4 @@
-//! A connect that waits for its first write, which never comes: what a proxy does whose server speaks first.
+//! A deferred connect without a first write, as a proxy makes it when the server is to send first.
 
 use std::{net::SocketAddr, os::fd::AsRawFd as _, os::fd::OwnedFd};
 
@@ -10,14 +10,14 @@ use nix::sys::socket::{
 use super::{Family, start::wire_address};
 use crate::{netns::Namespace, sockopt::FastOpenConnect};
 
-/// A socket on which `connect()` has succeeded and nothing was sent, given that a cookie of its destination is known.
+/// A socket on which `connect()` has succeeded although no SYN has left. That needs a cookie of the destination.
 #[derive(Debug)]
 pub struct Unsent {
     socket: OwnedFd,
 }
 
 impl Unsent {
-    /// Connects with `TCP_FASTOPEN_CONNECT` and leaves it at that.
+    /// Connects with `TCP_FASTOPEN_CONNECT` and writes nothing.
     pub fn open(namespace: &Namespace, family: Family, target: SocketAddr) -> Result<Self> {
         namespace.run(|| {
             let domain = match family {
@@ -33,7 +33,7 @@ impl Unsent {
         })
     }
 
-    /// The first write: the SYN leaves.
+    /// Writes for the first time, which sends the SYN.
     pub fn write(&self) -> Result<()> {
         send(self.socket.as_raw_fd(), b"at last", MsgFlags::MSG_NOSIGNAL)
             .map(|_| ())

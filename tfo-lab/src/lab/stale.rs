@@ -1,4 +1,4 @@
-//! Removal of namespaces, ours and those that killed processes left behind.
+//! Removes namespaces: those of this lab, and those that killed processes left behind.
 
 use std::{fs, path::Path};
 

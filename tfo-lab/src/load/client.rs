@@ -1,4 +1,4 @@
-//! A client thread of the load generator: start a batch, then read it back.
+//! A client thread of the load generator: starts a batch of connections, then reads their replies.
 
 use std::{
     net::SocketAddr,
@@ -18,8 +18,8 @@ use nix::{
 use super::{Load, Progress};
 use crate::pattern;
 
-/// Works until the budget or the time is used up. Failed connections are counted; only what would
-/// fail for every connection (no more file descriptors) ends the thread.
+/// Makes connections until the budget or the time is used up. Failed connections are counted; only an error that every
+/// connection would have, such as no more file descriptors, ends the thread.
 pub fn work(load: &Load, target: SocketAddr, progress: &Progress) -> Result<()> {
     let request = pattern::bytes(load.message);
     let address = SockaddrStorage::from(target);
@@ -69,7 +69,7 @@ fn open(target: SocketAddr) -> Result<OwnedFd> {
 fn start(load: &Load, socket: &OwnedFd, target: &SockaddrStorage, request: &[u8]) -> nix::Result<()> {
     let fd = socket.as_raw_fd();
     if load.fast_open {
-        // Not waiting: on loopback the SYN-ACK is usually there before the call returns anyway.
+        // Without waiting: on loopback the SYN-ACK has usually arrived before the call returns.
         let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
         sendto(
             fd,

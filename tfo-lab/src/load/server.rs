@@ -1,4 +1,4 @@
-//! The echo servers of the load generator: accept, read, write, close, one connection at a time.
+//! The echo servers of the load generator: each accepts, reads, writes and closes one connection at a time.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::server::Listen;
 
-/// Long enough for every connection the clients can have in flight.
+/// Length of the accept queue and of the TFO queue: enough for all connections that the clients have in flight.
 const QUEUE: i32 = 4096;
 
 /// Running echo servers; dropping them stops them.
@@ -86,7 +86,7 @@ fn echo(listener: &TcpListener, message: usize, stop: &AtomicBool) {
         let Ok((mut stream, _)) = listener.accept() else {
             continue;
         };
-        // A client that is gone is the client's error to count.
+        // A client that has gone counts the error itself.
         if stream.read_exact(&mut buffer).is_ok() {
             let _ = stream.write_all(&buffer);
         }

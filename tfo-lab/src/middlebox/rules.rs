@@ -1,8 +1,7 @@
-//! The nft language for each effect. Pure text, tested without root.
+//! The nft rules of each effect, as text.
 //!
-//! Limits met on nft 1.0.6 / Linux 6.18: `tcp doff . ip length` cannot be put into one set (the
-//! ranges come out as zero), hence one rule per header length; `reset tcp option` knows no
-//! condition on the option's length.
+//! With nft 1.0.6 on Linux 6.18, `tcp doff . ip length` cannot be put into one set, because the ranges come out as zero;
+//! so there is a rule for each header length. `reset tcp option` has no condition on the length of the option.
 
 use super::{Effect, Place, Rule};
 
@@ -11,7 +10,7 @@ const SYN_ACK: &str = "tcp flags & (syn|ack) == (syn|ack)";
 /// TCP header lengths in 32-bit words.
 const HEADER_WORDS: std::ops::RangeInclusive<u16> = 5..=15;
 
-/// The whole table for `rule`.
+/// The nft table of a rule.
 pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
     let memory = if rule.effect == Effect::DropEarlySynAcks {
         sent_syns(rule)
@@ -23,7 +22,7 @@ pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
     format!("table inet {table} {{\n{memory}chain c {{\n{hook}\n{lines}\n}}\n}}\n")
 }
 
-/// Remembers connections whose SYN has left once, and those whose SYN has left again.
+/// Two sets: the connections whose SYN has left, and those whose SYN has left a second time.
 fn sent_syns(rule: &Rule) -> String {
     let address = if rule.server.is_ipv4() {
         "ipv4_addr"
@@ -41,11 +40,11 @@ fn sent_syns(rule: &Rule) -> String {
     )
 }
 
-/// Which netfilter hook sees the packets in question.
+/// The netfilter hook that sees the packets of the effect.
 fn hook(effect: Effect, place: Place) -> &'static str {
     match (place, effect) {
         (Place::Output, _) => "type filter hook output priority filter;",
-        // `reject` needs the packet routed already.
+        // `reject` works only on packets that have been routed.
         (Place::Arrival, Effect::ResetSynData | Effect::ResetTfoSyn) => {
             "type filter hook input priority filter;"
         }

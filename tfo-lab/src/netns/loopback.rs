@@ -1,4 +1,4 @@
-//! Brings `lo` up by netlink, so that namespaces and tiny VMs without `ip` can use it.
+//! Sets `lo` up through netlink, for namespaces and VMs without `ip`.
 
 use std::os::fd::AsRawFd;
 
@@ -7,12 +7,12 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 
-/// In every namespace the loopback device is the first one.
+/// Index of `lo`, which is the first interface of every namespace.
 const LOOPBACK_INDEX: i32 = 1;
 const NLMSG_ERROR: u16 = 2;
 const HEADER_LEN: usize = 16;
 
-/// Sets `lo` up in the calling thread's namespace; its addresses come by themselves.
+/// Sets `lo` up in the namespace of the calling thread; the kernel adds its addresses.
 pub fn bring_up() -> Result<()> {
     let socket = socket(
         AddressFamily::Netlink,

@@ -1,24 +1,24 @@
-//! The TCP conversation of the responder: just enough for one request and its echo.
+//! The TCP state of the responder for one client: enough for one request and its echo.
 
 use super::segment::{ACK, Cookie, FIN, FastOpen, Outgoing, SYN, Segment};
 
-/// Any start will do, the lab has no one to hide it from.
+/// Initial sequence number. It need not be hard to guess in the lab.
 const INITIAL_SEQUENCE: u32 = 1_000_000;
 
-/// State of the conversation with one peer.
+/// State of the connection with one client.
 #[derive(Debug)]
 pub struct Flow {
     ack_limit: usize,
     cookie: Cookie,
     next_out: u32,
     next_in: u32,
-    /// SYN data taken, to be echoed once the handshake is done.
+    /// SYN data that was acked, to be echoed after the handshake.
     early: Vec<u8>,
     closing: bool,
 }
 
 impl Flow {
-    /// A conversation that acks at most `ack_limit` bytes of SYN data and hands out such a cookie.
+    /// A connection that acks at most `ack_limit` bytes of SYN data and grants this kind of cookie.
     pub fn new(ack_limit: usize, cookie: Cookie) -> Self {
         Self {
             ack_limit,
@@ -30,7 +30,7 @@ impl Flow {
         }
     }
 
-    /// Takes a segment and returns what goes back.
+    /// Handles a segment; returns the segments to send.
     pub fn receive(&mut self, segment: &Segment<'_>) -> Vec<Outgoing> {
         if segment.flags & SYN != 0 {
             return vec![self.open(segment)];

@@ -1,4 +1,4 @@
-//! TCP segments in bytes: parsing what arrives, writing what leaves. Pure.
+//! TCP segments as bytes: parses those that arrive, encodes those to send.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,19 +6,22 @@ pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
 pub const ACK: u8 = 0x10;
 
+/// Option kind of Fast Open (RFC 7413, section 4.1.1).
 const TFO_KIND: u8 = 34;
+/// Option kind for experiments (RFC 6994), which Fast Open shares with others.
 const EXPERIMENTAL_KIND: u8 = 254;
+/// The identifier of Fast Open in the experimental option.
 const MAGIC: [u8; 2] = [0xf9, 0x89];
 const HEADER_LEN: usize = 20;
 
-/// What the TFO option of a segment says.
+/// The TFO option of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FastOpen {
-    /// There is none.
+    /// No option.
     None,
-    /// An empty one: please give me a cookie.
+    /// An empty option, which requests a cookie.
     Request,
-    /// One with a cookie.
+    /// An option with a cookie.
     Cookie,
 }
 
@@ -34,7 +37,7 @@ pub struct Segment<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Reads a segment; `None` if it is cut short. Checksums are the receiving kernel's business.
+    /// Parses a segment; `None` if it is cut short. Checksums are not verified.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.first_chunk::<HEADER_LEN>()?;
         let data_offset = usize::from(header[12] >> 4) * 4;
@@ -60,23 +63,23 @@ pub struct Outgoing {
     pub cookie: Option<Cookie>,
 }
 
-/// A cookie to hand out.
+/// The kind of cookie that the responder grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
-    /// In option 254 with the magic number of Fast Open, not in 34.
+    /// Whether it is in option 254 instead of 34.
     pub experimental: bool,
-    /// Its length: 4 to 16 bytes, an even number.
+    /// Its length in bytes: 4 to 16, even.
     pub length: u8,
 }
 
 impl Cookie {
-    /// What Linux servers hand out.
+    /// A cookie as Linux servers grant it.
     pub const ORDINARY: Self = Self {
         experimental: false,
         length: 8,
     };
 
-    /// As an option, padded to whole words.
+    /// The option with the cookie, padded to a multiple of 4 bytes.
     fn option(self) -> Vec<u8> {
         const BYTES: &[u8; 16] = b"tfo-lab!tfo-lab!";
         let bytes = &BYTES[..usize::from(self.length).min(BYTES.len())];
@@ -91,7 +94,7 @@ impl Cookie {
     }
 }
 
-/// The two ends of a segment on its way.
+/// The two ends of a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
     pub from: SocketAddr,
@@ -123,7 +126,7 @@ impl Outgoing {
     }
 }
 
-/// Raw IPv4 sockets deliver the IP header too, raw IPv6 sockets do not.
+/// The TCP segment in a packet from a raw socket: those of IPv4 deliver the IP header, too, those of IPv6 do not.
 pub fn strip_ip(packet: &[u8], v4: bool) -> Option<&[u8]> {
     if !v4 {
         return Some(packet);

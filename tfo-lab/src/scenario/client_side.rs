@@ -1,4 +1,4 @@
-//! One scenario per client outcome of the design, in the order of its table.
+//! One scenario for each outcome of a client.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     View,
-    stage::{PAYLOAD, Stage, hold_sysctl},
+    stage::{PAYLOAD, Stage, override_sysctl},
 };
 use crate::{
     client::{Api, ClientOption, Connect},
@@ -15,9 +15,9 @@ use crate::{
     server::{Keys, Listen},
 };
 
-/// Give up after one retransmission: two seconds instead of two minutes.
+/// Gives up after one retransmission: within seconds instead of two minutes.
 const GIVE_UP_EARLY: ClientOption = ClientOption::SynCount(1);
-/// Where the hand-made responder listens; below the range of automatic ports.
+/// Port of the responder, below the range of ephemeral ports.
 const RESPONDER_PORT: u16 = 7777;
 const BLACKHOLE_SYSCTL: &str = "net/ipv4/tcp_fastopen_blackhole_timeout_sec";
 
@@ -142,7 +142,7 @@ pub fn failed(stage: &mut Stage<'_>) -> Result<()> {
 
 pub fn paused(stage: &mut Stage<'_>) -> Result<()> {
     // Writing the setting, here and when it is put back, also ends any pause.
-    let _setting = hold_sysctl(stage.lab.client(), BLACKHOLE_SYSCTL, "3600")?;
+    let _setting = override_sysctl(stage.lab.client(), BLACKHOLE_SYSCTL, "3600")?;
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
     let blackhole = stage.path(Effect::DropSyn, server.address())?;

@@ -1,4 +1,4 @@
-//! What an observer must report about a connection, for each end.
+//! What an observer must record about a connection, for each end.
 
 use serde::Serialize;
 
@@ -10,16 +10,16 @@ use crate::client::Report;
 pub enum OptionSent {
     /// No option.
     None,
-    /// An empty one, asking for a cookie.
+    /// An empty option, which requests a cookie.
     Request,
-    /// One with a cookie.
+    /// An option with a cookie.
     Cookie,
 }
 
-/// One end's view: what it saw on its own side of the middlebox.
+/// What one end saw of a connection, on its own side of the middlebox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct View {
-    /// Outcome word of the design for this role.
+    /// Name of the outcome for this role.
     pub outcome: &'static str,
     /// Option in the first SYN that left (client) or in the SYN that was answered (server).
     pub option_sent: OptionSent,
@@ -38,7 +38,7 @@ pub struct View {
 }
 
 impl View {
-    /// No TFO on the wire.
+    /// A connection without TFO.
     pub fn bare(outcome: &'static str) -> Self {
         Self {
             outcome,
@@ -118,7 +118,7 @@ impl View {
         }
     }
 
-    /// `TCPFastOpen*` counters a client's kernel moves for this connection.
+    /// The `TCPFastOpen*` counters that the client's kernel increments for this connection.
     pub(super) fn client_counters(&self) -> Vec<&'static str> {
         let whole = self.syn_data_len > 0 && self.syn_data_acked == self.syn_data_len;
         let refused = self.established && self.syn_data_acked < self.syn_data_len;
@@ -130,7 +130,7 @@ impl View {
         counters
     }
 
-    /// `TCPFastOpen*` counters a server's kernel moves for this connection.
+    /// The `TCPFastOpen*` counters that the server's kernel increments for this connection.
     pub(super) fn server_counters(&self) -> Vec<&'static str> {
         let mut counters = Vec::new();
         match self.outcome {
@@ -142,7 +142,7 @@ impl View {
             "queue-overflow" => counters.push("TCPFastOpenListenOverflow"),
             _ => {}
         }
-        // Counted before the kernel looks whether TFO is enabled at all.
+        // The kernel counts this before it checks whether TFO is enabled.
         counters.extend((self.option_sent == OptionSent::Request).then_some("TCPFastOpenCookieReqd"));
         counters
     }
@@ -151,7 +151,7 @@ impl View {
 /// One connection of a scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Connection {
-    /// Made to prepare the scenario, not what it is about.
+    /// Whether it only prepares the scenario.
     pub priming: bool,
     /// Whether the application asked for TFO.
     pub tfo_requested: bool,
@@ -163,6 +163,6 @@ pub struct Connection {
     pub client: View,
     /// What the server's record must say; `None` if the server's stack never saw the connection.
     pub server: Option<View>,
-    /// What the client did, addresses included.
+    /// What the client's socket did, and both addresses.
     pub report: Report,
 }

@@ -1,4 +1,4 @@
-//! How a scenario is run: address family, interface, blocking or not.
+//! The parameters of a scenario: address family, TFO interface, blocking or non-blocking socket.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use crate::client::{Api, Family};
 
-/// Parameters of a run.
+/// The parameters of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Params {
-    /// Address family.
+    /// Address family of the client's socket.
     pub family: Family,
-    /// Client interface; scenarios about plain connections ignore it.
+    /// How the client asks for TFO; scenarios about plain connections ignore it.
     pub api: Api,
     /// Whether the client's socket blocks.
     pub blocking: bool,
-    /// Port of the first listener, the others follow; `None` lets the kernel choose. With a port of its own a scenario
-    /// that is played again meets the same destination.
+    /// Port of the first listener; the others have the ports after it. `None` lets the kernel choose. With a fixed port, a
+    /// scenario that runs again has the same destination.
     pub first_port: Option<u16>,
 }
 
@@ -32,7 +32,7 @@ impl Default for Params {
 }
 
 impl Params {
-    /// All twelve combinations.
+    /// All twelve combinations of family, interface and blocking.
     pub fn all() -> impl Iterator<Item = Self> {
         let families = [Family::V4, Family::V6, Family::Mapped];
         let apis = [Api::MsgFastopen, Api::FastopenConnect];

@@ -1,4 +1,4 @@
-//! Scenarios for the server outcomes that no client outcome implies.
+//! Scenarios for the outcomes of a server that no outcome of a client implies.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     View,
-    stage::{PAYLOAD, Stage, hold_sysctl},
+    stage::{PAYLOAD, Stage, override_sysctl},
 };
 use crate::{
     client::{Connect, Source},
@@ -17,7 +17,7 @@ use crate::{
 const OLD_KEY: [u8; 16] = *b"the old key 16 b";
 const NEW_KEY: [u8; 16] = *b"the new key 16 b";
 
-/// A queue of one, filled by a second client whose handshake never ends on the server's side.
+/// The TFO queue has one place, which a second client fills: its handshake never ends at the server.
 pub fn queue_overflow(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&Listen {
         fast_open: Some(1),
@@ -50,7 +50,7 @@ pub fn queue_overflow(stage: &mut Stage<'_>) -> Result<()> {
 pub fn not_enabled(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
-    let _setting = hold_sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "1")?;
+    let _setting = override_sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "1")?;
     let client = View::cookie("data-refused", PAYLOAD, 0);
     let server_view = View::cookie("not-enabled", PAYLOAD, 0);
     stage.measure(&stage.connect(server.address()), client, Some(server_view))
@@ -68,7 +68,7 @@ pub fn option_stripped(stage: &mut Stage<'_>) -> Result<()> {
 pub fn syncookie(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     stage.prime(server.address())?;
-    let _setting = hold_sysctl(stage.lab.server(), "net/ipv4/tcp_syncookies", "2")?;
+    let _setting = override_sysctl(stage.lab.server(), "net/ipv4/tcp_syncookies", "2")?;
     let client = View::cookie("data-refused", PAYLOAD, 0);
     let server_view = View::cookie("syncookie", PAYLOAD, 0);
     stage.measure(&stage.connect(server.address()), client, Some(server_view))

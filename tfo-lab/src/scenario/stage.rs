@@ -1,4 +1,4 @@
-//! What all scenarios share: servers, priming, connecting, settings that are put back.
+//! What all scenarios share: starting servers, fetching cookies, connecting, and settings that are restored.
 
 use std::{
     cell::Cell,
@@ -16,10 +16,10 @@ use crate::{
     server::{Listen, Server},
 };
 
-/// Default payload: more than any threshold a middlebox may have, less than a segment.
+/// Bytes of the payload, unless a scenario says otherwise: less than a segment.
 pub const PAYLOAD: usize = 300;
 
-/// A scenario in progress.
+/// A scenario that is running.
 pub struct Stage<'lab> {
     pub lab: &'lab Lab,
     pub params: Params,
@@ -41,7 +41,7 @@ impl<'lab> Stage<'lab> {
         self.connections
     }
 
-    /// The server address all scenarios use: they run one after the other.
+    /// The server address that all scenarios use, as they run one after the other.
     pub fn server_ip(&self) -> IpAddr {
         if self.params.family == Family::V6 {
             lab::server_v6(0)
@@ -59,7 +59,7 @@ impl<'lab> Stage<'lab> {
         }
     }
 
-    /// A listener with TFO on, for changing before it is started.
+    /// A listener with TFO, which the scenario may change before it starts it.
     pub fn listen(&self) -> Listen {
         let mut listen = Listen::on(self.server_ip(), self.params.family);
         if let Some(port) = self.params.first_port {
@@ -74,7 +74,7 @@ impl<'lab> Stage<'lab> {
         Server::start(self.lab.server(), listen)
     }
 
-    /// A connection as the parameters say, for changing before it is made.
+    /// A connection as the parameters say, which the scenario may change before it makes it.
     pub fn connect(&self, target: SocketAddr) -> Connect {
         Connect {
             family: self.params.family,
@@ -84,7 +84,7 @@ impl<'lab> Stage<'lab> {
         }
     }
 
-    /// The same from a socket bound beforehand: a connect that fails forgets its port.
+    /// The same from a bound socket, for connections that fail: otherwise a failed socket has lost its port.
     pub fn connect_bound(&self, target: SocketAddr) -> Connect {
         let source = Source::Bound(SocketAddr::new(self.client_ip(0), 0));
         Connect {
@@ -93,18 +93,18 @@ impl<'lab> Stage<'lab> {
         }
     }
 
-    /// `effect` on the path to `target`.
+    /// Puts a middlebox with `effect` on the path to `target`.
     pub fn path(&self, effect: Effect, target: SocketAddr) -> Result<Middlebox> {
         Middlebox::on_path(self.lab, &Rule::new(effect, target.ip()).port(target.port()))
     }
 
-    /// Fetches a cookie from a stock server.
+    /// Fetches a cookie from a Linux server.
     pub fn prime(&mut self, target: SocketAddr) -> Result<()> {
         let server = View::request("cookie-granted", true);
         self.prime_as(target, View::request("cookie-granted", true), Some(server))
     }
 
-    /// Makes a preparing connection with these expectations.
+    /// Makes a connection that fetches a cookie, with these expectations.
     pub fn prime_as(&mut self, target: SocketAddr, client: View, server: Option<View>) -> Result<()> {
         let connect = Connect {
             family: self.params.family,
@@ -113,19 +113,19 @@ impl<'lab> Stage<'lab> {
         self.prime_by(&connect, client, server)
     }
 
-    /// Makes exactly this preparing connection.
+    /// Makes this connection, which only prepares the scenario.
     pub fn prime_by(&mut self, connect: &Connect, client: View, server: Option<View>) -> Result<()> {
         let report = connect.run_in(self.lab.client())?;
         self.add(true, connect, client, server, report)
     }
 
-    /// Makes the connection the scenario is about.
+    /// Makes the connection that the scenario is about.
     pub fn measure(&mut self, connect: &Connect, client: View, server: Option<View>) -> Result<()> {
         let report = connect.run_in(self.lab.client())?;
         self.add(false, connect, client, server, report)
     }
 
-    /// Notes a connection after checking that its client saw what the scenario promises.
+    /// Adds a connection to the result, after checking that it was established or not, as expected.
     pub fn add(
         &mut self,
         priming: bool,
@@ -160,8 +160,8 @@ impl<'lab> Stage<'lab> {
     }
 }
 
-/// Changes a sysctl of a lab namespace until the guard is dropped.
-pub fn hold_sysctl(namespace: &Namespace, name: &'static str, value: &str) -> Result<Restore> {
+/// Changes a sysctl of a lab namespace until the returned value is dropped.
+pub fn override_sysctl(namespace: &Namespace, name: &'static str, value: &str) -> Result<Restore> {
     let before = namespace
         .sysctl(name)?
         .with_context(|| format!("sysctl {name}: not in this kernel"))?;
@@ -173,7 +173,7 @@ pub fn hold_sysctl(namespace: &Namespace, name: &'static str, value: &str) -> Re
     })
 }
 
-/// Puts a sysctl back.
+/// Restores a sysctl when dropped.
 #[derive(Debug)]
 pub struct Restore {
     namespace: Namespace,
@@ -183,7 +183,7 @@ pub struct Restore {
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        // If it fails the namespace is gone, and the setting with it.
+        // When this fails, the namespace is gone, and the setting with it.
         let _ = self.namespace.set_sysctl(self.name, &self.before);
     }
 }

@@ -1,10 +1,10 @@
-//! Variants: the experimental option, no cookies, payload sizes, requests and losses.
+//! Variants of the outcomes: the experimental option, no cookies, payload sizes, requests and losses.
 
 use anyhow::Result;
 
 use super::{
     View,
-    stage::{PAYLOAD, Stage, hold_sysctl},
+    stage::{PAYLOAD, Stage, override_sysctl},
 };
 use crate::{
     client::{Api, ClientOption, Connect},
@@ -12,7 +12,8 @@ use crate::{
     server::Listen,
 };
 
-/// Asked with 34, not answered; asked with 254, answered; then 254 for good.
+/// The client requests a cookie with option 34 and gets none, requests one with 254 and gets it, and uses 254 from then
+/// on.
 pub fn experimental_synack(stage: &mut Stage<'_>) -> Result<()> {
     let granted_at_server = View::request("cookie-granted", true);
     experimental(
@@ -22,7 +23,7 @@ pub fn experimental_synack(stage: &mut Stage<'_>) -> Result<()> {
     )
 }
 
-/// The same where the request does not even reach the server.
+/// The same where the request with option 34 does not reach the server.
 pub fn experimental_syn(stage: &mut Stage<'_>) -> Result<()> {
     experimental(
         stage,
@@ -60,14 +61,14 @@ pub fn cookieless(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 pub fn cookieless_sysctl(stage: &mut Stage<'_>) -> Result<()> {
-    let _client = hold_sysctl(stage.lab.client(), "net/ipv4/tcp_fastopen", "5")?; // 0x4: no cookie
-    let _server = hold_sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "515")?; // 0x203
+    let _client = override_sysctl(stage.lab.client(), "net/ipv4/tcp_fastopen", "5")?; // 0x4: no cookie
+    let _server = override_sysctl(stage.lab.server(), "net/ipv4/tcp_fastopen", "515")?; // 0x203
     let server = stage.serve(&stage.listen())?;
     let view = View::naked_data("accepted", PAYLOAD, PAYLOAD);
     stage.measure(&stage.connect(server.address()), view, Some(view))
 }
 
-/// On the server's side this cannot be told from an option that was stripped.
+/// The server cannot tell this from an option that was stripped.
 pub fn cookieless_refused(stage: &mut Stage<'_>) -> Result<()> {
     let server = stage.serve(&stage.listen())?;
     let connect = Connect {

@@ -1,4 +1,4 @@
-//! One accepted connection: read, answer when due, close after the peer did.
+//! One accepted connection: reads, replies when the reply is due, and closes after the peer has closed.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -23,7 +23,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Takes over an accepted socket; `None` if it died meanwhile.
+    /// A connection on an accepted socket; `None` if it cannot be used any more.
     pub fn new(stream: TcpStream) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
         Some(Self {
@@ -35,7 +35,7 @@ impl Connection {
         })
     }
 
-    /// What to wait for.
+    /// The events to wait for.
     pub fn poll_fd(&self) -> PollFd<'_> {
         let mut events = PollFlags::empty();
         events.set(PollFlags::POLLIN, !self.peer_done);
@@ -43,7 +43,7 @@ impl Connection {
         PollFd::new(self.stream.as_fd(), events)
     }
 
-    /// When a delayed reply has to leave.
+    /// When a delayed reply is due; `None` when none is.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }

@@ -1,4 +1,4 @@
-//! What a server listens on and how it answers.
+//! The settings of a server: its listening socket, and its replies.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
@@ -24,14 +24,14 @@ pub enum Keys {
     Inherited,
     /// A key of its own.
     One([u8; 16]),
-    /// A key of its own and an older one whose cookies are still taken.
+    /// A key of its own, and an older one whose cookies are still accepted.
     WithBackup([u8; 16], [u8; 16]),
 }
 
-/// What the server sends back.
+/// What the server replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reply {
-    /// What it received.
+    /// The data that it received.
     #[default]
     Echo,
     /// This many pattern bytes, once, after the first data.
@@ -47,7 +47,7 @@ pub struct Listen {
     pub fast_open: Option<u32>,
     /// TFO keys.
     pub keys: Keys,
-    /// `TCP_FASTOPEN_NO_COOKIE`: take SYN data without a cookie.
+    /// `TCP_FASTOPEN_NO_COOKIE`: accept SYN data without a cookie.
     pub no_cookie: bool,
     /// Length of the accept queue.
     pub backlog: i32,
@@ -55,9 +55,9 @@ pub struct Listen {
     pub defer_accept: Option<u32>,
     /// Whether connections are accepted at all; if not, they fill the queues.
     pub accept: bool,
-    /// What is sent back.
+    /// What the server replies.
     pub reply: Reply,
-    /// How long after the first data the reply leaves.
+    /// Time from the first data to the reply.
     pub reply_delay: Duration,
     /// Thread name, which is the `comm` of its sockets.
     pub name: String,

@@ -1,8 +1,8 @@
 //! Cgroups for the demo's services, so that dashboards can tell them apart.
 //!
-//! All services are threads of one process, so the tree is a threaded one: the process moves into
-//! its top for as long as the tree exists, the threads into its leaves. Sockets belong to the
-//! cgroup of the thread that opened them; threads started later inherit it.
+//! All services are threads of one process, so the tree is a threaded one (cgroups(7)): the process is in its top as long
+//! as the tree exists, the threads are in its leaves. A socket belongs to the cgroup of the thread that opened it; threads
+//! inherit the cgroup of the thread that started them.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::guardian::Guardian;
 #[derive(Debug)]
 pub struct CgroupTree {
     top: PathBuf,
-    /// Where this process was before.
+    /// The cgroup that this process was in before.
     home: PathBuf,
     guardian: Option<Guardian>,
 }

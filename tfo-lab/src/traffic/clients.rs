@@ -1,4 +1,4 @@
-//! The clients of one service: a few threads that make the same connections in turn.
+//! The clients of one service: threads that make the same connections in turn.
 
 use std::{
     sync::{
@@ -40,8 +40,8 @@ pub struct Tally {
 }
 
 impl Clients {
-    /// Starts `threads` clients inside `namespace`, each making one of `connects` every
-    /// `period_ms`.
+    /// Starts `threads` clients inside `namespace`. Each makes the connections in turn, with a pause of `period_ms` after
+    /// each.
     pub fn start(
         namespace: &Namespace,
         name: &'static str,

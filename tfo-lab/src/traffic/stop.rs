@@ -1,11 +1,11 @@
-//! A flag that threads wait on between two connections, so that stopping takes no time.
+//! A flag that threads wait for between two connections, so that they stop at once.
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
-/// Set once, waited for by many.
+/// A flag that is set once, and that many threads can wait for.
 #[derive(Debug, Default)]
 pub struct Stop {
     set: Mutex<bool>,

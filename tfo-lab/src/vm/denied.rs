@@ -1,4 +1,4 @@
-//! Connections that a policy is to deny: cookies are fetched first, then the command given makes the policy.
+//! Connections that a policy is to deny: fetches cookies, runs the command that makes the policy, then connects.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{PAYLOAD, Scene, Show};
+use super::{Emit, PAYLOAD, Scene};
 use crate::{
     client::{ClientOption, Connect},
     netns::Namespace,
@@ -16,21 +16,23 @@ use crate::{
     server::{Listen, Server},
 };
 
-/// To here no SYN may carry data.
+/// The address to which the policy allows no data in SYNs.
 pub const NO_DATA: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// To here no SYN may carry the TFO option.
+/// The address to which the policy allows no TFO option in SYNs.
 pub const STRIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
-/// Here a guard sees connections refused.
+/// The address to which a guard sees connections refused.
 pub const GUARDED: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));
-/// To here no SYN may carry data.
+/// The IPv6 address and port to which the policy allows no data in SYNs.
 pub const NO_DATA_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 4433);
-/// Refused connections, enough for a guard that opens at three of three.
+/// Number of refused connections: enough for a guard that opens at three failures of three.
 const REFUSED: usize = 3;
-/// A SYN timeout takes a second; nothing else takes half as long, not even under emulation.
+/// First bytes that take longer count as late: a SYN timeout takes a second, and without one even an emulated machine is
+/// faster.
 const LATE: Duration = Duration::from_millis(900);
 
-/// Fetches cookies, runs `policy`, and makes connections it is to deny.
-pub fn run(policy: &[String], show: Show<'_>) -> Result<()> {
+/// Fetches cookies, runs the command `policy`, makes the connections that the policy is to deny, and passes each to
+/// `emit`.
+pub fn run(policy: &[String], emit: Emit<'_>) -> Result<()> {
     let namespace = Namespace::current()?;
     let [no_data, strip, guarded] = [NO_DATA, STRIP, GUARDED].map(|ip| SocketAddr::new(ip, 0));
     let start = |address| Server::start(&namespace, &Listen::new(address));
@@ -49,7 +51,7 @@ pub fn run(policy: &[String], show: Show<'_>) -> Result<()> {
 
     let mut scene = Scene {
         netns: namespace.inode()?,
-        show,
+        emit,
     };
     let denied = View::request("denied", true);
     let granted = View::request("cookie-granted", true);
@@ -65,11 +67,11 @@ pub fn run(policy: &[String], show: Show<'_>) -> Result<()> {
         play(&mut scene, name, &connect, denied, granted)?;
     }
     play(&mut scene, "denied-v6", &v6_connect, denied, granted)?;
-    // What leaves counts, not what the client's own stack believes: the request was taken out on the way.
+    // The observer records what left the host: without the request, which was stripped after the client's stack.
     let (client, server) = (View::bare("denied"), View::bare("plain"));
     play(&mut scene, "denied-strip", &strip_connect, client, server)?;
 
-    // Nobody listens there any more: each SYN with data is reset.
+    // Without a listener, each SYN with data is answered by RST.
     drop(guarded);
     for _ in 0..REFUSED {
         refused(&guarded_connect)?;
@@ -98,7 +100,7 @@ fn play(
 ) -> Result<()> {
     let report = scene.play(name, connect, client, server)?;
     let first = Duration::from_micros(report.first_byte_us.unwrap_or(u64::MAX));
-    // An emulated machine may stand still; one that has lost a SYN has sent it again.
+    // An emulated machine may stand still; only after a SYN timeout has the SYN been sent again.
     let sent_again = report.tcp_info.is_none_or(|info| info.total_retrans > 0);
     ensure!(first < LATE || !sent_again, "{name}: the answer took {first:?}");
     Ok(())
