@@ -1,4 +1,4 @@
-//! What the user typed, and one file per subcommand.
+//! The command line of `cargo xtask`; each subcommand has a file.
 
 mod bench;
 mod build;

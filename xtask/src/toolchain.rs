@@ -1,5 +1,5 @@
-//! The eBPF toolchain: a rustc that accepts `-Z build-std` and has the sources of `core`, and a
-//! `bpf-linker` made for that rustc's LLVM. Finds one; `install` is what puts missing parts there.
+//! Finds the eBPF toolchain: a rustc that accepts `-Z build-std` and has the sources of `core`, and a `bpf-linker` for the
+//! LLVM of that rustc. The module `install` installs what is missing.
 
 mod linker;
 mod version;
@@ -16,7 +16,7 @@ use crate::workspace;
 
 /// The oldest rustc that accepts the workspace (`rust-version` in Cargo.toml).
 const MINIMUM: (u32, u32) = (1, 95);
-/// Where Debian's rustc-web puts the compiler; never looked up on PATH, where rustup's comes first.
+/// The compiler of Debian's rustc-web; on PATH, the one of rustup would come first.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 /// A compiler for the BPF target.
@@ -24,8 +24,8 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 pub enum Compiler {
     /// rustup's nightly with the component `rust-src`.
     Nightly(RustcVersion),
-    /// Debian's rustc-web with rust-web-src: a stable release, allowed nightly features by
-    /// `RUSTC_BOOTSTRAP`, for where rustup cannot download the component.
+    /// Debian's rustc-web with rust-web-src: a stable release to which `RUSTC_BOOTSTRAP` allows nightly features. It is for
+    /// machines on which rustup cannot download the component.
     Debian(RustcVersion),
 }
 
@@ -36,7 +36,7 @@ impl Compiler {
         }
     }
 
-    /// A cargo that uses this compiler and nothing of the environment's choice of compiler.
+    /// A cargo that uses this compiler, whatever the environment says.
     pub fn cargo(&self) -> Command {
         let mut command;
         match self {
@@ -66,12 +66,12 @@ impl std::fmt::Display for Compiler {
     }
 }
 
-/// What was found: complete when both parts are there.
+/// The compilers that were found.
 #[derive(Debug, Default)]
 pub struct Search {
     /// Usable compilers, the preferred one first.
     pub compilers: Vec<Compiler>,
-    /// Why other compilers were not taken, for the message when nothing works.
+    /// Why other compilers and linkers cannot be used, for the error message.
     pub rejected: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ pub struct Toolchain {
 }
 
 impl Search {
-    /// Looks at the compilers that are installed.
+    /// Finds the compilers that are installed.
     pub fn run() -> Self {
         let mut search = Self::default();
         for found in [find_nightly(), find_debian()] {
@@ -95,19 +95,19 @@ impl Search {
         search
     }
 
-    /// The first compiler that has a linker to go with it.
+    /// The first compiler for which a linker is installed; `None` when there is none.
     pub fn complete(&mut self) -> Option<Toolchain> {
         let linkers = linker::installed();
         for compiler in &self.compilers {
-            let wanted = compiler.version().llvm_major;
-            match linkers.iter().find(|linker| linker.fits(wanted)) {
+            let llvm_major = compiler.version().llvm_major;
+            match linkers.iter().find(|linker| linker.fits(llvm_major)) {
                 Some(found) => {
                     return Some(Toolchain {
                         compiler: compiler.clone(),
                         linker: found.path.clone(),
                     });
                 }
-                None => self.rejected.push(linker::why_none_fits(&linkers, wanted)),
+                None => self.rejected.push(linker::why_none_fits(&linkers, llvm_major)),
             }
         }
         None
@@ -122,7 +122,7 @@ fn find_nightly() -> Result<Compiler> {
     let rustc = |args: &[&str]| {
         let mut command = Command::new("rustup");
         workspace::forget_outer_cargo(&mut command, true);
-        // Looking must not download anything.
+        // Without this, rustup would download a missing toolchain.
         process::output(
             command
                 .env("RUSTUP_AUTO_INSTALL", "0")

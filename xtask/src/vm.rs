@@ -1,4 +1,4 @@
-//! Debian's kernels under software emulation: where they come from, how they boot, what they said.
+//! Debian's kernels under software emulation: gets them, boots them, and judges what the programs did on them.
 
 pub mod document;
 pub mod expected;

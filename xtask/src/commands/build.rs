@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the BPF object, then the programs, each one file that needs only a kernel.
+//! `cargo xtask build`: the BPF objects, then the programs, each a static file that needs only a kernel.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::bpf_object::{self, Log, Warnings};
 use crate::{elevate, install, process, workspace};
 
-/// The programs of user space; both run inside a VM that has no libraries.
+/// The programs of user space. Both also run inside VMs without libraries.
 const PROGRAMS: [&str; 2] = ["tfo-cli", "tfo-lab"];
 
 #[derive(clap::Args)]
@@ -50,11 +50,11 @@ pub fn programs() -> Result<()> {
     Ok(())
 }
 
-/// A release program, static, so that it runs where only a kernel is.
+/// Builds a static release program; returns its path.
 fn release(program: &str) -> Result<PathBuf> {
     let host = workspace::host_rustc()?.host;
     let mut command = workspace::cargo("build");
-    // Naming the target, though it is the host's, keeps the flag away from build scripts and proc macros.
+    // With `--target`, even that of the host, the flags do not apply to build scripts and procedural macros.
     command.args(["--release", "--package", program, "--target", &host]);
     command
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
@@ -66,7 +66,7 @@ fn release(program: &str) -> Result<PathBuf> {
     Ok(placed)
 }
 
-/// Where the built programs are.
+/// The path of a built release program.
 pub fn program_path(program: &str) -> PathBuf {
     workspace::target("release").join(program)
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: the dashboard on mixed real traffic, in one command; leaves nothing behind.
+//! `cargo xtask demo`: builds everything and shows the dashboard on mixed real traffic in the lab, which it removes
+//! afterwards.
 
 use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
@@ -13,9 +14,9 @@ use crate::packages::{self, User};
 use crate::process::Running;
 use crate::{elevate, interrupt, process, workspace};
 
-/// Two namespaces, five servers: seconds on a busy machine.
+/// How long the lab may take to start: two namespaces and five servers take seconds on a busy machine.
 const LAB_READY: Duration = Duration::from_mins(1);
-/// How `tfo-lab traffic` begins the line that says so.
+/// The beginning of the line by which `tfo-lab traffic` says that it is ready.
 const READY: &str = "traffic is on";
 /// How often the table is printed where there is no terminal to draw on.
 const TABLES: u32 = 3;
@@ -30,12 +31,12 @@ pub struct Args {
     replay: bool,
 }
 
-/// What the lab once looked like.
+/// The recording of the lab that ships with the project.
 const RECORDING: &str = "tfo-cli/recordings/lab.tfo";
 
 pub fn run(args: &Args) -> Result<()> {
     if args.replay {
-        // Neither the BPF objects nor a static binary are needed to look at a file.
+        // A recording needs neither the BPF objects nor a static binary.
         let mut top = workspace::cargo("run");
         top.args([
             "--release",
@@ -53,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
     if elevate::run_again_as_root()? {
         return Ok(());
     }
-    // Dropped last, on every way out: the lab stops its traffic and removes its namespaces.
+    // Dropped on every way out; the lab then stops its traffic and removes its namespaces.
     let _traffic = start_traffic()?;
     if std::io::stdout().is_terminal() {
         dashboard(args.seconds)
@@ -66,7 +67,7 @@ fn start_traffic() -> Result<Running> {
     println!("==> lab: healthy service, path that drops SYN data, key mismatch, listener without TFO, IPv6");
     let mut traffic = Running::start(
         Command::new(build::program_path("tfo-lab"))
-            // Names of its own, beside a lab that is up already.
+            // A tag of its own, so that a lab that is already up stays as it is.
             .args(["traffic", "--tag=-demo"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped()),
@@ -91,12 +92,12 @@ fn start_traffic() -> Result<Running> {
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
-    // Keep reading, so that the lab never blocks on a full pipe; its words no longer matter.
+    // The pipe is read on, so that the lab does not block on a full one.
     std::thread::spawn(move || lines.into_iter().for_each(drop));
     Ok(traffic)
 }
 
-/// The live view, in the foreground.
+/// Runs the dashboard until the user or the time ends it.
 fn dashboard(seconds: Option<u64>) -> Result<()> {
     let mut top = Running::start_on_terminal(Command::new(build::program_path("tfo-cli")).arg("top"))?;
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -114,7 +115,7 @@ fn dashboard(seconds: Option<u64>) -> Result<()> {
     }
 }
 
-/// The table as text, a few times.
+/// Prints the table a few times.
 fn tables() -> Result<()> {
     for n in 1..=TABLES {
         println!("==> tfo-cli top --once ({n} of {TABLES})");

@@ -1,4 +1,4 @@
-//! Durations as they are typed: `90s`, `10m`, `1h`.
+//! Reads durations from the command line: `90s`, `10m`, `1h`.
 
 use std::time::Duration;
 

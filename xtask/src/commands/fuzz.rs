@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: coverage-guided fuzzing of every parser of what others wrote (crate `tfo-fuzz`).
+//! `cargo xtask fuzz`: coverage-guided fuzzing of every parser of foreign input (crate `tfo-fuzz`).
 //!
-//! LLVM's libFuzzer, which counts what each input reaches by instrumentation that stable compilers put in too
-//! (`-Cpasses=sancov-module`): no nightly, no cargo-fuzz. The parsers are safe code, so no address sanitiser.
+//! LLVM's libFuzzer measures coverage by instrumentation that stable compilers have as well (`-Cpasses=sancov-module`), so
+//! neither a nightly compiler nor cargo-fuzz is needed. The parsers are safe code and need no address sanitiser.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,10 +29,11 @@ pub struct Args {
     keep: bool,
 }
 
-/// How often a signal is looked for.
-const GLANCE: Duration = Duration::from_millis(100);
+/// Time between two checks for a signal.
+const SIGNAL_POLL: Duration = Duration::from_millis(100);
 
-/// Recorded by libFuzzer around every branch: counters in place, a table of where they are, values compared.
+/// Compiler flags for the instrumentation of libFuzzer: a counter at every branch, the table of their places, and the
+/// operands of comparisons.
 const INSTRUMENTATION: [&str; 9] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -41,9 +42,9 @@ const INSTRUMENTATION: [&str; 9] = [
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Ccodegen-units=1",
-    // With symbols a find names the line.
+    // Line tables, so that a finding names the line.
     "-Cdebuginfo=line-tables-only",
-    // The linker must not take counters for unused.
+    // Without this, the linker would drop counters as unused.
     "-Clink-dead-code",
 ];
 
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A part of `cargo xtask test`: each parser counts as a test.
+/// Fuzzes all parsers as a step of `cargo xtask test`; each parser counts as a test.
 pub fn all(time: Duration, log: &mut TestLog) -> Result<()> {
     fuzz(None, time, false, log)?;
     ensure!(log.failed == 0, "an input was not survived");
@@ -81,7 +82,7 @@ fn fuzz(target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> 
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
         let kept = corpus.join(name);
-        match one(&program, name, each, &[&work, &kept], &finds) {
+        match fuzz_target(&program, name, each, &[&work, &kept], &finds) {
             Ok(summary) => {
                 println!("    {name}: {summary}");
                 log.notes.push(format!("fuzz {name}: {summary}"));
@@ -105,7 +106,7 @@ fn fuzz(target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> 
     Ok(())
 }
 
-/// Names of the targets: each has a directory, as a test of tfo-fuzz demands.
+/// Names of the targets. Each has a directory in the corpus, which a test of tfo-fuzz checks.
 fn targets(corpus: &Path) -> Result<BTreeSet<String>> {
     let entries = fs::read_dir(corpus).with_context(|| format!("cannot list {}", corpus.display()))?;
     let names = entries.flatten().map(|entry| entry.file_name());
@@ -116,7 +117,7 @@ fn build() -> Result<PathBuf> {
     let host = workspace::host_rustc()?.host;
     let directory = workspace::target("fuzz");
     let mut command = workspace::cargo_plain("build");
-    // Naming the target, though it is the host's, keeps the flags away from build scripts and proc macros.
+    // With `--target`, even that of the host, the flags do not apply to build scripts and procedural macros.
     command
         .args([
             "--quiet",
@@ -136,14 +137,14 @@ fn build() -> Result<PathBuf> {
     Ok(directory.join(host).join("fuzz/tfo-fuzz"))
 }
 
-/// Fuzzes one target; returns the fuzzer's last line.
-fn one(program: &Path, name: &str, time: Duration, corpus: &[&Path], finds: &Path) -> Result<String> {
+/// Fuzzes one target; returns how many inputs ran and how many places they reached.
+fn fuzz_target(program: &Path, name: &str, time: Duration, corpus: &[&Path], finds: &Path) -> Result<String> {
     let mut command = fuzzer(program, name);
     command
         .args(corpus)
         .arg(format!("-max_total_time={}", time.as_secs().max(1)))
         .arg(format!("-artifact_prefix={}/", finds.display()))
-        // An input that takes seconds or a gigabyte is a find too.
+        // An input that takes 10 s or 1 GiB is a finding, too.
         .args([
             "-timeout=10",
             "-rss_limit_mb=1024",
@@ -158,7 +159,7 @@ fn one(program: &Path, name: &str, time: Duration, corpus: &[&Path], finds: &Pat
     let (mut runs, mut coverage, mut last) = (String::new(), String::new(), Vec::new());
     loop {
         interrupt::check()?;
-        let line = match lines.recv_timeout(GLANCE) {
+        let line = match lines.recv_timeout(SIGNAL_POLL) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
@@ -187,7 +188,7 @@ fn one(program: &Path, name: &str, time: Duration, corpus: &[&Path], finds: &Pat
     Ok(format!("{runs} inputs, {coverage} places reached"))
 }
 
-/// Puts what reaches something new into the first directory, smallest inputs first.
+/// Copies the inputs that reach something new into the first directory, the smallest of several.
 fn merge(program: &Path, name: &str, directories: &[&Path]) -> Result<()> {
     let mut command = fuzzer(program, name);
     command.arg("-merge=1").args(directories);

@@ -1,4 +1,4 @@
-//! `cargo xtask lab`: builds and runs `tfo-lab`, the real traffic in its own network namespaces.
+//! `cargo xtask lab`: builds and runs `tfo-lab`.
 
 use std::process::Command;
 

@@ -6,11 +6,12 @@ use anyhow::{Context as _, Result};
 
 use crate::{process, workspace};
 
-/// What is shown, and where the picture goes.
+/// The recording whose end is shown.
 const RECORDING: &str = "tfo-cli/recordings/lab.tfo";
+/// The file of the picture.
 const PICTURE: &str = "docs/dashboard.svg";
 
-/// Builds an unoptimised tfo-cli and has it draw.
+/// Builds an unoptimised tfo-cli and writes the picture that it prints.
 pub fn run() -> Result<()> {
     process::run(workspace::cargo("build").args(["--quiet", "--package", "tfo-cli"]))
         .context("cannot build tfo-cli")?;

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: finds or installs what the other subcommands need; fast when all is there.
+//! `cargo xtask setup`: finds or installs what the other subcommands need. It is fast when everything is installed.
 
 use anyhow::Result;
 use clap::ValueEnum;

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: everything at once on the live kernel, for as long as one likes (`tfo-cli/tests/soak`).
+//! `cargo xtask soak`: traffic, policy changes and kills at the same time on the live kernel, for any length of time
+//! (`tfo-cli/tests/soak`).
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A part of `cargo xtask test`.
+/// Runs the soak as a step of `cargo xtask test`.
 pub fn soak(time: Duration, log: &mut TestLog) -> Result<()> {
     test::privileged(
         "tfo-cli",

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold, from a fresh clone, in one command.
+//! `cargo xtask test`: every check and every test, also in a fresh clone.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -40,8 +40,8 @@ enum Group {
     Vm,
 }
 
-/// Test programs that make namespaces or attach to the live kernel. One thread: they share the host's
-/// cgroup root, and timings are part of what they check.
+/// Test programs that make namespaces or attach to the live kernel, by package. They run with one thread, because they
+/// share the host's cgroup root and some check times.
 const PRIVILEGED: [(&str, &str); 4] = [
     ("tfo-lab", "lab"),
     ("tfo-lab", "scenarios"),
@@ -49,14 +49,15 @@ const PRIVILEGED: [(&str, &str); 4] = [
     ("tfo-cli", "policy"),
 ];
 
-/// The soak: a command of its own, too.
+/// Name of the test program of the soak, which has a subcommand of its own.
 pub const SOAK: &str = "soak";
 
-/// Namespaces and cgroups that come and go in the long tier (`tests/privileged/namespaces.rs`).
+/// Namespaces and cgroups that `cargo xtask verify` makes and removes (`tests/privileged/namespaces.rs`).
 const CHURN: u64 = 5_000;
 
-/// What the short tier gives to fuzzing and to the soak; `cargo xtask verify` takes longer.
+/// Time for fuzzing here; `cargo xtask verify` takes longer.
 const FUZZING: Duration = Duration::from_mins(1);
+/// Time for the soak here; `cargo xtask verify` takes longer.
 const SOAKING: Duration = Duration::from_mins(2);
 
 pub fn run(args: &Args) -> Result<()> {
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
     steps.finish()
 }
 
-/// Everything that is short, for `cargo xtask verify`: the same steps but those it makes longer.
+/// The steps that `cargo xtask verify` takes over as they are: build, lints, unit and privileged tests.
 pub fn short_steps(steps: &mut Steps) -> Result<()> {
     let built = steps.run("setup", |_| packages::ensure(&[User::Lab, User::Tests, User::Vm]))?
         && steps.run("build", |_| build_strictly())?;
@@ -117,7 +118,7 @@ fn build_strictly() -> Result<()> {
     build::programs()
 }
 
-/// The default members: the eBPF crate is an empty program on the host.
+/// Lints the default members of the workspace; on the host the eBPF crate is empty.
 fn clippy() -> Result<()> {
     process::run(workspace::cargo("clippy").args(["--all-targets", "--", "--deny", "warnings"]))
 }
@@ -130,8 +131,8 @@ fn docs() -> Result<()> {
     )
 }
 
-/// Every test of the default members but the privileged ones, which would skip themselves or, as root,
-/// run side by side.
+/// Runs every test of the default members but the privileged ones, which would skip themselves or, as root, run at the
+/// same time.
 fn unit(log: &mut TestLog) -> Result<()> {
     let metadata =
         process::output(workspace::cargo_plain("metadata").args(["--no-deps", "--format-version=1"]))?;
@@ -166,8 +167,8 @@ fn integration_tests(metadata: &str) -> Result<BTreeSet<String>> {
 pub fn privileged(package: &str, test: &str, env: &[(&str, u64)], log: &mut TestLog) -> Result<()> {
     let mut args = vec!["--package".into(), package.into(), "--test".into(), test.into()];
     if !process::is_root() {
-        // Only the test program gets the rights; cargo's files stay the user's. Asking for the
-        // password comes first, while the terminal is still ours.
+        // Only the test program runs as root, so that cargo's files stay the user's. sudo asks for the password now,
+        // while it can use the terminal.
         process::run_on_terminal(Command::new("sudo").arg("--validate"))?;
         let host = workspace::host_rustc()?.host;
         args.extend([
@@ -175,13 +176,13 @@ pub fn privileged(package: &str, test: &str, env: &[(&str, u64)], log: &mut Test
             format!(r#"target.{host}.runner = ["sudo", "-E"]"#),
         ]);
     }
-    // Also the output of tests that pass: it says what was skipped.
+    // The output of tests that pass says what was skipped.
     cargo_test(&args, &["--test-threads=1", "--show-output"], env, log)?;
     ensure!(log.passed > 0, "{package} has no test in --test {test}");
     Ok(())
 }
 
-/// One `cargo test` with its output passed on and counted.
+/// Runs `cargo test`, prints its output and counts its results.
 fn cargo_test(args: &[String], test_args: &[&str], env: &[(&str, u64)], log: &mut TestLog) -> Result<()> {
     let mut command = workspace::cargo("test");
     command.args(args).args(["--no-fail-fast", "--"]).args(test_args);
@@ -190,7 +191,7 @@ fn cargo_test(args: &[String], test_args: &[&str], env: &[(&str, u64)], log: &mu
         .envs(env.iter().map(|(name, value)| (name, value.to_string())))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    // Through sudo, Ctrl-C has to reach the tests from the terminal: we may not signal root's processes.
+    // Without root, Ctrl-C has to reach the tests from the terminal, because a user may not signal root's processes.
     let start = if process::is_root() {
         Running::start
     } else {
@@ -215,7 +216,7 @@ fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
-/// Tests call ip, nft and nginx, which a user's PATH may lack.
+/// PATH with the directories of ip, nft and nginx, which a user's PATH may lack.
 fn path_with_sbin() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut directories: Vec<_> = std::env::split_paths(&path).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: everything that takes long, and a report of it for the repository.
+//! `cargo xtask verify`: the tests that take long, and a report of them for the repository.
 
 use std::fs;
 use std::process::Command;
@@ -21,10 +21,10 @@ pub struct Args {
     soak: Duration,
 }
 
-/// Where the report is, below the repository.
+/// The file of the report, below the root of the repository.
 const REPORT: &str = "docs/verification.md";
 
-/// Runs it all, goes on after a failure, and writes the report either way.
+/// Runs every step, also after one that fails, and writes the report.
 pub fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::default();
     test::short_steps(&mut steps)?;
@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
     steps.run("page", page::check)?;
     steps.run("fuzz", |log| fuzz::all(args.fuzz, log))?;
     let path = workspace::root().join(REPORT);
-    let text = format!("{HEAD}{}\n{}", where_and_what()?, steps.table());
+    let text = format!("{HEAD}{}\n{}", environment()?, steps.table());
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     println!("==> {}", path.display());
     steps.finish()
@@ -47,19 +47,19 @@ CONTRIBUTING.md.
 
 ";
 
-/// The commit, the kernel and the machine.
-fn where_and_what() -> Result<String> {
-    let said = |program: &str, args: &[&str]| -> Result<String> {
+/// A line with the commit, the time, the kernel and the number of CPUs.
+fn environment() -> Result<String> {
+    let output = |program: &str, args: &[&str]| -> Result<String> {
         let text = process::output(Command::new(program).current_dir(workspace::root()).args(args))?;
         Ok(text.trim().to_owned())
     };
-    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"])?;
+    let changed = output("git", &["status", "--porcelain", "--untracked-files=no"])?;
     Ok(format!(
         "Commit {}{}, {}, Linux {}, {} CPUs.\n",
-        said("git", &["rev-parse", "--short", "HEAD"])?,
+        output("git", &["rev-parse", "--short", "HEAD"])?,
         if changed.is_empty() { "" } else { " with changes" },
-        said("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?,
-        said("uname", &["-r"])?,
+        output("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?,
+        output("uname", &["-r"])?,
         std::thread::available_parallelism().map_or(1, usize::from),
     ))
 }

@@ -1,11 +1,11 @@
-//! `cargo xtask verify-cost`: what the verifier of this kernel does with each program, a minute after an edit.
+//! `cargo xtask verify-cost`: how many instructions the verifier of this kernel processes for each program.
 
 use anyhow::{Context as _, Result};
 
 use crate::bpf_object::{self, Log, Warnings};
 use crate::{elevate, install, process, workspace};
 
-/// Builds both objects and an unoptimised tfo-cli around them, and asks that. Nothing is attached.
+/// Builds both objects and an unoptimised tfo-cli with them, which loads each program and attaches none.
 pub fn run() -> Result<()> {
     if !elevate::is_second_run() {
         bpf_object::build(&install::ensure_toolchain()?, Warnings::Show, Log::No)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask vm-test`: the static programs on Debian's kernels, old and new, under software emulation.
+//! `cargo xtask vm-test`: boots Debian's kernels under software emulation and checks the static programs there.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::build;
 use crate::packages::{self, User};
 use crate::test_log::TestLog;
-use crate::vm::kernel::{self, Kernel, Wanted};
+use crate::vm::kernel::{self, Kernel, MachineSpec};
 use crate::vm::machine::Machine;
 use crate::vm::release::Series;
 use crate::vm::report::{Entry, Report};
@@ -22,8 +22,8 @@ use crate::{interrupt, workspace};
 #[derive(clap::Args)]
 pub struct Args {
     /// Boot one kernel only: the newest of a series (6.12), the newest there is (newest), or an image
-    #[arg(long, value_name = "SERIES|PATH", value_parser = Wanted::parse)]
-    kernel: Option<Wanted>,
+    #[arg(long, value_name = "SERIES|PATH", value_parser = MachineSpec::parse)]
+    kernel: Option<MachineSpec>,
     /// Write docs/kernels.md and docs/kernels.json from what was found
     #[arg(long, conflicts_with = "kernel")]
     bless: bool,
@@ -41,11 +41,11 @@ pub fn run(args: &Args) -> Result<()> {
     packages::ensure(&[User::Vm])?;
     build::everything()?;
     let mut log = TestLog::default();
-    let wanted = match &args.kernel {
-        Some(wanted) => std::slice::from_ref(wanted),
+    let machines = match &args.kernel {
+        Some(machines) => std::slice::from_ref(machines),
         None => &kernel::MATRIX,
     };
-    let mut report = boot_all(wanted, &mut log)?;
+    let mut report = boot_all(machines, &mut log)?;
     if args.bless {
         report.write(&json)?;
         document(&report)?;
@@ -61,29 +61,29 @@ fn document(report: &Report) -> Result<()> {
 }
 
 /// Boots these kernels with the programs that are built; each one counts as a test.
-pub fn kernels(wanted: &[Wanted], log: &mut TestLog) -> Result<()> {
-    boot_all(wanted, log)?;
+pub fn kernels(machines: &[MachineSpec], log: &mut TestLog) -> Result<()> {
+    boot_all(machines, log)?;
     ensure!(log.failed == 0, "a kernel has findings");
     Ok(())
 }
 
-/// How often machines are looked at.
+/// Time between two looks at the running machines.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
+fn boot_all(machines: &[MachineSpec], log: &mut TestLog) -> Result<Report> {
     ensure!(
         cfg!(target_arch = "x86_64"),
         "the kernels to boot are for x86_64; use --no-vm"
     );
-    let kernels = kernel::obtain(wanted).context("cannot get the kernels to boot")?;
+    let kernels = kernel::obtain(machines).context("cannot get the kernels to boot")?;
     let initramfs = initramfs::pack(&["tfo-cli", "tfo-lab"].map(build::program_path), &kernels)?;
-    // Emulation keeps a core busy for each of them.
-    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    // Each emulated machine keeps a core busy.
+    let max_running = thread::available_parallelism().map_or(1, usize::from);
     let mut waiting: VecDeque<_> = kernels.iter().collect();
     let mut running: Vec<(&Kernel, Machine)> = Vec::new();
     let mut report = Report::default();
     while !(waiting.is_empty() && running.is_empty()) {
-        while running.len() < at_once
+        while running.len() < max_running
             && let Some(kernel) = waiting.pop_front()
         {
             running.push((kernel, Machine::boot(kernel, &initramfs)?));
@@ -110,8 +110,8 @@ fn boot_all(wanted: &[Wanted], log: &mut TestLog) -> Result<Report> {
     Ok(report)
 }
 
-/// Says what became of a boot: a line that begins with the kernel's version and ends with `N findings`, then each.
-/// `None` where the machine did not even come to its end.
+/// Prints the result of a boot: a line that begins with the kernel's version and ends with `N findings`, then the
+/// findings. `None` when the machine did not finish.
 fn judge(kernel: &Kernel, machine: &Machine, output: &str, log: &mut TestLog) -> Option<Entry> {
     let took = machine.age().as_secs();
     match verdict(kernel, output) {

@@ -1,4 +1,4 @@
-//! Installed copies of `bpf-linker`, and the LLVM each was built with.
+//! The installed copies of `bpf-linker`, and the LLVM that each was built with.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,28 +6,29 @@ use std::process::Command;
 use crate::process;
 use crate::workspace;
 
-/// One `bpf-linker`.
+/// An installed `bpf-linker`.
 #[derive(Debug)]
 pub struct Linker {
     pub path: PathBuf,
-    /// `None` when LLVM is linked in statically (upstream's release binaries): it prints no version.
+    /// Major version of its LLVM; `None` when LLVM is linked statically, as in upstream's release binaries.
     pub llvm_major: Option<u32>,
 }
 
 impl Linker {
-    /// Where `install` puts its own copy when the one on PATH is for another LLVM and not ours to replace.
+    /// The directory in which `install` puts a copy of its own when the one on PATH is for another LLVM.
     pub fn private_root() -> PathBuf {
         workspace::target("tools")
     }
 
-    /// An unknown version counts as fitting: who put that binary there chose it, and if it does not fit,
-    /// the link step says so.
+    /// Whether it was built with this LLVM. An unknown version counts as fitting: if it does not fit, linking fails with a
+    /// message.
     pub fn fits(&self, llvm_major: u32) -> bool {
         self.llvm_major.is_none_or(|major| major == llvm_major)
     }
 }
 
-/// Ours first (it exists only where PATH's did not fit), then PATH, then where cargo installs.
+/// The installed linkers: first our own copy, which exists only where the one on PATH did not fit; then the one on PATH;
+/// then the one in cargo's directory.
 pub fn installed() -> Vec<Linker> {
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
@@ -46,10 +47,10 @@ pub fn installed() -> Vec<Linker> {
     .collect()
 }
 
-/// The reason to print when no linker can be used.
-pub fn why_none_fits(linkers: &[Linker], wanted: u32) -> String {
+/// Why none of these linkers can be used with a rustc of this LLVM.
+pub fn why_none_fits(linkers: &[Linker], llvm_major: u32) -> String {
     if linkers.is_empty() {
-        return format!("bpf-linker: not installed (LLVM {wanted} wanted)");
+        return format!("bpf-linker: not installed (LLVM {llvm_major} wanted)");
     }
     let found: Vec<_> = linkers
         .iter()
@@ -60,10 +61,10 @@ pub fn why_none_fits(linkers: &[Linker], wanted: u32) -> String {
             format!("{} is for LLVM {major}", linker.path.display())
         })
         .collect();
-    format!("bpf-linker: LLVM {wanted} wanted, {}", found.join(", "))
+    format!("bpf-linker: LLVM {llvm_major} wanted, {}", found.join(", "))
 }
 
-/// `bpf-linker --version` does not name its LLVM, but the library it loads does.
+/// The LLVM of a linker. `bpf-linker --version` does not name it, but the file name of the library that it loads does.
 fn llvm_of(linker: &Path) -> Option<u32> {
     llvm_in_ldd(&process::output(Command::new("ldd").arg(linker)).ok()?)
 }

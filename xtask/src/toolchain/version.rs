@@ -1,15 +1,15 @@
-//! What `rustc -vV` says.
+//! Reads the output of `rustc -vV`.
 
 use anyhow::{Context as _, Result};
 
 /// The lines of `rustc -vV` that builds depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RustcVersion {
-    /// `1.96.0`, `1.97.0-nightly`.
+    /// Version such as `1.96.0` or `1.97.0-nightly`.
     pub release: String,
-    /// The target triple of the machine itself.
+    /// Target triple of the host.
     pub host: String,
-    /// The major version of the LLVM inside, which `bpf-linker` has to match.
+    /// Major version of its LLVM, which that of `bpf-linker` has to equal.
     pub llvm_major: u32,
 }
 

@@ -1,4 +1,4 @@
-//! `docs/kernels.md`: the kernels that are claimed, written from a report.
+//! Writes `docs/kernels.md`, the kernels that tfo-cli supports, from a report.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::expected;
 use super::release::Series;
 use super::report::{Entry, Report};
 
-/// Objects with their programs, and how the document calls them.
+/// The BPF objects, and their names in the document.
 const OBJECTS: [(&str, &str); 2] = [("tfo-ebpf", "observer"), ("tfo-policy", "policy")];
 
 /// The whole document.
@@ -94,7 +94,8 @@ fn row(text: &mut String, entry: &Entry) {
     );
 }
 
-/// The kernels between two that were booted. Degradations: those that may be there, until they end.
+/// The row for the kernels between two that were booted, with the degradations of the older one and the release that
+/// ends each.
 fn between(text: &mut String, older: &Entry, newer: &Entry) {
     let word = if is_tested(older) && is_tested(newer) {
         "expected"
@@ -154,7 +155,7 @@ fn programs(text: &mut String, report: &Report) {
     }
 }
 
-/// 1234567 as `1,234,567`.
+/// A number with groups of three digits: `1,234,567`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -233,7 +234,7 @@ mod tests {
         assert!(text.contains("| `tfo_a` | refused |"), "{text}");
     }
 
-    /// What is in the repository was written by this code, from what is in the repository.
+    /// The document in the repository is the one that this code writes from the report in the repository.
     #[test]
     fn the_document_is_that_of_the_report() {
         let report = Report::read(include_str!("../../../docs/kernels.json")).unwrap();

@@ -1,15 +1,15 @@
-//! What older kernels cannot do, by the name under which `tfo-cli` says so. Exactly this is expected of a machine:
-//! what is missing and not named here is a finding, and so is what is named here and works.
+//! The degradations that are expected of older kernels, by the names that `tfo-cli` gives them. A degradation that is not
+//! expected is a finding, and so is an expected one that is missing.
 
 use super::release::Series;
 
-/// Something missed on kernels before a series.
+/// A degradation on kernels before a series.
 #[derive(Debug)]
 pub struct Degradation {
     pub name: &'static str,
     /// The first series without it.
     pub before: Series,
-    /// What is missed, for the document.
+    /// What cannot be observed because of it, for the document.
     pub missed: &'static str,
 }
 
@@ -20,21 +20,21 @@ pub const DEGRADATIONS: [Degradation; 1] = [Degradation {
         counted as lost (`unprimed-listener`)",
 }];
 
-/// Those of a series.
+/// The degradations of a series.
 pub fn of(series: Series) -> impl Iterator<Item = &'static Degradation> {
     DEGRADATIONS.iter().filter(move |one| series < one.before)
 }
 
-/// What is wrong with the degradations a machine told, each `NAME: WHY`.
-pub fn problems(series: Series, told: &[String]) -> Vec<String> {
+/// The findings about the degradations that were reported on a machine, each as `NAME: WHY`.
+pub fn problems(series: Series, reported: &[String]) -> Vec<String> {
     let name = |line: &str| line.split(": ").next().unwrap_or_default().to_owned();
-    let told: Vec<_> = told.iter().map(|line| (name(line), line)).collect();
-    let unexpected = told
+    let reported: Vec<_> = reported.iter().map(|line| (name(line), line)).collect();
+    let unexpected = reported
         .iter()
         .filter(|(name, _)| !of(series).any(|one| one.name == name))
         .map(|(_, line)| format!("degradation that is not expected on {series}: {line}"));
     let missing = of(series)
-        .filter(|one| !told.iter().any(|(name, _)| name == one.name))
+        .filter(|one| !reported.iter().any(|(name, _)| name == one.name))
         .map(|one| format!("degradation {} was expected on {series} and not told", one.name));
     unexpected.chain(missing).collect()
 }

@@ -1,4 +1,4 @@
-//! The file system of the emulated machine: busybox, our static programs, and `init.sh`.
+//! The initramfs of an emulated machine: busybox, our static programs, and `init.sh`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 use super::kernel::Kernel;
 use crate::{process, workspace};
 
-/// Packs the programs and the kernels' modules, and returns the archive, which boots with any of them.
+/// Packs the programs and the modules of all kernels; returns the path of the archive, which boots with any of the
+/// kernels.
 pub fn pack(programs: &[PathBuf], kernels: &[Kernel]) -> Result<PathBuf> {
     let root = workspace::target("vm/root");
     let archive = workspace::target("vm/initramfs.cpio");
@@ -29,7 +30,7 @@ pub fn pack(programs: &[PathBuf], kernels: &[Kernel]) -> Result<PathBuf> {
         fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         for (number, module) in kernel.modules.iter().enumerate() {
             let name = module.file_name().context("a module needs a file name")?;
-            // In the order of loading, as a shell lists them.
+            // The number gives the order of loading, in which a shell lists the files.
             let to = directory.join(format!("{number}-{}", name.display()));
             fs::copy(module, &to).with_context(|| format!("cannot copy {}", module.display()))?;
         }
@@ -39,7 +40,7 @@ pub fn pack(programs: &[PathBuf], kernels: &[Kernel]) -> Result<PathBuf> {
     make_executable(&init)?;
 
     let mut cpio = Command::new("sh");
-    // Not compressed: emulation would take longer to unpack it than qemu takes to load it.
+    // Not compressed: the emulated machine would take longer to unpack it than qemu takes to load it.
     cpio.args(["-c", r#"find . | cpio --quiet -o -H newc -R 0:0 > "$1""#, "sh"])
         .arg(&archive);
     process::output(cpio.current_dir(&root)).context("cannot pack the initramfs")?;

@@ -1,4 +1,4 @@
-//! Which kernels are booted; finds, downloads and unpacks their packages. Nothing of it is installed.
+//! The kernels that are booted: finds, downloads and unpacks their packages. Nothing is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use super::release::Series;
 use super::suites::Suites;
 use crate::{process, workspace};
 
-/// A kernel to boot, and on how many CPUs.
+/// A machine to boot: a kernel and a number of CPUs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct MachineSpec {
     pub which: Which,
     pub cpus: u32,
 }
 
-/// How a kernel is named.
+/// The kernel to boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// The newest package of a series.
@@ -28,74 +28,76 @@ pub enum Which {
     Image(PathBuf),
 }
 
-/// The matrix: the oldest supported kernel, the first without compressed modules or TCX, the first with listener
-/// priming, and what a new install gets. 5.10 has no "bpf: Adjust free target to avoid global starvation of LRU
-/// map" (Linux 6.16; Debian's 6.12 has it): that is where more CPUs can be too many for a small map.
-pub const MATRIX: [Wanted; 4] = [
-    wanted(Which::Series(Series::new(5, 10)), MANY_CPUS),
-    wanted(Which::Series(Series::new(6, 1)), 1),
-    wanted(Which::Series(Series::new(6, 12)), 1),
-    wanted(Which::Newest, 1),
+/// All machines: 5.10 is the oldest kernel that is tried, 6.1 has neither TCX nor listener priming, 6.12 has both, and the
+/// newest is what a new installation gets. 5.10 lacks "bpf: Adjust free target to avoid global starvation of LRU map"
+/// (Linux 6.16; Debian's 6.12 has it), without which many CPUs may be too many for a small map.
+pub const MATRIX: [MachineSpec; 4] = [
+    machine(Which::Series(Series::new(5, 10)), MANY_CPUS),
+    machine(Which::Series(Series::new(6, 1)), 1),
+    machine(Which::Series(Series::new(6, 12)), 1),
+    machine(Which::Newest, 1),
 ];
+/// CPUs of the machine that tests small LRU maps.
 const MANY_CPUS: u32 = 8;
 
-/// Those that `cargo xtask test` boots. What is known to fail is not in it, and comes in with what mends it.
-pub const IN_CI: [Wanted; 3] = [
-    wanted(Which::Series(Series::new(6, 1)), 1),
-    wanted(Which::Series(Series::new(6, 12)), 1),
-    wanted(Which::Newest, 1),
+/// The machines that `cargo xtask test` boots: those without known findings. `cargo xtask vm-test` boots all.
+pub const IN_CI: [MachineSpec; 3] = [
+    machine(Which::Series(Series::new(6, 1)), 1),
+    machine(Which::Series(Series::new(6, 12)), 1),
+    machine(Which::Newest, 1),
 ];
 
-const fn wanted(which: Which, cpus: u32) -> Wanted {
-    Wanted { which, cpus }
+const fn machine(which: Which, cpus: u32) -> MachineSpec {
+    MachineSpec { which, cpus }
 }
 
-impl Wanted {
-    /// `--kernel SERIES|PATH`: of the matrix, if it is there.
+impl MachineSpec {
+    /// Reads `--kernel SERIES|PATH`. A series of the matrix has the CPUs that it has there, others have one.
     pub fn parse(text: &str) -> Result<Self> {
         if text == "newest" {
-            return Ok(wanted(Which::Newest, 1));
+            return Ok(machine(Which::Newest, 1));
         }
         if let Ok(series) = text.parse() {
             let which = Which::Series(series);
-            let known = MATRIX.into_iter().find(|wanted| wanted.which == which);
-            return Ok(known.unwrap_or(wanted(which, 1)));
+            let in_matrix = MATRIX.into_iter().find(|spec| spec.which == which);
+            return Ok(in_matrix.unwrap_or(machine(which, 1)));
         }
         let path = PathBuf::from(text);
         ensure!(
             path.is_file(),
             "{text} is neither a series (6.12, newest) nor a kernel image"
         );
-        Ok(wanted(Which::Image(path), 1))
+        Ok(machine(Which::Image(path), 1))
     }
 }
 
 /// A kernel image ready to boot.
 #[derive(Debug)]
 pub struct Kernel {
-    /// As `uname -r` will print it; of an image that was named, the name of the file.
+    /// The release that `uname -r` prints; of an image, the name of the file.
     pub version: String,
-    /// Whether the machine's `uname -r` is known before it has booted.
+    /// Whether `version` is the release; otherwise it is known only after the boot.
     pub is_packaged: bool,
     pub image: PathBuf,
-    /// Modules of [`MODULES`] that the initramfs can load as they are.
+    /// The modules of [`MODULES`] that the package has uncompressed, for the initramfs.
     pub modules: Vec<PathBuf>,
     pub cpus: u32,
 }
 
-/// What filters of clsact need, in the order of loading. Kernels with TCX need none, and theirs are compressed.
+/// The modules that filters of clsact need, in the order of loading. Kernels with TCX need none, and have compressed
+/// ones.
 const MODULES: [&str; 2] = ["sch_ingress.ko", "cls_bpf.ko"];
 
-/// The kernels; downloads what is not cached in target/vm.
-pub fn obtain(all: &[Wanted]) -> Result<Vec<Kernel>> {
+/// Gets the kernels; downloads those that are not in target/vm.
+pub fn obtain(all: &[MachineSpec]) -> Result<Vec<Kernel>> {
     let directory = workspace::target("vm");
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut suites = None;
     let mut kernels = Vec::new();
-    for wanted in all {
-        let which = match &wanted.which {
+    for spec in all {
+        let which = match &spec.which {
             Which::Image(path) => {
-                kernels.push(image(path, wanted.cpus)?);
+                kernels.push(image(path, spec.cpus)?);
                 continue;
             }
             Which::Series(series) => Some(*series),
@@ -105,7 +107,7 @@ pub fn obtain(all: &[Wanted]) -> Result<Vec<Kernel>> {
             Some(suites) => suites,
             None => suites.insert(Suites::open()?),
         };
-        kernels.push(packaged(&directory, suites, which, wanted.cpus)?);
+        kernels.push(packaged(&directory, suites, which, spec.cpus)?);
     }
     Ok(kernels)
 }
@@ -133,7 +135,7 @@ fn packaged(directory: &Path, suites: &Suites, series: Option<Series>, cpus: u32
         println!("    downloading {package}");
         let download = directory.join("download");
         let file = suites.download(package, &download)?;
-        // Whole or not at all: an interrupted run must not leave half a kernel behind that counts as there.
+        // Renamed when complete: an interrupted run must not leave half a kernel that counts as a whole one.
         let partial = directory.join("partial");
         let _ = fs::remove_dir_all(&partial);
         process::output(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&partial))
@@ -168,9 +170,9 @@ fn packaged(directory: &Path, suites: &Suites, series: Option<Series>, cpus: u32
     })
 }
 
-/// The newest real cloud kernel of a series, or of all, among package names: no debug symbols, no unsigned build,
-/// no meta package (`linux-image-6.12-cloud-amd64`, which has no third number). From 7.x the image is in
-/// `linux-binary-*`, and `linux-image-*` is one of those that only depend on others.
+/// The package of the newest cloud kernel of a series, or of all, among these names. Packages with debug symbols, unsigned
+/// builds and meta packages (`linux-image-6.12-cloud-amd64`, without a third number) do not count. From 7.x on the image
+/// is in `linux-binary-*`, and `linux-image-*` only depends on other packages.
 fn newest(names: &str, series: Option<Series>) -> Option<&str> {
     let is_of_series = |version: &str| {
         let own = Series::of(version);
@@ -188,19 +190,20 @@ fn newest(names: &str, series: Option<Series>) -> Option<&str> {
         .map(|(_, _, name)| name)
 }
 
+/// Prefix of the package with the image, where it is a package of its own.
 const SPLIT: &str = "linux-binary-";
 
-/// `linux-image-6.1.0-56-cloud-amd64` is the package of 6.1.0-56-cloud-amd64.
+/// The release in the name of a package: `6.1.0-56-cloud-amd64` in `linux-image-6.1.0-56-cloud-amd64`.
 fn version_of(package: &str) -> Option<&str> {
     let prefixes = [SPLIT, "linux-image-"];
     let version = prefixes.iter().find_map(|prefix| package.strip_prefix(prefix))?;
-    // Not `linux-binary-unsigned-...`.
+    // Excludes `linux-binary-unsigned-...`.
     version
         .starts_with(|c: char| c.is_ascii_digit())
         .then_some(version)
 }
 
-/// `6.1.0-56` as [6, 1, 0, 56], `6.12.117+deb12` as [6, 12, 117, 12]; compared as numbers, 9 comes before 10.
+/// The numbers in a release, for comparing: `6.12.117+deb12` is [6, 12, 117, 12].
 fn numbers(text: &str) -> Vec<u32> {
     let numbers = text.split(|c: char| !c.is_ascii_digit());
     numbers.filter_map(|n| n.parse().ok()).collect()
@@ -250,13 +253,16 @@ mod tests {
 
     #[test]
     fn a_kernel_is_named_by_series_or_path() {
-        assert_eq!(Wanted::parse("5.10").unwrap(), MATRIX[0]);
-        assert_eq!(Wanted::parse("newest").unwrap(), MATRIX[3]);
-        let other = Wanted::parse("6.16").unwrap();
+        assert_eq!(MachineSpec::parse("5.10").unwrap(), MATRIX[0]);
+        assert_eq!(MachineSpec::parse("newest").unwrap(), MATRIX[3]);
+        let other = MachineSpec::parse("6.16").unwrap();
         assert_eq!(other.which, Which::Series(Series::new(6, 16)));
         let image = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        assert_eq!(Wanted::parse(image).unwrap().which, Which::Image(image.into()));
-        assert!(Wanted::parse("/no/such/image").is_err());
+        assert_eq!(
+            MachineSpec::parse(image).unwrap().which,
+            Which::Image(image.into())
+        );
+        assert!(MachineSpec::parse("/no/such/image").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One emulated machine: qemu, its serial log on disk, and a deadline.
+//! An emulated machine: qemu, its serial log on disk, and a deadline.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use super::kernel::Kernel;
 use crate::process::Running;
 use crate::workspace;
 
-/// Booting takes about 12 s and a SYN timeout in the scenario seconds; the rest is for a busy machine.
+/// How long a machine may take. Booting takes about 12 s, and a SYN timeout of the scenario seconds; the rest is for a
+/// busy host.
 const DEADLINE: Duration = Duration::from_mins(6);
 
-/// A machine that was started; dropping it kills qemu.
+/// A running machine; dropping it kills qemu.
 pub struct Machine {
     qemu: Running,
     pub log: PathBuf,
@@ -22,7 +23,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots a kernel. KVM is not used: it does not work everywhere this has to.
+    /// Boots a kernel, without KVM, which is not available everywhere.
     pub fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Self> {
         let log = workspace::target("vm").join(format!("{}.log", kernel.version));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -50,13 +51,12 @@ impl Machine {
         })
     }
 
-    /// How long it has been on.
+    /// Time since the start of the machine.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Everything it said, once it is off. One that hangs is given up: what it said before is worth reading, so this
-    /// is no error yet.
+    /// The serial log, once the machine is off or its time is over; `None` while it runs.
     pub fn output(&mut self) -> Result<Option<String>> {
         if self.qemu.poll()?.is_none() && self.age() < DEADLINE {
             return Ok(None);

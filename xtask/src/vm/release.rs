@@ -1,4 +1,4 @@
-//! Kernel releases: `6.1.0-56-cloud-amd64` belongs to the series 6.1, which comes before 6.12.
+//! Kernel releases and their series: `6.1.0-56-cloud-amd64` is of the series 6.1, which comes before 6.12.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// The first two numbers of a release, by which features come and go.
+/// The first two numbers of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Series {
@@ -19,7 +19,7 @@ impl Series {
         Self { major, minor }
     }
 
-    /// The series of what `uname -r` prints.
+    /// The series of a release, as `uname -r` prints it.
     pub fn of(release: &str) -> Result<Self> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         match (numbers.next(), numbers.next()) {

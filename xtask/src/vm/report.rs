@@ -1,4 +1,5 @@
-//! What became of each kernel: `target/vm/report.json` after every run, `docs/kernels.json` after a blessed one.
+//! The results of all kernels: written to `target/vm/report.json` after every run, and to `docs/kernels.json` with
+//! `--bless`.
 
 use std::fs;
 use std::path::Path;
@@ -9,22 +10,23 @@ use serde::{Deserialize, Serialize};
 use super::release::Series;
 use super::verdict::{Program, Verdict};
 
+/// The results of a run.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// By age, oldest first.
+    /// One entry for each kernel, the oldest series first.
     pub kernels: Vec<Entry>,
 }
 
-/// One boot.
+/// The result of one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub series: Series,
-    /// As `uname -r` printed it.
+    /// The release, as `uname -r` printed it.
     pub version: String,
     pub cpus: u32,
     pub connections: usize,
     pub records: usize,
-    /// Names of what the kernel cannot do.
+    /// Names of the degradations that tfo-cli reported.
     pub degradations: Vec<String>,
     pub findings: Vec<String>,
     pub programs: Vec<Program>,
@@ -45,7 +47,8 @@ impl Entry {
         }
     }
 
-    /// The highest figure of an object's programs, where the kernel took them all.
+    /// The highest number of instructions that the verifier processed for a program of an object; `None` when the kernel
+    /// refused a program or did not tell.
     pub fn highest(&self, object: &str) -> Option<u64> {
         let of_object = self.programs.iter().filter(|program| program.object == object);
         let figures = of_object.map(|program| program.verified_insns.filter(|_| program.refused.is_none()));

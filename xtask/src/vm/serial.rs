@@ -1,19 +1,20 @@
-//! Takes the serial log of a machine apart at the markers that `init.sh` prints.
+//! Splits the serial log of a machine at the markers that `init.sh` prints.
 
 use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 
+/// The beginning of a line that starts a section.
 const MARKER: &str = "=== vm: ";
 
-/// The sections of a log that is complete.
+/// The sections of a complete log.
 #[derive(Debug)]
 pub struct Serial {
     sections: HashMap<String, Vec<String>>,
 }
 
 impl Serial {
-    /// Fails on a machine that did not come to its end, with the last it said.
+    /// Splits a log. The error of one that is not complete has its last lines.
     pub fn parse(log: &str) -> Result<Self> {
         let mut sections: HashMap<String, Vec<String>> = HashMap::new();
         let mut current = None;
@@ -45,7 +46,7 @@ impl Serial {
             .filter(|line| !line.is_empty())
     }
 
-    /// The exit code of `trace` or `scenario`.
+    /// The exit code of a program that `init.sh` ran, such as `trace`.
     pub fn exit_code(&self, program: &str) -> Option<i32> {
         self.lines("exit")
             .find_map(|line| line.strip_prefix(program)?.trim().parse().ok())

@@ -1,5 +1,5 @@
-//! Debian's suites that have the kernels to boot, through package lists of our own under `target/vm/apt`: the host
-//! may be another release, and its sources and lists stay as they are.
+//! Debian's suites that have the kernels to boot. Their package lists are kept under `target/vm/apt`: the host may be
+//! another release, and its own sources and lists stay as they are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ const SUITES: [(&str, &str); 6] = [
     ("debian", "bookworm-backports"),
     ("debian", "sid"),
 ];
-/// Signs all of them; on other distributions the package `debian-archive-keyring` has it as well.
+/// The keys that sign all suites, of the package `debian-archive-keyring`, which other distributions have, too.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Lists younger than this are not read again: the newest kernel changes every week or two.
-const FRESH: Duration = Duration::from_hours(24);
+/// Age up to which lists are not read again: the newest kernel changes every week or two.
+const MAX_AGE: Duration = Duration::from_hours(24);
 
 /// Package lists that have been read.
 pub struct Suites {
@@ -30,16 +30,16 @@ pub struct Suites {
 }
 
 impl Suites {
-    /// Reads the lists, unless that was done within a day. Old ones are better than none, where there is no network.
+    /// Reads the package lists, unless that was done within [`MAX_AGE`]. Without a network, older lists are used.
     pub fn open() -> Result<Self> {
         let suites = Self {
             directory: workspace::target("vm/apt"),
         };
         let stamp = suites.directory.join("read");
         let sources = suites.directory.join("sources.list");
-        let wanted = sources_list();
-        let is_same = fs::read_to_string(&sources).is_ok_and(|text| text == wanted);
-        if is_same && age(&stamp).is_some_and(|age| age < FRESH) {
+        let list = sources_list();
+        let is_same = fs::read_to_string(&sources).is_ok_and(|text| text == list);
+        if is_same && age(&stamp).is_some_and(|age| age < MAX_AGE) {
             return Ok(suites);
         }
         ensure!(
@@ -50,7 +50,7 @@ impl Suites {
             let path = suites.directory.join(directory);
             fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         }
-        fs::write(&sources, wanted).with_context(|| format!("cannot write {}", sources.display()))?;
+        fs::write(&sources, list).with_context(|| format!("cannot write {}", sources.display()))?;
         println!("    reading the package lists of {} suites", SUITES.len());
         match process::output(suites.apt(packages::apt_get()).arg("update")) {
             Ok(_) => {
@@ -64,14 +64,14 @@ impl Suites {
         Ok(suites)
     }
 
-    /// Names of packages that begin with this.
+    /// Names of the packages that begin with `prefix`, one on each line.
     pub fn names(&self, prefix: &str) -> Result<String> {
         process::output(self.apt(process::command("apt-cache")).args(["pkgnames", prefix]))
     }
 
-    /// Downloads a package into an empty directory.
+    /// Downloads a package into a directory, which is emptied before; returns the path of the file.
     pub fn download(&self, package: &str, directory: &Path) -> Result<PathBuf> {
-        // One package per directory: its file name carries a version that we need not know.
+        // The file name has a version, which need not be known when the directory has one file.
         let _ = fs::remove_dir_all(directory);
         fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let mut command = self.apt(packages::apt_get());
@@ -81,7 +81,7 @@ impl Suites {
         Ok(file.context("apt-get download left no file")?.path())
     }
 
-    /// The command with our places instead of the system's.
+    /// An apt command that uses our directories instead of the system's.
     fn apt(&self, mut command: Command) -> Command {
         let mut option = |name: &str, value: &str| {
             command.args(["-o", &format!("{name}={value}")]);
@@ -96,7 +96,7 @@ impl Suites {
         option("Dir::Etc::sourceparts", "/dev/null");
         option("Acquire::Languages", "none");
         option("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false");
-        // apt's own user may not be able to reach this repository.
+        // The user `_apt` may not have access to this directory.
         option("APT::Sandbox::User", "root");
         command
     }

@@ -1,4 +1,4 @@
-//! Holds what the scenario did in the machine against what `tfo-cli trace` recorded there.
+//! Compares the connections that the scenario made in a machine with the records of `tfo-cli trace`.
 
 mod connection;
 mod enforcement;
@@ -15,19 +15,19 @@ use super::expected;
 use super::release::Series;
 use super::serial::Serial;
 
-/// Where `init.sh` listens before the tool attaches.
+/// The port on which `init.sh` listens before tfo-cli attaches.
 const EARLY_PORT: u64 = 4000;
 
-/// What became of one boot.
+/// The result of one boot.
 #[derive(Debug)]
 pub struct Verdict {
     pub connections: usize,
     pub records: usize,
-    /// What the tool said it cannot do on this kernel, each `NAME: WHY`.
+    /// The degradations that tfo-cli reported, each as `NAME: WHY`.
     pub degradations: Vec<String>,
-    /// Every BPF program, as the kernel took it.
+    /// What the kernel did with each BPF program.
     pub programs: Vec<Program>,
-    /// Each a reason to fail.
+    /// The findings; each is a reason to fail.
     pub problems: Vec<String>,
 }
 
@@ -50,11 +50,11 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     pub fn of(serial: &Serial, series: Series) -> Result<Self> {
-        let said = |section: &str| serial.lines(section).collect::<Vec<_>>().join("; ");
+        let text_of = |section: &str| serial.lines(section).collect::<Vec<_>>().join("; ");
         ensure!(
             serial.lines("trace-stderr").any(|line| line.contains("attached")),
             "tfo-cli trace did not attach: {}",
-            said("trace-stderr")
+            text_of("trace-stderr")
         );
         let expected: Vec<_> = serial
             .lines("scenario")
@@ -70,7 +70,7 @@ impl Verdict {
             .lines("programs")
             .map(Program::parse)
             .collect::<Result<_>>()
-            .with_context(|| format!("tfo-cli debug programs: {}", said("programs-stderr")))?;
+            .with_context(|| format!("tfo-cli debug programs: {}", text_of("programs-stderr")))?;
 
         let degradations: Vec<_> = serial.lines("trace-stderr").filter_map(degradation).collect();
         // On a kernel that cannot prime listeners, the early one's connection is missed: that has to
@@ -80,7 +80,10 @@ impl Verdict {
 
         let mut problems = expected::problems(series, &degradations);
         if programs.is_empty() {
-            problems.push(format!("no figures of the verifier: {}", said("programs-stderr")));
+            problems.push(format!(
+                "no figures of the verifier: {}",
+                text_of("programs-stderr")
+            ));
         }
         problems.extend(programs.iter().filter_map(Program::problem));
         for (program, should) in [
@@ -97,9 +100,9 @@ impl Verdict {
                 } else {
                     format!("{program}-stderr")
                 };
-                let said = said(&section);
+                let output = text_of(&section);
                 let is = is.map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"));
-                problems.push(format!("{program}: {is}, should be {should}: {said}"));
+                problems.push(format!("{program}: {is}, should be {should}: {output}"));
             }
         }
         problems.extend(enforcement::problems(serial));
@@ -140,7 +143,7 @@ fn is_early(record: &Value) -> bool {
     record["role"] == "server" && record["local_port"] == EARLY_PORT
 }
 
-/// Events lost for any reason but the one that had to be.
+/// Events that were lost; on a kernel without listener priming, one unprimed listener is expected.
 fn lost(summary: &Value, unprimed: bool) -> Vec<String> {
     let reasons = summary["lost"].as_object().into_iter().flatten();
     reasons
@@ -175,7 +178,7 @@ mod tests {
              === vm: counters\r\n{COUNTERS}\r\n=== vm: policy\r\n127.0.0.4:80  open  no-data\r\n\
              === vm: programs\r\n{PROGRAM}\r\n=== vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\ndenied 0\r\npolicy 0\r\n=== vm: end\r\n"
         );
-        // Without a listener from before attach, as on old kernels, or with one.
+        // A kernel without listener priming, or one with it.
         let series = if stderr.contains("degraded") {
             Series::new(6, 1)
         } else {

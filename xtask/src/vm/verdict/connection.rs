@@ -1,4 +1,4 @@
-//! One connection of the scenario, and what `tfo-cli trace` should have recorded about it.
+//! A connection of the scenario, and what `tfo-cli trace` should have recorded about it.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ const PREDICTED: [&str; 5] = [
 /// A connection of the scenario: one line of `tfo-lab vm-scenario`.
 pub struct Connection {
     name: String,
-    /// Both ends: the same client port may serve IPv4 and IPv6 at once.
+    /// Both addresses, because the same client port may be in use for IPv4 and IPv6.
     client_end: SocketAddr,
     server_end: SocketAddr,
     family: Value,
@@ -46,7 +46,7 @@ impl Connection {
         })
     }
 
-    /// What the records of both ends have wrong.
+    /// How the records of both ends differ from the prediction.
     pub fn problems(&self, records: &[Value]) -> Vec<String> {
         let mut problems = Vec::new();
         for (role, local, remote, view) in [

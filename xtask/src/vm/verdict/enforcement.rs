@@ -1,13 +1,13 @@
-//! What the policy commands in the machine must have said.
+//! Checks the output of the policy commands in the machine.
 
 use serde_json::Value;
 
 use crate::vm::serial::Serial;
 
-/// Counters that cannot be zero after the connections of `tfo-lab vm-denied`.
-const COUNTED: [&str; 3] = ["denied", "pushed", "stripped"];
-/// Counters that must be.
-const NOT_COUNTED: [&str; 5] = [
+/// Counters that must not be 0 after the connections of `tfo-lab vm-denied`.
+const NOT_ZERO: [&str; 3] = ["denied", "pushed", "stripped"];
+/// Counters that must be 0 after them.
+const ZERO: [&str; 5] = [
     "push_failed",
     "passed_at_risk",
     "passed_no_mark",
@@ -15,15 +15,15 @@ const NOT_COUNTED: [&str; 5] = [
     "strip_missed",
 ];
 
-/// What is wrong with it.
+/// The findings.
 pub fn problems(serial: &Serial) -> Vec<String> {
     let mut problems = Vec::new();
     let text: String = serial.lines("counters").collect();
     let list: Value = serde_json::from_str(&text).unwrap_or_default();
-    for (names, should_count) in [(&COUNTED[..], true), (&NOT_COUNTED, false)] {
+    for (names, is_counted) in [(&NOT_ZERO[..], true), (&ZERO, false)] {
         for name in names {
             match list["counters"][name].as_u64() {
-                Some(count) if (count > 0) == should_count => {}
+                Some(count) if (count > 0) == is_counted => {}
                 count => problems.push(format!("policy: counter {name} is {count:?}")),
             }
         }
@@ -55,6 +55,6 @@ mod tests {
         assert_eq!(missed, ["policy: counter strip_missed is Some(1)"]);
         let closed = found(GOOD, "127.0.0.4:4711  closed  -  1/3");
         assert!(closed[0].contains("not open"), "{closed:?}");
-        assert_eq!(found("", OPEN).len(), COUNTED.len() + NOT_COUNTED.len());
+        assert_eq!(found("", OPEN).len(), NOT_ZERO.len() + ZERO.len());
     }
 }

@@ -11,9 +11,11 @@ pub struct Program {
     pub name: String,
     pub instructions: u64,
     pub jited_bytes: u64,
-    /// Instructions the verifier processed, and how many it may.
+    /// Instructions that the verifier processed; `None` when the kernel does not tell.
     pub verified_insns: Option<u64>,
+    /// Instructions that it may process.
     pub bound: u64,
+    /// Why the kernel refused the program; `None` when it did not.
     pub refused: Option<String>,
 }
 
@@ -22,7 +24,7 @@ impl Program {
         serde_json::from_str(line).with_context(|| format!("not a program: `{line}`"))
     }
 
-    /// What is wrong with it.
+    /// The finding about the program; `None` when it is fine.
     pub fn problem(&self) -> Option<String> {
         let Self { name, bound, .. } = self;
         match (&self.refused, self.verified_insns) {
