@@ -156,7 +156,7 @@ enum RawCommand {
     },
 }
 
-/// A command with everything it needs to know.
+/// A command with its checked options.
 #[derive(Debug)]
 pub enum Command {
     /// `top`
@@ -195,17 +195,17 @@ pub enum Command {
     Man(Vec<String>),
 }
 
-/// What a command line asks for.
+/// What to do about a command line.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Run this.
+    /// Run this command.
     Run(Box<Command>),
-    /// Print this: help or version.
+    /// Print this text, the help or the version.
     Print(String),
 }
 
-/// Reads a command line. `load` reads the configuration file, the named one or the usual one; it is asked only
-/// by commands that have one.
+/// Reads a command line. `load` reads the configuration file, the named one or the usual one; only commands that have
+/// one call it.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     load: impl FnOnce(Option<&Path>) -> Result<Config, Failure>,
@@ -224,7 +224,7 @@ pub fn parse(
     }
 }
 
-/// clap's message in our form: `tfo-cli: why`, then its own advice.
+/// An error of clap as a failure: `tfo-cli: why`, then clap's own advice.
 fn usage(error: &clap::Error) -> Failure {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
@@ -241,7 +241,7 @@ fn usage(error: &clap::Error) -> Failure {
     }
 }
 
-/// The parser itself: for completions and the manual.
+/// The parser, for completions and the manual page.
 pub fn parser() -> clap::Command {
     Cli::command()
 }

@@ -1,4 +1,4 @@
-//! What `doctor`, `listeners`, `cookies` and `keys` make of what the kernel side found. Pure.
+//! Judges the facts that `kernel` has gathered, for `doctor`, `listeners`, `cookies` and `keys`. Without I/O.
 
 pub mod cookies;
 pub mod doctor;

@@ -264,7 +264,7 @@ impl Model {
     /// cgroup id of the guard that watches connections to a destination, if the policy has one.
     pub fn guard_of(&self, dest: &DestKey) -> Option<u64> {
         let path = &self.names.get(dest.cgroup_id)?.path;
-        let guard = decide::watch(&self.policy.as_ref()?.guards, path)?;
+        let guard = decide::watching_guard(&self.policy.as_ref()?.guards, path)?;
         Some(guard.spec.cgroup.id)
     }
 

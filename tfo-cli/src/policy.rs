@@ -1,5 +1,5 @@
-//! Enforcement, the pure part: what rules and guards are, the file that lists them, and the difference between
-//! what is wanted and what is installed.
+//! Enforcement, the part without I/O: rules and guards, the policy file, and the plan of changes from the policy in force
+//! to the one that is wanted.
 //!
 //! ```text
 //! args, file ─> wanted ─┐
@@ -33,5 +33,5 @@ pub use self::{
     now::Now,
     plan::{Change, Plan},
     request::Request,
-    rule::{CgroupRef, Installed, RuleSpec, Scope},
+    rule::{CgroupRef, CgroupSelector, Installed, RuleSpec},
 };

@@ -1,4 +1,4 @@
-//! `analyze` as a user runs it: a packed file, a live pipe, an interrupt.
+//! `analyze` as a user runs it: with a compressed file, a live pipe, and an interrupt.
 
 use std::{
     fs,
@@ -13,14 +13,14 @@ use nix::{
     unistd::Pid,
 };
 
-/// `tfo-cli analyze`, with these words behind it.
+/// `tfo-cli analyze` with these arguments.
 fn analyze(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tfo-cli"));
     command.arg("analyze").args(words);
     command
 }
 
-/// A pcap of raw IP with one connection whose SYN data is taken.
+/// A pcap of raw IP with one connection whose SYN data is accepted.
 fn capture() -> Vec<u8> {
     let mut file = vec![
         0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0,
@@ -71,7 +71,7 @@ fn packet(
     file.extend(data);
 }
 
-/// A file that is gone with the test.
+/// A file that is removed at the end of the test.
 struct TempFile(PathBuf);
 
 impl TempFile {

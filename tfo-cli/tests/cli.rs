@@ -88,7 +88,7 @@ fn a_closed_pipe_is_a_clean_end() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
-/// A recording of the made-up host of the tests; gone when the test is.
+/// A recording of the scripted host of the tests, which is removed at the end of the test.
 struct Recording(std::path::PathBuf);
 
 impl Recording {
@@ -236,8 +236,8 @@ fn a_wrong_configuration_is_named_with_its_line() {
     );
 }
 
-/// The recording of the lab that ships with the project: a healthy service, a path that eats SYN data, servers
-/// whose keys differ, a listener without Fast Open, IPv6.
+/// The recording of the lab that ships with the project: a healthy service, a path that drops SYN data, servers with
+/// different keys, a listener without Fast Open, and IPv6.
 #[test]
 fn the_recording_that_ships_shows_every_story_of_the_lab() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");

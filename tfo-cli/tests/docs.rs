@@ -1,5 +1,5 @@
-//! The documents say what the code says. Tables between `<!-- generated: NAME -->` and `<!-- end -->` are made here from the
-//! code; `UPDATE_DOCS=1 cargo test -p tfo-cli --test docs` writes them anew.
+//! The documents agree with the code. Tables between `<!-- generated: NAME -->` and `<!-- end -->` are generated from the
+//! code; `UPDATE_DOCS=1 cargo test -p tfo-cli --test docs` writes them again.
 
 use std::{
     collections::BTreeSet,
@@ -185,7 +185,7 @@ fn generated_tables_are_current_and_every_one_is_shown() {
     assert_eq!(shown, all.map(str::to_owned).into());
 }
 
-/// A page that is not in the index is not found, and a link to a page that is not there is a dead end.
+/// Every page is in the index, and every link to a page leads to one.
 #[test]
 fn the_index_has_every_page_and_links_lead_somewhere() {
     let index = document("docs/README.md");
@@ -326,7 +326,7 @@ fn the_readme_is_short_and_nothing_cites_what_is_not_here() {
     }
 }
 
-/// `cargo xtask picture` makes it anew.
+/// `cargo xtask picture` makes the picture again.
 #[test]
 fn the_picture_is_what_the_dashboard_shows() {
     let output = Command::new(env!("CARGO_BIN_EXE_tfo-cli"))
@@ -397,7 +397,7 @@ fn sources(directory: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Words that stand for what differs, in the first columns of the tables of messages.
+/// Placeholders for the variable parts of messages, in the first columns of the tables of messages.
 const VALUES: &[&str] = &[
     "...", "ADDRESS", "load", "attach", "CAP_...", "CGROUP", "FILE", "ID", "MEMBER", "N", "NAME", "PATH",
     "RULE", "SERVICE", "WHY",

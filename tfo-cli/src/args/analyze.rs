@@ -7,7 +7,7 @@ use clap::Args;
 use super::filters::PacketFilterArgs;
 use crate::{addr::Prefix, exit::Failure, model::filter::Filter, output::TraceFormat};
 
-/// What the user typed.
+/// The options of `tfo-cli analyze`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct AnalyzeArgs {
     /// Captures, pcap or pcapng, also in gzip; `-` is standard input, also a live pipe of `tcpdump -w -`. Files that
@@ -35,23 +35,23 @@ pub struct AnalyzeArgs {
     unit: Option<String>,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli analyze`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnalyzeConfig {
-    /// Captures, in order.
+    /// Captures, in the order of the command line.
     pub files: Vec<PathBuf>,
-    /// Plain connections too.
+    /// Whether to print connections without Fast Open, too.
     pub all: bool,
     /// Format of the output.
     pub format: TraceFormat,
-    /// Our side; nobody's where it is empty.
+    /// Addresses of our side; empty to report both ends of each connection.
     pub local: Vec<Prefix>,
-    /// Which flows to print.
+    /// The connections to print.
     pub filter: Filter,
 }
 
 impl AnalyzeArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<AnalyzeConfig, Failure> {
         self.filters.check_reported(self.all)?;
         for (flag, value) in [("--process", &self.process), ("--unit", &self.unit)] {

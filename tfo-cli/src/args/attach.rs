@@ -1,4 +1,4 @@
-//! Flags of every command that attaches to the kernel.
+//! The options that every command has which attaches to the kernel.
 
 use std::path::PathBuf;
 
@@ -28,11 +28,11 @@ pub struct AttachArgs {
     pub ttfb_sample: u32,
 }
 
-/// More rows than this would lock more than a gigabyte of kernel memory.
+/// Most rows of the destination table: more would take more than a gigabyte of kernel memory.
 const MOST_DESTS: u32 = 1_048_576;
 
 impl AttachArgs {
-    /// Checks the bounds.
+    /// Checks that the numbers are in their ranges.
     pub fn resolve(self, emit_plain: bool) -> Result<AttachOptions, Failure> {
         if !(limits::MIN_DESTS..=MOST_DESTS).contains(&self.destinations) {
             let why = format!("must be {} to {MOST_DESTS}", limits::MIN_DESTS);

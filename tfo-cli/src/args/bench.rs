@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::exit::Failure;
 
-/// What the user typed.
+/// The options of `tfo-cli bench`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
     /// Records to fold.
@@ -27,7 +27,7 @@ pub struct BenchArgs {
 }
 
 impl BenchArgs {
-    /// Checks the bounds.
+    /// Checks that the numbers are in their ranges.
     pub fn resolve(self) -> Result<Self, Failure> {
         if self.events == 0 || self.frames == 0 {
             return Err(Failure::usage(

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{EXIT_CODES, policy::ListFormat, scope::NetnsArgs};
 use crate::{addr::Prefix, exit::Failure};
 
-/// What the user typed.
+/// The options of `tfo-cli cookies`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct CookiesArgs {
@@ -34,26 +34,26 @@ enum RawCookies {
     },
 }
 
-/// What it means.
+/// The checked options of `tfo-cli cookies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookiesConfig {
-    /// Only in this network namespace.
+    /// The only network namespace to read; `None` for all.
     pub netns: Option<String>,
     /// What to do.
     pub what: CookiesWhat,
 }
 
-/// What to do with the cache.
+/// What to do with the cookie cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CookiesWhat {
-    /// Show it.
+    /// Print its entries.
     Show(ListFormat),
     /// `forget`
     Forget(Prefix),
 }
 
 impl CookiesArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<CookiesConfig, Failure> {
         Ok(match self.command {
             None => CookiesConfig {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// What the user typed.
+/// The options of `tfo-cli debug`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct DebugArgs {
     /// What to look at.

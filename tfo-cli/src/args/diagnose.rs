@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, value};
 use crate::{exit::Failure, model::filter::Filter, options::AttachOptions};
 
-/// What the user typed.
+/// The options of `tfo-cli diagnose`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct DiagnoseArgs {
     /// Watch for this time.
@@ -41,7 +41,7 @@ pub enum DiagnoseFormat {
     Json,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli diagnose`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiagnoseConfig {
     /// How to attach.
@@ -50,7 +50,7 @@ pub struct DiagnoseConfig {
     pub duration: Duration,
     /// Format of the output.
     pub format: DiagnoseFormat,
-    /// Text with details.
+    /// Whether text has details.
     pub details: bool,
     /// Which findings to show.
     pub filter: Filter,
@@ -61,7 +61,7 @@ pub struct DiagnoseConfig {
 }
 
 impl DiagnoseArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<DiagnoseConfig, Failure> {
         Ok(DiagnoseConfig {
             attach: self.attach.resolve(false)?,

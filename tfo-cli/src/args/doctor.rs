@@ -7,7 +7,7 @@ use clap::Args;
 use super::{policy::ListFormat, scope::PinArgs, value};
 use crate::exit::Failure;
 
-/// What the user typed.
+/// The options of `tfo-cli doctor`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
     /// Format of the output; json is one object per check.
@@ -23,21 +23,21 @@ pub struct DoctorArgs {
     pins: PinArgs,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli doctor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorConfig {
-    /// Format.
+    /// Format of the output.
     pub format: ListFormat,
-    /// Also what passes.
+    /// Whether to print checks that pass, too.
     pub details: bool,
-    /// How long the counters are watched.
+    /// How long the kernel's counters are observed; zero for not at all.
     pub watch: Duration,
-    /// Pin directory.
+    /// The pin directory of the policy.
     pub bpffs: PathBuf,
 }
 
 impl DoctorArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<DoctorConfig, Failure> {
         Ok(DoctorConfig {
             format: self.format,

@@ -1,4 +1,4 @@
-//! Flags that choose connections: the same for every command that shows some.
+//! The options that choose connections, which all commands that show connections have in common.
 
 use clap::Args;
 use tfo_common::Outcome;
@@ -6,7 +6,7 @@ use tfo_common::Outcome;
 use super::value;
 use crate::{exit::Failure, model::filter::Filter};
 
-/// What packets alone tell about a connection.
+/// The filters on what packets alone tell about a connection.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PacketFilterArgs {
     /// Only these outcomes; `good` and `failure` stand for several.
@@ -44,7 +44,7 @@ pub struct PacketFilterArgs {
     filter: Option<String>,
 }
 
-/// What this host knows about a connection.
+/// All filters: those on packets, and those on what only this host knows.
 #[derive(Args, Clone, Debug, Default)]
 pub struct FilterArgs {
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub struct FilterArgs {
 type Flag = (&'static str, &'static str, Vec<String>);
 
 impl PacketFilterArgs {
-    /// Refuses to choose connections that are not reported at all.
+    /// Fails when the filter chooses only connections that are not reported without `--all`.
     pub fn check_reported(&self, all: bool) -> Result<(), Failure> {
         if all || self.outcome.iter().all(|name| name != Outcome::Plain.name()) {
             return Ok(());
@@ -108,7 +108,7 @@ impl FilterArgs {
         resolve(&self.flags(), self.packet.filter.as_deref())
     }
 
-    /// The filter and how it is written where it can be edited. `usual`: the expression where none was typed.
+    /// The filter, and its text for editing. `usual` is the expression that applies where the user typed none.
     pub fn resolve_with_text(&self, usual: Option<&str>) -> Result<(Filter, String), Failure> {
         let expression = self.packet.filter.as_deref().or(usual);
         let filter = resolve(&self.flags(), expression)?;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    policy::{GuardSpec, Interfaces, Scope, guard::Settings},
+    policy::{CgroupSelector, GuardSpec, Interfaces, guard::Settings},
 };
 
 /// What `status` shows of destinations.
@@ -29,7 +29,7 @@ Columns:
   SAVED       what those would have cost
   NEXT TRIAL  when one connection tries again";
 
-/// What the user typed.
+/// The options of `tfo-cli guard`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct GuardArgs {
     /// What to do.
@@ -83,7 +83,7 @@ enum RawGuard {
     },
 }
 
-/// What it means.
+/// The checked options of `tfo-cli guard`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardCommand {
     /// Pin directory.
@@ -96,15 +96,15 @@ pub struct GuardCommand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardWhat {
     /// `on`
-    On(GuardSpec<Scope>, Interfaces),
+    On(GuardSpec<CgroupSelector>, Interfaces),
     /// `off`
-    Off(Scope),
+    Off(CgroupSelector),
     /// `status`
     Status(ListFormat),
 }
 
 impl GuardArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<GuardCommand, Failure> {
         // clap has made sure of exactly one.
         let named = |args: &ScopeArgs| {

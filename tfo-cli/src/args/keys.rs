@@ -22,7 +22,7 @@ A pool of servers behind one address, which share a key. One step on every serve
 To go back before the last step: keys rotate --step swap, then --step drop. Keys are gone after a reboot: a pool writes
 its key into net.ipv4.tcp_fastopen_key at boot.";
 
-/// What the user typed.
+/// The options of `tfo-cli keys`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct KeysArgs {
@@ -81,7 +81,7 @@ enum RawStep {
     Swap,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli keys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysConfig {
     /// `status`
@@ -127,7 +127,7 @@ pub enum KeySource {
 }
 
 impl KeysArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<KeysConfig, Failure> {
         let status = |args: StatusArgs| KeysConfig::Status {
             format: args.format,

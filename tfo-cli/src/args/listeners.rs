@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{EXIT_CODES, policy::ListFormat, scope::NetnsArgs};
 use crate::{exit::Failure, inspect::listeners::selector::Selector};
 
-/// What the user typed.
+/// The options of `tfo-cli listeners`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ListenersArgs {
@@ -47,7 +47,7 @@ enum RawListeners {
     },
 }
 
-/// What it means.
+/// The checked options of `tfo-cli listeners`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenersConfig {
     /// Only in this network namespace.
@@ -79,7 +79,7 @@ pub struct SetQueue {
 }
 
 impl ListenersArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<ListenersConfig, Failure> {
         Ok(match self.command {
             None => ListenersConfig {

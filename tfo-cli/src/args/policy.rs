@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{
     exit::Failure,
-    policy::{Interfaces, RuleSpec, Scope, file, rule},
+    policy::{CgroupSelector, Interfaces, RuleSpec, file, rule},
 };
 
 /// A look reads all rules, and scans /proc for network namespaces.
 const SHORTEST_WATCH: Duration = Duration::from_millis(100);
 
-/// What the user typed.
+/// The options of `tfo-cli policy`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct PolicyArgs {
     /// What to do.
@@ -157,7 +157,7 @@ pub enum ListFormat {
     Json,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli policy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyConfig {
     /// Pin directory.
@@ -170,7 +170,7 @@ pub struct PolicyConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyWhat {
     /// `add`
-    Add(RuleSpec<Scope>, Interfaces),
+    Add(RuleSpec<CgroupSelector>, Interfaces),
     /// `list`
     List(ListFormat),
     /// `remove`
@@ -190,27 +190,27 @@ pub enum PolicyWhat {
 /// How to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchConfig {
-    /// Time between two looks.
+    /// Time between two rounds.
     pub interval: Duration,
-    /// File whose rules are added for cgroups that appear.
+    /// File whose rules and guards are added for cgroups that appear.
     pub keep: Option<PathBuf>,
-    /// Where the option is stripped, if one of them says so.
+    /// The interfaces on which the option is stripped, where a rule or guard needs that.
     pub interfaces: Interfaces,
 }
 
 /// A file to plan or apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileConfig {
-    /// Its path.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Rules of cgroups that do not exist are left out.
+    /// Whether to leave out rules and guards whose cgroup does not exist.
     pub skip_missing: bool,
     /// Format of the plan.
     pub format: ListFormat,
 }
 
 impl PolicyArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<PolicyConfig, Failure> {
         let (pins, what) = match self.command {
             RawPolicy::Add(args) => {
@@ -249,7 +249,7 @@ impl WatchArgs {
 }
 
 impl AddArgs {
-    fn resolve(self) -> Result<(RuleSpec<Scope>, Interfaces), Failure> {
+    fn resolve(self) -> Result<(RuleSpec<CgroupSelector>, Interfaces), Failure> {
         let bad = |flag: &'static str, text: &str| {
             let text = text.to_owned();
             move |why: String| Failure::usage(flag, text, why)
@@ -258,7 +258,7 @@ impl AddArgs {
         for text in &self.port {
             ports.push(rule::port_range(text).map_err(bad("--port", text))?);
         }
-        // clap has made sure of exactly one.
+        // clap makes sure that exactly one is given.
         let cgroup = self
             .scope
             .scope()

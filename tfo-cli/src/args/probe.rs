@@ -24,7 +24,7 @@ option 34, then 254. `tfo-cli cookies forget` makes it begin anew.
 Exit codes: 0 Fast Open works; 4 it does not; 1 that cannot be said (offline, transient), or something failed; 2 wrong
 usage; 3 a permission or kernel feature is missing.";
 
-/// What the user typed.
+/// The options of `tfo-cli probe`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ProbeArgs {

@@ -1,10 +1,10 @@
-//! Flags of every command that records what it sees, or reads what was recorded.
+//! The options that every command has which records, or replays a recording.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Into which file, or out of which.
+/// The file to record into, and the one to replay.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RecordingArgs {
     /// Write what is seen into this file too, to be played back with --replay; it must not exist.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{AttachArgs, value};
 use crate::{exit::Failure, options::AttachOptions};
 
-/// What the user typed.
+/// The options of `tfo-cli report`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
     /// Watch this host for this time.
@@ -39,7 +39,7 @@ pub enum ReportFormat {
     Html,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli report`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReportConfig {
     /// How to attach.
@@ -52,12 +52,12 @@ pub struct ReportConfig {
     pub format: ReportFormat,
     /// File to write.
     pub output: Option<PathBuf>,
-    /// Labels instead of addresses and names.
+    /// Whether labels replace addresses and names.
     pub redact: bool,
 }
 
 impl ReportArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<ReportConfig, Failure> {
         let is_html = self
             .output

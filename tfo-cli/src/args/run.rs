@@ -16,7 +16,7 @@ counted.
 Exit codes: those of the command; where a signal ended it the same signal ends this. Failures of this program itself: 125; \
 126 the command cannot be executed; 127 there is no such command.";
 
-/// What the user typed.
+/// The options of `tfo-cli run`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// Format of what is said at the end, on stderr or in the file of --output.
@@ -36,7 +36,7 @@ pub struct RunArgs {
     command: Vec<OsString>,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunConfig {
     /// Format of the report.

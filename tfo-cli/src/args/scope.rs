@@ -1,4 +1,4 @@
-//! Flags that name a cgroup, the pin directory and interfaces.
+//! The options that name a cgroup, the pin directory, interfaces and network namespaces.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Args;
 use crate::{
     exit::{self, Failure},
     options::POLICY_DIRECTORY,
-    policy::{Interfaces, Scope},
+    policy::{CgroupSelector, Interfaces},
 };
 
 /// One cgroup, named in one of three ways.
@@ -26,18 +26,18 @@ pub struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    /// What was named, if anything.
-    pub fn scope(&self) -> Option<Scope> {
+    /// The cgroup that was named; `None` when none was.
+    pub fn scope(&self) -> Option<CgroupSelector> {
         match (&self.cgroup, &self.unit, &self.container) {
-            (Some(path), _, _) => Some(Scope::Cgroup(path.clone())),
-            (_, Some(name), _) => Some(Scope::Unit(name.clone())),
-            (_, _, Some(id)) => Some(Scope::Container(id.clone())),
+            (Some(path), _, _) => Some(CgroupSelector::Path(path.clone())),
+            (_, Some(name), _) => Some(CgroupSelector::Unit(name.clone())),
+            (_, _, Some(id)) => Some(CgroupSelector::Container(id.clone())),
             _ => None,
         }
     }
 }
 
-/// Where the policy is kept.
+/// The directory that holds the policy.
 #[derive(Args, Clone, Debug)]
 pub struct PinArgs {
     /// Directory on a bpffs that holds the policy.
@@ -45,7 +45,7 @@ pub struct PinArgs {
     pub bpffs: PathBuf,
 }
 
-/// Where the TFO option is stripped.
+/// The interfaces on which the TFO option is stripped.
 #[derive(Args, Clone, Debug)]
 pub struct InterfaceArgs {
     /// Strip on this interface; may be repeated. Default: all that are up, and those that come up later: from the
@@ -58,7 +58,7 @@ pub struct InterfaceArgs {
 }
 
 impl InterfaceArgs {
-    /// An error where something was named that would have no effect.
+    /// Fails when an interface or namespace was named although that would have no effect.
     pub fn only(&self, has_effect: bool, why: &str) -> Result<(), Failure> {
         let flag = if self.netns.is_some() { "--netns" } else { "--dev" };
         if has_effect || self.netns.is_none() && self.dev.is_empty() {
@@ -68,7 +68,7 @@ impl InterfaceArgs {
             .hint("leave it out: everything else holds on all interfaces"))
     }
 
-    /// What was asked for.
+    /// The interfaces that the user wants.
     pub fn interfaces(self) -> Interfaces {
         Interfaces {
             netns: self.netns,
@@ -77,7 +77,7 @@ impl InterfaceArgs {
     }
 }
 
-/// Which network namespace is looked into.
+/// The network namespace to read.
 #[derive(Args, Clone, Debug)]
 pub struct NetnsArgs {
     /// Only this network namespace: its name, its inode, a path, or the id of a process in it. Default: every one.

@@ -14,11 +14,11 @@ use crate::{
     tui::{self, Appearance, Permission, ThemeChoice},
 };
 
-/// Shorter intervals would read the whole destination table more often than a person can look.
+/// Shortest interval: with a shorter one, the whole destination table would be read more often than a person can follow.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const INTERVAL: &str = "1s";
 
-/// What the user typed.
+/// The options of `tfo-cli top`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct TopArgs {
@@ -88,37 +88,37 @@ pub enum TopFormat {
     Json,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli top`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopConfig {
     /// How to attach.
     pub attach: AttachOptions,
-    /// Print once and end.
+    /// Whether to print the table once and end.
     pub once: bool,
-    /// How to print.
+    /// Format of that table.
     pub format: TopFormat,
     /// Time between two readings.
     pub interval: Duration,
-    /// What to sort by.
+    /// The order of destinations and services.
     pub sort: SortKey,
-    /// What to show.
+    /// The filter.
     pub filter: Filter,
-    /// The same as text, to be edited.
+    /// The filter as text, for editing.
     pub filter_text: String,
     /// File to record into.
     pub record: Option<PathBuf>,
     /// Recording to show.
     pub replay: Option<PathBuf>,
-    /// How fast.
+    /// How many times as fast as it was recorded.
     pub speed: f64,
     /// Whether keys may change the policy.
     pub allow_policy: bool,
-    /// How it looks.
+    /// Colours, columns and keys.
     pub appearance: Appearance,
 }
 
 impl TopConfig {
-    /// How the dashboard begins.
+    /// How the dashboard starts.
     pub fn dashboard(&self) -> tui::Options {
         tui::Options {
             permission: match (&self.replay, self.allow_policy) {
@@ -134,7 +134,7 @@ impl TopConfig {
 }
 
 impl TopArgs {
-    /// Checks every value; what was not typed comes from the configuration file.
+    /// Checks every value; options that the user did not type come from the configuration file.
     pub fn resolve(self, config: &Config) -> Result<TopConfig, Failure> {
         if !(0.01..=1_000.0).contains(&self.speed) {
             return Err(Failure::usage("--speed", self.speed, "must be 0.01 to 1000"));
@@ -164,7 +164,7 @@ impl TopArgs {
             .unwrap_or_else(|| INTERVAL.to_owned());
         let (filter, filter_text) = self.filters.resolve_with_text(config.filter.as_deref())?;
         Ok(TopConfig {
-            // A machine-readable dashboard makes no sense: json is one object.
+            // JSON is one object, which only a table that is printed once can be.
             once: self.once || self.format == TopFormat::Json,
             format: self.format,
             interval: value::duration_at_least("--interval", &interval, SHORTEST_INTERVAL)?,

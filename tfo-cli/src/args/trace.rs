@@ -7,7 +7,7 @@ use clap::Args;
 use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, value};
 use crate::{exit::Failure, model::filter::Filter, options::AttachOptions, output::TraceFormat};
 
-/// What the user typed.
+/// The options of `tfo-cli trace`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
     /// Print connections without Fast Open too.
@@ -40,22 +40,22 @@ pub struct TraceArgs {
     pub attach: AttachArgs,
 }
 
-/// What it means.
+/// The checked options of `tfo-cli trace`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceConfig {
     /// How to attach.
     pub attach: AttachOptions,
     /// Format of the output.
     pub format: TraceFormat,
-    /// When to end.
+    /// Time after which to end; `None` for no limit.
     pub duration: Option<Duration>,
-    /// After how many printed flows to end.
+    /// Number of printed connections after which to end; `None` for no limit.
     pub count: Option<u64>,
-    /// Whether findings end it.
+    /// Whether to print findings at the end.
     pub summary: bool,
-    /// How long a flow waits for its first byte.
+    /// How long a connection is held back for its time to first byte.
     pub ttfb_wait: Duration,
-    /// Which flows to print.
+    /// The connections to print.
     pub filter: Filter,
     /// File to record into.
     pub record: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub struct TraceConfig {
 }
 
 impl TraceArgs {
-    /// Checks every value.
+    /// Checks every value; an error names the option.
     pub fn resolve(self) -> Result<TraceConfig, Failure> {
         if self.count == Some(0) {
             return Err(Failure::usage("--count", 0, "nothing would be printed"));

@@ -1,4 +1,4 @@
-//! Values of flags that clap does not know: durations and counts with bounds.
+//! Reads the values of options that clap has no parser for: durations and filter expressions.
 
 use std::time::Duration;
 

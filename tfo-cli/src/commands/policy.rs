@@ -12,7 +12,7 @@ use crate::{
     exit::{self, Failure},
     kernel::{self, policy::Pinned},
     output::{self, policy_json, policy_text},
-    policy::{Access, Change, Enforcement, Interfaces, Plan, Policies, RuleSpec, Scope},
+    policy::{Access, CgroupSelector, Change, Enforcement, Interfaces, Plan, Policies, RuleSpec},
 };
 
 /// Runs the command.
@@ -74,10 +74,14 @@ fn change_for(
     Ok(())
 }
 
-fn add_rule(policies: &dyn Policies, rule: &RuleSpec<Scope>, interfaces: &Interfaces) -> Result<u8, Failure> {
+fn add_rule(
+    policies: &dyn Policies,
+    rule: &RuleSpec<CgroupSelector>,
+    interfaces: &Interfaces,
+) -> Result<u8, Failure> {
     let mut store = open(policies, Access::Change)?;
     let cgroup = store.cgroups().find(&rule.cgroup)?;
-    let spec = rule.found(cgroup.clone());
+    let spec = rule.with_cgroup(cgroup.clone());
     let installed = store.rules()?;
     let plan = Plan::add(spec, &installed).map_err(|old| {
         let why = format!("rule {} is there already: {}", old.id, old.spec);

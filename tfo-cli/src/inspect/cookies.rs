@@ -1,6 +1,5 @@
-//! The kernel's cookie cache (`tcp_metrics`), as `tfo-cli cookies` shows it: which entries are meant, in which order.
-//!
-//! Pure: entries come from [`crate::kernel::tcp_metrics`].
+//! The kernel's cookie cache (`tcp_metrics`), as `tfo-cli cookies` shows it: selects and sorts the entries. Without I/O:
+//! [`crate::kernel::tcp_metrics`] reads them.
 
 use std::net::IpAddr;
 
@@ -9,56 +8,56 @@ use crate::{addr::Prefix, fingerprint::Fingerprint, inspect::places::Netns};
 /// One entry of the cache: a pair of addresses, no ports (`struct tcp_metrics_block`, `net/ipv4/tcp_metrics.c`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The other end.
+    /// Remote address.
     pub destination: IpAddr,
-    /// This host's end.
+    /// Local address.
     pub source: Option<IpAddr>,
-    /// Segment size the server announced when it answered Fast Open.
+    /// MSS that the server announced with its cookie, in bytes.
     pub mss: Option<u16>,
-    /// SYNs with data that were lost one after the other.
+    /// SYNs with data that were lost in a row; `None` when none was.
     pub syn_drops: Option<SynDrops>,
-    /// The cookie.
+    /// The cookie, as a hash; `None` when the entry has none.
     pub cookie: Option<Cookie>,
     /// Time since the kernel last wrote metrics into the entry, ms: not the age of the cookie.
     pub age_ms: Option<u64>,
 }
 
-/// Lost SYNs with data.
+/// SYNs with data that were lost in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynDrops {
-    /// How many in a row; one that arrives sets it to zero. At most 1023.
+    /// Their number, at most 1023; a SYN whose data is acked sets it to zero.
     pub count: u16,
-    /// Time since the latest, ms.
+    /// Time since the latest, in ms.
     pub age_ms: Option<u64>,
 }
 
-/// A cookie, without the cookie.
+/// A cookie, of which only a hash is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
-    /// Salted hash.
+    /// Salted hash of the cookie.
     pub fingerprint: Fingerprint,
-    /// Bytes: 4 to 16; Linux servers give 8.
+    /// Length in bytes, 4 to 16; Linux servers grant 8.
     pub len: usize,
 }
 
 impl Entry {
-    /// Whether Fast Open had a part in it. The same cache keeps round-trip times of every destination.
+    /// Whether the entry has anything about Fast Open: the cache keeps round-trip times of every destination, too.
     pub fn is_fast_open(&self) -> bool {
         self.mss.is_some() || self.syn_drops.is_some() || self.cookie.is_some()
     }
 }
 
-/// An entry and the namespace it is in.
+/// An entry with the network namespace it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cached {
-    /// Where.
+    /// The network namespace.
     pub netns: Netns,
-    /// What.
+    /// The entry.
     pub entry: Entry,
 }
 
 impl Cached {
-    /// What tells it from every other: `4026531840/192.0.2.1/198.51.100.7`.
+    /// A text that identifies the entry: `4026531840/192.0.2.1/198.51.100.7`.
     pub fn id(&self) -> String {
         let source = self
             .entry
@@ -68,7 +67,7 @@ impl Cached {
     }
 }
 
-/// Those with a part in Fast Open, to these destinations; by namespace, destinations with lost SYNs first.
+/// The entries about Fast Open for these destinations, sorted by namespace, those with lost SYNs first.
 pub fn select(mut found: Vec<Cached>, destinations: Option<&Prefix>) -> Vec<Cached> {
     found.retain(|cached| {
         cached.entry.is_fast_open()

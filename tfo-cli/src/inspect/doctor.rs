@@ -1,7 +1,7 @@
-//! `tfo-cli doctor`: what was found on a host, and what it means. Pure: [`crate::kernel::doctor`] gathers the facts.
+//! `tfo-cli doctor`: the checks of a host, made of facts that [`crate::kernel::doctor`] gathers. Without I/O.
 //!
-//! Every check has an id that stays, a status, one line and, unless it passes, the exact fix. What could not be looked
-//! at is said so, and is no failure.
+//! Every check has a stable id, a status, one line and, unless it passes, the exact fix. A fact that could not be read is
+//! named, and is no failure.
 
 mod firewall;
 mod headline;
@@ -22,19 +22,19 @@ use super::{
 };
 use crate::model::source::Mib;
 
-/// What a check says.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// As it should be, or not looked at.
+    /// As it should be, or not known.
     Pass,
-    /// Works, but not as well as it could; or something to know.
+    /// Works, but not as well as it could; or something that the user should know.
     Warn,
     /// Fast Open, or a part of this tool, does not work because of it.
     Fail,
 }
 
 impl Status {
-    /// As it is written.
+    /// The name that every output uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -44,18 +44,18 @@ impl Status {
     }
 }
 
-/// One answer.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Stable, kebab-case; with the namespace it is there once.
+    /// Stable name, in kebab case. No two checks have both the id and the namespace in common.
     pub id: &'static str,
-    /// The verdict.
+    /// The result.
     pub status: Status,
-    /// The network namespace it is about, if it is about one.
+    /// The network namespace it is about; `None` for the whole host.
     pub netns: Option<Netns>,
-    /// One line.
+    /// The explanation, one line.
     pub what: String,
-    /// A command or setting that ends it.
+    /// A command or setting that mends it; `None` when it passes or nothing is known to help.
     pub fix: Option<String>,
 }
 
@@ -98,19 +98,19 @@ impl Check {
     }
 }
 
-/// What was seen, or why nothing was.
-pub type Look<T> = Result<T, String>;
+/// A fact, or why it could not be read.
+pub type Fact<T> = Result<T, String>;
 
-/// Everything that was found.
+/// The facts that the checks are made of.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// `kernel.osrelease`.
     pub kernel: String,
-    /// What the programs need of the kernel's structures: what is missing, by name and consequence.
-    pub layout: Look<Vec<(String, String)>>,
-    /// Tracepoints and iterators this kernel lacks.
-    pub missing_hooks: Look<Vec<&'static str>>,
-    /// The programs are inside this binary.
+    /// Members of kernel structures that the programs need and this kernel lacks: their names, and what is missed.
+    pub layout: Fact<Vec<(String, String)>>,
+    /// Tracepoints and iterators that this kernel lacks.
+    pub missing_hooks: Fact<Vec<&'static str>>,
+    /// Whether the BPF programs are inside this binary.
     pub has_object: bool,
     /// Mounts that matter.
     pub mounts: Mounts,
@@ -118,90 +118,90 @@ pub struct Facts {
     pub capabilities: u64,
     /// `/sys/kernel/security/lockdown`: `[none] integrity confidentiality`.
     pub lockdown: Option<String>,
-    /// Label of this process, by its security module.
+    /// Label of this process by its security module; `None` without one.
     pub label: Option<Label>,
-    /// Reading the BPF file system.
-    pub bpffs: Look<()>,
+    /// Whether the BPF file system can be read.
+    pub bpffs: Fact<()>,
     /// Network namespaces.
     pub places: Vec<PlaceFacts>,
-    /// Those not looked at.
+    /// Network namespaces that could not be read.
     pub unseen: Unseen,
-    /// How long the counters were watched.
+    /// How long the kernel's counters were observed; zero when they were not.
     pub watched: Duration,
-    /// Listening sockets of all of them.
+    /// Listening sockets of all namespaces.
     pub listeners: Vec<Listener>,
-    /// Loaded BPF programs of others on the hooks we use: id, name and kind.
-    pub programs: Look<Vec<(u32, String, &'static str)>>,
-    /// Pin directory.
+    /// Loaded BPF programs of others of the kinds that we use: id, name and kind.
+    pub programs: Fact<Vec<(u32, String, &'static str)>>,
+    /// The pin directory of the policy.
     pub pins: PathBuf,
-    /// The policy.
+    /// What is pinned there.
     pub policy: PolicyFacts,
 }
 
-/// Mounts that matter, out of a mount table.
+/// The mounts that the programs need or that stand in their way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mounts {
-    /// cgroup v2.
+    /// Mount point of cgroup v2.
     pub cgroup2: Option<PathBuf>,
-    /// cgroup v1 controllers are mounted.
+    /// Whether controllers of cgroup v1 are mounted.
     pub cgroup1: bool,
-    /// A BPF file system.
+    /// Mount point of a BPF file system.
     pub bpffs: Option<PathBuf>,
 }
 
-/// What a security module calls this process.
+/// The label that a security module gives this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// `AppArmor` or `SELinux`.
     pub module: &'static str,
-    /// As the kernel writes it: `docker-default (enforce)`, `system_u:system_r:container_t:s0`.
+    /// The label as the kernel writes it: `docker-default (enforce)`, `system_u:system_r:container_t:s0`.
     pub text: String,
-    /// Whether it forbids anything.
+    /// Whether the security module enforces its rules on it.
     pub is_enforced: bool,
 }
 
-/// One network namespace.
+/// The facts of a network namespace.
 #[derive(Clone, Debug)]
 pub struct PlaceFacts {
-    /// Which.
+    /// The namespace.
     pub netns: Netns,
-    /// The one this program runs in.
+    /// Whether it is the one that this program runs in.
     pub is_own: bool,
-    /// Its sysctls.
+    /// Its sysctls that matter to Fast Open.
     pub settings: Settings,
-    /// Counters at the beginning and at the end of the time they were watched.
+    /// Its counters at the beginning and at the end of the observation.
     pub mib: (Mib, Mib),
-    /// Its cookie cache.
-    pub cookies: Look<Vec<Entry>>,
-    /// Rules on Fast Open.
-    pub firewall: Look<Vec<FirewallRule>>,
-    /// Queueing disciplines that may drop or rewrite: interface and kind.
-    pub qdiscs: Look<Vec<(String, String)>>,
+    /// The entries of its cookie cache.
+    pub cookies: Fact<Vec<Entry>>,
+    /// Its firewall rules that affect Fast Open.
+    pub firewall: Fact<Vec<FirewallRule>>,
+    /// Its queueing disciplines that may drop or rewrite packets: interface and kind.
+    pub qdiscs: Fact<Vec<(String, String)>>,
 }
 
-/// What of ours is pinned.
+/// What tfo-cli has pinned in the pin directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyFacts {
     /// Nothing.
     None,
-    /// Rules and guards of this version, in force.
+    /// A policy of this version is in force.
     InForce {
-        /// Rules.
+        /// Number of rules.
         rules: usize,
-        /// Guards.
+        /// Number of guards.
         guards: usize,
         /// Its programs are those of this build.
         is_current: bool,
     },
-    /// A policy this version cannot read.
+    /// A policy that this version cannot read.
     OtherVersion(String),
-    /// Pins of a command that was killed; nothing is in force.
+    /// Pins that a killed command left; no policy is in force.
     HalfMade,
-    /// Nobody could look.
+    /// The directory could not be read.
     NotLookedAt(String),
 }
 
-/// Every check; the first says whether Fast Open is on here, and whether it worked.
+/// Makes every check. The first says whether Fast Open is on, and whether it worked.
 pub fn examine(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![headline::headline(facts)];
     checks.extend(host::checks(facts));
@@ -210,12 +210,12 @@ pub fn examine(facts: &Facts) -> Vec<Check> {
     checks
 }
 
-/// Whether one of them fails.
+/// Whether a check fails.
 pub fn has_failed(checks: &[Check]) -> bool {
     checks.iter().any(|check| check.status == Status::Fail)
 }
 
-/// The first `most` names, and how many more there are.
+/// The first `most` names as text, and how many more there are.
 fn first_of(names: &[String], most: usize) -> String {
     let shown = names[..most.min(names.len())].join(", ");
     match names.len().saturating_sub(most) {

@@ -5,7 +5,7 @@ use std::fmt;
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Netns {
-    /// Inode, as `/proc/PID/ns/net` and `lsns` show it.
+    /// Number of its inode, as `/proc/PID/ns/net` and `lsns` show it.
     pub inode: u32,
     /// What it is known by: its name under /run/netns, `host` for that of the kernel's threads, else a process inside it.
     /// Chosen by others: to be cleaned before it is shown.
@@ -21,17 +21,17 @@ impl fmt::Display for Netns {
     }
 }
 
-/// Namespaces that were not looked at, and why: nothing is left out silently.
+/// The namespaces that could not be read, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unseen {
     /// Namespaces that could not be entered or read, with the error.
     pub failed: Vec<(Netns, String)>,
-    /// Processes whose namespace the kernel does not tell us.
+    /// Number of processes whose namespace the kernel does not tell.
     pub processes: usize,
 }
 
 impl Unseen {
-    /// Nothing is missing.
+    /// Whether every namespace was read.
     pub fn is_empty(&self) -> bool {
         self.failed.is_empty() && self.processes == 0
     }

@@ -11,7 +11,7 @@ use crate::{
     fingerprint::Salt,
     inspect::{
         cookies::Entry,
-        doctor::{Facts, FirewallRule, Look, PlaceFacts},
+        doctor::{Fact, Facts, FirewallRule, PlaceFacts},
         listeners::Settings,
     },
     model::source::Mib,
@@ -43,7 +43,7 @@ pub fn facts(pins: &Path, watch: Duration, salt: &Salt) -> Facts {
         } else {
             Err(format!("more than {MAX_FIREWALLS} network namespaces"))
         };
-        Ok(Here::look(salt, firewall))
+        Ok(NamespaceFacts::read(salt, firewall))
     });
     let programs = host::foreign_programs();
     let policy = host::policy(pins);
@@ -74,16 +74,16 @@ pub fn facts(pins: &Path, watch: Duration, salt: &Salt) -> Facts {
     }
 }
 
-/// What is read inside of a namespace.
-struct Here {
+/// The facts that are read inside a network namespace.
+struct NamespaceFacts {
     settings: Settings,
-    cookies: Look<Vec<Entry>>,
-    firewall: Look<Vec<FirewallRule>>,
-    qdiscs: Look<Vec<(String, String)>>,
+    cookies: Fact<Vec<Entry>>,
+    firewall: Fact<Vec<FirewallRule>>,
+    qdiscs: Fact<Vec<(String, String)>>,
 }
 
-impl Here {
-    fn look(salt: &Salt, firewall: Look<Vec<FirewallRule>>) -> Self {
+impl NamespaceFacts {
+    fn read(salt: &Salt, firewall: Fact<Vec<FirewallRule>>) -> Self {
         Self {
             settings: listeners::settings(),
             cookies: tcp_metrics::entries(salt).map_err(text),

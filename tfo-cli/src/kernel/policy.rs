@@ -1,14 +1,14 @@
-//! Enforcement, the part that touches the kernel: programs, pinned maps and links, cgroups, interfaces.
+//! Enforcement in the kernel: programs, pinned maps and links, cgroups and interfaces.
 //!
-//! Everything lies in one directory of a bpffs (0700, `/sys/fs/bpf/tfo-cli` unless told otherwise):
+//! Everything is pinned in one directory of a bpffs (0700, `/sys/fs/bpf/tfo-cli` unless told otherwise):
 //! ```text
 //! TFO_POL_*                    maps
 //! link-sockops, link-egress    the two programs on the root of the cgroup2 hierarchy
-//! prog-strip                   the classifier, to be attached to more interfaces later
-//! tcx-*, clsact-*, every-*     where it is attached, and where it is to be (see `strip::pin`)
+//! prog-strip                   the classifier, for interfaces that come up later
+//! tcx-*, clsact-*, every-*     the interfaces that it is attached to or meant for (see `strip::pin`)
 //! ```
-//! `link-egress` is pinned last and removed first: the set is in force exactly while it exists. A set without it
-//! was left by a command that was killed, and the next command removes it.
+//! `link-egress` is pinned last and removed first: the policy is in force exactly while that pin exists. Pins without it
+//! were left by a command that was killed, and the next command removes them.
 
 mod bpffs;
 mod codec;

@@ -146,18 +146,17 @@ pub const GUARDED: [Heading; 9] = [
 /// What a guard knows of a destination, below [`GUARDED`].
 pub fn guarded(dest: &Destination, now: Now) -> [String; GUARDED.len()] {
     let state = &dest.state;
-    let (recent, bare) = dest.recent();
     [
         dest.phase().name().to_owned(),
         dest.action().unwrap_or("-").to_owned(),
         format!("{}/{}", state.failures, state.attempts),
         // They begin anew when it opens.
         if dest.phase() == Phase::Closed {
-            recent.to_string()
+            dest.recent_failures().to_string()
         } else {
             "-".into()
         },
-        bare.to_string(),
+        dest.recent_bare_failures().to_string(),
         format!(
             "{}/{}",
             state.plain_failed,

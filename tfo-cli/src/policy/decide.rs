@@ -1,37 +1,37 @@
-//! Which rule decides on a connection, and which guard watches it: what the program in the kernel does (tfo-ebpf,
-//! `policy/lookup.rs`), for display.
+//! Which rule decides on a connection, and which guard watches it: the lookup of the egress program (tfo-ebpf,
+//! `policy/lookup.rs`) once more, for display.
 
 use std::net::IpAddr;
 
 use super::{Installed, InstalledGuard};
 
-/// Rules and guards in force, at one instant.
+/// The rules and guards in force at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
-    /// Rules, by number. Among them may be some whose time is over, until a command removes them.
+    /// Rules, sorted by number. Expired ones are among them until a command removes them.
     pub rules: Vec<Installed>,
-    /// Guards, by path.
+    /// Guards, sorted by path.
     pub guards: Vec<InstalledGuard>,
 }
 
-/// The rule that decides on connections of a cgroup to an address: of the nearest cgroup that has a matching one,
-/// the one with the longest prefix. Its ports select nothing: see [`Installed::covers`].
+/// The rule that decides on connections of a cgroup to an address, at `now_ns` of `CLOCK_MONOTONIC`: the one with the
+/// longest prefix, of the nearest cgroup with a matching rule. Ports play no part in this, see [`Installed::covers`].
 pub fn decide<'a>(
     rules: &'a [Installed],
     cgroup: &str,
     remote: IpAddr,
     now_ns: u64,
 ) -> Option<&'a Installed> {
-    let lives = |rule: &&Installed| rule.expires_ns == 0 || now_ns < rule.expires_ns;
+    let is_alive = |rule: &&Installed| rule.expires_ns == 0 || now_ns < rule.expires_ns;
     let reaches =
         |rule: &&Installed| is_above(&rule.spec.cgroup.path, cgroup) && rule.spec.dst.contains(remote);
     // Both paths lie above the same cgroup: the longer one is nearer.
     let nearness = |rule: &&Installed| (rule.spec.cgroup.path.len(), rule.spec.dst.bits());
-    rules.iter().filter(lives).filter(reaches).max_by_key(nearness)
+    rules.iter().filter(is_alive).filter(reaches).max_by_key(nearness)
 }
 
-/// The guard that watches connections of a cgroup: the nearest one.
-pub fn watch<'a>(guards: &'a [InstalledGuard], cgroup: &str) -> Option<&'a InstalledGuard> {
+/// The guard that watches connections of a cgroup: the one on the nearest cgroup.
+pub fn watching_guard<'a>(guards: &'a [InstalledGuard], cgroup: &str) -> Option<&'a InstalledGuard> {
     let reaches = |guard: &&InstalledGuard| is_above(&guard.spec.cgroup.path, cgroup);
     guards
         .iter()
@@ -39,7 +39,7 @@ pub fn watch<'a>(guards: &'a [InstalledGuard], cgroup: &str) -> Option<&'a Insta
         .max_by_key(|guard| guard.spec.cgroup.path.len())
 }
 
-/// Whether a cgroup is the other one or has it inside.
+/// Whether `above` is the path of the other cgroup, or of one above it.
 fn is_above(above: &str, cgroup: &str) -> bool {
     let above = above.trim_end_matches('/');
     cgroup
@@ -48,7 +48,8 @@ fn is_above(above: &str, cgroup: &str) -> bool {
 }
 
 impl Installed {
-    /// Whether it does anything about connections to this port; where it does not it leaves them alone.
+    /// Whether the rule applies to connections to this port. Connections to other ports are left alone, also where a
+    /// wider rule covers them.
     pub fn covers(&self, port: u16) -> bool {
         let ports = &self.spec.ports;
         ports.is_empty()
@@ -111,7 +112,7 @@ mod tests {
             ("/a/b/c", Some(2)),
             ("/abc", None),
         ] {
-            let found = watch(&guards, cgroup).map(|guard| guard.spec.cgroup.id);
+            let found = watching_guard(&guards, cgroup).map(|guard| guard.spec.cgroup.id);
             assert_eq!(found, want, "{cgroup}");
         }
     }

@@ -1,47 +1,48 @@
-//! The seam between commands and whatever keeps a policy in force: the pinned maps of the kernel (`kernel::policy`), or
-//! the memory of a test.
+//! The traits through which commands read and change a policy. Behind them are the pinned maps of the kernel
+//! (`kernel::policy`) or, in tests, a policy in memory (`policy::fake`).
 
 use std::path::Path;
 
 use tfo_common::policy::Stat;
 
 use super::{
-    CgroupRef, Change, Installed, InstalledGuard, Interfaces, Scope, StripReport, guard::Destination,
+    CgroupRef, CgroupSelector, Change, Installed, InstalledGuard, Interfaces, StripReport, guard::Destination,
 };
 use crate::exit::Failure;
 
-/// What a command is going to do with a policy.
+/// What a command opens a policy for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// The policy is read; what killed commands left behind is repaired or removed first.
+    /// To read or change it. What killed commands left behind is repaired or removed first.
     Repair,
-    /// The same, and it will be changed: its place is made where there is none, so that nobody else gets in between.
+    /// To change it. In addition, the pin directory is created where there is none, so that it can be locked.
     Change,
-    /// Everything is removed, also what this version cannot read.
+    /// To remove all of it, also what this version cannot read.
     Flush,
 }
 
 /// What opening a policy removed, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// A half-made set that a killed command had left.
+    /// Whether a killed command had left a policy that was not complete.
     pub half_made: bool,
-    /// Rules whose time was over.
+    /// Rules that had expired.
     pub expired: Vec<Installed>,
     /// Rules whose cgroup is gone.
     pub orphans: Vec<Installed>,
     /// Guards whose cgroup is gone.
     pub orphan_guards: Vec<InstalledGuard>,
-    /// What changed on interfaces by itself.
+    /// What changed on interfaces without a command: some went away, others came up.
     pub interfaces: StripReport,
 }
 
-/// Whose programs decide. All builds that can read each other's maps are told apart by their programs alone.
+/// The build of the programs in force, and of those inside this binary. Builds with the same format of maps differ only
+/// in their programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// Of the programs in force ([`tfo_common::policy::build_of`]).
+    /// Build of the programs in force ([`tfo_common::policy::build_of`]).
     pub build: u64,
-    /// Of those inside this binary.
+    /// Build of the programs inside this binary.
     pub this_build: u64,
 }
 
@@ -56,18 +57,18 @@ impl Loaded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .failure.message)]
 pub struct EnforcementError {
-    /// What a command can do about it.
+    /// The kind of error, for commands that go on after some.
     pub kind: ErrorKind,
-    /// What the user is told.
+    /// The message to the user, with exit code and hint.
     pub failure: Failure,
 }
 
-/// Errors that some commands do not end with.
+/// Kinds of errors that commands tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Another command holds the lock.
     Busy,
-    /// There is no such cgroup, now: a service may start.
+    /// There is no such cgroup at present; a service that starts later may have one.
     NoCgroup,
     /// Everything else.
     Other,
@@ -79,48 +80,49 @@ impl From<EnforcementError> for Failure {
     }
 }
 
-/// The place of a policy, in force or not.
+/// The place where a policy is kept, whether one is in force or not.
 pub trait Policies {
-    /// Locks the policy, opens what is there and tidies it.
+    /// Locks the policy, opens it and removes what is expired or orphaned.
     fn open(&self, access: Access) -> Result<Box<dyn Enforcement>, EnforcementError>;
-    /// The directory it is pinned in.
+    /// The directory that the policy is pinned in.
     fn directory(&self) -> &Path;
 }
 
-/// The cgroups of a host, as they were when they were read.
+/// The cgroups of a host, as of the instant they were read.
 pub trait Cgroups {
     /// Path of a cgroup below the cgroup2 mount; `None` when it is gone.
     fn path(&self, id: u64) -> Option<String>;
-    /// A process of a cgroup, or of one below it: to find the network namespace of a service.
+    /// The id of a process in a cgroup or in one below it, through which the network namespace of a service is found;
+    /// `None` when there is no process.
     fn process(&self, id: u64) -> Option<u32>;
-    /// The cgroup a scope means.
-    fn find(&self, scope: &Scope) -> Result<CgroupRef, EnforcementError>;
+    /// The cgroup that a selector names.
+    fn find(&self, selector: &CgroupSelector) -> Result<CgroupRef, EnforcementError>;
 }
 
-/// A policy that is open: nobody else changes it meanwhile.
+/// A policy that is open and locked: no other command changes it meanwhile.
 pub trait Enforcement {
-    /// What opening it removed.
+    /// What was removed when it was opened.
     fn removed(&self) -> &Removed;
     /// The cgroups of this host.
     fn cgroups(&self) -> &dyn Cgroups;
-    /// Whether there is anything at all, be it of another version.
+    /// Whether anything is pinned, also by another version.
     fn is_there(&self) -> Result<bool, EnforcementError>;
-    /// Whether anything is in force.
+    /// Whether a policy is in force.
     fn is_in_force(&self) -> bool;
-    /// Rules in force, by number.
+    /// The rules in force, sorted by number.
     fn rules(&self) -> Result<Vec<Installed>, EnforcementError>;
-    /// Guards in force, by path.
+    /// The guards in force, sorted by path.
     fn guards(&self) -> Result<Vec<InstalledGuard>, EnforcementError>;
-    /// What guards know of destinations.
+    /// The states that guards keep of destinations.
     fn destinations(&self) -> Result<Vec<Destination>, EnforcementError>;
-    /// Counters by [`Stat`], all zero when nothing is in force.
+    /// Counters by [`Stat`]; all are 0 when nothing is in force.
     fn stats(&self) -> [u64; Stat::COUNT];
-    /// Whose programs decide; `None` where nothing is in force.
+    /// The build of the programs in force; `None` when no policy is.
     fn loaded(&self) -> Result<Option<Loaded>, EnforcementError>;
-    /// Puts this build's programs in the place of those in force, without a gap. `false` where nothing had to be done.
+    /// Replaces the programs in force by those of this binary, without a gap; false when they are the same already.
     fn reload(&mut self) -> Result<bool, EnforcementError>;
-    /// Makes changes, in order. When one fails the rest is not made; those before it stay, and `done` has been told of
-    /// each. `by` is who asked.
+    /// Makes changes in order, for the user `by`, and calls `done` after each. When one fails, those before it stay and
+    /// those after it are not made. `interfaces` says where the option is stripped, if a change needs that.
     fn change(
         &mut self,
         changes: &[Change],
@@ -128,6 +130,6 @@ pub trait Enforcement {
         by: &str,
         done: &mut dyn FnMut(&Change),
     ) -> Result<StripReport, EnforcementError>;
-    /// Removes everything. Whatever this stops at, the next command goes on.
+    /// Removes the whole policy. Where this stops at an error, the next command goes on.
     fn flush(&mut self) -> Result<(), EnforcementError>;
 }

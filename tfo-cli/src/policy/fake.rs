@@ -1,5 +1,5 @@
-//! A policy in memory, for tests of whoever reads and changes policies. It keeps what it is told, so that the next one
-//! who opens it finds it; it knows the cgroups it is given, and fails where it is told to.
+//! A policy in memory, for tests of commands. It keeps changes from one opening to the next, has the cgroups that the
+//! test gives it, and fails where the test says so.
 
 use std::{
     collections::BTreeMap,
@@ -10,35 +10,35 @@ use std::{
 use tfo_common::policy::{Hits, Stat};
 
 use super::{
-    Access, CgroupRef, Cgroups, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
-    Interfaces, Loaded, Policies, Removed, Scope, StripReport, guard::Destination,
+    Access, CgroupRef, CgroupSelector, Cgroups, Change, Enforcement, EnforcementError, ErrorKind, Installed,
+    InstalledGuard, Interfaces, Loaded, Policies, Removed, StripReport, guard::Destination,
 };
 use crate::exit::{self, Failure};
 
-/// What is kept.
+/// The contents of the policy, and how it behaves.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
     /// Path by cgroup id.
     pub cgroups: BTreeMap<u64, String>,
-    /// A process by cgroup id.
+    /// Id of a process, by cgroup id.
     pub processes: BTreeMap<u64, u32>,
     /// Rules in force.
     pub rules: Vec<Installed>,
     /// Guards in force.
     pub guards: Vec<InstalledGuard>,
-    /// What guards know.
+    /// States of destinations.
     pub destinations: Vec<Destination>,
-    /// Another command holds the lock.
+    /// Whether opening fails because another command holds the lock.
     pub is_busy: bool,
-    /// The change with this number, counted from 0, fails.
+    /// Index of the change that fails, from 0.
     pub fails_at: Option<usize>,
-    /// Where the option was to be stripped, at each change.
+    /// The interfaces that each call of `change` was given.
     pub interfaces: Vec<Interfaces>,
-    /// Build of the programs in force; this one is 0.
+    /// Build of the programs in force; that of this binary is 0.
     pub build: u64,
 }
 
-/// The place of it. Clones lead to the same.
+/// A place for a policy in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct FakePolicies(Arc<Mutex<Kept>>);
 
@@ -50,12 +50,12 @@ impl FakePolicies {
         fake
     }
 
-    /// What is kept, to be looked at or changed behind everybody's back.
+    /// The contents, for a test to read or to change while no command runs.
     pub fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rules in force, as they are shown.
+    /// Rules in force, as lists print them.
     pub fn rules(&self) -> Vec<String> {
         let kept = self.kept();
         kept.rules.iter().map(|rule| rule.spec.to_string()).collect()
@@ -113,15 +113,15 @@ impl Cgroups for FakeCgroups {
         self.processes.get(&id).copied()
     }
 
-    fn find(&self, scope: &Scope) -> Result<CgroupRef, EnforcementError> {
-        let fits = |path: &str| match scope {
-            Scope::Cgroup(wanted) => Path::new(path) == wanted,
-            Scope::Unit(name) => path.ends_with(&format!("/{name}.service")),
-            Scope::Container(id) => path.contains(&**id),
+    fn find(&self, selector: &CgroupSelector) -> Result<CgroupRef, EnforcementError> {
+        let fits = |path: &str| match selector {
+            CgroupSelector::Path(wanted) => Path::new(path) == wanted,
+            CgroupSelector::Unit(name) => path.ends_with(&format!("/{name}.service")),
+            CgroupSelector::Container(id) => path.contains(&**id),
         };
         let found = self.paths.iter().find(|(_, path)| fits(path));
         let (id, path) = found.ok_or_else(|| {
-            let message = format!("{scope}: there is no such cgroup");
+            let message = format!("{selector}: there is no such cgroup");
             error(ErrorKind::NoCgroup, exit::USAGE, &message)
         })?;
         Ok(CgroupRef {

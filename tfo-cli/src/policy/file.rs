@@ -1,12 +1,12 @@
-//! The policy file, in TOML. It lists the whole policy: rules and guards it does not list are removed when it is applied.
+//! The policy file, in TOML. It lists the whole policy: applying it removes the rules and guards that it does not list.
 //!
 //! ```toml
 //! [[rule]]
 //! cgroup = "/system.slice/app.service"   # or: unit = "app.service", or: container = "4f5e..."
 //! dst = "203.0.113.0/24"
-//! ports = [443, "8000-8999"]             # none: every port
+//! ports = [443, "8000-8999"]             # without: every port
 //! action = "no-data"                     # the default; or strip, observe
-//! ttl = "7d"                             # none: until it is removed
+//! ttl = "7d"                             # without: until it is removed
 //! note = "ticket 4711: their firewall eats SYN data"
 //!
 //! [[guard]]
@@ -27,20 +27,20 @@ use toml::Spanned;
 use super::{
     GuardSpec, RuleSpec,
     guard::Settings,
-    rule::{self, Scope},
+    rule::{self, CgroupSelector},
 };
 use crate::duration;
 
-/// The contents of a file, with cgroups still to be looked up.
+/// The contents of a file. Cgroups are named, but not looked up yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Rules, in the order of the file.
-    pub rules: Vec<Listed<RuleSpec<Scope>>>,
-    /// Guards.
-    pub guards: Vec<Listed<GuardSpec<Scope>>>,
+    pub rules: Vec<Listed<RuleSpec<CgroupSelector>>>,
+    /// Guards, in the order of the file.
+    pub guards: Vec<Listed<GuardSpec<CgroupSelector>>>,
 }
 
-/// The format, as help and README show it.
+/// The format of the file, as the help shows it.
 pub const FORMAT: &str = r#"Format of the file (TOML):
   [[rule]]
   unit = "app.service"                 # or cgroup = "/path", container = "id"
@@ -58,10 +58,10 @@ pub const FORMAT: &str = r#"Format of the file (TOML):
   max-backoff = "24h"
   escalate = false"#;
 
-/// Something a file lists, and the line it begins at.
+/// A rule or guard of the file, and the line that it begins at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {
-    /// Line, from 1.
+    /// Number of the line, from 1.
     pub line: usize,
     /// The rule or the guard.
     pub spec: T,
@@ -70,7 +70,7 @@ pub struct Listed<T> {
 /// An error in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
-    /// Line, from 1.
+    /// Number of the line, from 1.
     pub line: usize,
     /// What is wrong, and what would be right.
     pub why: String,
@@ -143,7 +143,7 @@ impl<'de> Deserialize<'de> for RawPort {
     }
 }
 
-/// Reads a file.
+/// Reads the text of a policy file.
 pub fn parse(text: &str) -> Result<File, FileError> {
     let lines = Lines::new(text);
     let raw: RawFile = toml::from_str(text).map_err(|error| FileError {
@@ -163,7 +163,7 @@ pub fn parse(text: &str) -> Result<File, FileError> {
     Ok(File { rules, guards })
 }
 
-/// Offsets of the beginnings of lines, to turn offsets into line numbers.
+/// The byte offsets at which lines begin, for line numbers in errors.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -172,7 +172,7 @@ impl Lines {
         Self(std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect())
     }
 
-    /// Number of the line an offset is in, from 1.
+    /// Number of the line that a byte offset is in, from 1.
     fn number(&self, at: usize) -> usize {
         self.0.partition_point(|start| *start <= at)
     }
@@ -184,7 +184,7 @@ impl Lines {
         }
     }
 
-    /// Applies a parser to a value; its error gets the value's name and line.
+    /// Parses a value; an error gets the name of the value and its line.
     fn value<T>(
         &self,
         name: &str,
@@ -203,17 +203,17 @@ impl Lines {
         value.map(|value| self.value(name, value, parse)).transpose()
     }
 
-    fn scope(&self, at: usize, named: [Option<Spanned<String>>; 3]) -> Result<Scope, FileError> {
+    fn scope(&self, at: usize, named: [Option<Spanned<String>>; 3]) -> Result<CgroupSelector, FileError> {
         let [cgroup, unit, container] = named.map(|name| name.map(Spanned::into_inner));
         match (cgroup, unit, container) {
-            (Some(path), None, None) => Ok(Scope::Cgroup(path.into())),
-            (None, Some(name), None) => Ok(Scope::Unit(name)),
-            (None, None, Some(id)) => Ok(Scope::Container(id)),
+            (Some(path), None, None) => Ok(CgroupSelector::Path(path.into())),
+            (None, Some(name), None) => Ok(CgroupSelector::Unit(name)),
+            (None, None, Some(id)) => Ok(CgroupSelector::Container(id)),
             _ => Err(self.error(at, "give exactly one of cgroup, unit and container")),
         }
     }
 
-    fn rule(&self, raw: Spanned<RawRule>) -> Result<Listed<RuleSpec<Scope>>, FileError> {
+    fn rule(&self, raw: Spanned<RawRule>) -> Result<Listed<RuleSpec<CgroupSelector>>, FileError> {
         let at = raw.span().start;
         let raw = raw.into_inner();
         let mut ports = Vec::new();
@@ -240,7 +240,7 @@ impl Lines {
         })
     }
 
-    fn guard(&self, raw: Spanned<RawGuard>) -> Result<Listed<GuardSpec<Scope>>, FileError> {
+    fn guard(&self, raw: Spanned<RawGuard>) -> Result<Listed<GuardSpec<CgroupSelector>>, FileError> {
         let at = raw.span().start;
         let raw = raw.into_inner();
         let default = Settings::default();
@@ -306,7 +306,7 @@ escalate = true
         assert_eq!((file.rules.len(), file.guards.len()), (2, 1));
         let rule = &file.rules[0].spec;
         assert_eq!(file.rules[0].line, 2);
-        assert_eq!(rule.cgroup, Scope::Unit("app.service".into()));
+        assert_eq!(rule.cgroup, CgroupSelector::Unit("app.service".into()));
         assert_eq!((rule.ports.len(), rule.action), (2, PolicyAction::NoData));
         assert_eq!(rule.ttl, Some(Duration::from_hours(7 * 24)));
         assert_eq!(file.rules[1].spec.action, PolicyAction::Observe);

@@ -1,6 +1,6 @@
-//! Rules for some ports below wider ones. One rule decides on a destination, and its ports select nothing (tfo-ebpf,
-//! `policy/lookup.rs`): what a narrow rule leaves alone is not handed to the wide one. People expect otherwise, so
-//! plans say it.
+//! Gaps: ports that no rule applies to, although a wider rule seems to cover them. One rule alone decides on a
+//! destination, whatever its ports are (tfo-ebpf, `policy/lookup.rs`): ports that it leaves alone are not passed on to a
+//! wider rule. Users expect otherwise, so plans point it out.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,12 +10,12 @@ use std::{
 use super::RuleSpec;
 use crate::addr::Prefix;
 
-/// A rule for some ports that takes the others out of the reach of a rule that denies.
+/// A rule for some ports only, which keeps a wider rule from denying data on the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap<'a> {
-    /// The rule that decides there.
+    /// The rule that decides on its destinations.
     pub narrow: &'a RuleSpec,
-    /// The one that would without it.
+    /// The rule that would decide on them without it.
     pub wide: &'a RuleSpec,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Gap<'_> {
 /// The gaps among rules that are in force together.
 pub fn gaps<'a>(rules: impl IntoIterator<Item = &'a RuleSpec> + Clone) -> Vec<Gap<'a>> {
     let mut by_place: HashMap<(&str, Prefix), &RuleSpec> = HashMap::new();
-    // Longest first. Few lengths are in use: one look-up for each instead of for each bit.
+    // Few prefix lengths are in use: one lookup for each of them, the longest first, is enough.
     let mut lengths = BTreeSet::new();
     for rule in rules.clone() {
         by_place.insert((&rule.cgroup.path, rule.dst), rule);
@@ -56,7 +56,8 @@ pub fn gaps<'a>(rules: impl IntoIterator<Item = &'a RuleSpec> + Clone) -> Vec<Ga
 }
 
 impl Gap<'_> {
-    /// Whether the narrow rule is for every port the wide one is for. Port ranges of a rule are sorted and joined.
+    /// Whether the narrow rule applies to every port that the wide one applies to. The port ranges of a rule are sorted
+    /// and do not touch.
     fn is_covered(&self) -> bool {
         let inside = |wide: &tfo_common::policy::PortRange| {
             let narrow = &self.narrow.ports;
@@ -68,7 +69,7 @@ impl Gap<'_> {
     }
 }
 
-/// A cgroup's path and those above it, the nearest first.
+/// The path of a cgroup and those of the cgroups above it, the nearest first.
 fn lineage(path: &str) -> impl Iterator<Item = &str> {
     iter::successors(Some(path), |path| {
         let (above, name) = path.rsplit_once('/')?;
@@ -99,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn ports_below_a_wider_rule_are_told() {
+    fn gaps_below_wider_rules_are_found() {
         use PolicyAction::{NoData, Observe, Strip};
         let narrow = |ports: &[&str]| rule("/a/b", "10.1.0.0/16", ports, NoData);
-        // (the narrow rule, the others, place of the wide one among them)
+        // The narrow rule, the other rules, and the index of the wide one among them.
         let table = [
             (
                 narrow(&["443"]),
@@ -125,7 +126,7 @@ mod tests {
                 vec![rule("/a", "10.1.0.0/16", &[], NoData)],
                 Some(0),
             ),
-            // The nearest one counts, and in it the longest.
+            // The nearest cgroup counts, and in it the longest prefix.
             (
                 narrow(&["443"]),
                 vec![
@@ -135,9 +136,9 @@ mod tests {
                 ],
                 Some(2),
             ),
-            // It is for all ports.
+            // The narrow rule applies to all ports.
             (narrow(&[]), vec![rule("/a", "10.0.0.0/8", &[], NoData)], None),
-            // The wide one is for no others.
+            // The wide rule applies to no other ports.
             (
                 narrow(&["400-500"]),
                 vec![rule("/a", "10.0.0.0/8", &["443", "450-460"], NoData)],
@@ -148,13 +149,13 @@ mod tests {
                 vec![rule("/a", "10.0.0.0/8", &["443", "450-460"], NoData)],
                 Some(0),
             ),
-            // The wide one denies nothing.
+            // The wide rule denies nothing.
             (
                 narrow(&["443"]),
                 vec![rule("/a", "10.0.0.0/8", &[], Observe)],
                 None,
             ),
-            // Beside it, not above.
+            // The other rule is not above the narrow one.
             (
                 narrow(&["443"]),
                 vec![rule("/a/bc", "10.0.0.0/8", &[], NoData)],

@@ -1,4 +1,4 @@
-//! Guards: the cgroup a guard watches, its settings, and what it knows of a destination.
+//! Guards: the cgroup that a guard watches, its settings, and the state it keeps of a destination.
 
 use std::{
     fmt,
@@ -11,27 +11,28 @@ use tfo_common::guard::{self, GuardState, MAX_WINDOW, Phase, level};
 use super::rule::CgroupRef;
 use crate::duration;
 
-/// A guard, apart from what it knows. On the command line and in a file its cgroup is a [`super::Scope`].
+/// A guard as it is asked for. `C` is the cgroup: in a policy file and on the command line a
+/// [`super::CgroupSelector`], which is still to be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardSpec<C = CgroupRef> {
-    /// Sockets of this cgroup and those below it, up to the next guard.
+    /// The guard watches sockets of this cgroup and of those below it, except where one below has its own guard.
     pub cgroup: C,
-    /// Its settings.
+    /// When the guard switches Fast Open off, and for how long.
     pub settings: Settings,
 }
 
-/// Settings of a guard.
+/// When a guard switches Fast Open off for a destination, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Failures that switch TFO off.
+    /// Number of failures, among the latest `of` attempts, that switches Fast Open off; 1 to `of`.
     pub failures: u8,
-    /// Size of the window: the latest attempts that count.
+    /// Number of the latest attempts that count; 1 to [`MAX_WINDOW`].
     pub of: u8,
-    /// First back-off.
+    /// Time until the first trial; 1 s to a year. Each trial that fails doubles it.
     pub backoff: Duration,
-    /// Longest back-off.
+    /// Longest time between two trials; `backoff` to a year.
     pub max_backoff: Duration,
-    /// Whether the option is stripped where bare SYNs with it fail too.
+    /// Whether the option is stripped from SYNs where those with the option but without data fail, too.
     pub escalate: bool,
 }
 
@@ -48,7 +49,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks how the numbers go together; the error names the setting.
+    /// Checks that the settings are in their ranges and fit together; the error is the name of the setting that does
+    /// not, and why.
     pub fn check(self) -> Result<Self, (&'static str, String)> {
         let longest = Duration::from_hours(24 * 365);
         if self.of == 0 || self.of > MAX_WINDOW {
@@ -97,31 +99,31 @@ impl fmt::Display for GuardSpec {
 /// A guard that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledGuard {
-    /// The guard.
+    /// What the guard watches, and its settings.
     pub spec: GuardSpec,
-    /// `CLOCK_REALTIME` ns at which it was made.
+    /// When it was made, in ns of `CLOCK_REALTIME`.
     pub created_ns: u64,
-    /// User who made it.
+    /// The user who made it.
     pub by: String,
 }
 
-/// A destination with a failure, as a guard sees it.
+/// The state that a guard keeps of a destination with a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// cgroup id of the guard.
+    /// Id of the guard's cgroup.
     pub cgroup_id: u64,
-    /// cgroup id of the service whose evidence it is, and whose TFO it switches off; `None` for every service the guard
-    /// watches.
+    /// Id of the cgroup whose connections are the evidence, and for which Fast Open is switched off; `None` for all
+    /// cgroups that the guard watches.
     pub own_id: Option<u64>,
-    /// Number of the network namespace: its cookie, before Linux 5.12 its inode.
+    /// The network namespace: its cookie, before Linux 5.12 the number of its inode.
     pub net: u64,
-    /// Whether it is everything that is reached from a local address.
+    /// Whether this is the network behind a local address instead of one destination.
     pub is_network: bool,
-    /// Remote address; of a network the local one.
+    /// The remote address; of a network, the local address.
     pub addr: IpAddr,
-    /// Remote port; 0 for a network.
+    /// The remote port; 0 for a network.
     pub port: u16,
-    /// The state of the circuit breaker.
+    /// The state of the guard's circuit breaker, as the kernel keeps it.
     pub state: GuardState,
 }
 
@@ -140,12 +142,12 @@ impl fmt::Display for Destination {
 }
 
 impl Destination {
-    /// closed, open or half-open.
+    /// Whether Fast Open is on (closed), off (open) or on trial (half-open).
     pub fn phase(&self) -> Phase {
         self.state.phase()
     }
 
-    /// Name of the action on its SYNs; `None` while they pass.
+    /// Name of the action on SYNs to it; `None` while they pass.
     pub fn action(&self) -> Option<&'static str> {
         match (self.phase(), self.state.level) {
             (Phase::Closed, _) => None,
@@ -154,19 +156,25 @@ impl Destination {
         }
     }
 
-    /// What a failure costs here, us; `None` before one was timed (a RST costs a connection, not time).
+    /// Mean time that a failure costs, in us; `None` when none was timed. A RST ends the connection at once and is not
+    /// timed.
     pub fn cost_us(&self) -> Option<u64> {
         (self.state.timed > 0).then(|| self.state.lost_us / self.state.timed)
     }
 
-    /// Time saved by SYNs that were denied, us.
+    /// Time saved by denying SYNs with data, in us: what as many failures would have cost.
     pub fn saved_us(&self) -> u64 {
         self.cost_us().unwrap_or(0).saturating_mul(self.state.denied)
     }
 
-    /// Failures among the latest attempts: of SYNs with data, and of bare SYNs with the option.
-    pub fn recent(&self) -> (u32, u32) {
-        (self.state.window.count_ones(), self.state.bare.count_ones())
+    /// Failures among the latest attempts with data in the SYN.
+    pub fn recent_failures(&self) -> u32 {
+        self.state.window.count_ones()
+    }
+
+    /// Failures among the latest attempts with the option in the SYN, but no data.
+    pub fn recent_bare_failures(&self) -> u32 {
+        self.state.bare.count_ones()
     }
 }
 

@@ -1,17 +1,17 @@
-//! Where the TFO option is taken out of SYNs: as a person asks for it, and what came of it.
+//! The interfaces on which the TFO option is stripped from SYNs: what the user asks for, and what changed.
 
-/// On which interfaces the option is stripped.
+/// The interfaces on which the user wants the option to be stripped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
-    /// A network namespace: its name, a path, or the id of a process in it. `None` is the caller's own.
+    /// The network namespace: its name, a path, or the id of a process in it. `None` for that of the caller.
     pub netns: Option<String>,
-    /// Names; none means all that are up, and those that come up later: from the next command on, or at once
-    /// while `policy watch` runs.
+    /// Names of interfaces. Empty for all that are up and those that come up later; the next command finds the latter,
+    /// and `policy watch` at once.
     pub devices: Vec<String>,
 }
 
 impl Interfaces {
-    /// Whether anything was named.
+    /// Whether a namespace or an interface was named.
     pub fn is_named(&self) -> bool {
         *self != Self::default()
     }
@@ -20,12 +20,12 @@ impl Interfaces {
 /// What changed on interfaces, for the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StripReport {
-    /// `lo (netns 4026531840)`.
+    /// Interfaces that have the classifier from now on, such as `lo (netns 4026531840)`.
     pub attached: Vec<String>,
-    /// Interfaces that are gone.
+    /// How many interfaces with the classifier are gone.
     pub gone: usize,
-    /// Where it is, these included.
+    /// All interfaces that have the classifier.
     pub places: Vec<String>,
-    /// Why it is not on an interface on which it is to be. Nothing else stops for that.
+    /// Errors of interfaces that should have the classifier and do not. The other interfaces are not affected.
     pub failed: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! The difference between the rules that are wanted and those in force, as a list of changes. New and changed rules come
-//! first and removals last, so that no destination is without its rule in between.
+//! The changes that lead from the policy in force to the one that is wanted. New and changed rules and guards come first
+//! and removals last, so that no destination is without its rule in between.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,25 +8,25 @@ use std::{
 
 use tfo_common::policy::Hits;
 
-use super::{GuardSpec, Installed, InstalledGuard, RuleSpec, gaps::gaps};
+use super::{GuardSpec, InForce, Installed, InstalledGuard, RuleSpec, gaps::gaps};
 
-/// One change. Each is one system call: it is made whole or not at all.
+/// One change of the policy. A change of a rule takes effect by one system call: whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A new rule.
+    /// Add a rule.
     Add(RuleSpec),
-    /// A rule that takes the place of another one.
+    /// Put a rule in the place of another.
     Replace(Installed, RuleSpec),
-    /// A rule to remove.
+    /// Remove a rule.
     Remove(Installed),
-    /// A guard that is new or has other settings.
+    /// Add a guard, or give one other settings.
     Guard(GuardSpec),
-    /// A guard to remove.
+    /// Remove a guard.
     Unguard(InstalledGuard),
 }
 
 impl Change {
-    /// `+`, `~` or `-`.
+    /// The sign in front of the change in a plan: `+` for new, `~` for changed, `-` for removed.
     pub fn sign(&self) -> char {
         match self {
             Self::Add(_) | Self::Guard(_) => '+',
@@ -35,7 +35,7 @@ impl Change {
         }
     }
 
-    /// The word JSON uses.
+    /// The name of the change in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Add(_) => "add",
@@ -46,7 +46,7 @@ impl Change {
         }
     }
 
-    /// The line of the log once the change is made.
+    /// The line of the log once the change has been made.
     pub fn done(&self) -> String {
         let verb = match self {
             Self::Add(_) => "added",
@@ -57,17 +57,17 @@ impl Change {
         format!("{verb} {self}")
     }
 
-    /// Whether it is the same change of the same rule. Hits are left out, as they are counted all the time.
+    /// Whether it is the same change of the same rule. Hits are not compared, because they are counted all the time.
     fn is_same(&self, other: &Self) -> bool {
-        let unhit = |rule: &Installed| Installed {
+        let without_hits = |rule: &Installed| Installed {
             hits: Hits::default(),
             ..rule.clone()
         };
         match (self, other) {
             (Self::Replace(old, new), Self::Replace(other_old, other_new)) => {
-                unhit(old) == unhit(other_old) && new == other_new
+                without_hits(old) == without_hits(other_old) && new == other_new
             }
-            (Self::Remove(old), Self::Remove(other)) => unhit(old) == unhit(other),
+            (Self::Remove(old), Self::Remove(other)) => without_hits(old) == without_hits(other),
             (one, other) => one == other,
         }
     }
@@ -85,6 +85,15 @@ impl fmt::Display for Change {
     }
 }
 
+/// The rules and guards that a policy file lists, with their cgroups looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Rules, in the order of the file.
+    pub rules: Vec<RuleSpec>,
+    /// Guards, in the order of the file.
+    pub guards: Vec<GuardSpec>,
+}
+
 /// The changes that lead to the wanted policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -97,30 +106,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Changes from what is installed to exactly what is wanted.
+    /// The changes after which exactly the wanted rules and guards are in force.
     ///
-    /// A rule that is wanted as it is keeps the time it has left: applying a file twice changes nothing.
-    pub fn exactly(
-        wanted: (&[RuleSpec], &[GuardSpec]),
-        installed: (&[Installed], &[InstalledGuard]),
-    ) -> Self {
+    /// A rule that is in force as it is wanted is left alone, and so is the time it still lives: applying a file twice
+    /// changes nothing.
+    pub fn exactly(wanted: &Wanted, in_force: &InForce) -> Self {
         let mut plan = Self {
-            notes: gaps(wanted.0).iter().map(ToString::to_string).collect(),
+            notes: gaps(&wanted.rules).iter().map(ToString::to_string).collect(),
             ..Self::default()
         };
-        let there: HashMap<_, _> = installed.0.iter().map(|old| (old.spec.key(), old)).collect();
-        let listed: HashSet<_> = wanted.0.iter().map(RuleSpec::key).collect();
-        for spec in wanted.0 {
+        let there: HashMap<_, _> = in_force.rules.iter().map(|old| (old.spec.key(), old)).collect();
+        let listed: HashSet<_> = wanted.rules.iter().map(RuleSpec::key).collect();
+        for spec in &wanted.rules {
             match there.get(&spec.key()).copied() {
                 None => plan.changes.push(Change::Add(spec.clone())),
-                Some(old) if says_the_same(&old.spec, spec) => plan.unchanged += 1,
+                Some(old) if is_equivalent(&old.spec, spec) => plan.unchanged += 1,
                 Some(old) => plan.changes.push(Change::Replace(old.clone(), spec.clone())),
             }
         }
-        for spec in wanted.1 {
+        for spec in &wanted.guards {
             let same = |old: &&InstalledGuard| old.spec.cgroup.id == spec.cgroup.id;
-            if installed
-                .1
+            if in_force
+                .guards
                 .iter()
                 .find(same)
                 .is_some_and(|old| old.spec.settings == spec.settings)
@@ -130,36 +137,40 @@ impl Plan {
                 plan.changes.push(Change::Guard(spec.clone()));
             }
         }
-        for old in installed.0 {
+        for old in &in_force.rules {
             if !listed.contains(&old.spec.key()) {
                 plan.changes.push(Change::Remove(old.clone()));
             }
         }
-        for old in installed.1 {
-            if !wanted.1.iter().any(|spec| spec.cgroup.id == old.spec.cgroup.id) {
+        for old in &in_force.guards {
+            if !wanted
+                .guards
+                .iter()
+                .any(|spec| spec.cgroup.id == old.spec.cgroup.id)
+            {
                 plan.changes.push(Change::Unguard(old.clone()));
             }
         }
         plan
     }
 
-    /// Adds one rule. The error is the rule that has its place already.
+    /// The plan to add one rule. The error is the rule that is in force for the same cgroup and prefix already.
     pub fn add(spec: RuleSpec, installed: &[Installed]) -> Result<Self, Box<Installed>> {
         if let Some(old) = installed.iter().find(|old| old.spec.key() == spec.key()) {
             return Err(Box::new(old.clone()));
         }
         let all = gaps(installed.iter().map(|old| &old.spec).chain([&spec]));
-        let about_it = all
+        let with_it = all
             .iter()
             .filter(|gap| gap.narrow.key() == spec.key() || gap.wide.key() == spec.key());
         Ok(Self {
-            notes: about_it.map(ToString::to_string).collect(),
+            notes: with_it.map(ToString::to_string).collect(),
             changes: vec![Change::Add(spec)],
             unchanged: installed.len(),
         })
     }
 
-    /// Whether it equals the plan that was shown; it does not where the policy has changed since.
+    /// Whether this plan makes the changes of the one that was shown. It does not when the policy has changed since.
     pub fn is_same(&self, shown: &Self) -> bool {
         self.unchanged == shown.unchanged
             && self.changes.len() == shown.changes.len()
@@ -175,7 +186,7 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// The number of changes by kind, in one line.
+    /// How many changes of each kind there are, in one line.
     pub fn summary(&self) -> String {
         let count = |sign| self.changes.iter().filter(|change| change.sign() == sign).count();
         format!(
@@ -188,8 +199,9 @@ impl Plan {
     }
 }
 
-/// Paths are left out: a cgroup is the same by its id, whatever it was called when the rule was made.
-fn says_the_same(old: &RuleSpec, new: &RuleSpec) -> bool {
+/// Whether two rules for the same cgroup and prefix do the same. Paths are not compared: the cgroup is known by its id,
+/// and may have been renamed.
+fn is_equivalent(old: &RuleSpec, new: &RuleSpec) -> bool {
     (&old.ports, old.action, old.ttl, &old.note) == (&new.ports, new.action, new.ttl, &new.note)
 }
 
@@ -211,21 +223,32 @@ mod tests {
         spec.installed(id)
     }
 
+    fn in_force(rules: Vec<Installed>) -> InForce {
+        InForce {
+            rules,
+            guards: Vec::new(),
+        }
+    }
+
     #[test]
     fn what_is_new_comes_before_what_goes() {
         let old = installed(7, spec(1, "10.0.0.0/8", PolicyAction::NoData));
         let changed = installed(8, spec(1, "192.0.2.0/24", PolicyAction::NoData));
         let kept = installed(9, spec(2, "10.0.0.0/8", PolicyAction::Observe));
-        let wanted = [
+        let rules = vec![
             spec(1, "192.0.2.0/24", PolicyAction::Strip),
             kept.spec.clone(),
             spec(3, "::/0", PolicyAction::NoData),
         ];
         let guard = GuardSpec {
-            cgroup: wanted[0].cgroup.clone(),
+            cgroup: rules[0].cgroup.clone(),
             settings: Settings::default(),
         };
-        let plan = Plan::exactly((&wanted, &[guard]), (&[old, changed, kept], &[]));
+        let wanted = Wanted {
+            rules,
+            guards: vec![guard],
+        };
+        let plan = Plan::exactly(&wanted, &in_force(vec![old, changed, kept]));
         let signs: String = plan.changes.iter().map(Change::sign).collect();
         assert_eq!(signs, "~++-");
         assert_eq!(plan.summary(), "2 to add, 1 to change, 1 to remove, 1 unchanged");
@@ -280,7 +303,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is wanted: applying it once leaves nothing to do.
+        /// Applying any policy once leaves nothing to change.
         #[test]
         fn applied_once_is_applied(
             wanted in proptest::collection::btree_map((0u64..4, 0u8..4), 0usize..3, 0..8),
@@ -292,10 +315,13 @@ mod tests {
                     .map(|((cgroup, net), action)| spec(*cgroup, &format!("10.{net}.0.0/16"), actions[*action]))
                     .collect()
             };
-            let wanted = specs(&wanted);
+            let wanted = Wanted {
+                rules: specs(&wanted),
+                guards: Vec::new(),
+            };
             let mut rules: Vec<Installed> =
                 (1..).zip(specs(&before)).map(|(id, spec)| installed(id, spec)).collect();
-            for change in Plan::exactly((&wanted, &[]), (&rules, &[])).changes {
+            for change in Plan::exactly(&wanted, &in_force(rules.clone())).changes {
                 match change {
                     Change::Add(spec) => {
                         let id = rules.iter().map(|rule| rule.id).max().unwrap_or(0) + 1;
@@ -308,8 +334,8 @@ mod tests {
                     other => prop_assert!(false, "{:?}", other),
                 }
             }
-            let again = Plan::exactly((&wanted, &[]), (&rules, &[]));
-            prop_assert!(again.is_empty() && again.unchanged == wanted.len());
+            let again = Plan::exactly(&wanted, &in_force(rules));
+            prop_assert!(again.is_empty() && again.unchanged == wanted.rules.len());
         }
     }
 }

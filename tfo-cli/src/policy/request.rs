@@ -1,4 +1,5 @@
-//! Operations on the rule of one service and destination, as the dashboard offers them.
+//! The operations that the dashboard offers on rules: add one for a service and a destination, or expire or remove the one
+//! that decides there.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -7,13 +8,13 @@ use tfo_common::{PolicyAction, policy::PortRange};
 use super::{CgroupRef, Change, Installed, Plan, RuleSpec, decide::decide};
 use crate::addr::Prefix;
 
-/// Note of rules that the dashboard makes, so that their origin can be seen later.
+/// Note of the rules that the dashboard makes, so that lists show where they come from.
 pub const NOTE: &str = "tfo-cli top";
 
-/// A service and a destination.
+/// A service and a destination, which a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// cgroup v2 id of the service.
+    /// Id of the service's cgroup (cgroup v2).
     pub cgroup_id: u64,
     /// Remote address.
     pub remote: IpAddr,
@@ -21,40 +22,40 @@ pub struct Target {
     pub port: u16,
 }
 
-/// What to do with the rule.
+/// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Add a rule for this cgroup and address.
+    /// Add a rule for the service and the destination.
     Add {
-        /// What it does.
+        /// What the rule does.
         action: PolicyAction,
-        /// For all ports, not only this one.
+        /// Whether it is for all ports instead of the one of the target.
         all_ports: bool,
-        /// How long it lives.
+        /// How long the rule lives; `None` until it is removed.
         ttl: Option<Duration>,
     },
-    /// Give the rule that decides a time to live from now on; `None`: until it is removed.
+    /// Give the rule that decides on the target this time to live from now on; `None` until it is removed.
     Expire(Option<Duration>),
-    /// Remove the rule that decides.
+    /// Remove the rule that decides on the target.
     Remove,
 }
 
-/// An operation on the rules for a target.
+/// An operation, and the target it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The target.
+    /// The service and the destination.
     pub target: Target,
-    /// The operation.
+    /// What to do.
     pub operation: Operation,
 }
 
-/// Why there is no plan.
+/// Why a request cannot be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is a rule for this cgroup and address already.
+    /// A rule for this cgroup and address is in force already.
     #[error("rule {} is there already: {}", .0.id, .0.spec)]
     Exists(Box<Installed>),
-    /// No rule decides, so that there is none to expire or remove.
+    /// No rule decides on the target, so that there is none to expire or remove.
     #[error("no rule decides on connections of {cgroup} to {remote}")]
     NoRule {
         /// Path of the service.
@@ -65,7 +66,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// What to do instead.
+    /// What the user can do instead.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Exists(_) => "expire or remove it first",
@@ -75,7 +76,8 @@ impl Refused {
 }
 
 impl Request {
-    /// What would change. `cgroup`: the target's, as it is called now.
+    /// The changes of the request. `cgroup` is that of the target with its present path, `rules` are those in force, and
+    /// `now_ns` is `CLOCK_MONOTONIC`.
     pub fn plan(&self, cgroup: CgroupRef, rules: &[Installed], now_ns: u64) -> Result<Plan, Refused> {
         let change = match self.operation {
             Operation::Add {
@@ -87,14 +89,14 @@ impl Request {
                 return Plan::add(spec, rules).map_err(Refused::Exists);
             }
             Operation::Expire(ttl) => {
-                let old = self.decider(&cgroup, rules, now_ns)?;
+                let old = self.deciding_rule(&cgroup, rules, now_ns)?;
                 let spec = RuleSpec {
                     ttl,
                     ..old.spec.clone()
                 };
                 Change::Replace(old.clone(), spec)
             }
-            Operation::Remove => Change::Remove(self.decider(&cgroup, rules, now_ns)?.clone()),
+            Operation::Remove => Change::Remove(self.deciding_rule(&cgroup, rules, now_ns)?.clone()),
         };
         Ok(Plan {
             changes: vec![change],
@@ -110,7 +112,7 @@ impl Request {
         all_ports: bool,
         ttl: Option<Duration>,
     ) -> RuleSpec {
-        // On the wire v4-mapped connections are IPv4.
+        // Connections of v4-mapped addresses are IPv4 on the wire.
         let remote = self.target.remote.to_canonical();
         let port = PortRange {
             first: self.target.port,
@@ -126,7 +128,7 @@ impl Request {
         }
     }
 
-    fn decider<'a>(
+    fn deciding_rule<'a>(
         &self,
         cgroup: &CgroupRef,
         rules: &'a [Installed],

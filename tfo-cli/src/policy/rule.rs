@@ -1,4 +1,4 @@
-//! Rules: the cgroup and the destinations a rule applies to, what it does, and how each part is read from text.
+//! Rules: the cgroup and the destinations that a rule applies to, what it does, and how each part is read from text.
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -9,26 +9,26 @@ use tfo_common::{
 
 use crate::{addr::Prefix, duration};
 
-/// Shortest time to live: a shorter one would be over before a person has read the answer.
+/// Shortest time to live: a shorter one would be over before a user has read the answer.
 const SHORTEST_TTL: Duration = Duration::from_secs(1);
-/// Longest time to live: 100 years of nanoseconds fit into 64 bits.
+/// Longest time to live: 100 years, whose nanoseconds fit into 64 bits.
 const LONGEST_TTL: Duration = Duration::from_hours(876_000);
 
-/// A cgroup as a person names it.
+/// A cgroup as a user names it: it is still to be looked up, and may not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Its path, absolute or below the cgroup2 mount.
-    Cgroup(PathBuf),
-    /// A systemd unit.
+pub enum CgroupSelector {
+    /// By path, absolute or below the cgroup2 mount.
+    Path(PathBuf),
+    /// By systemd unit; without a suffix it is a service.
     Unit(String),
-    /// A container, by the beginning of its id or by name.
+    /// By container: the beginning of its id, or its name.
     Container(String),
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for CgroupSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cgroup(path) => write!(f, "cgroup {}", path.display()),
+            Self::Path(path) => write!(f, "cgroup {}", path.display()),
             Self::Unit(name) => write!(f, "unit {name}"),
             Self::Container(id) => write!(f, "container {id}"),
         }
@@ -44,27 +44,27 @@ pub struct CgroupRef {
     pub id: u64,
 }
 
-/// A rule, apart from its number and its use. On the command line and in a file its cgroup is a [`Scope`]: a name that is still to be looked
-/// up, and may not exist.
+/// A rule as it is asked for. `C` is the cgroup: in a policy file and on the command line a [`CgroupSelector`], which is
+/// still to be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSpec<C = CgroupRef> {
-    /// Sockets of this cgroup and those below it.
+    /// The rule is for sockets of this cgroup and of those below it.
     pub cgroup: C,
-    /// Destinations; without host bits.
+    /// The destinations; the bits after the prefix length are 0.
     pub dst: Prefix,
-    /// Destination ports, sorted; none means all.
+    /// Ports of the destinations, sorted, at most [`MAX_PORTS`] ranges; empty for all.
     pub ports: Vec<PortRange>,
-    /// What is done to SYNs.
+    /// What is done to SYNs with data or with the option.
     pub action: PolicyAction,
-    /// Time to live; `None` until it is removed.
+    /// Time to live, 1 s to 100 years; `None` until the rule is removed.
     pub ttl: Option<Duration>,
-    /// Reason, as the user gave it.
+    /// Why the rule was made: one line of at most [`NOTE_LEN`] bytes, possibly empty.
     pub note: String,
 }
 
-impl RuleSpec<Scope> {
-    /// The same rule for the cgroup that was found.
-    pub fn found(&self, cgroup: CgroupRef) -> RuleSpec {
+impl RuleSpec<CgroupSelector> {
+    /// The same rule for the cgroup that was looked up.
+    pub fn with_cgroup(&self, cgroup: CgroupRef) -> RuleSpec {
         RuleSpec {
             cgroup,
             dst: self.dst,
@@ -77,7 +77,7 @@ impl RuleSpec<Scope> {
 }
 
 impl RuleSpec {
-    /// The key of the rule: there is one per cgroup and prefix.
+    /// The cgroup id and the prefix: no two rules in force have both in common.
     pub fn key(&self) -> (u64, Prefix) {
         (self.cgroup.id, self.dst)
     }
@@ -109,21 +109,21 @@ impl fmt::Display for RuleSpec {
 /// A rule that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
-    /// The rule.
+    /// What the rule is for and what it does.
     pub spec: RuleSpec,
-    /// Its number.
+    /// The number of the rule, from 1; never given twice.
     pub id: u32,
-    /// `CLOCK_REALTIME` ns at which it was made.
+    /// When it was made, in ns of `CLOCK_REALTIME`.
     pub created_ns: u64,
-    /// `CLOCK_MONOTONIC` ns at which it ends; 0 for never.
+    /// When it expires, in ns of `CLOCK_MONOTONIC`; 0 for never.
     pub expires_ns: u64,
-    /// User who made it.
+    /// The user who made it.
     pub by: String,
-    /// How often it applied, and when last.
+    /// How often the rule applied, and when last.
     pub hits: Hits,
 }
 
-/// An action by its name.
+/// Reads the name of an action.
 pub fn action(text: &str) -> Result<PolicyAction, String> {
     PolicyAction::from_name(text).ok_or_else(|| {
         let names = PolicyAction::ALL.map(PolicyAction::name);
@@ -215,7 +215,7 @@ pub fn note(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Ports as they are typed.
+/// Ports as the user types them, such as `443,8000-8999`.
 pub fn ports_text(ports: &[PortRange]) -> String {
     let one = |range: &PortRange| {
         if range.first == range.last {

@@ -1,10 +1,10 @@
-//! Rules and guards for tests: a test says what it is about, everything else has a value that changes nothing.
+//! Rules and guards for tests: a test sets the parts it is about, the others have a value that does not matter.
 
 use tfo_common::{PolicyAction, policy::Hits};
 
 use super::{CgroupRef, GuardSpec, Installed, InstalledGuard, RuleSpec, guard::Settings, rule};
 
-/// A rule without end that denies data on every port. Its cgroup has the id 1.
+/// A rule that denies data on every port and does not expire. Its cgroup has the id 1.
 pub(crate) fn rule(path: &str, dst: &str) -> RuleSpec {
     RuleSpec {
         cgroup: CgroupRef {
@@ -39,13 +39,13 @@ impl RuleSpec {
         self
     }
 
-    /// The same rule with a reason.
+    /// The same rule with a note.
     pub(crate) fn noted(mut self, note: &str) -> Self {
         self.note = note.into();
         self
     }
 
-    /// The rule in force, made by root at the beginning of time and never used.
+    /// The rule in force with this number, made by root at time 0, without hits.
     pub(crate) fn installed(self, id: u32) -> Installed {
         Installed {
             spec: self,

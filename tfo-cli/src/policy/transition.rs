@@ -1,5 +1,5 @@
-//! What guards did since their destinations were read last. Guards act in the kernel, where nobody sees it happen, so
-//! two readings are compared.
+//! What guards did between two readings. Guards act within the kernel and report nothing, so their states are compared
+//! with those of the reading before.
 
 use std::{collections::HashMap, fmt, net::SocketAddr};
 
@@ -7,49 +7,61 @@ use tfo_common::guard::{Phase, level};
 
 use super::guard::Destination;
 
-/// What a guard did.
+/// What a guard did about a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Switched TFO off.
+    /// Switched Fast Open off.
     Opened,
-    /// Takes the option out as well.
+    /// Began to strip the option, too, because bare SYNs with it failed.
     Escalated,
-    /// A bare SYN with the option came through: only data is held back from now on.
+    /// Ended stripping the option, because a bare SYN with it came through. Data stays out of SYNs.
     Eased,
-    /// The trial failed: off for longer.
+    /// A trial failed, so that Fast Open stays off for longer.
     Relapsed,
-    /// Switched TFO on again.
+    /// Switched Fast Open on again.
     Closed,
 }
 
-/// A guard changed what it does about a destination.
+/// A change of what a guard does about a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// Which way it went.
+    /// What the guard did.
     pub kind: Kind,
-    /// The destination as it is now.
+    /// The destination with its present state.
     pub dest: Destination,
 }
 
-/// What tells one destination or network of a guard from the others.
-type Key = (u64, Option<u64>, u64, bool, SocketAddr);
-
-/// The destinations as they were read last.
-#[derive(Debug, Default)]
-pub struct Tracker {
-    known: HashMap<Key, Condition>,
+/// What identifies a destination, or a network, of a guard. The fields are those of [`Destination`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    cgroup_id: u64,
+    own_id: Option<u64>,
+    net: u64,
+    is_network: bool,
+    addr: SocketAddr,
 }
 
-/// The part of a destination's state from which transitions are worked out.
+/// Finds the transitions from one reading of the destinations to the next.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    /// The states of the last reading.
+    last: HashMap<Key, Condition>,
+}
+
+/// The part of a destination's state that transitions follow from.
 #[derive(Clone, Copy, Debug)]
 struct Condition {
+    /// Whether Fast Open is off or on trial.
     is_open: bool,
+    /// Whether the option is stripped.
     strips: bool,
+    /// Trials that have failed since it was opened.
     relapses: u8,
+    /// How often it was opened.
     opened: u64,
 }
 
-/// A destination that was not there in the reading before.
+/// The state of a destination that the reading before did not have.
 const NEVER_FAILED: Condition = Condition {
     is_open: false,
     strips: false,
@@ -62,28 +74,34 @@ impl Tracker {
     /// reading count as opened.
     pub fn update(&mut self, destinations: &[Destination]) -> Vec<Transition> {
         let mut transitions = Vec::new();
-        let mut known = HashMap::with_capacity(destinations.len());
+        let mut last = HashMap::with_capacity(destinations.len());
         for dest in destinations {
-            let to = SocketAddr::new(dest.addr, dest.port);
-            let key = (dest.cgroup_id, dest.own_id, dest.net, dest.is_network, to);
+            let key = Key {
+                cgroup_id: dest.cgroup_id,
+                own_id: dest.own_id,
+                net: dest.net,
+                is_network: dest.is_network,
+                addr: SocketAddr::new(dest.addr, dest.port),
+            };
             let now = Condition {
                 is_open: dest.phase() != Phase::Closed,
                 strips: dest.state.level == level::STRIP,
                 relapses: dest.state.relapses,
                 opened: dest.state.opened,
             };
-            let before = self.known.get(&key).copied().unwrap_or(NEVER_FAILED);
+            let before = self.last.get(&key).copied().unwrap_or(NEVER_FAILED);
             transitions.extend(between(before, now).map(|kind| Transition { kind, dest: *dest }));
-            known.insert(key, now);
+            last.insert(key, now);
         }
-        self.known = known;
+        self.last = last;
         transitions
     }
 }
 
+/// The transitions from one condition to another, in the order in which they happened.
 fn between(before: Condition, now: Condition) -> impl Iterator<Item = Kind> {
     let opened = now.opened > before.opened;
-    // Where it has opened since, the rest is compared with that.
+    // When it has been opened since, the other changes are compared with the state right after that.
     let before = if opened {
         Condition {
             is_open: true,
@@ -159,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_is_told_once() {
+    fn every_transition_is_reported_once() {
         use Kind::{Closed, Eased, Escalated, Opened, Relapsed};
         let mut tracker = Tracker::default();
         for (now, want) in [
@@ -171,7 +189,7 @@ mod tests {
             (dest(Phase::Open, level::STRIP, 1, 1), vec![Escalated]),
             (dest(Phase::Open, level::NO_DATA, 1, 1), vec![Eased]),
             (dest(Phase::Closed, level::NO_DATA, 0, 1), vec![Closed]),
-            // All of it between two looks.
+            // Several changes between two readings.
             (dest(Phase::Closed, level::NO_DATA, 0, 2), vec![Opened, Closed]),
             (
                 dest(Phase::Open, level::STRIP, 2, 3),
@@ -184,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_open_at_first_are_told() {
+    fn destinations_that_are_open_in_the_first_reading_are_reported() {
         let mut tracker = Tracker::default();
         let transitions = tracker.update(&[dest(Phase::Open, level::NO_DATA, 0, 1)]);
         assert_eq!(
             transitions[0].to_string(),
             "TFO to 192.0.2.1:443 is off: 5 of 6 attempts failed, 0 of 9 without it"
         );
-        // Forgotten by the kernel, forgotten here.
+        // A destination that the kernel has dropped is dropped here, too.
         assert_eq!(tracker.update(&[]), []);
-        assert!(tracker.known.is_empty());
+        assert!(tracker.last.is_empty());
     }
 }

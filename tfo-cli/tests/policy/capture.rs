@@ -1,4 +1,4 @@
-//! What really leaves: SYNs as tcpdump sees them on the client's device.
+//! The SYNs that leave the client, as tcpdump captures them on its device.
 
 use std::{
     ffi::OsStr,
@@ -29,11 +29,11 @@ use crate::{
 pub struct Capture {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
-    /// Datagrams sent to find the end.
+    /// Datagrams that have been sent to mark the end of a capture.
     marks: AtomicU16,
 }
 
-/// The first of the ports nobody uses that mark the end of what has left.
+/// The first of the unused ports to which datagrams mark the end of a capture.
 const FIRST_MARK: u16 = 64_000;
 
 /// One SYN of a client.
@@ -47,12 +47,12 @@ pub struct Syn {
     pub option: bool,
     /// Whether that is the experimental kind (254).
     pub experimental: bool,
-    /// Whether its checksum is right; only looked at with the device's offload off.
+    /// Whether its checksum is right, which can only be told with the device's offload off.
     pub checksum: bool,
 }
 
 impl Capture {
-    /// Starts it in the client's namespace; `None` where there is no tcpdump.
+    /// Starts tcpdump in the client's namespace; `None` when it is not installed.
     pub fn start(lab: &Lab) -> Result<Option<Self>> {
         if !command::is_installed("tcpdump") {
             println!("skipped: needs tcpdump");
@@ -76,8 +76,7 @@ impl Capture {
         }))
     }
 
-    /// Every SYN that has left by now: waits until a datagram sent after them has been seen. What an earlier call
-    /// waited for does not count.
+    /// The SYNs that have left since the last call: waits until a datagram that was sent after them has been captured.
     pub fn syns(&self, lab: &Lab) -> Result<Vec<Syn>> {
         let port = FIRST_MARK + self.marks.fetch_add(1, Ordering::Relaxed);
         let all = || {

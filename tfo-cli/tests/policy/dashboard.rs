@@ -1,4 +1,4 @@
-//! The dashboard on a real terminal: `--allow-policy` lets keys change rules, and nothing else does.
+//! The dashboard on a real terminal: keys change rules with `--allow-policy`, and only with it.
 
 use std::{
     fs::{DirBuilder, File},
@@ -173,7 +173,7 @@ pub fn changes_rules() -> Result<()> {
     wait_until("the observer to be gone", || Ok(observers() <= before))
 }
 
-/// The dashboard goes on while another command has the lock, and quitting waits for what it has begun.
+/// The dashboard goes on while another command holds the lock, and quitting waits for a change that has begun.
 pub fn waits_for_others() -> Result<()> {
     let lab = Lab::up_unique()?;
     let sandbox = Sandbox::enter()?;

@@ -1,5 +1,5 @@
-//! A guard under very many destinations: its memory is what it was with the first, what fails afterwards still
-//! opens, and what is in use is not forgotten.
+//! A guard with very many destinations: its memory does not grow, destinations that fail later still open, and those in
+//! use keep their state.
 
 use std::{
     collections::BTreeMap,
@@ -25,9 +25,9 @@ use crate::{
     support::sandbox::Sandbox,
 };
 
-/// Three times what the tables hold, unless told otherwise.
+/// Number of destinations: three times as many as the tables hold, unless the environment says otherwise.
 const DESTINATIONS: u32 = 3 * MAX_STATES;
-/// The variable that tells.
+/// Environment variable with another number of destinations.
 const TOLD: &str = "TFO_TEST_DESTINATIONS";
 /// How many destinations fail between two uses of the one that is in use.
 const BETWEEN: u32 = 4_096;
@@ -59,7 +59,7 @@ fn entries<const VALUE: usize>(name: &str) -> Result<usize> {
         .with_context(|| name.to_owned())
 }
 
-/// What the guard says of one destination.
+/// The state of one destination, as `guard status` prints it.
 fn state_of(address: IpAddr) -> Result<Value> {
     let status = policy::guards()?;
     let all = status["destinations"].as_array().context("destinations")?;

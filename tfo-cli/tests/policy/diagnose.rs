@@ -1,4 +1,4 @@
-//! The fix `diagnose` prints, typed as it is printed: the fault is gone, and `diagnose` says so.
+//! The fix that `diagnose` prints, run as printed: the fault is gone afterwards, and `diagnose` does not find it any more.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ use crate::{
     support::{BINARY, NO_CONFIG, sandbox::Sandbox},
 };
 
-/// What is found while these connections are made.
+/// The findings while these connections are made.
 fn diagnosed(sandbox: &Sandbox, connect: impl FnOnce() -> Result<()>) -> Result<(Option<i32>, Vec<Value>)> {
     let tool = sandbox.tool("diagnose", &["--format", "json", "--duration", "10m"])?;
     connect()?;
@@ -46,7 +46,7 @@ fn typed(command: &str) -> Result<()> {
     Ok(())
 }
 
-/// A path with this effect: found, mended as printed, and not found any more.
+/// The fault of a path with this effect is found, mended as printed, and not found any more.
 fn mended(effect: Effect, id: &str, api: Api) -> Result<()> {
     let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;

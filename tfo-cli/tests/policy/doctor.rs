@@ -1,4 +1,5 @@
-//! What `doctor` says of a policy: none, one of this version, one of another version. It changes none of them.
+//! What `doctor` says without a policy, about one of this version, and about one of another version. It changes none of
+//! them.
 
 use std::path::Path;
 

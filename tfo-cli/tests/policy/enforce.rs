@@ -1,4 +1,4 @@
-//! `no-data`: who and what is denied, and who and what is not.
+//! Rules with `no-data`: which connections are denied, and which are not.
 
 use std::{net::IpAddr, path::Path};
 
@@ -15,11 +15,11 @@ use crate::{
     support::sandbox::Sandbox,
 };
 
-/// What a lost SYN costs (`TCP_TIMEOUT_INIT`).
+/// Time that a lost SYN costs (`TCP_TIMEOUT_INIT`).
 pub const SYN_TIMEOUT_US: u64 = 1_000_000;
-/// What takes that long may have lost a SYN, or waited for a busy machine.
+/// A connection that takes this long may have lost a SYN, or waited for a busy machine.
 const SUSPICIOUS_US: u64 = 900_000;
-/// What takes that long hangs, whether or not anything was sent again: no machine stands still for it.
+/// A connection that takes this long hangs: no machine stands still for so long.
 pub const HANGING_US: u64 = 3_000_000;
 
 /// Both families' addresses of service number `index`.
@@ -42,7 +42,7 @@ pub fn primed(lab: &Lab, family: Family, index: u8) -> Result<(Server, Connect)>
     Ok((server, connect))
 }
 
-/// Connects and expects an answer that is complete, at once.
+/// Connects, and expects a complete reply without a SYN timeout.
 pub fn at_once(lab: &Lab, connect: &Connect) -> Result<Report> {
     let report = run(lab, connect)?;
     ensure!(
@@ -53,7 +53,7 @@ pub fn at_once(lab: &Lab, connect: &Connect) -> Result<Report> {
     Ok(report)
 }
 
-/// Connects and expects an answer that is complete, a SYN timeout late.
+/// Connects, and expects a complete reply after a SYN timeout.
 pub fn late(lab: &Lab, connect: &Connect) -> Result<Report> {
     let report = run(lab, connect)?;
     ensure!(
@@ -97,7 +97,7 @@ pub fn is_fast(report: &Report) -> bool {
     report.tcp_info.is_some_and(|info| info.syn_data_acked())
 }
 
-/// As rules are listed.
+/// The rules as `policy list` prints them.
 pub fn prefix(address: IpAddr) -> String {
     format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
 }

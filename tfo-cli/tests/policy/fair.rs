@@ -1,5 +1,5 @@
-//! Whom a guard blames: not Fast Open for a server that restarts, not everybody for what one service saw, and the
-//! network where every destination fails.
+//! What a guard holds responsible for failures: not Fast Open when a server restarts, not all services when one has
+//! failed, and the network when every destination fails.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -22,7 +22,7 @@ use crate::{
     support::sandbox::Sandbox,
 };
 
-/// What guards know: destinations or networks.
+/// The states of guards: of destinations or of networks.
 fn known(what: &str) -> Result<Vec<Value>> {
     let status = policy::guards()?;
     Ok(status[what].as_array().cloned().unwrap_or_default())
@@ -111,7 +111,7 @@ pub fn given_up() -> Result<()> {
     Ok(())
 }
 
-/// What one service saw holds for that service; what two saw, for all.
+/// Failures of one service count for that service; failures of two count for all.
 pub fn witnesses() -> Result<()> {
     let lab = Lab::up_unique()?;
     let sandbox = Sandbox::enter()?;
@@ -168,7 +168,7 @@ fn places(lab: &Lab) -> Result<(Server, Vec<Connect>)> {
     Ok((server, connects))
 }
 
-/// A gateway near the client eats SYN data to wherever it goes.
+/// A gateway near the client drops SYN data to every destination.
 pub fn network() -> Result<()> {
     let lab = Lab::up_unique()?;
     let sandbox = Sandbox::enter()?;

@@ -1,5 +1,5 @@
-//! Where the kernel lacks the push (before Linux 6.1): sockets that would stall pass, and pay what they would pay
-//! without a rule; all others are denied as ever.
+//! Kernels without the push (before Linux 6.1): SYNs of sockets that would stall pass, at the price they would have
+//! without a rule; all others are denied as on newer kernels.
 
 use std::path::Path;
 

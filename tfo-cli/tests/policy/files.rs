@@ -1,4 +1,4 @@
-//! Policy files: what `plan` says is what `apply` does.
+//! Policy files: `apply` makes the changes that `plan` prints.
 
 use std::{fs, path::Path};
 
@@ -102,7 +102,7 @@ pub fn planned_and_applied() -> Result<()> {
     Ok(())
 }
 
-/// One rule decides, and its ports select nothing: what that takes out of a wider rule is said.
+/// A plan points out the ports that a narrow rule takes out of a wider one, because one rule alone decides.
 pub fn gaps() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     sandbox.within("app", || Ok(()))?;

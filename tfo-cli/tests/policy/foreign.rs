@@ -1,5 +1,5 @@
-//! Programs of others on the same cgroup and the same interface: attached before ours or after, they keep their
-//! place, their packets and their verdicts, whatever is done to the policy.
+//! Programs of others on the same cgroup and interface, attached before ours or after: they keep their place, their
+//! packets and their verdicts whatever happens to the policy.
 
 use std::{io::ErrorKind, net::UdpSocket, path::PathBuf};
 
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Nobody listens there: what a foreign program drops.
+/// A port without a listener, to which a foreign program drops packets.
 const REFUSED: u16 = 9;
 /// UDP, for what comes behind.
 const TAKEN: u16 = 10;

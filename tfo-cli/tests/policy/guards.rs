@@ -1,4 +1,4 @@
-//! The guard: the first K connections pay, the next one does not, and TFO comes back when the path does.
+//! Guards: the first K connections have a timeout, the next ones do not, and TFO is used again when the path is mended.
 
 use std::thread;
 
@@ -16,7 +16,7 @@ use crate::{
     support::{sandbox::Sandbox, wait_until},
 };
 
-/// Switches a guard on, in the sandbox.
+/// Sets a guard on the cgroup of the sandbox.
 pub fn on(sandbox: &Sandbox, more: &[&str]) -> Result<()> {
     let path = sandbox.path().to_string_lossy().into_owned();
     let mut args = vec!["guard", "on", "--cgroup", &path];
@@ -24,7 +24,7 @@ pub fn on(sandbox: &Sandbox, more: &[&str]) -> Result<()> {
     ok(&args).map(drop)
 }
 
-/// What the guard says of the only destination it knows.
+/// The state of the only destination of the guard, as `guard status` prints it.
 pub fn state() -> Result<Value> {
     let status = policy::guards()?;
     let destinations = status["destinations"].as_array().context("destinations")?;
@@ -115,7 +115,7 @@ pub fn opens_and_comes_back() -> Result<()> {
     Ok(())
 }
 
-/// Loses 5 % of all SYNs on arrival, whatever they carry.
+/// Drops 5 % of all SYNs on arrival, with data or without.
 fn lose_syns(lab: &Lab) -> Result<()> {
     let rules = "table inet loss {\nchain c {\ntype filter hook prerouting priority raw;\n\
                  tcp flags & (syn|ack) == syn numgen random mod 1000 < 50 counter drop\n}\n}\n";

@@ -1,4 +1,4 @@
-//! Set-up and removal: whole or not at all, whoever is killed, and nothing is left behind.
+//! Set-up and removal of a policy: complete or not at all, also when a command is killed, and without leftovers.
 
 use std::{
     fs,

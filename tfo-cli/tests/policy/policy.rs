@@ -1,4 +1,4 @@
-//! The commands under test as function calls, and what they print as values.
+//! Functions that run the commands under test and return what they print as values.
 
 use std::{
     path::Path,
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::support::{BINARY, NO_CONFIG};
 
-/// Where everything is pinned.
+/// The directory of the pins.
 pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
 
-/// Whether commands treat this kernel as one before TCX.
+/// Whether commands are to treat this kernel as one without TCX.
 static BEFORE_TCX: AtomicBool = AtomicBool::new(false);
 
 /// Lets everything within use filters of clsact where it would use TCX.

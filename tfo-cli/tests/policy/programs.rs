@@ -1,5 +1,5 @@
-//! Programs nobody here wrote, from Debian's packages, on a path that eats SYN data: a second late without a rule,
-//! at once and right with one.
+//! Programs from Debian's packages on a path that drops SYN data: without a rule they are a second late, with one they are
+//! not.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -71,7 +71,7 @@ pub fn web_clients() -> Result<()> {
     Ok(())
 }
 
-/// unbound uses `MSG_FASTOPEN` for its questions over TCP, unasked.
+/// unbound uses `MSG_FASTOPEN` for queries over TCP without being configured to.
 pub fn resolver() -> Result<()> {
     const ANSWER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
     if !command::is_installed("unbound") {

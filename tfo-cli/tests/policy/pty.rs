@@ -1,4 +1,4 @@
-//! A program on a terminal of its own, as `script` makes one: keys go in, and what is on the screen comes out.
+//! A program on a pseudo-terminal that `script` makes: the test types keys and reads the screen.
 
 use std::{
     fs,
@@ -69,14 +69,14 @@ impl OnTerminal {
         wait_until(text, || Ok(self.typescript().contains(text)))
     }
 
-    /// Types.
+    /// Types these keys.
     pub fn press(&mut self, keys: &str) -> Result<()> {
         let terminal = self.script.stdin.as_mut().context("script has no stdin")?;
         terminal.write_all(keys.as_bytes())?;
         Ok(terminal.flush()?)
     }
 
-    /// Waits for its end, and returns what it said after it had given the screen back.
+    /// Waits for the end of the program; returns what it printed after it had restored the terminal.
     pub fn ended(&mut self) -> Result<String> {
         let mut status = None;
         wait_until("the end of the program", || {

@@ -1,4 +1,4 @@
-//! A small test runner that speaks libtest's language: names, filters, `--list`, and the same lines.
+//! A small test runner with libtest's arguments and output: names, filters and `--list`.
 
 use std::{
     panic,
@@ -16,7 +16,7 @@ use nix::{
 
 use crate::{policy, support};
 
-/// No test takes a tenth of it on an idle machine.
+/// How long a test may take: ten times as long as any takes on an idle machine.
 const LONGEST: Duration = Duration::from_mins(6);
 
 /// A name and what it runs.

@@ -1,4 +1,4 @@
-//! Ten thousand rules, a full table, and what a packet pays. Numbers are printed, not asserted, but for sizes.
+//! Ten thousand rules, a full table, and the cost per packet. Sizes are asserted; times are only printed.
 
 use std::{path::Path, time::Instant};
 

@@ -1,4 +1,4 @@
-//! `strip`: no SYN carries the TFO option, checksums are right, and nothing of others is touched.
+//! Rules with `strip`: no SYN has the TFO option, checksums are right, and the programs and filters of others stay.
 
 use anyhow::{Context, Result, ensure};
 use tfo_lab::{

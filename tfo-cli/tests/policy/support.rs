@@ -1,5 +1,5 @@
-//! What the tests share with those of the observer: the tool as a child process, its records, a cgroup of one's
-//! own. All of it is theirs.
+//! The support modules of `tests/privileged`, which these tests use, too: the tool as a child process, its records, and a
+//! cgroup for a test.
 
 #[path = "../privileged/support/flow.rs"]
 #[expect(dead_code, reason = "the observer's tests use the rest of it")]

@@ -1,5 +1,5 @@
-//! The systemd unit, without systemd: its commands with the rights it leaves them. They are enough, none of them
-//! is too many, and stopping leaves nothing.
+//! The commands of the systemd units, run without systemd but with the capabilities of the units: these suffice, each of
+//! them is needed, and stopping leaves nothing behind.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const UNIT: &str = include_str!("../../dist/tfo-cli-policy.service");
-/// Its companion.
+/// The unit of `policy watch`.
 const WATCH: &str = include_str!("../../dist/tfo-cli-policy-watch.service");
 /// What the unit calls the program and the file.
 const INSTALLED: &str = "/usr/bin/tfo-cli";

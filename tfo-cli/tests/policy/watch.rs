@@ -1,4 +1,4 @@
-//! `policy watch`: new interfaces are stripped on at once, what guards do is told, and nothing else changes.
+//! `policy watch`: attaches to new interfaces at once, logs what guards do, and changes nothing else.
 
 use std::{
     fs::{self, File},
@@ -26,7 +26,7 @@ use crate::{
     support::{BINARY, NO_CONFIG, sandbox::Sandbox, wait_until},
 };
 
-/// A watch under way, and what it says.
+/// A running `policy watch`, and its output.
 pub struct Watch {
     child: Child,
     said: PathBuf,
@@ -41,7 +41,7 @@ impl Watch {
         Self::spawn(tag, command)
     }
 
-    /// Starts a command that watches.
+    /// Starts the command.
     pub fn spawn(tag: &str, mut command: Command) -> Result<Self> {
         let said = std::env::temp_dir().join(format!("tfo-cli-watch-{tag}"));
         let child = command
@@ -64,7 +64,7 @@ impl Watch {
             .with_context(|| format!("it said: {}", self.said().unwrap_or_default()))
     }
 
-    /// Ends it as systemd would.
+    /// Ends the command as systemd would.
     pub fn end(mut self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?);
         kill(pid, Signal::SIGTERM)?;

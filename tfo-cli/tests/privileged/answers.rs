@@ -1,4 +1,4 @@
-//! Answers and handshakes that are rare, each seen once and told as it was.
+//! Rare responses and handshakes: each is recorded once, as it happened.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 

@@ -1,5 +1,4 @@
-//! A server and a client nobody here wrote: nginx with `fastopen=` and curl with `--tcp-fastopen`, seen from both
-//! ends.
+//! A third-party server and client: nginx with `fastopen=` and curl with `--tcp-fastopen`, recorded at both ends.
 
 use std::{collections::HashMap, net::SocketAddr};
 

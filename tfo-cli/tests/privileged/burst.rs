@@ -1,5 +1,5 @@
-//! Bursts at the machine's highest connection rate: whatever the ring cannot hold is counted, so that
-//! events + lost = total, exactly, and the totals are those of the load generator and the kernel.
+//! Bursts at the machine's highest connection rate: records that the ring has no room for are counted, so that records
+//! plus losses are exactly the totals, which are those of the load generator and of the kernel.
 
 use std::thread;
 

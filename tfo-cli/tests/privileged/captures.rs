@@ -1,4 +1,4 @@
-//! `analyze` beside `trace`: the same connections, once as the kernel saw them and once as tcpdump did, flow by flow.
+//! Compares `analyze` with `trace`, flow by flow: the same connections as tcpdump captured them and as the kernel saw them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

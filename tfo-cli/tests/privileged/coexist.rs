@@ -1,5 +1,5 @@
-//! Several observers on one cgroup: two copies of the tool, of which one ends first, and somebody else's
-//! `sock_ops` program. None disturbs another.
+//! Several observers on one cgroup: two copies of the tool, of which one ends first, and a foreign `sock_ops` program.
+//! None disturbs another.
 
 use anyhow::{Result, ensure};
 use aya::programs::loaded_programs;

@@ -1,5 +1,5 @@
-//! The kernel's cookie cache: what `cookies` shows is what connections left in it, and what `cookies forget` deletes
-//! is asked for again.
+//! The kernel's cookie cache: `cookies` shows what connections have left in it, and a cookie that `cookies forget` deletes
+//! is requested again.
 
 use std::process::Command;
 

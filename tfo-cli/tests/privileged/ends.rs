@@ -1,5 +1,5 @@
-//! However the tool ends, it ends cleanly: the right exit code, a summary where there is somebody to read it,
-//! and nothing left attached.
+//! Every way in which the tool can end: it has the right exit code, prints a summary where it can be read, and leaves
+//! nothing attached.
 
 use std::time::{Duration, Instant};
 

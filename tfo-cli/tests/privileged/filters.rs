@@ -1,5 +1,5 @@
-//! Filters of `trace`: each copy of the tool prints exactly the flows a copy without filter shows and the filter
-//! means, no fewer and no more.
+//! Filters of `trace`: a copy of the tool with a filter prints exactly those flows of a copy without one that the filter
+//! matches.
 
 use std::{collections::BTreeSet, process};
 

@@ -1,4 +1,4 @@
-//! The same connections in every format of `trace`: nothing but records on stdout, and the records agree.
+//! The same connections in every format of `trace`: stdout has only records, and the records agree.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! The tool watches and changes nothing: settings, cgroups and namespaces of the host are the same before, while
-//! and after it runs.
+//! The tool changes nothing: settings, cgroups and namespaces of the host are the same before, while and after it runs.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Keys: fingerprints of what the kernel has, and a rotation of three servers behind one address during which no cookie
-//! is refused. Done in the wrong order one is: the test would see it.
+//! `keys`: fingerprints of the kernel's keys, and a rotation on three servers behind one address during which no cookie is
+//! refused. In the wrong order a cookie is refused, which the test checks as well.
 
 use std::{fs, net::SocketAddr, path::PathBuf, process};
 

@@ -1,5 +1,5 @@
-//! Sockets that are older or younger than the tool: listeners from before are seen like those from later, and
-//! when the tool has ended no socket makes a callback on its behalf any more.
+//! Sockets from before and after the start of the tool: both kinds of listeners are observed, and after the end of the
+//! tool no socket has its callback flags any more.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;

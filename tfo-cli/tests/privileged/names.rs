@@ -1,5 +1,5 @@
-//! Names of cgroups: one that was born a moment ago has its name in the first record, and a filter that asks for names
-//! misses none, with every right and without the one to open files by handle.
+//! Names of cgroups: the first record of a new cgroup has its name, and a filter by names misses no record, with all
+//! capabilities and without the one to open files by handle.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! Every outcome and variant of the design, made by real sockets and nftables, read back from `trace`: one
-//! record per end and connection, and every field of it as the scenario says.
+//! Every outcome and variant, produced by real sockets and nftables: `trace` has one record per end and connection, and
+//! every field of it is as the scenario says.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! `probe` against real servers, through every middlebox of the lab. It needs no rights: only the lab does.
+//! `probe` against real servers, through every middlebox of the lab. Only the lab needs root, not `probe`.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! `listeners` and `listeners set` on live servers: Fast Open starts and stops as told, and connections keep flowing.
+//! `listeners` and `listeners set` on running servers: Fast Open is switched on and off, and connections go on.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,5 @@
-//! Bad input and missing rights: one clear message with what, why and what to do, the exit code of the design,
-//! and nothing attached.
+//! Bad input and missing rights: one message that says what is wrong, why, and what to do, the right exit code, and
+//! nothing attached.
 
 use std::{
     path::Path,

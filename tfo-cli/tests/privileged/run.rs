@@ -1,4 +1,4 @@
-//! `run`: the command is as it would be without it, Fast Open is counted, and no cgroup is left.
+//! `run`: the command behaves as without it, its connections are counted, and no cgroup is left.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What the tests share: the tool as a child process, its records, a cgroup of one's own.
+//! The modules that tests share: the tool as a child process, its records, and a cgroup for a test.
 
 pub mod flow;
 pub mod foreign;

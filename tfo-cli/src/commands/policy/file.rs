@@ -1,4 +1,4 @@
-//! From a policy file to a plan.
+//! Reads a policy file and plans the changes that it asks for.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -7,16 +7,17 @@ use crate::{
     args::FileConfig,
     exit::{self, Failure},
     policy::{
-        Access, CgroupRef, Cgroups, Enforcement, EnforcementError, ErrorKind, GuardSpec, Plan, Policies,
-        RuleSpec, Scope,
+        Access, CgroupRef, CgroupSelector, Cgroups, Enforcement, EnforcementError, ErrorKind, GuardSpec,
+        InForce, Plan, Policies,
         file::{self, File},
+        plan::Wanted,
     },
 };
 
-/// Longest file that is read: 10,000 rules are 2 MB.
-const LONGEST: u64 = 16 << 20;
+/// Longest file that is read, in bytes: 10,000 rules are 2 MB.
+const MAX_LEN: u64 = 16 << 20;
 
-/// Reads the file, looks its cgroups up and compares it with what is in force.
+/// Reads the file, looks its cgroups up and plans the changes from the policy in force.
 pub fn plan(
     policies: &dyn Policies,
     config: &FileConfig,
@@ -32,9 +33,11 @@ pub fn plan(
         }
         log::skipped(&config.path, *line, &error.failure.message)?;
     }
-    let installed = store.rules()?;
-    let watching = store.guards()?;
-    let plan = Plan::exactly((&wanted.rules, &wanted.guards), (&installed, &watching));
+    let in_force = InForce {
+        rules: store.rules()?,
+        guards: store.guards()?,
+    };
+    let plan = Plan::exactly(&wanted.policy, &in_force);
     Ok((store, plan))
 }
 
@@ -42,7 +45,7 @@ pub fn plan(
 pub fn read(path: &Path) -> Result<File, Failure> {
     let fail = |why: &dyn std::fmt::Display| Failure::new(exit::FAILED, format!("{}: {why}", path.display()));
     let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
-    if size > LONGEST {
+    if size > MAX_LEN {
         return Err(fail(&format_args!("{size} bytes is too long for a policy file")));
     }
     let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
@@ -52,34 +55,34 @@ pub fn read(path: &Path) -> Result<File, Failure> {
     })
 }
 
-/// An error with its place in a file.
+/// An error with the file and the line that it is about.
 fn in_line(path: &Path, line: usize, error: &EnforcementError) -> Failure {
     let mut failed = error.failure.clone();
     failed.message = format!("{}: line {line}: {}", path.display(), failed.message);
     failed
 }
 
-/// What a file lists, with the cgroups it means.
+/// The contents of a file, with its cgroups looked up.
 pub struct Resolved {
-    pub rules: Vec<RuleSpec>,
-    pub guards: Vec<GuardSpec>,
+    /// Rules and guards whose cgroup exists.
+    pub policy: Wanted,
     /// Lines of rules and guards whose cgroup does not exist, and why not.
     pub missing: Vec<(usize, EnforcementError)>,
 }
 
-/// Looks cgroups up; two rules for the same place are refused with the lines of both, and names that cannot be one
-/// cgroup's, or could be several's, with theirs.
+/// Looks the cgroups of a file up. Two rules for the same cgroup and prefix are an error that names the lines of both; a
+/// selector that cannot be a cgroup, or stands for several, is one that names its line.
 pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolved, Failure> {
     let mut missing = Vec::new();
-    // Thousands of rules are about a few services.
-    let mut known: HashMap<Scope, CgroupRef> = HashMap::new();
-    let mut find = |line: usize, scope: &Scope| {
-        if let Some(found) = known.get(scope) {
+    // Thousands of rules may be about a few services.
+    let mut known: HashMap<CgroupSelector, CgroupRef> = HashMap::new();
+    let mut find = |line: usize, selector: &CgroupSelector| {
+        if let Some(found) = known.get(selector) {
             return Ok(Some(found.clone()));
         }
-        match cgroups.find(scope) {
+        match cgroups.find(selector) {
             Ok(found) => {
-                known.insert(scope.clone(), found.clone());
+                known.insert(selector.clone(), found.clone());
                 Ok(Some(found))
             }
             Err(error) if error.kind == ErrorKind::NoCgroup => {
@@ -102,7 +105,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolv
         let Some(cgroup) = find(rule.line, &rule.spec.cgroup)? else {
             continue;
         };
-        let spec = rule.spec.found(cgroup);
+        let spec = rule.spec.with_cgroup(cgroup);
         if let Some(other) = lines.insert(spec.key(), rule.line) {
             let what = format!("a rule for {} to {}", spec.cgroup.path, spec.dst);
             return Err(twice(
@@ -134,8 +137,7 @@ pub fn resolve(path: &Path, file: &File, cgroups: &dyn Cgroups) -> Result<Resolv
         });
     }
     Ok(Resolved {
-        rules,
-        guards,
+        policy: Wanted { rules, guards },
         missing,
     })
 }

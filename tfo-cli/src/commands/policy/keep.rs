@@ -1,5 +1,5 @@
-//! `policy watch --keep FILE`: a service that restarts gets a new cgroup, and the rules of the old one went with that.
-//! What the file lists for cgroups that have appeared is added; nothing is changed or removed.
+//! `policy watch --keep FILE`: adds the rules and guards that the file lists for cgroups that have appeared. A service that
+//! restarts gets a new cgroup, and the rules of the old one go with that. Nothing is changed or removed.
 
 use std::{collections::HashSet, fs, path::PathBuf, time::SystemTime};
 
@@ -9,21 +9,21 @@ use crate::{
     policy::{Change, Enforcement, Interfaces, file::File},
 };
 
-/// Keeps rules and guards of a file in force.
+/// A file whose rules and guards are added for new cgroups.
 pub struct Keeper {
     path: PathBuf,
     interfaces: Interfaces,
     file: File,
-    /// Of the file as it was read: size and time of its last change.
+    /// Size and time of the last change of the file when it was read.
     stamp: Option<(u64, SystemTime)>,
-    /// Ids of cgroups whose rules were looked after already: what ran out or was removed since we began stays away.
+    /// Ids of the cgroups that have had their rules added: a rule of theirs that expires or is removed is not added again.
     served: HashSet<u64>,
-    /// What went wrong at the look before, so that it is told once.
+    /// The error of the last round, so that it is logged once.
     failed: Option<String>,
 }
 
 impl Keeper {
-    /// Reads the file. `interfaces`: where the option is stripped.
+    /// Reads the file. `interfaces` are those on which the option is stripped.
     pub fn new(path: PathBuf, interfaces: Interfaces) -> Result<Self, Failure> {
         Ok(Self {
             file: file::read(&path)?,
@@ -35,8 +35,8 @@ impl Keeper {
         })
     }
 
-    /// Adds what is missing for cgroups that are new. What does not work is told and tried again at the next look.
-    pub fn look(&mut self, store: &mut dyn Enforcement) -> Result<(), Failure> {
+    /// Adds the rules and guards of new cgroups. An error is logged, and the next round tries again.
+    pub fn add_new(&mut self, store: &mut dyn Enforcement) -> Result<(), Failure> {
         self.read_again()?;
         let failed = self.add_missing(store).err();
         let is_news = failed.as_ref().map(|error| &error.message) != self.failed.as_ref();
@@ -48,7 +48,7 @@ impl Keeper {
     }
 
     fn add_missing(&mut self, store: &mut dyn Enforcement) -> Result<(), Failure> {
-        let wanted = file::resolve(&self.path, &self.file, store.cgroups())?;
+        let wanted = file::resolve(&self.path, &self.file, store.cgroups())?.policy;
         let is_new = |id: u64| !self.served.contains(&id);
         let cgroups = wanted.rules.iter().map(|spec| spec.cgroup.id);
         let cgroups: HashSet<u64> = cgroups
@@ -78,7 +78,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads the file when it has changed. One that cannot be read is told once; what it said before stays.
+    /// Reads the file again when it has changed. When it cannot be read, that is logged once, and the old contents stay.
     fn read_again(&mut self) -> Result<(), Failure> {
         let stamp = stamp(&self.path);
         if stamp == self.stamp {

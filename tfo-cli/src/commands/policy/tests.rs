@@ -160,7 +160,7 @@ fn a_file_that_names_an_unknown_service_changes_nothing_unless_told_to_leave_it_
 
 fn look(fake: &FakePolicies, keeper: &mut Keeper) {
     let mut store = fake.open(Access::Repair).expect("it opens");
-    keeper.look(&mut *store).expect("it is told");
+    keeper.add_new(&mut *store).expect("it is told");
 }
 
 #[test]
@@ -219,8 +219,8 @@ fn keeping_goes_on_with_the_file_it_knows_and_tries_again_what_failed() {
 fn watching_waits_while_another_command_works() {
     let fake = host();
     fake.kept().is_busy = true;
-    let mut seen = watch::Seen::default();
-    assert_eq!(watch::look(&fake, &mut seen, None), Ok(()));
+    let mut reported = watch::Reported::default();
+    assert_eq!(watch::round(&fake, &mut reported, None), Ok(()));
     let refused = policy(&fake, "list").expect_err("others wait for the lock");
     assert_eq!(refused.message, "lock: busy");
 }

@@ -1,8 +1,8 @@
-//! `tfo-cli policy watch`: what a policy needs somebody there for. The rest goes on in the kernel by itself.
+//! `tfo-cli policy watch`: the tasks of a policy that need a running process. Everything else the kernel does.
 //!
-//! - Interfaces that come up are stripped on at once, not only from the next command on.
-//! - What guards have done is told, and what is over (rules whose time or cgroup is gone) is removed.
-//! - With a file to keep: rules of services that were restarted are added again.
+//! - Attaches the classifier at once to interfaces that come up, which otherwise the next command does.
+//! - Logs what guards did, and removes rules that have expired or whose cgroup is gone.
+//! - With a file to keep, adds the rules of services that were restarted.
 
 use std::{
     collections::HashMap,
@@ -19,12 +19,12 @@ use crate::{
     signals::{self, Stop},
 };
 
-/// How often signals are checked: how late one may be noticed.
+/// Time between two checks for a signal.
 const SIGNAL_POLL: Duration = Duration::from_millis(200);
-/// Shortest time between two readings of the policy, however many interfaces come and go.
-const SHORTEST_ROUND: Duration = Duration::from_millis(50);
+/// Shortest time between two rounds, however many interfaces come and go.
+const MIN_ROUND: Duration = Duration::from_millis(50);
 
-/// Runs until a signal.
+/// Runs until a signal ends it.
 pub fn run(policies: &dyn Policies, config: &WatchConfig) -> Result<u8, Failure> {
     let keep = config.keep.clone();
     let mut keeper = keep
@@ -32,54 +32,61 @@ pub fn run(policies: &dyn Policies, config: &WatchConfig) -> Result<u8, Failure>
         .transpose()?;
     let stop = signals::watch(|| {})?;
     let mut events = LinkEvents::default();
-    let mut seen = Seen::default();
-    let mut is_told = false;
+    let mut reported = Reported::default();
+    let mut is_announced = false;
     while !stop.raised() {
-        // Listened first, looked then: what happens in between is an event of the next round.
+        // Subscribes before the policy is read, so that a change in between is an event of the next round.
         events
             .follow(&followed(policies.directory()))
             .map_err(|error| Failure::new(exit::FAILED, format!("listen for interfaces: {error}")))?;
-        look(policies, &mut seen, keeper.as_mut())?;
-        if !is_told {
+        round(policies, &mut reported, keeper.as_mut())?;
+        if !is_announced {
             log::watching(policies.directory(), events.namespaces())?;
-            is_told = true;
+            is_announced = true;
         }
-        thread::sleep(SHORTEST_ROUND);
+        thread::sleep(MIN_ROUND);
         wait(&events, config.interval, &stop)?;
     }
     Ok(exit::DONE)
 }
 
-/// What was reported already, so that nothing is reported twice.
+/// What has been logged already, so that nothing is logged twice.
 #[derive(Default)]
-pub struct Seen {
+pub struct Reported {
     guards: Tracker,
-    /// Interfaces that could not be attached to.
+    /// Errors of interfaces that the classifier could not be attached to.
     failed: Vec<String>,
 }
 
-/// Opens the policy, which repairs it, and tells what happened.
-pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper>) -> Result<(), Failure> {
+/// One round: opens the policy, which repairs it, and logs what has happened since the last round.
+pub fn round(
+    policies: &dyn Policies,
+    reported: &mut Reported,
+    keeper: Option<&mut Keeper>,
+) -> Result<(), Failure> {
     let access = match keeper {
         Some(_) => Access::Change,
         None => Access::Repair,
     };
     let mut store = match policies.open(access) {
         Ok(store) => store,
-        // A command that takes long: it does the same work.
+        // Another command holds the lock for long. It has repaired the policy itself.
         Err(error) if error.kind == ErrorKind::Busy => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let mut removed = store.removed().clone();
     let failed = removed.interfaces.failed.clone();
-    removed.interfaces.failed.retain(|why| !seen.failed.contains(why));
-    seen.failed = failed;
+    removed
+        .interfaces
+        .failed
+        .retain(|why| !reported.failed.contains(why));
+    reported.failed = failed;
     log::removed(&removed)?;
     if let Some(keeper) = keeper {
-        keeper.look(&mut *store)?;
+        keeper.add_new(&mut *store)?;
     }
     let destinations = store.destinations()?;
-    let transitions = seen.guards.update(&destinations);
+    let transitions = reported.guards.update(&destinations);
     if transitions.is_empty() {
         return Ok(());
     }
@@ -92,7 +99,7 @@ pub fn look(policies: &dyn Policies, seen: &mut Seen, keeper: Option<&mut Keeper
     Ok(())
 }
 
-/// Until something happens, it is time to look again, or to end.
+/// Waits until an interface changes, the interval is over, or the command is to end.
 fn wait(events: &LinkEvents, interval: Duration, stop: &Stop) -> Result<(), Failure> {
     let end = Instant::now() + interval;
     loop {

@@ -1,17 +1,17 @@
-//! Firewall rules that drop or rewrite SYNs with data or the Fast Open option, out of `nft -j list ruleset` and
-//! iptables-save. Pure and total.
+//! Finds firewall rules that drop or rewrite SYNs with data or with the Fast Open option, in the output of
+//! `nft -j list ruleset` and of iptables-save. Without I/O; any text is accepted.
 //!
-//! A rule is found by what it says itself: chains it jumps to, sets and maps are not followed.
+//! Only the rule itself is examined: chains that it jumps to, sets and maps are not followed.
 
 use serde_json::Value;
 
-/// The option, and the experimental one.
+/// The option kinds of Fast Open and of experiments.
 const KINDS: [u64; 2] = [34, 254];
 
-/// A rule.
+/// A rule that affects Fast Open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirewallRule {
-    /// Where it is: `nft inet filter input handle 7`.
+    /// Its place: `nft inet filter input handle 7`.
     pub name: String,
     /// What it does.
     pub effect: Effect,
@@ -31,7 +31,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// In words.
+    /// The effect in words.
     pub fn text(self) -> &'static str {
         match self {
             Self::DropsOption => "drops or rejects packets with the Fast Open option",
@@ -95,13 +95,13 @@ fn is_option(value: &Value) -> bool {
     }
 }
 
-/// Whether it is about the flags of TCP, and SYN is one that is wanted.
+/// Whether an expression matches TCP flags with SYN among them.
 fn is_syn(test: &Value) -> bool {
     let left = test.get("left").is_some_and(|left| mentions(left, "flags"));
     left && test.get("right").is_some_and(|right| mentions(right, "syn"))
 }
 
-/// Whether it is about the length of the packet.
+/// Whether an expression matches the length of the packet.
 fn is_length(test: &Value) -> bool {
     let Some(left) = test.get("left") else {
         return false;
@@ -211,7 +211,7 @@ mod tests {
             effect(&[r#"{"reset": {"tcp option": {"name": "fastopen"}}}"#]),
             Some(Effect::RewritesOption)
         );
-        // Near misses: nothing stops them, or they are about something else.
+        // Similar rules that stop nothing, or are about something else.
         for harmless in [
             &[SYN, LENGTH, accept][..],
             &[SYN, drop],

@@ -1,4 +1,4 @@
-//! The first line: is Fast Open on here, for clients, for servers, and did it work within the last seconds.
+//! The first check: whether Fast Open is on for clients and for servers, and whether it worked within the last seconds.
 
 use super::{Check, Facts, first_of};
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     model::source::Mib,
 };
 
-/// Listeners that are named.
+/// Listeners that are named at most.
 const NAMED: usize = 3;
 const ID: &str = "fast-open";
 
-/// The check.
+/// Makes the first check.
 pub fn headline(facts: &Facts) -> Check {
     let own = facts.places.iter().find(|place| place.is_own);
     let clients = own
@@ -68,7 +68,7 @@ fn servers(working: &[&Listener], all: usize) -> String {
     )
 }
 
-/// What the kernel counted while it was watched.
+/// What the kernel's counters say about the time of the observation.
 fn within(facts: &Facts) -> String {
     let seconds = facts.watched.as_secs_f64();
     if facts.watched.is_zero() {
@@ -84,7 +84,7 @@ fn within(facts: &Facts) -> String {
     )
 }
 
-/// Connections of the time it was watched, of every namespace.
+/// Connections during the observation, of all namespaces.
 #[derive(Debug, Default)]
 struct Used {
     client: u64,

@@ -3,7 +3,7 @@
 use super::{Check, Facts};
 use crate::clean::clean;
 
-/// The oldest kernel that can be observed.
+/// The oldest series of kernels that can be observed.
 const OLDEST: (u32, u32) = (5, 10);
 /// Capabilities (include/uapi/linux/capability.h), and what each is for.
 const CAPABILITIES: [(u32, &str, &str, &str); 5] = [
@@ -34,7 +34,7 @@ const CAPABILITIES: [(u32, &str, &str, &str); 5] = [
     ),
 ];
 
-/// The checks.
+/// Makes the checks of the host.
 pub fn checks(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![
         kernel(facts),
@@ -157,7 +157,7 @@ fn bpffs(facts: &Facts) -> Check {
             "mount -t bpf bpf /sys/fs/bpf",
         ),
         (Some(_), Ok(())) => Check::pass(id, "a BPF file system is mounted"),
-        // Root is refused by nothing but a security module.
+        // Only a security module refuses this to root.
         (Some(path), Err(why)) if facts.capabilities >> 1 & 1 == 1 => Check::fail(
             id,
             format!(

@@ -9,12 +9,12 @@ use crate::{
     },
 };
 
-/// SYNs with data lost in a row that are worth a word: one may be chance.
+/// SYNs with data lost in a row from which on they are reported: one may be chance.
 const DROPS: u16 = 2;
-/// Destinations that are named.
+/// Destinations that are named at most.
 const NAMED: usize = 3;
 
-/// The checks: each namespace where something is to be said, and one line for those where all is well.
+/// Makes the checks of each namespace; those in which all is well share one line.
 pub fn checks(facts: &Facts) -> Vec<Check> {
     let each: [fn(&PlaceFacts, &[&Listener]) -> Check; 8] = [
         sysctl,
@@ -42,7 +42,7 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
                 well.push(found);
             }
         }
-        // The other namespaces: one line for all that say the same.
+        // Other namespaces with the same result share one line.
         while let Some(first) = well.first().cloned() {
             let (same, other): (Vec<_>, Vec<_>) = well.into_iter().partition(|one| one.what == first.what);
             well = other;

@@ -1,12 +1,12 @@
-//! Checks of BPF programs of others beside ours, and of what of ours is pinned.
+//! Checks of the BPF programs of others on hooks that we use, and of our pins.
 
 use super::{Check, Facts, PolicyFacts, Status, first_of};
 use crate::{clean::clean, inspect::listeners::judge::quoted};
 
-/// Programs that are named.
+/// Programs that are named at most.
 const NAMED: usize = 5;
 
-/// The checks.
+/// Makes the checks of programs and pins.
 pub fn checks(facts: &Facts) -> Vec<Check> {
     vec![programs(facts), policy(facts)]
 }

@@ -1,4 +1,5 @@
-//! Asks nft, and iptables where nft does not know all, for the rules of the calling thread's network namespace.
+//! Reads the firewall rules of the calling thread's network namespace from nft, and from iptables where nft does not know
+//! all of them.
 
 use std::{
     io::{self, Read as _},
@@ -7,15 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::inspect::doctor::{FirewallRule, Look, iptables, nft};
+use crate::inspect::doctor::{Fact, FirewallRule, iptables, nft};
 
-/// How long one of them may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Where they are when PATH of a user who is not root does not say so.
+/// How long a program may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The directories of these programs, which the PATH of a user may lack.
 const DIRECTORIES: &str = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin";
 
-/// Rules on Fast Open.
-pub fn rules() -> Look<Vec<FirewallRule>> {
+/// The rules that affect Fast Open.
+pub fn rules() -> Fact<Vec<FirewallRule>> {
     let mut why = match run("nft", &["-j", "list", "ruleset"]) {
         // Rules that iptables-nft made have parts that only iptables understands.
         Ok(json) if !json.contains("\"xt\"") => {
@@ -34,7 +35,7 @@ pub fn rules() -> Look<Vec<FirewallRule>> {
     })
 }
 
-fn saved() -> Look<Vec<FirewallRule>> {
+fn saved() -> Fact<Vec<FirewallRule>> {
     let mut found = iptables("iptables", &run("iptables-save", &[])?);
     // Absent where the host has no IPv6.
     found.extend(
@@ -45,8 +46,8 @@ fn saved() -> Look<Vec<FirewallRule>> {
     Ok(found)
 }
 
-/// What a program writes; it inherits the network namespace of this thread.
-fn run(program: &str, args: &[&str]) -> Look<String> {
+/// The output of a program, which inherits the network namespace of this thread.
+fn run(program: &str, args: &[&str]) -> Fact<String> {
     let path = std::env::var("PATH").unwrap_or_default();
     let child = Command::new(program)
         .args(args)
@@ -62,19 +63,19 @@ fn run(program: &str, args: &[&str]) -> Look<String> {
     output(child).map_err(|why| format!("{program}: {why}"))
 }
 
-fn output(mut child: Child) -> Look<String> {
+fn output(mut child: Child) -> Fact<String> {
     let mut pipe = child.stdout.take().ok_or("no output")?;
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
         pipe.read_to_end(&mut bytes).map(|_| bytes)
     });
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
             other => {
-                // Nobody waits for the reader: it ends with the pipe.
+                // The reader ends with the pipe; it is not waited for.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(other

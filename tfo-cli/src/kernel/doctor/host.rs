@@ -9,7 +9,7 @@ use super::{
     read, text,
 };
 use crate::{
-    inspect::doctor::{Facts, Label, Look, Mounts, PolicyFacts},
+    inspect::doctor::{Fact, Facts, Label, Mounts, PolicyFacts},
     policy::Loaded,
 };
 
@@ -94,7 +94,7 @@ fn label() -> Option<Label> {
 }
 
 /// Programs of others that are loaded and of a kind that shares our hooks.
-pub fn foreign_programs() -> Look<Vec<(u32, String, &'static str)>> {
+pub fn foreign_programs() -> Fact<Vec<(u32, String, &'static str)>> {
     let mut found = Vec::new();
     for program in loaded_programs() {
         // One that went away between being listed and being opened is an error, too; so is a missing right.

@@ -1,4 +1,4 @@
-//! The pin directory: on a bpffs, ours alone, and locked while it is looked at or changed.
+//! The pin directory: a directory of a bpffs that only root can enter. Commands lock it; `peek` reads it without the lock.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
@@ -17,29 +17,31 @@ use nix::{
 
 use super::{super::sys, Error};
 
-/// How long another instance is waited for: applying 10,000 rules takes less than a second.
+/// How long to wait for the lock: a command that applies 10,000 rules holds it for less than a second.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
-/// Mode bits that let group or others write.
+/// Mode bits that allow group or others to write.
 const OTHERS_WRITE: u32 = 0o022;
-/// Mode bit of a directory whose entries only their owners rename and remove.
+/// Mode bit of a directory in which only the owner of an entry may rename or remove it (sticky bit).
 const STICKY: u32 = 0o1000;
-/// How often the lock is tried.
-const RETRY: Duration = Duration::from_millis(5);
+/// Time between two attempts to take the lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The pin directory, which need not exist, with the lock that serialises everybody who works on it.
+/// The pin directory, which need not exist, with the lock that lets one command at a time work on it.
 ///
-/// The lock is a `flock` on the directory itself: only who may write there can open it, where anybody can open the bpffs
-/// above and hold a lock on that for ever. It ends with the process, however that ends. The directory is removed with the
-/// last rule; who waited for the lock meanwhile finds that its path leads elsewhere, and begins again.
+/// The lock is a `flock` on the directory itself, which only root can open; any user could open the bpffs above and hold
+/// a lock on that for ever. The kernel releases it when the process ends, however it ends. The directory is removed with
+/// the last rule: a command that waited for the lock then finds that the path is no longer this directory, and starts
+/// again.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// `None` while there is no directory.
+    /// The open and locked directory; `None` while it does not exist.
     lock: Option<File>,
 }
 
 impl Directory {
-    /// Checks and locks it. `make`: also where it does not exist yet. One that is empty in the end goes.
+    /// Checks and locks the directory; with `make`, creates it before if it does not exist. Dropping this removes a
+    /// directory that is empty.
     pub fn lock(path: &Path, make: bool) -> Result<Self, Error> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         check_parent(path, parent)?;
@@ -54,11 +56,11 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Makes it, for root alone, and locks it; nothing where that was done before.
+    /// Creates the directory with mode 0700 and locks it, unless that was done before.
     pub fn create(&mut self) -> Result<(), Error> {
         while self.lock.is_none() {
             match DirBuilder::new().mode(0o700).create(&self.path) {
-                // One that somebody else has made is looked at below.
+                // One that another process has created meanwhile is checked by `open`.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Error::io("make", self.path.display().to_string())(error));
                 }
@@ -69,7 +71,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Opens and locks it; `None` where it does not exist.
+    /// Opens, checks and locks the directory; `None` when it does not exist.
     fn open(&self) -> Result<Option<File>, Error> {
         let name = || self.path.display().to_string();
         let deadline = Instant::now() + LOCK_TIMEOUT;
@@ -92,7 +94,7 @@ impl Directory {
                         path: self.path.clone(),
                     });
                 }
-                thread::sleep(RETRY);
+                thread::sleep(RETRY_INTERVAL);
             }
             let now = fs::symlink_metadata(&self.path);
             if now.is_ok_and(|now| (now.dev(), now.ino()) == (opened.dev(), opened.ino())) {
@@ -101,17 +103,17 @@ impl Directory {
         }
     }
 
-    /// Its path.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Path of a pin in it.
+    /// The path of a pin in the directory.
     pub fn pin(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Names of the pins in it; `None` when it does not exist.
+    /// Names of the pins in the directory; `None` when it does not exist.
     pub fn names(&self) -> Result<Option<Vec<String>>, Error> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
@@ -126,7 +128,7 @@ impl Directory {
         Ok(Some(names))
     }
 
-    /// Removes a pin; one that is gone is fine.
+    /// Removes a pin. A pin that does not exist is no error.
     pub fn unpin(&self, name: &str) -> Result<(), Error> {
         let path = self.pin(name);
         match fs::remove_file(&path) {
@@ -137,7 +139,7 @@ impl Directory {
         }
     }
 
-    /// Removes the directory itself, once it is empty. What is not ours keeps it.
+    /// Removes the directory, which must be empty. One that does not exist is no error.
     pub fn remove(&mut self) -> Result<(), Error> {
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -154,13 +156,13 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // An empty one is of no use to anybody; this fails where there is something in it.
+            // Fails for a directory that is not empty, which is to stay.
             let _ = fs::remove_dir(&self.path);
         }
     }
 }
 
-/// The directory above must be on a bpffs, and nobody else may exchange what is in it.
+/// Checks that the directory above is on a bpffs, and that other users cannot replace what is in it.
 fn check_parent(path: &Path, parent: &Path) -> Result<(), Error> {
     match statfs(parent).map(|found| found.filesystem_type()) {
         Ok(BPF_FS_MAGIC) => {}
@@ -173,7 +175,7 @@ fn check_parent(path: &Path, parent: &Path) -> Result<(), Error> {
         Err(source) => return Err(Error::io("look at", parent.display().to_string())(source.into())),
     }
     let found = fs::metadata(parent).map_err(Error::io("look at", parent.display().to_string()))?;
-    // A new bpffs is open to everybody, with the sticky bit: then only owners rename and remove.
+    // A new bpffs is writable for all users, but has the sticky bit: only owners may rename and remove entries.
     if found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
         return Err(Error::Unsafe {
             path: parent.to_path_buf(),
@@ -183,7 +185,7 @@ fn check_parent(path: &Path, parent: &Path) -> Result<(), Error> {
     check_user(parent, &found)
 }
 
-/// Whoever may write to the directory of the pins decides on every connection of the host.
+/// Checks that only root can write to the pin directory, because the pins decide on every connection of the host.
 fn check_owner(path: &Path, found: &Metadata) -> Result<(), Error> {
     if found.mode() & OTHERS_WRITE != 0 {
         return Err(Error::Unsafe {
@@ -194,6 +196,7 @@ fn check_owner(path: &Path, found: &Metadata) -> Result<(), Error> {
     check_user(path, found)
 }
 
+/// Checks that the directory belongs to root or to the user of this process.
 fn check_user(path: &Path, found: &Metadata) -> Result<(), Error> {
     if [0, geteuid().as_raw()].contains(&found.uid()) {
         return Ok(());

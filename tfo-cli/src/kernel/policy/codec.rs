@@ -1,10 +1,10 @@
-//! Structures of `tfo_common` as the bytes of map keys and values, and text in fixed fields.
+//! Structures of `tfo_common` as the bytes of map keys and values, and texts in fields of fixed length.
 
 use std::borrow::Cow;
 
 use super::super::{programs, sys};
 
-/// A structure as an array of its size.
+/// The bytes of a structure.
 pub fn bytes<const N: usize, T: Copy>(value: &T) -> [u8; N] {
     const { assert!(size_of::<T>() == N) };
     let mut array = [0; N];
@@ -12,7 +12,7 @@ pub fn bytes<const N: usize, T: Copy>(value: &T) -> [u8; N] {
     array
 }
 
-/// The same back. `T` must be one of `tfo_common`'s structures of integers.
+/// A structure from its bytes. `T` must be one of `tfo_common`'s structures, which consist of integers only.
 pub fn value<const N: usize, T: Copy>(bytes: &[u8; N]) -> T {
     const { assert!(size_of::<T>() == N) };
     // SAFETY: integers take every bit pattern; the length is checked above at compile time.
@@ -22,7 +22,7 @@ pub fn value<const N: usize, T: Copy>(bytes: &[u8; N]) -> T {
     }
 }
 
-/// Text in a fixed field, cut at a character where it is too long.
+/// A field with the beginning of a text, as many whole characters as fit. The rest of the field is 0.
 pub fn text<const N: usize>(text: &str) -> [u8; N] {
     let mut field = [0; N];
     let end = (0..=text.len().min(N))
@@ -33,7 +33,7 @@ pub fn text<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-/// The end of a text that is too long: of a path that says more than its beginning.
+/// A field with a path. Of one that is too long the end is kept, because paths differ there, with `…` in front.
 pub fn tail<const N: usize>(path: &str) -> [u8; N] {
     if path.len() <= N {
         return text(path);
@@ -47,7 +47,7 @@ pub fn tail<const N: usize>(path: &str) -> [u8; N] {
     text(&shortened)
 }
 
-/// Text out of a fixed field.
+/// The text in a field, up to the first 0.
 pub fn read(field: &[u8]) -> Cow<'_, str> {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end])

@@ -1,4 +1,4 @@
-//! The pinned policy behind the seam that commands use.
+//! The traits of `policy::enforcement` for the policy that is pinned in the kernel.
 
 use std::path::{Path, PathBuf};
 
@@ -8,17 +8,17 @@ use super::{Cgroups, Error, Store};
 use crate::{
     exit::Failure,
     policy::{
-        self, Access, CgroupRef, Change, Enforcement, EnforcementError, ErrorKind, Installed, InstalledGuard,
-        Interfaces, Loaded, Policies, Removed, Scope, StripReport, guard::Destination,
+        self, Access, CgroupRef, CgroupSelector, Change, Enforcement, EnforcementError, ErrorKind, Installed,
+        InstalledGuard, Interfaces, Loaded, Policies, Removed, StripReport, guard::Destination,
     },
 };
 
-/// A directory of a bpffs, where the policy is pinned.
+/// The place of the pinned policy: a directory of a bpffs.
 #[derive(Clone, Debug)]
 pub struct Pinned(PathBuf);
 
 impl Pinned {
-    /// This directory; nothing is opened yet.
+    /// The policy that is or will be pinned in this directory. Nothing is opened yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self(directory.into())
     }
@@ -59,8 +59,8 @@ impl policy::Cgroups for Cgroups {
         Cgroups::process(self, id)
     }
 
-    fn find(&self, scope: &Scope) -> Result<CgroupRef, EnforcementError> {
-        Ok(Cgroups::find(self, scope)?)
+    fn find(&self, selector: &CgroupSelector) -> Result<CgroupRef, EnforcementError> {
+        Ok(Cgroups::find(self, selector)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a policy cannot be read or changed: each error names the object and what to do about it.
+//! The errors of reading and changing a policy. Each names the object, and most have a hint what to do.
 
 use std::{
     io,
@@ -9,28 +9,28 @@ use tfo_common::policy::MAX_RULES;
 
 use crate::exit;
 
-/// Where a bpffs is mounted on every Linux that mounts one.
+/// Where a bpffs usually is mounted.
 const MOUNT: &str = "/sys/fs/bpf";
 
-/// Everything that can go wrong. Nothing was changed unless the error says so.
+/// Why a policy cannot be read or changed. Of several changes, those before the one that failed have been made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The pin directory does not lie on a bpffs.
     #[error("pin directory {}: {} is not on a BPF file system", directory.display(), parent.display())]
     NoBpffs {
-        /// As wanted.
+        /// The pin directory.
         directory: PathBuf,
-        /// The directory that should be on one.
+        /// The directory above it, which should be on a bpffs.
         parent: PathBuf,
     },
-    /// Somebody else holds the lock for too long.
+    /// Another command holds the lock for too long.
     #[error("lock {}: another tfo-cli is changing the policy", path.display())]
     Busy {
-        /// What is locked.
+        /// The directory that is locked.
         path: PathBuf,
     },
-    /// Somebody else could change what is pinned there.
+    /// Other users could change what is pinned in a directory.
     #[error("pin directory {}: {why}", path.display())]
     Unsafe {
         /// The directory, or the one above.
@@ -38,32 +38,32 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The pinned maps are those of another version.
+    /// The pinned maps were made by another version of tfo-cli.
     #[error("pinned policy in {}: made by another version of tfo-cli ({why})", directory.display())]
     Version {
-        /// Where.
+        /// The pin directory.
         directory: PathBuf,
         /// What differs.
         why: String,
     },
-    /// No cgroup can have such a name, or more than one has it.
+    /// The user has named something that cannot be a cgroup, or several cgroups at once.
     #[error("{what}: {why}")]
-    Scope {
-        /// As given.
+    Cgroup {
+        /// What the user has named.
         what: String,
         /// What is wrong with it.
         why: String,
     },
-    /// No such cgroup, unit or container: now, for a service may start.
+    /// There is no such cgroup, unit or container at present; a service may start later.
     #[error("{what}: there is no such cgroup")]
     NoCgroup {
-        /// As given.
+        /// What the user has named.
         what: String,
     },
-    /// No such interface or namespace.
+    /// There is no such interface or network namespace.
     #[error("{what}: {why}")]
     Interface {
-        /// As given.
+        /// What the user has named.
         what: String,
         /// What is wrong with it.
         why: String,
@@ -77,20 +77,20 @@ pub enum Error {
     /// The kernel refused something.
     #[error("{operation} {object}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
-        /// On what.
+        /// The object of the operation.
         object: String,
         /// The error.
         source: io::Error,
     },
-    /// As on the observing side.
+    /// An error that observing has, too.
     #[error(transparent)]
     Kernel(#[from] super::super::Error),
 }
 
 impl Error {
-    /// For `map_err`.
+    /// Makes an I/O error with operation and object, for `map_err`.
     pub(super) fn io(operation: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let object = object.into();
         move |source| Self::Io {
@@ -100,7 +100,7 @@ impl Error {
         }
     }
 
-    /// A map operation that failed; a full map is told apart.
+    /// The error of a map operation; a full map is [`Error::Full`].
     pub(super) fn map(operation: &'static str, object: String, error: &aya::maps::MapError) -> Self {
         let code = match error {
             aya::maps::MapError::SyscallError(call) => call.io_error.raw_os_error(),
@@ -121,12 +121,12 @@ impl Error {
         }
     }
 
-    /// Exit code.
+    /// The exit code of a command that ends with this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoBpffs { .. } => exit::MISSING,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => exit::MISSING,
-            Self::Scope { .. } | Self::NoCgroup { .. } | Self::Interface { .. } => exit::USAGE,
+            Self::Cgroup { .. } | Self::NoCgroup { .. } | Self::Interface { .. } => exit::USAGE,
             Self::Unsafe { .. }
             | Self::Busy { .. }
             | Self::Version { .. }
@@ -136,7 +136,7 @@ impl Error {
         }
     }
 
-    /// One line that says what to do.
+    /// One line that says what the user can do; `None` when nothing helps.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoBpffs { directory, .. } if directory.as_path() == Path::new(MOUNT) => {
@@ -155,7 +155,7 @@ impl Error {
             Self::Version { .. } => {
                 Some("remove it with `tfo-cli policy flush` and apply the policy again".into())
             }
-            Self::Scope { .. } | Self::NoCgroup { .. } => {
+            Self::Cgroup { .. } | Self::NoCgroup { .. } => {
                 Some("see `systemd-cgls`, or /proc/PID/cgroup of one of its processes".into())
             }
             Self::Interface { .. } => Some("see `ip link` and `ip netns`".into()),

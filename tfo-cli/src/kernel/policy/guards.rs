@@ -1,4 +1,4 @@
-//! Guards and what they know, in the kernel's maps.
+//! Guards and their states of destinations, in the kernel's maps.
 
 use std::{os::fd::AsFd as _, time::Duration};
 
@@ -23,16 +23,18 @@ use crate::{
 
 type RawConfig = [u8; size_of::<GuardConfig>()];
 
-/// The maps.
+/// The maps of the guards.
 pub struct Guards {
+    /// Settings of guards, by cgroup id.
     configs: HashMap<MapData, u64, RawConfig>,
+    /// States of destinations, by [`GuardKey`].
     states: MapData,
-    /// Everything else that is kept by destination.
+    /// The other maps with keys of [`GuardKey`].
     others: Vec<MapData>,
 }
 
 impl Guards {
-    /// Takes the maps.
+    /// Works on these maps; `others` are further ones with keys of [`GuardKey`].
     pub fn new(configs: HashMap<MapData, u64, RawConfig>, states: MapData, others: Vec<MapData>) -> Self {
         Self {
             configs,
@@ -41,12 +43,12 @@ impl Guards {
         }
     }
 
-    /// Every guard, by path.
+    /// Every guard, sorted by path. `path` gives the path of a cgroup id, `None` when the cgroup is gone.
     pub fn list(&self, path: impl FnMut(u64) -> Option<String>) -> Result<Vec<InstalledGuard>, Error> {
         configs(&self.configs, path)
     }
 
-    /// Writes a guard, in place of the one that is there.
+    /// Adds a guard, or replaces the one of this cgroup.
     pub fn set(&mut self, spec: &GuardSpec, stamp: Stamp<'_>) -> Result<(), Error> {
         let settings = spec.settings;
         let config = GuardConfig {
@@ -65,10 +67,10 @@ impl Guards {
             .map_err(|error| Error::map("set", spec.to_string(), &error))
     }
 
-    /// Removes a guard, then what it knew.
+    /// Removes a guard, then its states.
     pub fn remove(&mut self, guard: &InstalledGuard) -> Result<(), Error> {
         let id = guard.spec.cgroup.id;
-        // It may be gone already.
+        // A command that was killed may have removed it already.
         let _ = self.configs.remove(&id);
         for map in std::iter::once(&self.states).chain(&self.others) {
             let value_len = map
@@ -77,7 +79,7 @@ impl Guards {
                 .value_size() as usize;
             for key in keys(map, value_len)? {
                 if codec::value::<_, GuardKey>(&key).cgroup == id {
-                    // An LRU map may have dropped it meanwhile.
+                    // The LRU map may have dropped the entry meanwhile.
                     let _ = sys::map_delete(map.fd().as_fd(), &key);
                 }
             }
@@ -85,7 +87,7 @@ impl Guards {
         Ok(())
     }
 
-    /// Destinations with a failure, the latest change first.
+    /// Destinations with a failure, the one whose state changed last first.
     pub fn destinations(&self) -> Result<Vec<Destination>, Error> {
         let entries = entries(&self.states, size_of::<GuardState>())?;
         let keys = entries.keys.chunks_exact(size_of::<GuardKey>());
@@ -97,7 +99,8 @@ impl Guards {
                     unsafe { (sys::value::<GuardKey>(key)?, sys::value::<GuardState>(state)?) };
                 Some(destination(&key, state))
             })
-            // Of everybody nothing is kept but who saw it, until it opens.
+            // The state of all services together says nothing to the user before it has opened: until then it only
+            // collects which services have failed.
             .filter(|one| one.own_id.is_some() || one.phase() != Phase::Closed || one.state.opened > 0)
             .collect();
         list.sort_by_key(|one| (std::cmp::Reverse(one.state.changed_ns), one.addr, one.port));
@@ -105,7 +108,7 @@ impl Guards {
     }
 }
 
-/// What is known of a key.
+/// The state of a key, as `policy` knows it.
 pub fn destination(key: &GuardKey, state: GuardState) -> Destination {
     Destination {
         cgroup_id: key.cgroup,
@@ -118,7 +121,7 @@ pub fn destination(key: &GuardKey, state: GuardState) -> Destination {
     }
 }
 
-/// Every guard of the map, by path.
+/// Every guard of the map, sorted by path. `path` gives the path of a cgroup id, `None` when the cgroup is gone.
 pub fn configs(
     map: &HashMap<MapData, u64, RawConfig>,
     mut path: impl FnMut(u64) -> Option<String>,

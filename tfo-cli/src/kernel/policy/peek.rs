@@ -1,5 +1,4 @@
-//! Looking at what is in force without the lock and without changing anything: what the dashboard does every few
-//! seconds.
+//! Reads the policy in force without the lock and without changes, as the dashboard does every few seconds.
 
 use std::{io, path::Path};
 
@@ -21,7 +20,7 @@ use crate::policy::{InForce, Loaded, guard::Destination};
 type RawKey = [u8; size_of::<GuardKey>()];
 type RawState = [u8; size_of::<GuardState>()];
 
-/// Rules and guards in force. `path` names cgroups.
+/// The rules and guards in force. `path` gives the path of a cgroup id, `None` when the cgroup is gone.
 pub fn in_force(directory: &Path, mut path: impl FnMut(u64) -> Option<String>) -> Result<InForce, Error> {
     if !is_in_force(directory)? {
         return Ok(InForce::default());
@@ -42,18 +41,20 @@ pub fn loaded(directory: &Path) -> Result<Option<Loaded>, Error> {
     store::loaded(&open_rules(directory)?.0).map(Some)
 }
 
-/// What the guard of a cgroup knows of one destination; nothing where nothing failed. One lookup for each network
-/// namespace in which something failed, however many destinations are known, and none of an LRU map's entries counts as
-/// used because of it (`htab_lru_map_lookup_elem_sys`, kernel/bpf/hashtab.c).
+/// The state that the guard of the cgroup `guard` has of one destination; `None` when no connection to it has failed.
 ///
-/// What is open counts before what is closed, and the service's own evidence before everybody's.
+/// It costs two lookups for each network namespace in which something has failed, however many destinations there are.
+/// They do not count as use of the LRU map's entries (`htab_lru_map_lookup_elem_sys`, kernel/bpf/hashtab.c).
+///
+/// Where several states apply, an open one goes before a closed one, and then that of the service before that of all
+/// services.
 pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Option<Destination>, Error> {
     if !is_in_force(directory)? {
         return Ok(None);
     }
     let states: HashMap<MapData, RawKey, RawState> = open_map(directory, policy::STATES)?;
     let nets: HashMap<MapData, u64, u32> = open_map(directory, policy::NETS)?;
-    let mut known: Vec<Destination> = Vec::new();
+    let mut found: Vec<Destination> = Vec::new();
     for net in nets.keys() {
         let net = net.map_err(|error| Error::map("read", "network namespaces".into(), &error))?;
         for own in [dest.cgroup_id, 0] {
@@ -68,17 +69,17 @@ pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Optio
                 pad: [0; 4],
             };
             match states.get(&codec::bytes(&key), 0) {
-                Ok(raw) => known.push(destination(&key, codec::value(&raw))),
+                Ok(raw) => found.push(destination(&key, codec::value(&raw))),
                 Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(Error::map("read", "guard states".into(), &error)),
             }
         }
     }
-    known.sort_by_key(|one| (one.phase() == Phase::Closed, one.own_id.is_none()));
-    Ok(known.first().copied())
+    found.sort_by_key(|one| (one.phase() == Phase::Closed, one.own_id.is_none()));
+    Ok(found.first().copied())
 }
 
-/// Whether the link that is pinned last and removed first is there.
+/// Whether a policy is in force: its link is pinned last and removed first.
 fn is_in_force(directory: &Path) -> Result<bool, Error> {
     let link = directory.join(pins::LINK_EGRESS);
     match std::fs::symlink_metadata(&link) {

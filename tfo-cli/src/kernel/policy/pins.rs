@@ -1,13 +1,13 @@
-//! Names of the pins.
+//! Names of the pins, and the end of a pinned link.
 
 use super::{super::sys, Error, bpffs::Directory};
 use std::os::fd::AsFd as _;
 
 /// Link of the `sock_ops` program.
 pub const LINK_SOCK_OPS: &str = "link-sockops";
-/// Link of the egress program: the set is in force while it exists.
+/// Link of the egress program: the policy is in force while this pin exists.
 pub const LINK_EGRESS: &str = "link-egress";
-/// The classifier.
+/// The classifier that strips the option; missing where the kernel refuses it.
 pub const PROG_STRIP: &str = "prog-strip";
 /// A pin that is about to take the place of another one by being renamed.
 pub const NEXT: &str = "next";

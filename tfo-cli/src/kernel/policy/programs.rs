@@ -1,4 +1,4 @@
-//! Loading the enforcement programs with pinned maps, and attaching them for good.
+//! Loads the enforcement programs with pinned maps, and attaches them so that they stay when the process ends.
 
 use std::{fs, os::fd::AsFd as _, path::Path};
 
@@ -20,7 +20,7 @@ use super::{
     pins, strip,
 };
 
-/// Creates and pins the maps, or takes those that are pinned, and loads the programs.
+/// Creates and pins the maps, or opens those that are pinned, and loads the programs.
 pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
     let (layout, _) = layout::resolve()?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
@@ -32,8 +32,8 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
         loader.map_pin_path(name, directory.pin(name));
     }
     let cpus = nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX));
-    for (name, wanted) in policy::LRU_MAPS {
-        loader.map_max_entries(name, lru_entries(wanted, cpus));
+    for (name, least) in policy::LRU_MAPS {
+        loader.map_max_entries(name, lru_entries(least, cpus));
     }
     let mut ebpf = loader
         .load(object::Prepared::new(object::policy_bytes()?, &layout).bytes())
@@ -44,15 +44,15 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
     Ok(ebpf)
 }
 
-/// Entries of an LRU map. A CPU takes free ones in blocks of 128 and keeps them (`bpf_common_lru_pop_free`,
-/// `kernel/bpf/bpf_lru_list.c`): with fewer than that for each possible CPU, some would have none but their own newest.
-/// Twice as many leave something to choose from.
-fn lru_entries(wanted: u32, possible_cpus: u32) -> u32 {
-    wanted.max(possible_cpus.saturating_mul(2 * 128))
+/// Size of an LRU map that should have at least `least` entries. Each CPU takes free entries in blocks of 128 and keeps
+/// them (`bpf_common_lru_pop_free`, `kernel/bpf/bpf_lru_list.c`). With fewer than 128 entries for each possible CPU, some
+/// CPUs could only replace their own newest ones; twice as many leave a choice.
+fn lru_entries(least: u32, possible_cpus: u32) -> u32 {
+    least.max(possible_cpus.saturating_mul(2 * 128))
 }
 
-/// Hands the programs to the kernel, so that what it refuses is known before anything is attached, and pins the
-/// classifier where this kernel takes it.
+/// Loads the programs into the kernel, so that a refusal is known before anything is attached, and pins the classifier
+/// if this kernel accepts it.
 fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let refused = |program| move |error| programs::refused("load", program, &error);
     let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
@@ -64,19 +64,19 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let tails = ebpf.map_mut(policy::TAILS).ok_or(KernelError::Load {
         why: format!("the object has no map {}", policy::TAILS),
     })?;
-    // Before anything is attached: what jumps there does nothing while it is empty.
+    // Before anything is attached: a tail call into the empty array would do nothing.
     ProgramArray::try_from(tails)
         .and_then(|mut tails| tails.set(0, &judge, 0))
         .map_err(|error| Error::map("fill", policy::TAILS.into(), &error))?;
     let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
     egress.load().map_err(refused(policy::PROG_EGRESS))?;
     let strip: &mut SchedClassifier = programs::find(ebpf, policy::PROG_STRIP)?;
-    // A kernel whose verifier refuses it can still do everything else: only a `strip` rule is refused, when it is
-    // to be attached.
+    // A kernel whose verifier refuses the classifier can do everything else. A rule with `strip` then fails when the
+    // classifier is to be attached.
     if strip.load().is_err() {
         return Ok(());
     }
-    // A pin of an earlier build has its place taken in one step.
+    // Renaming replaces the pin of an earlier build in one step.
     directory.unpin(pins::NEXT)?;
     let next = directory.pin(pins::NEXT);
     strip
@@ -86,18 +86,19 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     fs::rename(&next, &pin).map_err(Error::io("pin", pin.display().to_string()))
 }
 
-/// Puts the programs of this build into the pinned links, with the pinned maps. Evidence first: what is denied after
-/// that has its push.
+/// Replaces the programs of the pinned links by those of this build, which use the pinned maps. `sock_ops` first, so that
+/// sockets which the new egress program denies are pushed.
 pub fn replace(directory: &Directory) -> Result<(), Error> {
     let mut ebpf = load(directory)?;
     let sock_ops: &mut SockOps = programs::find(&mut ebpf, policy::PROG_SOCK_OPS)?;
-    into_link(directory, pins::LINK_SOCK_OPS, sock_ops.fd())?;
+    replace_program(directory, pins::LINK_SOCK_OPS, sock_ops.fd())?;
     let egress: &mut CgroupSkb = programs::find(&mut ebpf, policy::PROG_EGRESS)?;
-    into_link(directory, pins::LINK_EGRESS, egress.fd())?;
+    replace_program(directory, pins::LINK_EGRESS, egress.fd())?;
     strip::replace(directory)
 }
 
-fn into_link(
+/// Replaces the program of a pinned link.
+fn replace_program(
     directory: &Directory,
     pin: &str,
     program: Result<&ProgramFd, ProgramError>,
@@ -107,8 +108,8 @@ fn into_link(
     sys::link_update(link.as_fd(), program.as_fd()).map_err(Error::io("replace the program of", pin))
 }
 
-/// Attaches `sock_ops` first (without it a denied socket may stall) and egress last. Cgroup links are always
-/// "multi"; aya's other modes are refused by the kernel (EINVAL).
+/// Attaches `sock_ops` first, without which a denied socket may stall, and egress last. The mode is `Single` because
+/// the kernel refuses flags for links (EINVAL): a cgroup link always lets other programs be attached beside it.
 pub fn attach(ebpf: &mut Ebpf, directory: &Directory, cgroup: &Cgroup) -> Result<(), Error> {
     let refused = |program| move |error| programs::refused("attach", program, &error);
     let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
@@ -130,13 +131,13 @@ pub fn attach(ebpf: &mut Ebpf, directory: &Directory, cgroup: &Cgroup) -> Result
 pub fn pin(link: Result<FdLink, aya::programs::links::LinkError>, path: &Path) -> Result<(), Error> {
     let name = path.display().to_string();
     let link = link.map_err(|error| pin_failed(&name, &error))?;
-    // The kernel's link lives on with the pin; our descriptor closes.
+    // The pin keeps the link; our file descriptor is closed.
     link.pin(path)
         .map(drop)
         .map_err(|error| pin_failed(&name, &error))
 }
 
-/// Pinning failed.
+/// The error for a pin that could not be made.
 pub fn pin_failed(name: &str, error: &dyn std::error::Error) -> Error {
     Error::Io {
         operation: "pin",

@@ -18,45 +18,51 @@ type RawKey = [u8; size_of::<RuleKey>()];
 type RawRule = [u8; size_of::<Rule>()];
 type RawHits = [u8; size_of::<Hits>()];
 
-/// Length of a key in the trie.
+/// Bytes of a key in the trie: the length of the prefix, and the data.
 const TRIE_KEY: usize = size_of::<u32>() + size_of::<RuleKey>();
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 const NO_EXIST: u64 = 1;
-/// `BPF_EXIST`.
+/// `BPF_EXIST` (include/uapi/linux/bpf.h).
 const EXIST: u64 = 2;
 
-/// The two maps.
+/// The maps of the rules.
 pub struct Rules {
+    /// Rules, by cgroup id and prefix.
     trie: LpmTrie<MapData, RawKey, RawRule>,
+    /// Hits, by the number of the rule.
     hits: HashMap<MapData, u32, RawHits>,
-    /// The first once more, to be read many entries at a time.
-    whole: MapData,
+    /// The map of `trie` once more, for reading many entries with one system call.
+    trie_data: MapData,
 }
 
-/// What a new rule is written with.
+/// When a rule or guard is made, and by whom.
 #[derive(Clone, Copy)]
 pub struct Stamp<'a> {
-    /// `CLOCK_MONOTONIC` ns.
+    /// The present by `CLOCK_MONOTONIC`, in ns.
     pub now_ns: u64,
-    /// `CLOCK_REALTIME` ns.
+    /// The present by `CLOCK_REALTIME`, in ns.
     pub wall_ns: u64,
-    /// Who.
+    /// The user who makes it.
     pub by: &'a str,
 }
 
 impl Rules {
-    /// Takes the maps; `whole` is the first once more.
+    /// Works on these maps; `trie_data` is the map of `trie` once more.
     pub fn new(
         trie: LpmTrie<MapData, RawKey, RawRule>,
         hits: HashMap<MapData, u32, RawHits>,
-        whole: MapData,
+        trie_data: MapData,
     ) -> Self {
-        Self { trie, hits, whole }
+        Self {
+            trie,
+            hits,
+            trie_data,
+        }
     }
 
-    /// Every rule, by number. `path` gives a cgroup's present path.
+    /// Every rule, sorted by number. `path` gives the path of a cgroup id, `None` when the cgroup is gone.
     pub fn list(&self, mut path: impl FnMut(u64) -> Option<String>) -> Result<Vec<Installed>, Error> {
-        let found = entries::<TRIE_KEY, { size_of::<Rule>() }>(&self.whole, "rules")?;
+        let found = entries::<TRIE_KEY, { size_of::<Rule>() }>(&self.trie_data, "rules")?;
         let mut list = Vec::with_capacity(found.len());
         for (key, raw) in &found {
             // `struct bpf_lpm_trie_key`: the length of the prefix, then the data.
@@ -83,7 +89,8 @@ impl Rules {
         Ok(list)
     }
 
-    /// One by one: reading all at once takes as long for one rule as for ten thousand, a walk over every bucket.
+    /// The hits of a rule. One lookup per rule: reading the whole map walks over all its buckets and takes as long for one
+    /// rule as for ten thousand.
     fn hits_of(&self, id: u32) -> Hits {
         let raw = self.hits.get(&id, 0);
         raw.map(|raw| codec::value(&raw)).unwrap_or_default()
@@ -94,7 +101,7 @@ impl Rules {
         ids.map_err(|error| Error::map("read", "hits".into(), &error))
     }
 
-    /// Writes a new rule: its hits first, for the rule itself makes it count.
+    /// Adds a rule: first its hits, because the program counts from the moment the rule is there.
     pub fn add(&mut self, spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Result<(), Error> {
         self.hits
             .insert(id, [0; size_of::<Hits>()], NO_EXIST)
@@ -103,46 +110,46 @@ impl Rules {
             .trie
             .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), NO_EXIST);
         written.map_err(|error| {
-            // Without its rule it is only clutter; should this fail too, the next command removes it.
+            // Hits without a rule do no harm; should this fail as well, the next command removes them.
             let _ = self.hits.remove(&id);
             Error::map("add", spec.to_string(), &error)
         })
     }
 
-    /// Writes a rule in place of the one with the same cgroup and prefix.
+    /// Replaces the rule for the same cgroup and prefix; its hits stay.
     pub fn replace(&mut self, spec: &RuleSpec, id: u32, stamp: Stamp<'_>) -> Result<(), Error> {
         self.trie
             .insert(&key(spec), codec::bytes(&rule(spec, id, stamp)), EXIST)
             .map_err(|error| Error::map("change", spec.to_string(), &error))
     }
 
-    /// Removes a rule; one that is gone is fine.
+    /// Removes a rule and its hits. A rule that does not exist is no error.
     pub fn remove(&mut self, rule: &Installed) -> Result<(), Error> {
         match self.trie.remove(&key(&rule.spec)) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound | aya::maps::MapError::ElementNotFound) => {}
             Err(error) if is_absent(&error) => {}
             Err(error) => return Err(Error::map("remove", rule.spec.to_string(), &error)),
         }
-        self.forget(rule.id);
+        self.remove_hits(rule.id);
         Ok(())
     }
 
-    /// Removes hits without a rule: what a killed command may leave.
+    /// Removes hits without a rule, which a killed command may have left.
     pub fn tidy(&mut self, rules: &[Installed]) -> Result<(), Error> {
         let live: HashSet<u32> = rules.iter().map(|rule| rule.id).collect();
         for id in self.ids_with_hits()?.into_iter().filter(|id| !live.contains(id)) {
-            self.forget(id);
+            self.remove_hits(id);
         }
         Ok(())
     }
 
-    fn forget(&mut self, id: u32) {
-        // Gone already, or clutter for the next command.
+    fn remove_hits(&mut self, id: u32) {
+        // Hits that are left over do no harm; the next command removes them.
         let _ = self.hits.remove(&id);
     }
 }
 
-/// Key and value.
+/// Key and value of a map, as bytes.
 type Entry<const K: usize, const V: usize> = ([u8; K], [u8; V]);
 
 /// Every entry of a map whose keys and values have these lengths.
@@ -156,7 +163,7 @@ fn entries<const K: usize, const V: usize>(map: &MapData, what: &str) -> Result<
         .collect())
 }
 
-/// `ENOENT`.
+/// Whether the entry does not exist (ENOENT).
 fn is_absent(error: &aya::maps::MapError) -> bool {
     matches!(error, aya::maps::MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::ENOENT))
 }
@@ -214,7 +221,7 @@ fn spec(
     })
 }
 
-/// Saturates: a limit of 100 years is checked where times are typed.
+/// A duration in ns, as far as 64 bits reach; those that users give are limited to 100 years.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

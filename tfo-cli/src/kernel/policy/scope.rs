@@ -1,4 +1,4 @@
-//! From what a person calls a cgroup to the cgroup itself, and back.
+//! Finds the cgroup that a user names by path, unit or container, and the path of a cgroup id.
 
 use std::{
     collections::HashMap,
@@ -13,28 +13,29 @@ use super::{
 };
 use crate::{
     model::cgroup as names,
-    policy::{CgroupRef, Scope},
+    policy::{CgroupRef, CgroupSelector},
 };
 
-/// Depth of the walk.
+/// Levels of the hierarchy below its root that are read.
 const MAX_DEPTH: usize = 64;
 /// Id of the root of the hierarchy (`cgroup_setup_root` makes its kernfs node first, kernel/cgroup/cgroup.c).
 const ROOT_ID: u64 = 1;
-/// A container is not guessed from less of its id than this.
-const SHORTEST_ID: usize = 6;
-/// Candidates an error lists.
-const LISTED: usize = 5;
+/// Fewest digits of a container's id that may stand for it.
+const MIN_ID_LEN: usize = 6;
+/// Candidates that an error lists at most.
+const MAX_LISTED: usize = 5;
 
-/// Every cgroup there is, as of now.
+/// All cgroups of the host, as of the instant they were read.
 #[derive(Debug)]
 pub struct Cgroups {
+    /// Where cgroup2 is mounted.
     mount: PathBuf,
-    /// Path by id.
+    /// Paths below the mount, by cgroup id.
     paths: HashMap<u64, String>,
 }
 
 impl Cgroups {
-    /// Walks the hierarchy.
+    /// Reads the whole hierarchy.
     pub fn read() -> Result<Self, Error> {
         let mount = cgroup::mount_point()?;
         let mut paths = HashMap::new();
@@ -43,7 +44,7 @@ impl Cgroups {
         }
         let mut pending = vec![(mount.clone(), 0)];
         while let Some((directory, depth)) = pending.pop() {
-            // A cgroup may vanish while we look: that is no error.
+            // A cgroup that vanishes meanwhile is no error.
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
@@ -59,18 +60,19 @@ impl Cgroups {
         Ok(Self { mount, paths })
     }
 
-    /// Path of a cgroup below the mount.
+    /// The path of a cgroup below the mount; `None` when it is gone.
     pub fn path(&self, id: u64) -> Option<String> {
         self.paths.get(&id).cloned()
     }
 
-    /// Whether a cgroup is gone. Where only a part of the hierarchy can be seen (a cgroup namespace) nobody is
-    /// declared dead.
+    /// Whether a cgroup is gone. Within a cgroup namespace only a part of the hierarchy can be seen; there, no cgroup
+    /// counts as gone.
     pub fn is_gone(&self, id: u64) -> bool {
         self.paths.contains_key(&ROOT_ID) && !self.paths.contains_key(&id)
     }
 
-    /// A process of a cgroup, or of one below it: to find the network namespace of a service.
+    /// The id of a process in a cgroup or in one below it, through which the network namespace of a service is found;
+    /// `None` when there is no process.
     pub fn process(&self, id: u64) -> Option<u32> {
         let above = self.paths.get(&id)?;
         let below = format!("{}/", above.trim_end_matches('/'));
@@ -90,30 +92,30 @@ impl Cgroups {
         })
     }
 
-    /// The cgroup a scope means.
-    pub fn find(&self, scope: &Scope) -> Result<CgroupRef, Error> {
-        match scope {
-            Scope::Cgroup(path) => self.by_path(scope, path),
-            Scope::Unit(name) => {
+    /// The cgroup that a selector names.
+    pub fn find(&self, selector: &CgroupSelector) -> Result<CgroupRef, Error> {
+        match selector {
+            CgroupSelector::Path(path) => self.by_path(selector, path),
+            CgroupSelector::Unit(name) => {
                 let wanted = if name.contains('.') {
                     name.clone()
                 } else {
                     format!("{name}.service")
                 };
-                self.only(scope, |path| {
+                self.only(selector, |path| {
                     path.rsplit('/').next() == Some(&*wanted)
                         && (names::parse(path).unit.as_deref() == Some(&*wanted) || is_slice(&wanted))
                 })
             }
-            Scope::Container(id) => {
-                let is_short_id = id.len() < SHORTEST_ID && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            CgroupSelector::Container(id) => {
+                let is_short_id = id.len() < MIN_ID_LEN && id.bytes().all(|byte| byte.is_ascii_hexdigit());
                 if is_short_id || id.is_empty() {
-                    return Err(Error::Scope {
-                        what: scope.to_string(),
-                        why: format!("give at least {SHORTEST_ID} digits of its id"),
+                    return Err(Error::Cgroup {
+                        what: selector.to_string(),
+                        why: format!("give at least {MIN_ID_LEN} digits of its id"),
                     });
                 }
-                // The container's own directory, not those it has inside.
+                // The container's own cgroup, not those within it.
                 let is_it = |path: &str| {
                     let own = |path: &str| names::parse(path).container;
                     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -121,24 +123,24 @@ impl Cgroups {
                         .is_some_and(|found| found == *id || found.len() == 64 && found.starts_with(&**id))
                         && own(path) != own(parent)
                 };
-                self.only(scope, is_it)
+                self.only(selector, is_it)
             }
         }
     }
 
-    fn by_path(&self, scope: &Scope, path: &Path) -> Result<CgroupRef, Error> {
-        let fail = |why: String| Error::Scope {
-            what: scope.to_string(),
+    fn by_path(&self, selector: &CgroupSelector, path: &Path) -> Result<CgroupRef, Error> {
+        let fail = |why: String| Error::Cgroup {
+            what: selector.to_string(),
             why,
         };
         if !cgroup::below(&self.mount, path).exists() {
-            return Err(missing(scope));
+            return Err(missing(selector));
         }
         let opened = Cgroup::open(Some(path)).map_err(|error| match error {
             super::super::Error::Cgroup { why, .. } => fail(why),
             other => Error::Kernel(other),
         })?;
-        // Links and dots are resolved: the path is shown and stored.
+        // The path is shown and stored without symbolic links and dots.
         let real = fs::canonicalize(&opened.path).map_err(|error| fail(error.to_string()))?;
         let mount = fs::canonicalize(&self.mount).unwrap_or_else(|_| self.mount.clone());
         let below = real
@@ -153,8 +155,8 @@ impl Cgroups {
         })
     }
 
-    /// The only cgroup that fits.
-    fn only(&self, scope: &Scope, fits: impl Fn(&str) -> bool) -> Result<CgroupRef, Error> {
+    /// The cgroup whose path fits; more than one is an error.
+    fn only(&self, selector: &CgroupSelector, fits: impl Fn(&str) -> bool) -> Result<CgroupRef, Error> {
         let mut found: Vec<(&u64, &String)> = self.paths.iter().filter(|(_, path)| fits(path)).collect();
         found.sort_by_key(|(_, path)| *path);
         let why = match found[..] {
@@ -164,10 +166,14 @@ impl Cgroups {
                     id: *id,
                 });
             }
-            [] => return Err(missing(scope)),
+            [] => return Err(missing(selector)),
             _ => {
-                let paths: Vec<&str> = found.iter().take(LISTED).map(|(_, path)| path.as_str()).collect();
-                let more = if found.len() > LISTED { ", ..." } else { "" };
+                let paths: Vec<&str> = found
+                    .iter()
+                    .take(MAX_LISTED)
+                    .map(|(_, path)| path.as_str())
+                    .collect();
+                let more = if found.len() > MAX_LISTED { ", ..." } else { "" };
                 format!(
                     "{} cgroups fit: {}{more}; name one with --cgroup",
                     found.len(),
@@ -175,17 +181,17 @@ impl Cgroups {
                 )
             }
         };
-        Err(Error::Scope {
-            what: scope.to_string(),
+        Err(Error::Cgroup {
+            what: selector.to_string(),
             why,
         })
     }
 }
 
-/// It is not there, which may change.
-fn missing(scope: &Scope) -> Error {
+/// The error for a cgroup that does not exist at present.
+fn missing(selector: &CgroupSelector) -> Error {
     Error::NoCgroup {
-        what: scope.to_string(),
+        what: selector.to_string(),
     }
 }
 
@@ -221,30 +227,30 @@ mod tests {
             "/a/x@1.service",
             "/b/x@1.service",
         ]);
-        let find = |scope: Scope| {
-            all.find(&scope)
+        let find = |selector: CgroupSelector| {
+            all.find(&selector)
                 .map(|found| found.id)
                 .map_err(|error| error.to_string())
         };
-        assert_eq!(find(Scope::Unit("nginx.service".into())), Ok(3));
-        assert_eq!(find(Scope::Unit("nginx".into())), Ok(3));
-        assert_eq!(find(Scope::Unit("system.slice".into())), Ok(2));
-        assert_eq!(find(Scope::Container(ID[..12].into())), Ok(4));
-        for (scope, part) in [
-            (Scope::Unit("apache".into()), "no such cgroup"),
+        assert_eq!(find(CgroupSelector::Unit("nginx.service".into())), Ok(3));
+        assert_eq!(find(CgroupSelector::Unit("nginx".into())), Ok(3));
+        assert_eq!(find(CgroupSelector::Unit("system.slice".into())), Ok(2));
+        assert_eq!(find(CgroupSelector::Container(ID[..12].into())), Ok(4));
+        for (selector, part) in [
+            (CgroupSelector::Unit("apache".into()), "no such cgroup"),
             (
-                Scope::Unit("x@1.service".into()),
+                CgroupSelector::Unit("x@1.service".into()),
                 "2 cgroups fit: /a/x@1.service, /b/x@1.service",
             ),
-            (Scope::Container("0123".into()), "at least 6 digits"),
-            (Scope::Container(String::new()), "at least 6 digits"),
-            (Scope::Container("fedcba987".into()), "no such cgroup"),
+            (CgroupSelector::Container("0123".into()), "at least 6 digits"),
+            (CgroupSelector::Container(String::new()), "at least 6 digits"),
+            (CgroupSelector::Container("fedcba987".into()), "no such cgroup"),
         ] {
-            let error = all.find(&scope).expect_err("it cannot be found");
-            // Only what is not there may come later.
+            let error = all.find(&selector).expect_err("it cannot be found");
+            // Only a cgroup that does not exist may come later.
             let is_missing = matches!(error, Error::NoCgroup { .. });
-            assert_eq!(is_missing, part == "no such cgroup", "{scope}: {error}");
-            assert!(error.to_string().contains(part), "{scope}: {error}");
+            assert_eq!(is_missing, part == "no such cgroup", "{selector}: {error}");
+            assert!(error.to_string().contains(part), "{selector}: {error}");
         }
     }
 

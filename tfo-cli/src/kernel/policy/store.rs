@@ -1,4 +1,4 @@
-//! The policy in the kernel: found or set up, changed, removed, and repaired where a command was killed.
+//! The policy in the kernel: opens it or sets it up, changes it, removes it, and repairs what a killed command left.
 
 use std::{
     path::Path,
@@ -26,31 +26,33 @@ use crate::policy::{
     guard::Destination,
 };
 
-/// How long handshakes are waited for whose sockets would stall without the push, or have a callback flag of ours.
+/// How long to wait, before the programs are removed, for handshakes whose sockets would stall without the push or have
+/// a callback flag of ours.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
-/// How often that is looked at.
+/// Time between two looks at the counters of such handshakes.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The policy, locked against other instances while it lives.
+/// The policy, locked against other commands as long as this lives.
 pub struct Store {
     directory: Directory,
     cgroups: Cgroups,
+    /// The maps; `None` when no policy is in force.
     set: Option<Set>,
     removed: Removed,
 }
 
-/// Maps of a policy, and its programs until they are attached.
+/// The maps of a policy, and its programs until they are attached.
 struct Set {
     rules: Rules,
     guards: Guards,
     switches: Array<MapData, u32>,
     stats: Array<MapData, u64>,
-    /// `Some` until the set is in force.
+    /// The loaded programs, until they are attached.
     unattached: Option<Ebpf>,
 }
 
 impl Store {
-    /// Locks the pin directory, opens what is there and tidies it.
+    /// Locks the pin directory, opens the policy and removes what is expired, orphaned or incomplete.
     pub fn open(path: &Path, access: Access) -> Result<Self, Error> {
         rights::check()?;
         let directory = Directory::lock(path, access == Access::Change)?;
@@ -72,7 +74,7 @@ impl Store {
                     store.set = Some(Set::open(&store.directory)?);
                     store.tidy()?;
                 }
-                // One that cannot be read goes without being told in detail.
+                // A policy that cannot be read can be removed all the same.
                 Access::Flush => store.set = Set::open(&store.directory).ok(),
             }
         } else if names.iter().any(|name| pins::is_ours(name)) {
@@ -82,27 +84,27 @@ impl Store {
         Ok(store)
     }
 
-    /// What opening it removed.
+    /// What was removed when it was opened.
     pub fn removed(&self) -> &Removed {
         &self.removed
     }
 
-    /// The cgroups of this host, as they were when it was opened.
+    /// The cgroups of this host, as of the opening.
     pub fn cgroups(&self) -> &Cgroups {
         &self.cgroups
     }
 
-    /// Whether there is anything at all, be it of another version.
+    /// Whether anything is pinned, also by another version.
     pub fn is_there(&self) -> Result<bool, Error> {
         Ok(self.directory.names()?.is_some())
     }
 
-    /// Whether anything is in force.
+    /// Whether a policy is in force.
     pub fn is_in_force(&self) -> bool {
         self.set.is_some()
     }
 
-    /// Rules in force, by number.
+    /// The rules in force, sorted by number.
     pub fn rules(&self) -> Result<Vec<Installed>, Error> {
         match &self.set {
             Some(set) => set.rules.list(|id| self.cgroups.path(id)),
@@ -110,7 +112,7 @@ impl Store {
         }
     }
 
-    /// Guards in force.
+    /// The guards in force, sorted by path.
     pub fn guards(&self) -> Result<Vec<InstalledGuard>, Error> {
         match &self.set {
             Some(set) => set.guards.list(|id| self.cgroups.path(id)),
@@ -118,7 +120,7 @@ impl Store {
         }
     }
 
-    /// What guards know of destinations.
+    /// The states that guards keep of destinations.
     pub fn destinations(&self) -> Result<Vec<Destination>, Error> {
         match &self.set {
             Some(set) => set.guards.destinations(),
@@ -126,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Counters, all zero when nothing is in force.
+    /// Counters by [`Stat`]; all are 0 when nothing is in force.
     pub fn stats(&self) -> [u64; Stat::COUNT] {
         let mut values = [0; Stat::COUNT];
         if let Some(set) = &self.set {
@@ -137,14 +139,14 @@ impl Store {
         values
     }
 
-    /// Which programs decide; `None` where none do.
+    /// The build of the programs in force; `None` when no policy is.
     pub fn loaded(&self) -> Result<Option<Loaded>, Error> {
         self.set.as_ref().map(|set| loaded(&set.switches)).transpose()
     }
 
-    /// Puts the programs of this build in the place of those in force. Rules, guards and what they know stay, and at no
-    /// time is a connection without either. `false` where they are in force already. Killed half-way it leaves some old
-    /// and some new programs, which understand each other, and says so again.
+    /// Replaces the programs in force by those of this build; false when they are of this build already. Rules, guards
+    /// and their states stay, and apply to every connection meanwhile. A command that is killed in between leaves old and
+    /// new programs, which work together; the policy then still counts as one of another build.
     pub fn reload(&mut self) -> Result<bool, Error> {
         let Some(set) = &mut self.set else {
             return Ok(false);
@@ -157,8 +159,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Makes changes, in order, and sets the policy up before the first or takes it down after the last. When
-    /// one fails the rest is not made; those before it stay, and `done` has been told of each.
+    /// Makes changes in order, for the user `by`, and calls `done` after each. Sets the policy up before the first rule or
+    /// guard, and takes it down after the last. When a change fails, those before it stay and those after it are not
+    /// made.
     pub fn change(
         &mut self,
         changes: &[Change],
@@ -167,7 +170,7 @@ impl Store {
         mut done: impl FnMut(&Change),
     ) -> Result<StripReport, Error> {
         let (rules, guards) = (self.rules()?, self.guards()?);
-        // Interfaces that are named count also for rules that are there.
+        // Interfaces that are named are for the rules in force as well.
         let is_about_interfaces = interfaces.is_named() && needs_stripping(&rules, &guards);
         if changes.is_empty() && !is_about_interfaces {
             return Ok(StripReport::default());
@@ -181,7 +184,7 @@ impl Store {
         Ok(report)
     }
 
-    /// `interfaces`: where the classifier is to be attached, if it is.
+    /// Makes the changes, and attaches the classifier to `interfaces` before; `None` when no change needs it.
     fn change_all(
         &mut self,
         changes: &[Change],
@@ -192,7 +195,7 @@ impl Store {
         if self.set.is_none() {
             self.directory.create()?;
             if self.directory.names()?.is_some_and(|names| !names.is_empty()) {
-                // Somebody was faster, and what was planned here does not know of it.
+                // Another command has set a policy up meanwhile, which the plan does not know.
                 return Err(Error::Busy {
                     path: self.directory.path().to_path_buf(),
                 });
@@ -206,7 +209,7 @@ impl Store {
                 }
             }
         }
-        // Before the rules: an interface that cannot be used stops everything.
+        // Before the rules, so that nothing is changed when an interface cannot be used.
         let report = match interfaces {
             Some(interfaces) => strip::attach(&self.directory, interfaces)?,
             None => StripReport::default(),
@@ -234,20 +237,20 @@ impl Store {
                 }
                 Change::Unguard(old) => set.guards.remove(old)?,
             }
-            // What is written before the programs are attached is not in force yet; `settle` attaches them.
+            // Without attached programs the change is not in force yet; `settle` attaches them.
             done(change);
         }
         Ok(report)
     }
 
-    /// Brings programs and interfaces in line with rules and guards: attached while there are any, and gone
-    /// after the last.
+    /// Attaches the programs while there are rules or guards, and the classifier while any of them strips. Removes the
+    /// whole policy when there is neither a rule nor a guard.
     fn settle(&mut self) -> Result<(), Error> {
         let (rules, guards) = (self.rules()?, self.guards()?);
         self.settle_for(&rules, &guards)
     }
 
-    /// The same, where these are known already.
+    /// The same as [`Store::settle`], for rules and guards that have been read already.
     fn settle_for(&mut self, rules: &[Installed], guards: &[InstalledGuard]) -> Result<(), Error> {
         let Some(set) = &mut self.set else { return Ok(()) };
         if rules.is_empty() && guards.is_empty() {
@@ -271,12 +274,13 @@ impl Store {
         Ok(())
     }
 
-    /// Removes everything: links, maps, directory. Whatever this stops at, the next command goes on.
+    /// Removes links, maps and directory. Where this stops at an error, the next command goes on.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.take_down()
     }
 
-    /// Order: no more SYNs are denied; those denied are pushed; then the rest.
+    /// Removes everything, in this order: the program that denies SYNs; then, once the sockets it denied have been pushed,
+    /// the others.
     fn take_down(&mut self) -> Result<(), Error> {
         let set = self.set.take();
         let names = self.directory.names()?.unwrap_or_default();
@@ -287,10 +291,10 @@ impl Store {
         {
             await_last_handshakes(&stats);
         }
-        // One interface that cannot be reached must not keep the rest.
+        // An interface that cannot be reached must not keep the rest of the policy in place.
         let stuck = strip::detach_all(&self.directory)?;
         pins::detach(&self.directory, pins::LINK_SOCK_OPS)?;
-        // The array holds a program that holds the array: nobody else would ever part them.
+        // The array and the program in it hold references to each other, which would keep both for ever.
         if let Ok(mut tails) = open_map::<ProgramArray<MapData>>(self.directory.path(), policy::TAILS) {
             let _ = tails.clear_index(&0);
         }
@@ -304,15 +308,15 @@ impl Store {
         }
     }
 
-    /// Removes what is over: expired rules, rules and guards of cgroups that are gone, hits without a rule.
+    /// Removes expired rules, rules and guards of cgroups that are gone, and hits without a rule.
     fn tidy(&mut self) -> Result<(), Error> {
         let (mut rules, mut guards) = (self.rules()?, self.guards()?);
         let now = sys::monotonic_ns();
         let Some(set) = &mut self.set else { return Ok(()) };
         let is_gone = |cgroup: &CgroupRef| self.cgroups.is_gone(cgroup.id);
-        let is_over = |rule: &Installed| rule.expires_ns != 0 && now >= rule.expires_ns;
+        let is_expired = |rule: &Installed| rule.expires_ns != 0 && now >= rule.expires_ns;
         self.removed.orphans = rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup)).collect();
-        self.removed.expired = rules.extract_if(.., |rule| is_over(rule)).collect();
+        self.removed.expired = rules.extract_if(.., |rule| is_expired(rule)).collect();
         self.removed.orphan_guards = guards
             .extract_if(.., |guard| is_gone(&guard.spec.cgroup))
             .collect();
@@ -328,9 +332,10 @@ impl Store {
     }
 }
 
-/// Whether everything fits, so that nothing is changed when it does not. Removals come last and make no room.
+/// Checks that the maps have room for all changes, so that nothing is changed otherwise. Removals come last and make no
+/// room.
 fn check_room(changes: &[Change], rules: usize, guards: usize) -> Result<(), Error> {
-    let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+    let count = |counts: fn(&Change) -> bool| changes.iter().filter(|change| counts(change)).count();
     let new_rules = count(|change| matches!(change, Change::Add(_)));
     let new_guards = count(|change| matches!(change, Change::Guard(_)));
     for (there, added, most, what) in [
@@ -346,7 +351,7 @@ fn check_room(changes: &[Change], rules: usize, guards: usize) -> Result<(), Err
     Ok(())
 }
 
-/// Whether any of these takes the option out.
+/// Whether any of these strips the option.
 fn needs_stripping(rules: &[Installed], guards: &[InstalledGuard]) -> bool {
     rules.iter().any(|rule| rule.spec.action.strips_option())
         || guards.iter().any(|guard| guard.spec.settings.escalate)
@@ -356,27 +361,27 @@ fn needs_stripping(rules: &[Installed], guards: &[InstalledGuard]) -> bool {
 fn strips(change: &Change) -> bool {
     match change {
         Change::Add(spec) => spec.action.strips_option(),
-        // One that does already has its interfaces, perhaps not all there are.
+        // A rule that strips already has its interfaces, which need not be all of the host.
         Change::Replace(old, spec) => spec.action.strips_option() && !old.spec.action.strips_option(),
         Change::Guard(spec) => spec.settings.escalate,
         Change::Remove(_) | Change::Unguard(_) => false,
     }
 }
 
-/// Denied sockets that would stall are pushed when their handshake ends, and flags are taken back then: a moment,
-/// unless the peer is silent.
+/// Waits until denied sockets that would stall have been pushed and our callback flags have been taken back, which
+/// happens at the end of their handshakes: soon, unless a peer does not answer.
 fn await_last_handshakes(stats: &Array<MapData, u64>) {
     let deadline = Instant::now() + LAST_HANDSHAKES;
     let get = |stat: Stat| stats.get(&(stat as u32), 0).unwrap_or(0);
-    let is_waited_for =
+    let is_pending =
         || get(Stat::AtRisk) > get(Stat::AtRiskEnded) || get(Stat::Flagged) > get(Stat::Unflagged);
-    while is_waited_for() && Instant::now() < deadline {
+    while is_pending() && Instant::now() < deadline {
         thread::sleep(POLL_INTERVAL);
     }
 }
 
 impl Set {
-    /// Opens pinned maps.
+    /// Opens the pinned maps.
     fn open(directory: &Directory) -> Result<Self, Error> {
         let (switches, rules) = open_rules(directory.path())?;
         let guards: HashMap<MapData, _, _> = open_map(directory.path(), policy::GUARDS)?;
@@ -390,7 +395,7 @@ impl Set {
         })
     }
 
-    /// Makes and pins maps, loads the programs.
+    /// Makes and pins the maps, and loads the programs.
     fn create(directory: &Directory) -> Result<Self, Error> {
         let ebpf = programs::load(directory)?;
         let mut switches: Array<MapData, u32> = open_map(directory.path(), policy::SWITCHES)?;
@@ -404,7 +409,7 @@ impl Set {
         Ok(set)
     }
 
-    /// Notes that the programs are those of this build.
+    /// Notes in the switches that the programs are those of this build.
     fn note_build(&mut self) -> Result<(), Error> {
         let build = build_of(object::policy_bytes()?).to_ne_bytes();
         let [b0, b1, b2, b3, b4, b5, b6, b7] = build;
@@ -412,7 +417,7 @@ impl Set {
         self.switch(Switch::BuildHigh, u32::from_ne_bytes([b4, b5, b6, b7]))
     }
 
-    /// A number no rule has had. It is used up also when a kill comes before the rule.
+    /// A number for a new rule. It is never given again, even if the command is killed before it makes the rule.
     fn next_id(&mut self) -> Result<u32, Error> {
         let last = self
             .switches
@@ -436,7 +441,7 @@ impl Set {
     }
 }
 
-/// Whose programs these switches belong to.
+/// The build that the switches name, and this one.
 pub(super) fn loaded(switches: &Array<MapData, u32>) -> Result<Loaded, Error> {
     let half = |which: Switch| {
         let value = switches.get(&(which as u32), 0);
@@ -448,7 +453,7 @@ pub(super) fn loaded(switches: &Array<MapData, u32>) -> Result<Loaded, Error> {
     })
 }
 
-/// Opens the rules, if they are of this version.
+/// Opens the switches and the rules, if they were made by a version with the same format.
 pub(super) fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules), Error> {
     let switches: Array<MapData, u32> = open_map(directory, policy::SWITCHES)?;
     match switches.get(&(Switch::Abi as u32), 0) {
@@ -462,11 +467,11 @@ pub(super) fn open_rules(directory: &Path) -> Result<(Array<MapData, u32>, Rules
     }
     let rules: LpmTrie<MapData, _, _> = open_map(directory, policy::RULES)?;
     let hits: HashMap<MapData, _, _> = open_map(directory, policy::HITS)?;
-    let whole = open_data(directory, policy::RULES)?;
-    Ok((switches, Rules::new(rules, hits, whole)))
+    let trie_data = open_data(directory, policy::RULES)?;
+    Ok((switches, Rules::new(rules, hits, trie_data)))
 }
 
-/// Opens a pinned map as what it should be; sizes of key and value are checked by aya.
+/// Opens a pinned map as a type of aya, which checks the sizes of key and value.
 pub(super) fn open_map<T>(directory: &Path, name: &str) -> Result<T, Error>
 where
     T: TryFrom<Map, Error = aya::maps::MapError>,
@@ -477,12 +482,12 @@ where
         .map_err(|error| unusable(directory, name, &error))
 }
 
-/// Opens a pinned map as whatever it is.
+/// Opens a pinned map of any type.
 pub(super) fn open_data(directory: &Path, name: &str) -> Result<MapData, Error> {
     MapData::from_pin(directory.join(name)).map_err(|error| unusable(directory, name, &error))
 }
 
-/// A map that is not there, or not what it should be, was made by another version; everything else is a failure.
+/// The error for a map that cannot be opened. One that is missing, or of another type, was made by another version.
 fn unusable(directory: &Path, name: &str, error: &aya::maps::MapError) -> Error {
     let code = match error {
         aya::maps::MapError::SyscallError(call) => call.io_error.raw_os_error(),

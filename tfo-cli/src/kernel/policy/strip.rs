@@ -1,5 +1,5 @@
-//! On which interfaces the classifier that takes the TFO option out of SYNs is, and on which it is to be: egress, per
-//! network namespace. Sockets meet it in their own namespace only: what crosses to another has lost its socket.
+//! Attaches the classifier that strips the TFO option from SYNs to the egress of interfaces. It must be in the namespace of
+//! the sockets: a packet that crosses into another network namespace has lost its socket.
 
 mod clsact;
 mod pin;
@@ -31,17 +31,17 @@ use super::{
 };
 use crate::policy::{Interfaces, StripReport};
 
-/// Where named namespaces are.
+/// The directory of named network namespaces (ip-netns(8)).
 const NAMED: &str = "/run/netns";
-/// Set in the environment, newer kernels are treated as those before TCX: for tests of that.
+/// Environment variable with which kernels with TCX are treated as those without, for tests.
 const NO_TCX: &str = "TFO_NO_TCX";
 
-/// Attaches the classifier where asked. Interfaces that have it already are left alone.
+/// Attaches the classifier to the interfaces that the user wants. Those that have it already are left alone.
 pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport, Error> {
     let (id, namespace) = open(wanted.netns.as_deref())?;
     let present = interfaces(&namespace).map_err(Error::io("list interfaces of", id.to_string()))?;
     let chosen: Vec<(&String, u32)> = if wanted.devices.is_empty() {
-        let up = present.iter().filter(|(_, found)| found.up);
+        let up = present.iter().filter(|(_, found)| found.is_up);
         up.map(|(name, found)| (name, found.index)).collect()
     } else {
         let find = |name: &String| match present.get_key_value(name) {
@@ -54,7 +54,7 @@ pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport,
         wanted.devices.iter().map(find).collect::<Result<_, _>>()?
     };
     if wanted.devices.is_empty() {
-        remember(directory, id)?;
+        pin_every(directory, id)?;
     }
     let pinned = Pinned::read(directory)?;
     let mut report = StripReport::default();
@@ -69,8 +69,8 @@ pub fn attach(directory: &Directory, wanted: &Interfaces) -> Result<StripReport,
     Ok(report)
 }
 
-/// Removes pins of interfaces that are gone, and attaches to those that have come up since, where all were asked
-/// for.
+/// Removes the pins of interfaces that are gone, repairs the attachments that others have removed and, where the user
+/// wants all interfaces, attaches to those that have come up.
 pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
     let mut report = StripReport::default();
     let pinned = Pinned::read(directory)?;
@@ -103,7 +103,7 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
         let every = pinned.every.contains(&id);
         for (name, found) in &present {
             let has_it = pinned.at(id, found.index).is_some();
-            if has_it || every && found.up {
+            if has_it || every && found.is_up {
                 let attached = pinned.attach(directory, (id, namespace), (name, found.index), &mut report);
                 match unless_gone(attached, namespace, found.index) {
                     Ok(()) => report.places.push(format!("{name} ({id})")),
@@ -115,7 +115,8 @@ pub fn refresh(directory: &Directory) -> Result<StripReport, Error> {
     Ok(report)
 }
 
-/// Detaches it everywhere it can. Returns the pins that have to stay because their filter could not be removed, and why.
+/// Detaches the classifier from every interface. Returns the names of the pins that have to stay because their filter
+/// could not be removed, each with the error.
 pub fn detach_all(directory: &Directory) -> Result<Vec<(String, Error)>, Error> {
     let pinned = Pinned::read(directory)?;
     let is_filter = |pin: &&Pin| pin.how != How::Tcx;
@@ -140,7 +141,7 @@ pub fn detach_all(directory: &Directory) -> Result<Vec<(String, Error)>, Error> 
                     Err(error) => stuck.push((pin.name(), error)),
                 }
             }
-            // A filter of a namespace that is gone went with it.
+            // The filter of a namespace that is gone is gone, too.
             _ => pins::detach(directory, &pin.name())?,
         }
     }
@@ -150,12 +151,12 @@ pub fn detach_all(directory: &Directory) -> Result<Vec<(String, Error)>, Error> 
     Ok(stuck)
 }
 
-/// Puts the classifier that is pinned as [`pins::PROG_STRIP`] in the place of the one before, everywhere.
+/// Replaces the classifier on every interface by the one that is pinned as [`pins::PROG_STRIP`].
 pub fn replace(directory: &Directory) -> Result<(), Error> {
     let pinned = Pinned::read(directory)?;
     let alive = netns::living(&pinned.namespaces()).map_err(Error::io("look for", "network namespaces"))?;
     for pin in &pinned.pins {
-        // What is gone has no classifier.
+        // A namespace that is gone has no classifier.
         let Some(namespace) = alive.get(&pin.netns) else {
             continue;
         };
@@ -174,14 +175,14 @@ pub fn replace(directory: &Directory) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets a pin hold the new program; at no time is there none.
+/// Replaces the program of a pin by the pinned classifier, in one step.
 fn repin(directory: &Directory, name: &str) -> io::Result<()> {
     let next = directory.pin(pins::NEXT);
     program(directory)?.pin(&next).map_err(refused)?;
     fs::rename(next, directory.pin(name))
 }
 
-/// Namespaces in which it is to be on every interface. Reads names only, so that those who look need no lock.
+/// The namespaces in which every interface is to have the classifier. Only names of pins are read, which needs no lock.
 pub fn followed(directory: &Path) -> Vec<Id> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
@@ -189,8 +190,8 @@ pub fn followed(directory: &Path) -> Vec<Id> {
         .collect()
 }
 
-/// Where every interface is meant, one that went meanwhile is no error: those of containers come and go all the
-/// time.
+/// Ignores the error of an interface that has vanished meanwhile, where every interface is meant: those of containers
+/// come and go all the time.
 fn unless_gone(attached: Result<(), Error>, namespace: &File, index: u32) -> Result<(), Error> {
     let is_there = || {
         let list = interfaces(namespace).unwrap_or_default();
@@ -202,9 +203,11 @@ fn unless_gone(attached: Result<(), Error>, namespace: &File, index: u32) -> Res
     }
 }
 
-/// What the pins say.
+/// The attachments that are pinned.
 struct Pinned {
+    /// Interfaces with the classifier.
     pins: Vec<Pin>,
+    /// Namespaces in which every interface is to have it.
     every: Vec<Id>,
 }
 
@@ -217,7 +220,7 @@ impl Pinned {
         })
     }
 
-    /// Namespaces that any of them speaks of.
+    /// All namespaces with an attachment, or in which every interface is meant.
     fn namespaces(&self) -> Vec<Id> {
         let mut ids = self.every.clone();
         ids.extend(self.pins.iter().map(|pin| pin.netns));
@@ -234,7 +237,7 @@ impl Pinned {
         self.pins.iter().copied().find(|pin| pin.is_at(netns, index))
     }
 
-    /// Attaches to an interface, or makes sure that it still is.
+    /// Attaches the classifier to an interface, or repairs the attachment that is there.
     fn attach(
         &self,
         directory: &Directory,
@@ -247,7 +250,7 @@ impl Pinned {
         netns::inside(namespace, || match there {
             Some(Pin { how: How::Tcx, .. }) => Ok(()),
             Some(mut pin) => clsact::ensure(directory, name, &mut pin),
-            None if env::var_os(NO_TCX).is_none() && tcx::is_there(name) => {
+            None if env::var_os(NO_TCX).is_none() && tcx::is_supported(name) => {
                 let pin = Pin {
                     how: How::Tcx,
                     netns,
@@ -265,8 +268,8 @@ impl Pinned {
     }
 }
 
-/// Pins what says that every interface of a namespace is meant.
-fn remember(directory: &Directory, netns: Id) -> Result<(), Error> {
+/// Makes the pin which says that every interface of a namespace is meant.
+fn pin_every(directory: &Directory, netns: Id) -> Result<(), Error> {
     let path = directory.pin(&pin::every(netns));
     if path.exists() {
         return Ok(());
@@ -276,7 +279,7 @@ fn remember(directory: &Directory, netns: Id) -> Result<(), Error> {
         .map_err(Error::io("pin", path.display().to_string()))
 }
 
-/// The pinned program.
+/// The pinned classifier.
 fn program(directory: &Directory) -> io::Result<SchedClassifier> {
     let path = directory.pin(pins::PROG_STRIP);
     if !path.exists() {
@@ -285,12 +288,12 @@ fn program(directory: &Directory) -> io::Result<SchedClassifier> {
     SchedClassifier::from_pin(path).map_err(refused)
 }
 
-/// An error of aya with its causes.
+/// An error of aya as an I/O error, with its causes.
 fn refused(error: impl std::error::Error) -> io::Error {
     io::Error::other(observer::chain(&error))
 }
 
-/// Opens a namespace by what the user calls it.
+/// Opens a network namespace by the name, path or process id that the user gave; `None` for that of this process.
 fn open(wanted: Option<&str>) -> Result<(Id, File), Error> {
     let path: PathBuf = match wanted {
         None => "/proc/self/ns/net".into(),
@@ -305,14 +308,14 @@ fn open(wanted: Option<&str>) -> Result<(Id, File), Error> {
         why: format!("{}: {error}", path.display()),
     };
     let file = File::open(&path).map_err(fail)?;
-    // A path that is no namespace is found out here, before anything is changed.
+    // A file that is no namespace is refused here, before anything is changed.
     Ok((netns::id(&file).map_err(fail)?, file))
 }
 
-/// An interface.
+/// An interface of a network namespace.
 struct Interface {
     index: u32,
-    up: bool,
+    is_up: bool,
 }
 
 /// Interfaces of a namespace, by name.
@@ -322,8 +325,8 @@ fn interfaces(namespace: &File) -> io::Result<BTreeMap<String, Interface>> {
         // One entry per address; a name with a colon is a label of an address (ip-address(8)), not an interface.
         for entry in getifaddrs()?.filter(|entry| !entry.interface_name.contains(':')) {
             if let Ok(index) = if_nametoindex(&*entry.interface_name) {
-                let up = entry.flags.contains(InterfaceFlags::IFF_UP);
-                found.insert(entry.interface_name, Interface { index, up });
+                let is_up = entry.flags.contains(InterfaceFlags::IFF_UP);
+                found.insert(entry.interface_name, Interface { index, is_up });
             }
         }
         Ok(found)

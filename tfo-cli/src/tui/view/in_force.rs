@@ -12,7 +12,7 @@ use crate::{
     },
     policy::{
         InForce, Installed, InstalledGuard, Now,
-        decide::{decide, watch},
+        decide::{decide, watching_guard},
         guard::Destination,
     },
     tui::{Permission, state::State},
@@ -88,7 +88,7 @@ fn find<'a>(state: &'a State, row: &DestRow) -> Result<(&'a InForce, &'a str), &
 
 fn look_up<'a>(state: &State, row: &DestRow, policy: &'a InForce, path: &str) -> PolicyOnDestination<'a> {
     let snapshot = &state.snapshot;
-    let guard = watch(&policy.guards, path);
+    let guard = watching_guard(&policy.guards, path);
     let read = snapshot
         .guarded
         .filter(|read| read.dest == row.key && guard.is_some_and(|guard| guard.spec.cgroup.id == read.guard));

@@ -1,5 +1,4 @@
-//! Somebody else's `sock_ops` program, made by hand: it counts its calls by operation and has callback flags of
-//! its own.
+//! A foreign `sock_ops` program: it counts its calls by operation and has callback flags of its own.
 
 use std::{fs::File, path::Path};
 

@@ -1,5 +1,5 @@
-//! What every privileged test stands on: where the program is, whether it can run here, and how to wait. Shared
-//! with `tests/policy`.
+//! What every privileged test needs: the path of the program, whether it can run here, and waiting with a deadline.
+//! `tests/policy` uses it, too.
 
 use std::{
     path::{Path, PathBuf},

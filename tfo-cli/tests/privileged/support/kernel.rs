@@ -1,4 +1,4 @@
-//! What is loaded in the kernel: the witness for "nothing is left attached".
+//! The programs and links that are loaded in the kernel, to check that nothing is left attached.
 
 use std::collections::BTreeMap;
 

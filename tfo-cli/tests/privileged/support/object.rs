@@ -1,5 +1,4 @@
-//! Somebody else's BPF object, made by hand: one program, one map of counters and one relocation, so that no
-//! compiler is needed.
+//! A foreign BPF object, assembled without a compiler: one program, one map of counters and one relocation.
 
 use anyhow::{Context, Result};
 use object::{

@@ -1,4 +1,4 @@
-//! Commands that look once and end: run to their end, their JSON read line by line.
+//! Commands that end by themselves: runs them, and reads their JSON line by line.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,4 @@
-//! A round of connections whose records are known at both ends: one of every kind that needs what only a
-//! watched listener shows.
+//! A round of connections whose records are known at both ends: one of every kind that only a primed listener shows.
 
 use std::net::SocketAddr;
 

@@ -1,9 +1,9 @@
 //! The classifier as a filter of the clsact queueing discipline, for kernels before TCX.
 //!
-//! A filter belongs to its interface and outlives us without a link; what remembers it is a second pin of the
-//! program, made before the filter and removed after it. So a command that was killed in between leaves a pin whose
-//! filter is missing, which the next one puts right. The filter is told from those of others by a priority of its
-//! own and the id of the program as handle.
+//! A filter belongs to its interface and outlives the process without a link. A second pin of the program records it: the
+//! pin is made before the filter and removed after it. A command that is killed in between leaves a pin without a filter,
+//! which the next command repairs. Priority and handle, which is the id of the program, tell the filter from those of
+//! others.
 //!
 //! In direct-action mode the program's -1 (`TC_ACT_UNSPEC`) hands the packet to the next filter.
 
@@ -30,7 +30,8 @@ use super::{
 /// that nobody picks by chance. `tcf_auto_prio` (`net/sched/cls_api.c`) begins at 49152 and counts down.
 const PRIORITY: u16 = 34;
 
-/// Attaches it. In the namespace of the calling thread, like everything here.
+/// Attaches the filter to an interface. Like all functions of this file, it works in the network namespace of the
+/// calling thread.
 pub fn attach(directory: &Directory, interface: &str, netns: Id, index: u32) -> io::Result<()> {
     let own = !has_discipline(index)?;
     let mut pin = Pin {
@@ -43,14 +44,15 @@ pub fn attach(directory: &Directory, interface: &str, netns: Id, index: u32) -> 
         .map_err(refused)?;
     let attached = ensure(directory, interface, &mut pin);
     if attached.is_err() {
-        // The error of attaching says more than one of this would.
+        // The error of attaching says more than one of cleaning up would.
         let _ = detach(directory, pin);
         let _ = fs::remove_file(directory.pin(&pin.name()));
     }
     attached
 }
 
-/// Makes a discipline that goes with us, unless somebody else is faster. Whoever the one before belonged to.
+/// Adds the clsact discipline and notes that it is ours, to be removed with the filter; unless another program adds one
+/// at the same time.
 fn add_discipline(directory: &Directory, pin: &mut Pin) -> io::Result<()> {
     note_owner(directory, pin, true)?;
     match tc::add_clsact(pin.index) {
@@ -59,7 +61,7 @@ fn add_discipline(directory: &Directory, pin: &mut Pin) -> io::Result<()> {
     }
 }
 
-/// Says in the pin's name whether the discipline is ours.
+/// Notes in the name of the pin whether the discipline is ours.
 fn note_owner(directory: &Directory, pin: &mut Pin, own: bool) -> io::Result<()> {
     let how = How::Clsact { own };
     if pin.how == how {
@@ -70,8 +72,8 @@ fn note_owner(directory: &Directory, pin: &mut Pin, own: bool) -> io::Result<()>
     fs::rename(before, directory.pin(&pin.name()))
 }
 
-/// Makes sure of the filter: also where a command was killed before it had made it, or where somebody has removed
-/// the discipline.
+/// Makes the filter if it is missing: because a command was killed before it made it, or because another program has
+/// removed the filter or the discipline.
 pub fn ensure(directory: &Directory, interface: &str, pin: &mut Pin) -> io::Result<()> {
     let mut program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let handle = program.info().map_err(refused)?.id();
@@ -93,8 +95,9 @@ pub fn ensure(directory: &Directory, interface: &str, pin: &mut Pin) -> io::Resu
     Ok(())
 }
 
-/// Puts the pinned program in the place of the one that a pin remembers. For a moment both are there, which changes
-/// nothing: the second finds no option. A command killed in that moment leaves the old filter until its interface goes.
+/// Replaces the filter that a pin records by one with the pinned classifier. For a moment there are both filters, which
+/// makes no difference: the second finds no option. A command that is killed in that moment leaves the old filter until
+/// the interface is gone.
 pub fn replace(directory: &Directory, mut pin: Pin) -> io::Result<()> {
     let before = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let before = ours(before.info().map_err(refused)?.id());
@@ -107,12 +110,12 @@ pub fn replace(directory: &Directory, mut pin: Pin) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the filter, and the discipline if it was ours and nobody uses it by now.
+/// Removes the filter, and the discipline if it is ours and has no other filter.
 pub fn detach(directory: &Directory, pin: Pin) -> io::Result<()> {
     let program = SchedClassifier::from_pin(directory.pin(&pin.name())).map_err(refused)?;
     let filter = ours(program.info().map_err(refused)?.id());
     if tc::discipline(pin.index)? != Discipline::Clsact {
-        // Somebody has removed it, and our filter with it.
+        // Another program has removed the discipline, and our filter with it.
         return Ok(());
     }
     if tc::egress_filters(pin.index)?.contains(&filter) {
@@ -124,7 +127,7 @@ pub fn detach(directory: &Directory, pin: Pin) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is a clsact discipline, or room for one.
+/// Whether there is a clsact discipline; the error says that another kind is in its place.
 fn has_discipline(index: u32) -> io::Result<bool> {
     match tc::discipline(index)? {
         Discipline::None => Ok(false),

@@ -1,9 +1,9 @@
-//! Names of the pins that say where the classifier is.
+//! Names of the pins that record where the classifier is attached.
 //!
 //! ```text
-//! every-<netns>                  it is to be on every interface of this namespace, now and later (the program)
-//! tcx-<netns>-<interface>        it is on this one (the link)
-//! clsact-<own|shared>-<netns>-<interface>   the same before Linux 6.6 (the program)
+//! every-<netns>                  every interface of this namespace is meant, now and later (pins the program)
+//! tcx-<netns>-<interface>        attached to this interface (pins the link)
+//! clsact-<own|shared>-<netns>-<interface>   the same before Linux 6.6 (pins the program)
 //! ```
 //! A namespace is written as `<inode>-<cookie>`, an interface as its index.
 
@@ -14,22 +14,22 @@ use super::super::{
     pins::{CLSACT, EVERY, TCX},
 };
 
-/// How it is attached.
+/// How the classifier is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// A link that lives with its pin (Linux 6.6).
+    /// By a TCX link, which lives as long as its pin (from Linux 6.6 on).
     Tcx,
-    /// A filter, which lives with its interface.
+    /// By a filter of the clsact discipline, which lives as long as its interface.
     Clsact {
-        /// The discipline it hangs on was made for it.
+        /// Whether we added the discipline.
         own: bool,
     },
 }
 
-/// Where it is attached.
+/// An interface that the classifier is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// How.
+    /// How it is attached.
     pub how: How,
     /// The network namespace.
     pub netns: Id,
@@ -38,7 +38,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Name of the pin.
+    /// The name of the pin that records it.
     pub fn name(self) -> String {
         let how = match self.how {
             How::Tcx => TCX.to_owned(),
@@ -48,7 +48,7 @@ impl Pin {
         format!("{how}{}-{}", written(self.netns), self.index)
     }
 
-    /// The other way.
+    /// The attachment that a name records; `None` for any other name.
     pub fn parse(name: &str) -> Option<Self> {
         let (how, rest) = if let Some(rest) = name.strip_prefix(TCX) {
             (How::Tcx, rest)
@@ -68,18 +68,18 @@ impl Pin {
         })
     }
 
-    /// Whether two are about one interface.
+    /// Whether this is the interface with this index in this namespace.
     pub fn is_at(self, netns: Id, index: u32) -> bool {
         (self.netns, self.index) == (netns, index)
     }
 }
 
-/// Name of the pin for every interface of a namespace.
+/// The name of the pin which says that every interface of a namespace is meant.
 pub fn every(netns: Id) -> String {
     format!("{EVERY}{}", written(netns))
 }
 
-/// The namespace it is for.
+/// The namespace that such a name is about; `None` for any other name.
 pub fn parse_every(name: &str) -> Option<Id> {
     read(name.strip_prefix(EVERY)?)
 }
@@ -96,7 +96,7 @@ fn read(text: &str) -> Option<Id> {
     })
 }
 
-/// Only the digits we write: `parse` takes a sign, too.
+/// A number written with digits only: `parse` would take a sign, too.
 fn number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())

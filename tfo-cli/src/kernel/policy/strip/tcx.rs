@@ -12,8 +12,8 @@ use super::{
     program, refused,
 };
 
-/// Whether this kernel has TCX. One without answers EINVAL (`bpf_prog_query`, kernel/bpf/syscall.c).
-pub fn is_there(interface: &str) -> bool {
+/// Whether this kernel has TCX. A kernel without it answers EINVAL (`bpf_prog_query`, kernel/bpf/syscall.c).
+pub fn is_supported(interface: &str) -> bool {
     let answer = SchedClassifier::query_tcx(interface, TcAttachType::Egress);
     !matches!(
         answer,
@@ -22,15 +22,15 @@ pub fn is_there(interface: &str) -> bool {
     )
 }
 
-/// Attaches it and pins the link. In the namespace of the calling thread.
+/// Attaches the classifier to an interface of the calling thread's network namespace, and pins the link.
 pub fn attach(directory: &Directory, interface: &str, pin: &Path) -> io::Result<()> {
     let mut program = program(directory)?;
     let id = program
         .attach_with_options(
             interface,
             TcAttachType::Egress,
-            // Before all others: one that ends the chain (TCX_PASS) would keep packets from us, and we always pass them
-            // on.
+            // First of all programs: one before ours that ends the chain (TCX_PASS) would keep packets from us, while ours
+            // always passes them on.
             TcAttachOptions::TcxOrder(LinkOrder::first()),
         )
         .map_err(refused)?;
@@ -39,7 +39,7 @@ pub fn attach(directory: &Directory, interface: &str, pin: &Path) -> io::Result<
     link.pin(pin).map(drop).map_err(refused)
 }
 
-/// Puts the pinned program into a pinned link. Its place among those of others stays.
+/// Replaces the program of a pinned link by the pinned classifier; its place among the programs of others stays.
 pub fn replace(directory: &Directory, pin: &Path) -> io::Result<()> {
     let program = program(directory)?;
     let link = sys::object_get(pin)?;
