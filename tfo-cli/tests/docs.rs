@@ -14,7 +14,7 @@ use tfo_cli::{
     probe::verdict::Verdict,
     tui::{COMMANDS, Command as Bound, Keys},
 };
-use tfo_common::{Loss, Outcome, Role, layout::Feature};
+use tfo_common::{Loss, Outcome, PolicyAction, Role, layout::Feature};
 
 /// All documents, by path below the repository's root.
 fn documents() -> Vec<(PathBuf, String)> {
@@ -108,6 +108,12 @@ fn generated(name: &str) -> Option<String> {
             Feature::ALL
                 .into_iter()
                 .map(|feature| vec![code(feature.name()), feature.describe().to_owned()]),
+        ),
+        "actions" => table(
+            &["action", "effect"],
+            PolicyAction::ALL
+                .into_iter()
+                .map(|action| vec![code(action.name()), action.describe().to_owned()]),
         ),
         "losses" => table(
             &["reason", "what is missing"],
@@ -312,6 +318,18 @@ fn every_field_of_a_record_is_explained() {
             page.contains(&code(field)),
             "docs/trace.md does not explain {field}"
         );
+    }
+}
+
+#[test]
+fn the_record_names_every_action() {
+    let page = document("docs/trace.md");
+    let row = page
+        .lines()
+        .find(|line| line.starts_with("| `policy` |"))
+        .expect("its row");
+    for action in PolicyAction::ALL {
+        assert!(row.contains(&code(action.name())), "docs/trace.md: {row}");
     }
 }
 

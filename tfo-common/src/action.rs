@@ -77,11 +77,12 @@ mod tests {
 
     #[test]
     fn every_action_does_what_it_says() {
-        for (action, with_data, bare) in [
-            (PolicyAction::NoData, OnSyn::Deny, OnSyn::Pass),
-            (PolicyAction::Strip, OnSyn::Deny, OnSyn::MarkForStrip),
-            (PolicyAction::Observe, OnSyn::Count, OnSyn::Pass),
-        ] {
+        for action in PolicyAction::ALL {
+            let (with_data, bare) = match action {
+                PolicyAction::NoData => (OnSyn::Deny, OnSyn::Pass),
+                PolicyAction::Strip => (OnSyn::Deny, OnSyn::MarkForStrip),
+                PolicyAction::Observe => (OnSyn::Count, OnSyn::Pass),
+            };
             assert_eq!(PolicyAction::on_syn(action as u8, true), with_data, "{action:?}");
             assert_eq!(PolicyAction::on_syn(action as u8, false), bare, "{action:?}");
         }

@@ -36,9 +36,9 @@ codes! {
         ListenerUnknown = 6, "listener-unknown", "server handshakes not classified: this kernel hides the listener's TFO state";
         /// No room for another network namespace in the cross-check table.
         NetnsFull = 7, "netns-full", "handshakes missing in the cross-check: too many network namespaces";
-        /// The handshake's verdict was reached only when its socket was destroyed, because another program
-        /// cleared our callback flags: its times are unknown and it is not counted.
-        FlagsLost = 8, "flags-lost", "connections lost because another program cleared our callback flags";
+        /// A SYN was sent again and we were not told, because another program cleared our callback flags: the connection
+        /// is counted, the time it lost is worked out from its round trip.
+        FlagsLost = 8, "flags-lost", "connections whose lost time is an estimate: another program cleared our callback flags";
         /// User space: rows the LRU replaced.
         DestEvicted = 9, "dest-evicted", "rows dropped from the destination table because it was full";
         /// User space: facts of SYNs the LRU replaced (the handshake may never have finished).

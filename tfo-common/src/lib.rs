@@ -34,4 +34,4 @@ pub use classify::{End, Handshake, TfoOption, classify};
 pub use counters::{CrossCheck, Loss};
 pub use dest::{DestKey, DestStats};
 pub use event::{EventKind, FirstByteEvent, FlowEvent};
-pub use outcome::{Outcome, Role};
+pub use outcome::{Outcome, Role, SynData};

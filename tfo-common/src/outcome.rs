@@ -78,6 +78,19 @@ codes! {
     }
 }
 
+/// What became of the data of a SYN that left ([`Outcome::syn_data`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynData {
+    /// All or some of it was taken.
+    Taken,
+    /// The server answered at once with a new cookie.
+    CookieWrong,
+    /// The server answered at once, took nothing and gave nothing.
+    Refused,
+    /// Nothing answered it; a bare SYN was answered.
+    Lost,
+}
+
 impl Group {
     /// Whether Fast Open was tried and did not work: what the dashboard counts as a failure. What a policy denies
     /// is not: somebody wanted it.
@@ -179,6 +192,31 @@ impl Outcome {
             | Self::Denied
             | Self::LocalDrop => return None,
         })
+    }
+
+    /// What a client's SYN with data came to, where it is certain that one left: the denominator of every judgement about
+    /// the path and the server.
+    pub const fn syn_data(self) -> Option<SynData> {
+        match self {
+            Self::Accepted | Self::AcceptedLate | Self::PartlyAccepted => Some(SynData::Taken),
+            // A server that tells a wrong cookie from a right one has Fast Open on.
+            Self::CookieRejected => Some(SynData::CookieWrong),
+            Self::DataRefused => Some(SynData::Refused),
+            Self::SynTimeout => Some(SynData::Lost),
+            Self::Plain
+            | Self::CookieGranted
+            | Self::CookieRefused
+            | Self::CookieOnly
+            | Self::Reset
+            | Self::Failed
+            | Self::Paused
+            | Self::Denied
+            | Self::LocalDrop
+            | Self::QueueOverflow
+            | Self::NotEnabled
+            | Self::OptionStripped
+            | Self::Syncookie => None,
+        }
     }
 
     /// Whether data in the SYN saved a round trip: the application had it before the handshake ended, and nothing

@@ -67,7 +67,7 @@ pub fn policy_bytes() -> Result<&'static [u8], Error> {
 mod tests {
     use tfo_common::{maps, policy};
 
-    use super::*;
+    use super::{super::programs, *};
 
     /// Names that are no symbol of the object.
     fn missing<'a>(object: &[u8], names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
@@ -97,6 +97,37 @@ mod tests {
             [""; 0]
         );
         assert_eq!(missing(observer, ["TFO_NO_SUCH_MAP"]), ["TFO_NO_SUCH_MAP"]);
+    }
+
+    /// Names in an object that begin like this.
+    fn names_in(object: &[u8], prefix: &str) -> Vec<String> {
+        let texts = object
+            .split(|byte| *byte == 0)
+            .filter_map(|text| str::from_utf8(text).ok());
+        let is_name = |text: &&str| {
+            let rest = text.strip_prefix(prefix).unwrap_or_default();
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        texts.filter(is_name).map(str::to_owned).collect()
+    }
+
+    /// The other way: a program that nobody names is attached by nobody.
+    #[test]
+    fn every_tracepoint_of_the_object_is_attached() {
+        let Ok(observer) = bytes() else {
+            eprintln!("skipped: built without the eBPF toolchain (cargo xtask build)");
+            return;
+        };
+        let attached = maps::PROGRAMS.into_iter().filter_map(programs::tracepoint_of);
+        let attached: Vec<String> = attached.map(|name| format!("tp_btf/{name}")).collect();
+        let sections = names_in(observer, "tp_btf/");
+        assert!(sections.len() >= 4, "{sections:?}");
+        for section in sections {
+            assert!(
+                attached.contains(&section),
+                "{section} is in the object; maps::PROGRAMS or kernel/programs.rs does not name it"
+            );
+        }
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl Column {
             Self::Role => "which end this host is",
             Self::Remote => "the other end; for servers the block the clients lie in",
             Self::Port => "port of the service: the remote one of a client, the local one of a server",
-            Self::Verdict => "the outcome most attempts had",
+            Self::Verdict => "the worst finding about it; without one the outcome most attempts had",
             Self::Attempts => "handshakes in which Fast Open had a part",
             Self::Hit => "share of them that were accepted",
             Self::Failures => "attempts that did not work",

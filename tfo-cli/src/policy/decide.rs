@@ -22,7 +22,7 @@ pub fn decide<'a>(
     remote: IpAddr,
     now_ns: u64,
 ) -> Option<&'a Installed> {
-    let is_alive = |rule: &&Installed| rule.expires_ns == 0 || now_ns < rule.expires_ns;
+    let is_alive = |rule: &&Installed| !rule.is_expired(now_ns);
     let reaches =
         |rule: &&Installed| is_above(&rule.spec.cgroup.path, cgroup) && rule.spec.dst.contains(remote);
     // Both paths lie above the same cgroup: the longer one is nearer.

@@ -123,6 +123,13 @@ pub struct Installed {
     pub hits: Hits,
 }
 
+impl Installed {
+    /// Whether it has expired at this instant of `CLOCK_MONOTONIC`, ns ([`tfo_common::policy::Rule::is_expired`]).
+    pub fn is_expired(&self, now_ns: u64) -> bool {
+        self.expires_ns != 0 && now_ns >= self.expires_ns
+    }
+}
+
 /// Reads the name of an action.
 pub fn action(text: &str) -> Result<PolicyAction, String> {
     PolicyAction::from_name(text).ok_or_else(|| {

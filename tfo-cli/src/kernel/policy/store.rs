@@ -314,9 +314,8 @@ impl Store {
         let now = sys::monotonic_ns();
         let Some(set) = &mut self.set else { return Ok(()) };
         let is_gone = |cgroup: &CgroupRef| self.cgroups.is_gone(cgroup.id);
-        let is_expired = |rule: &Installed| rule.expires_ns != 0 && now >= rule.expires_ns;
         self.removed.orphans = rules.extract_if(.., |rule| is_gone(&rule.spec.cgroup)).collect();
-        self.removed.expired = rules.extract_if(.., |rule| is_expired(rule)).collect();
+        self.removed.expired = rules.extract_if(.., |rule| rule.is_expired(now)).collect();
         self.removed.orphan_guards = guards
             .extract_if(.., |guard| is_gone(&guard.spec.cgroup))
             .collect();

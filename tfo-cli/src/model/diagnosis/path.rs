@@ -42,17 +42,7 @@ fn destination(row: &DestRow) -> Subject {
 
 /// SYNs with data that were answered, or not.
 fn data_syns(row: &DestRow) -> u64 {
-    [
-        Outcome::Accepted,
-        Outcome::AcceptedLate,
-        Outcome::PartlyAccepted,
-        Outcome::DataRefused,
-        Outcome::CookieRejected,
-        Outcome::SynTimeout,
-    ]
-    .into_iter()
-    .map(|outcome| row.count(outcome))
-    .sum()
+    row.sum(|outcome| outcome.syn_data().is_some())
 }
 
 /// How many moments the times fall into: a moment ends when a second has passed since its first.

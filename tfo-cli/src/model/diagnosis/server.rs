@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use tfo_common::{
-    Outcome,
+    Outcome, SynData,
     listener::{Arrival, ListenerRecord},
 };
 
@@ -45,7 +45,7 @@ pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
 /// server-not-enabled, seen from the client.
 fn refused(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
     let refused = row.count(Outcome::DataRefused);
-    let taken = row.accepted() + row.count(Outcome::PartlyAccepted) + row.count(Outcome::CookieRejected);
+    let taken = row.sum(|outcome| matches!(outcome.syn_data(), Some(SynData::Taken | SynData::CookieWrong)));
     let sent = refused + taken;
     if refused < REFUSED_LEAST || (refused as f64) < REFUSED_SHARE * sent as f64 {
         return None;

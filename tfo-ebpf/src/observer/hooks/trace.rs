@@ -1,4 +1,4 @@
-//! Tracepoints: what `sock_ops` does not tell. All are rare but the last, which runs once per socket.
+//! Tracepoints: what `sock_ops` does not tell. All are rare but `tfo_destroy`, which runs once per socket.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tfo_common::{Role, classify::End, time::UNSEEN_US};
