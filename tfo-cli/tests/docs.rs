@@ -177,6 +177,7 @@ fn generated_tables_are_current_and_every_one_is_shown() {
         }
     }
     let all = [
+        "actions",
         "columns",
         "exit-codes",
         "features",
@@ -216,22 +217,28 @@ fn the_index_has_every_page_and_links_lead_somewhere() {
     }
 }
 
-/// Every `tfo-cli WORD` in a document is a command, and every command is in some document.
-#[test]
-fn commands_in_documents_exist_and_all_are_there() {
+/// The commands that the program lists.
+fn commands() -> BTreeSet<String> {
     let help = Command::new(env!("CARGO_BIN_EXE_tfo-cli"))
         .arg("--help")
         .output()
         .expect("it runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let listed = help.split("Commands:").nth(1).expect("it lists commands");
-    let commands: BTreeSet<&str> = listed
+    listed
         .lines()
         .skip(1)
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
-        .filter(|word| !word.is_empty())
-        .collect();
+        .filter(|word| !word.is_empty() && *word != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every `tfo-cli WORD` in a document is a command, and every command is in some document.
+#[test]
+fn commands_in_documents_exist_and_all_are_there() {
+    let commands = commands();
     let mut shown = BTreeSet::new();
     for (path, text) in documents() {
         for (at, _) in text.match_indices("tfo-cli ") {
@@ -257,7 +264,7 @@ fn commands_in_documents_exist_and_all_are_there() {
     }
     let missing: Vec<_> = commands
         .iter()
-        .filter(|command| !shown.contains(**command) && **command != "help")
+        .filter(|command| !shown.contains(*command) && *command != "help")
         .collect();
     assert!(missing.is_empty(), "in no document: {missing:?}");
 }
@@ -321,6 +328,19 @@ fn every_field_of_a_record_is_explained() {
     }
 }
 
+/// Each command stands in the table of what commands may do.
+#[test]
+fn every_command_has_its_rights_explained() {
+    let page = document("docs/security.md");
+    let rows: String = page.lines().filter(|line| line.starts_with("| `")).collect();
+    for command in commands() {
+        let is_there = [format!("`{command}`"), format!("`{command} ")]
+            .iter()
+            .any(|name| rows.contains(name));
+        assert!(is_there, "docs/security.md does not say what `{command}` may do");
+    }
+}
+
 #[test]
 fn the_record_names_every_action() {
     let page = document("docs/trace.md");
@@ -371,6 +391,7 @@ fn degradations_are_those_the_kernel_side_names() {
         include_str!("../src/kernel/layout.rs"),
         include_str!("../src/kernel/programs.rs"),
         include_str!("../src/kernel/session.rs"),
+        include_str!("../src/kernel/rights.rs"),
     ]
     .concat();
     let page = document("docs/limits.md");

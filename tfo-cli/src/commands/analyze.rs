@@ -19,9 +19,9 @@ use crate::{
         table::CAPACITY,
     },
     exit::{self, Failure},
-    model::{Flow, diagnosis::Finding, filterable::FilterableFlow},
+    model::{Flow, filterable::FilterableFlow},
     output::{
-        self, TraceFormat, diagnosis, diagnosis_json, diagnosis_text,
+        self,
         judged::{JudgedLine, JudgedWriter},
         judged_summary::JudgedSummary,
     },
@@ -237,26 +237,7 @@ impl<'a> Lines<'a> {
         self.write(out)?;
         self.summary.counts = self.analyzer.counts().clone();
         let snapshot = std::mem::take(&mut self.findings).judge(&self.summary.counts);
-        let found: Vec<&Finding> = snapshot.diagnosis.findings.iter().collect();
-        match self.config.format {
-            TraceFormat::Json => {
-                for finding in &found {
-                    diagnosis_json::write_finding(finding, &snapshot, out)?;
-                }
-                self.summary.write_json(out)
-            }
-            TraceFormat::Text => {
-                writeln!(out)?;
-                self.summary.write_text(out)?;
-                writeln!(
-                    out,
-                    "\nfound: {}",
-                    diagnosis::totals(&found, snapshot.diagnosis.window_ns)
-                )?;
-                diagnosis_text::write(&found, &snapshot, true, out)
-            }
-            TraceFormat::Csv => Ok(()),
-        }
+        self.writer.end(&self.summary, &snapshot, out)
     }
 }
 

@@ -10,7 +10,10 @@ use serde::Serialize;
 use tfo_common::FlowEvent;
 
 use super::{FlowLine, Summary, TraceWriter, flow_fields::FlowFields};
-use crate::{clean::cell, model::Flow};
+use crate::{
+    clean::cell,
+    model::{Flow, Snapshot, diagnosis::Finding},
+};
 
 /// Names of the columns: the fields of [`FlowFields`].
 pub static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| columns().unwrap_or_default());
@@ -26,6 +29,11 @@ impl TraceWriter for Csv {
 
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()> {
         write_record(&FlowFields::of(line).in_cells(), out)
+    }
+
+    /// A table has no place for them.
+    fn findings(&mut self, _: &[&Finding], _: &Snapshot, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
     }
 
     fn end(&mut self, _: &Summary, _: &mut dyn Write) -> io::Result<()> {

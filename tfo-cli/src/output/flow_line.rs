@@ -99,9 +99,7 @@ pub trait TraceWriter {
     /// One flow.
     fn flow(&mut self, line: &FlowLine<'_>, out: &mut dyn Write) -> io::Result<()>;
     /// What was found, where that was asked for. Formats that have no place for it write nothing.
-    fn findings(&mut self, _: &[&Finding], _: &Snapshot, _: &mut dyn Write) -> io::Result<()> {
-        Ok(())
-    }
+    fn findings(&mut self, found: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()>;
     /// The end. Formats that have no place for it in their data write nothing: stderr has it too.
     fn end(&mut self, summary: &Summary, out: &mut dyn Write) -> io::Result<()>;
 }

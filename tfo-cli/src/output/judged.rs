@@ -6,11 +6,14 @@ use std::io::{self, Write};
 use serde::Serialize;
 use tfo_common::{Outcome, TfoOption};
 
-use super::{FlowLine, csv, flow_fields::FlowFields, flow_record::FlowRecord, flow_text, json, time};
+use super::{
+    FlowLine, csv, diagnosis, diagnosis_json, diagnosis_text, flow_fields::FlowFields,
+    flow_record::FlowRecord, flow_text, json, judged_summary::JudgedSummary, time,
+};
 use crate::{
     capture::{Judged, Unknown, carried::Carried},
     clean,
-    model::Flow,
+    model::{Flow, Snapshot, diagnosis::Finding},
 };
 
 /// What a capture adds, in this order.
@@ -103,6 +106,8 @@ pub trait JudgedWriter {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()>;
     /// One end of a connection.
     fn line(&mut self, line: &JudgedLine<'_>, out: &mut dyn Write) -> io::Result<()>;
+    /// The end: what the capture had, and what was found in it.
+    fn end(&mut self, summary: &JudgedSummary, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// One JSON object per line.
@@ -130,6 +135,13 @@ impl JudgedWriter for Json {
         };
         json::write_line(&record, out)
     }
+
+    fn end(&mut self, summary: &JudgedSummary, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+        for finding in &snapshot.diagnosis.findings {
+            diagnosis_json::write_finding(finding, snapshot, out)?;
+        }
+        summary.write_json(out)
+    }
 }
 
 /// RFC 4180, with a header.
@@ -148,6 +160,11 @@ impl JudgedWriter for Csv {
             ..line.more()
         };
         csv::write_record(&(line.fields().in_cells(), more), out)
+    }
+
+    /// A table has no place for either; `diagnose --replay` has the findings.
+    fn end(&mut self, _: &JudgedSummary, _: &Snapshot, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -220,5 +237,14 @@ impl JudgedWriter for Text {
             local_width = self.local,
             remote_width = self.remote,
         )
+    }
+
+    fn end(&mut self, summary: &JudgedSummary, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out)?;
+        summary.write_text(out)?;
+        let found: Vec<&Finding> = snapshot.diagnosis.findings.iter().collect();
+        let totals = diagnosis::totals(&found, snapshot.diagnosis.window_ns);
+        writeln!(out, "\nfound: {totals}")?;
+        diagnosis_text::write(&found, snapshot, true, out)
     }
 }

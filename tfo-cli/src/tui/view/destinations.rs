@@ -136,7 +136,11 @@ fn of_row(state: &State, row: &DestRow, column: Column, width: u16) -> Cell {
 fn style(state: &State, row: &DestRow, column: Column) -> Style {
     let hurts = match column {
         Column::Lost => row.lost_us > 0,
-        Column::Verdict => row.verdict().is_some_and(Outcome::is_failure),
+        Column::Verdict => {
+            let found = state.snapshot.diagnosis.of_row(&row.key);
+            found.is_some_and(|finding| finding.severity > Severity::Info)
+                || row.verdict().is_some_and(Outcome::is_failure)
+        }
         _ => false,
     };
     if hurts { state.theme.strong } else { Style::new() }
