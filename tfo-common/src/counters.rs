@@ -68,6 +68,8 @@ codes! {
         FirstBytes = 4, "first-bytes", "first bytes of recorded flows";
         /// Listeners that got our callback flag from `TCP_LISTEN_CB`.
         ListenersSeen = 5, "listeners-seen", "listeners that started while the tool ran";
+        /// First bytes of plain connections, noted in their row alone.
+        PlainFirstBytes = 6, "plain-first-bytes", "first bytes of plain connections";
     }
 }
 

@@ -159,6 +159,8 @@ layout! {
     tp_total_retrans: "tcp_sock"."total_retrans", Core;
     /// Smoothed RTT, us times 8.
     tp_srtt_us: "tcp_sock"."srtt_us", Core;
+    /// The clock as the socket last saw it, `CLOCK_MONOTONIC` ns.
+    tp_clock_cache: "tcp_sock"."tcp_clock_cache", Core;
     /// When data came last, in jiffies.
     icsk_lrcvtime: "inet_connection_sock"."icsk_ack.lrcvtime", ReceiveTime;
     /// Connection state.

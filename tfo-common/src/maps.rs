@@ -86,21 +86,27 @@ pub enum Part {
     Connect = 0,
     /// A SYN is answered.
     SynAnswered = 1,
-    /// The handshake of a client is over.
+    /// The handshake of a client that asked for TFO is over: its SYN's data was accepted, nothing else happened. Where
+    /// anything did, it goes on in [`Part::Rare`].
     ClientEstablished = 2,
     /// The handshake of a server is over, or a child was made from a SYN.
     ServerEstablished = 3,
     /// A header is built while the first byte is awaited.
     FirstByte = 4,
-    /// A state changes, a timer fires, a listener begins.
+    /// A state changes, a timer fires, a listener begins; a socket connects once more; a handshake with TFO is over, and
+    /// not as the application wished.
     Rare = 5,
     /// A verdict is counted and told.
     Finish = 6,
+    /// The handshake of a client that did not ask for TFO is over.
+    ClientPlain = 7,
+    /// A header of a plain connection is built while the first byte is awaited.
+    PlainByte = 8,
 }
 
 impl Part {
     /// Every part, in the order of the codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Connect,
         Self::SynAnswered,
         Self::ClientEstablished,
@@ -108,6 +114,8 @@ impl Part {
         Self::FirstByte,
         Self::Rare,
         Self::Finish,
+        Self::ClientPlain,
+        Self::PlainByte,
     ];
     /// Number of parts.
     pub const COUNT: usize = Self::ALL.len();
@@ -122,6 +130,8 @@ impl Part {
             Self::FirstByte => "tfo_first_byte",
             Self::Rare => "tfo_rare",
             Self::Finish => "tfo_finish",
+            Self::ClientPlain => "tfo_plain_est",
+            Self::PlainByte => "tfo_plain_byte",
         }
     }
 }

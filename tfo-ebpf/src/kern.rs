@@ -20,7 +20,8 @@ use crate::layout::layout;
 /// Reads `T` at an address; all zero where that fails.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
+    // Not zeroed before: the helper does that where it cannot read.
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the destination is `size_of::<T>()` writable bytes on our stack; the source may be anything.
     // Every `T` used here is valid for any bit pattern.
     unsafe {
@@ -107,6 +108,19 @@ impl Typed {
         } else {
             Some(Self(tcp.cast()))
         }
+    }
+
+    /// `struct sock *` as a tracepoint passes it, for members of that structure alone.
+    #[inline(always)]
+    pub fn sock<T>(argument: *mut T) -> Self {
+        Self(argument.cast())
+    }
+
+    /// When the kernel last looked at the clock for this socket (`tcp_mstamp_refresh`), `CLOCK_MONOTONIC` ns: as a packet
+    /// comes in, and as one goes out. 0 where this kernel does not say.
+    #[inline(always)]
+    pub fn clock(self) -> u64 {
+        self.uint(layout!(tp_clock_cache))
     }
 
     /// As a plain number. The verifier goes on taking it for the pointer it is.

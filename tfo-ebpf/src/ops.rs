@@ -3,6 +3,8 @@
 //! Every field is read on its own and volatile: merged loads (two halves of an address as one `u64`) are
 //! refused by the verifier ("invalid bpf_context access off=28 size=8").
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock,
@@ -43,6 +45,23 @@ impl Address {
     pub fn bytes(self) -> [u8; 16] {
         // SAFETY: both are 16 bytes without padding. `to_ne_bytes` word by word becomes 16 single stores.
         unsafe { core::mem::transmute(self.words) }
+    }
+
+    /// Writes it to where a record keeps it. `bytes` would become a call of `memmove`, byte by byte.
+    ///
+    /// # Safety
+    ///
+    /// 16 writable bytes, aligned to 4.
+    #[inline(always)]
+    pub unsafe fn write_to(&self, place: *mut [u8; 16]) {
+        let place: *mut u32 = place.cast();
+        // SAFETY: as promised by the caller.
+        unsafe {
+            place.write(self.words[0]);
+            place.add(1).write(self.words[1]);
+            place.add(2).write(self.words[2]);
+            place.add(3).write(self.words[3]);
+        }
     }
 
     /// Only the bits of a mask.
@@ -155,6 +174,28 @@ impl Ops {
             }
             let header = u32::from(*start.add(12) >> 4) * 4;
             self.skb_len().saturating_sub(header)
+        }
+    }
+
+    /// Whether the header at hand has exactly the options that Linux puts into a SYN-ACK without TFO: maximum segment
+    /// size, SACK permitted and timestamps, window scale. Then there is no need to search it.
+    #[inline(always)]
+    pub fn has_usual_options(&self) -> bool {
+        // SAFETY: as in `field!`; the pointer is only used after the bounds check the verifier demands. The packet need
+        // not be aligned, and `bpfel` is little-endian.
+        unsafe {
+            let start =
+                core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_3.skb_data).cast::<u8>();
+            let end = core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_4.skb_data_end)
+                .cast::<u8>();
+            if start.add(40) > end {
+                return false;
+            }
+            let word = |at: usize| start.add(at).cast::<u32>().read_volatile();
+            *start.add(12) >> 4 == 10
+                && word(20) & 0xffff == u32::from_le_bytes([2, 4, 0, 0])
+                && word(24) == u32::from_le_bytes([4, 2, 8, 10])
+                && word(36) & 0x00ff_ffff == u32::from_le_bytes([1, 3, 3, 0])
         }
     }
 
@@ -320,7 +361,8 @@ impl Ops {
 
     #[inline(always)]
     fn find_option(&self, from: u64) -> Option<FoundOption> {
-        let mut found = search(34);
+        let mut found = Buffer::uninit();
+        search(&mut found, 34);
         match self.load_option(&mut found, from) {
             NO_SUCH_OPTION => {}
             error if error < 0 => return None,
@@ -331,7 +373,7 @@ impl Ops {
                 });
             }
         }
-        found = search(254);
+        search(&mut found, 254);
         match self.load_option(&mut found, from) {
             NO_SUCH_OPTION => Some(FoundOption {
                 option: TfoOption::None,
@@ -348,7 +390,8 @@ impl Ops {
     /// What the TFO option of this kind says in the packet at hand.
     #[inline(always)]
     pub fn tfo_option_of_kind(&self, kind: u8) -> TfoOption {
-        let mut found = search(kind);
+        let mut found = Buffer::uninit();
+        search(&mut found, kind);
         if self.load_option(&mut found, 0) < 0 {
             TfoOption::None
         } else {
@@ -357,31 +400,44 @@ impl Ops {
     }
 
     #[inline(always)]
-    fn load_option(&self, buffer: &mut [u8; 20], from: u64) -> i64 {
+    fn load_option(&self, buffer: &mut Buffer, from: u64) -> i64 {
         // SAFETY: a valid context and a buffer of the length we say.
         unsafe { bpf_load_hdr_opt(self.ctx.ops, buffer.as_mut_ptr().cast(), 20, from) }
     }
 }
 
-/// What to search for: the kind, or kind, length and magic of the experimental form.
+/// Where an option is searched into: five words.
+type Buffer = MaybeUninit<[u32; 5]>;
+
+/// Writes down what to search for: the kind, or kind, length and magic of the experimental form. Word by word and in
+/// place: an array of zeros becomes a call of `memset`, a loop that stores one byte at a time.
 #[inline(always)]
-fn search(kind: u8) -> [u8; 20] {
-    let mut wanted = [0u8; 20];
-    wanted[0] = kind;
-    if kind == 254 {
-        wanted[1] = 4;
-        wanted[2] = 0xf9;
-        wanted[3] = 0x89;
+fn search(buffer: &mut Buffer, kind: u8) {
+    let first = if kind == 254 {
+        u32::from_le_bytes([254, 4, 0xf9, 0x89])
+    } else {
+        u32::from(kind)
+    };
+    let words: *mut u32 = buffer.as_mut_ptr().cast();
+    // SAFETY: five words.
+    unsafe {
+        words.write_volatile(first);
+        words.add(1).write_volatile(0);
+        words.add(2).write_volatile(0);
+        words.add(3).write_volatile(0);
+        words.add(4).write_volatile(0);
     }
-    wanted
 }
 
 /// What an option says. `tcp_parse_fastopen_option` (net/ipv4/tcp_input.c) takes an empty one for a request
 /// and 4..=16 even bytes for a cookie; others it ignores, and so do we.
 #[inline(always)]
-fn decode(option: &[u8; 20]) -> TfoOption {
-    let header = if option[0] == 254 { 4 } else { 2 };
-    match option[1].wrapping_sub(header) {
+fn decode(buffer: &Buffer) -> TfoOption {
+    // SAFETY: `search` has written it, and the helper maybe over it.
+    let first = unsafe { buffer.as_ptr().cast::<u32>().read() };
+    let [kind, length, ..] = first.to_le_bytes();
+    let header = if kind == 254 { 4 } else { 2 };
+    match length.wrapping_sub(header) {
         0 => TfoOption::Request,
         length @ 4..=16 if length & 1 == 0 => TfoOption::Cookie,
         _ => TfoOption::None,

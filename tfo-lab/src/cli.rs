@@ -107,6 +107,18 @@ struct LoadArgs {
     /// Connections in flight per client thread
     #[arg(long, default_value_t = 32)]
     in_flight: usize,
+    /// Connections per second at most
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Connect to this many addresses in turn (plain, IPv4)
+    #[arg(long, default_value_t = 1)]
+    destinations: u32,
+    /// Ask the HTTP server on this port, which closes each connection, instead of servers of our own
+    #[arg(long, requires = "beside")]
+    http: Option<u16>,
+    /// A shell command that runs in the load's network namespace meanwhile
+    #[arg(long)]
+    beside: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,

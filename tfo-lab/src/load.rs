@@ -3,8 +3,10 @@
 //! Each client thread starts a batch of connections before it reads the first reply, so that
 //! several are in flight and both cores stay busy without a context switch per connection. A
 //! connection is one request and one reply; the client ends it by RST, so neither end keeps a
-//! `TIME_WAIT` socket and ports do not run out.
+//! `TIME_WAIT` socket and ports do not run out. Against an HTTP server (`Load::http`) a connection
+//! ends as the server wants it.
 
+mod beside;
 mod client;
 mod server;
 
@@ -16,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use beside::Beside;
 use serde::Serialize;
 use server::Servers;
 
@@ -35,7 +38,7 @@ pub enum Limit {
 }
 
 /// A load to generate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Load {
     /// Whether connections use TFO, with a cookie fetched beforehand, or are plain.
     pub fast_open: bool,
@@ -49,7 +52,20 @@ pub struct Load {
     pub in_flight: usize,
     /// Bytes of request, and of reply.
     pub message: usize,
+    /// Connections per second at most; as many as the machine makes where it is `None`.
+    pub rate: Option<u64>,
+    /// How many addresses of the loopback are connected to in turn, all of the same servers. More than one is for
+    /// plain connections over IPv4: each address has a cookie of its own.
+    pub destinations: u32,
+    /// Port of an HTTP server on 127.0.0.1, started by [`Load::beside`]: requests with `Connection: close` go there,
+    /// and the reply is read to its end.
+    pub http: Option<u16>,
+    /// A shell command that runs in the same network namespace while the load does: a server, or who watches.
+    pub beside: Option<String>,
 }
+
+/// First of the addresses of [`Load::destinations`].
+const FIRST_DESTINATION: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 
 impl Load {
     /// TFO over IPv4 with 100-byte messages, sized for this machine.
@@ -62,6 +78,10 @@ impl Load {
             threads: cores,
             in_flight: 32,
             message: 100,
+            rate: None,
+            destinations: 1,
+            http: None,
+            beside: None,
         }
     }
 
@@ -79,20 +99,30 @@ impl Load {
             self.threads > 0 && self.in_flight > 0,
             "load: needs at least one thread and connection"
         );
+        ensure!(
+            self.destinations == 1 || !self.fast_open && !self.v6 && self.http.is_none(),
+            "load: several destinations are for plain connections over IPv4 to servers of its own"
+        );
         namespace.run(|| self.run_here())
     }
 
     fn run_here(&self) -> Result<LoadReport> {
         let ip: IpAddr = if self.v6 {
             Ipv6Addr::LOCALHOST.into()
+        } else if self.destinations > 1 {
+            Ipv4Addr::UNSPECIFIED.into()
         } else {
             Ipv4Addr::LOCALHOST.into()
         };
-        let servers = Servers::start(ip, self.threads, self.message)?;
+        let _beside = self.beside.as_deref().map(Beside::start).transpose()?;
+        let servers = match self.http {
+            Some(port) => Servers::elsewhere(SocketAddr::new(ip, port)),
+            None => Servers::start(ip, self.threads, self.message)?,
+        };
         let primes = self.prime(servers.addresses())?;
         let before = Mib::read_current()?;
         let progress = Progress::new(self.limit);
-        let started = Instant::now();
+        let started = progress.started;
         thread::scope(|scope| -> Result<()> {
             let targets = servers.addresses().iter().cycle();
             let workers: Vec<_> = targets
@@ -133,6 +163,10 @@ impl Load {
         if !self.fast_open {
             return Ok(0);
         }
+        if self.http.is_some() {
+            // The first request fetches it.
+            return client::prime(addresses);
+        }
         let target = *addresses.first().context("load: no server")?;
         let family = if self.v6 { Family::V6 } else { Family::V4 };
         let connect = Connect {
@@ -151,6 +185,9 @@ impl Load {
 
 /// The state that client threads share.
 struct Progress {
+    started: Instant,
+    /// Attempts handed out so far.
+    begun: AtomicU64,
     stop: AtomicBool,
     /// Attempts that no thread has claimed yet.
     budget: AtomicU64,
@@ -165,6 +202,8 @@ impl Progress {
             Limit::Connections(count) => count,
         };
         Self {
+            started: Instant::now(),
+            begun: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             budget: AtomicU64::new(budget),
             completed: AtomicU64::new(0),
@@ -183,6 +222,16 @@ impl Progress {
             .budget
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim);
         usize::try_from(left.unwrap_or(0).min(count)).unwrap_or(0)
+    }
+
+    /// Takes the numbers of the next `count` connections, after waiting for the time that a rate gives the first.
+    fn pace(&self, count: usize, rate: Option<u64>) -> u64 {
+        let first = self.begun.fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(first as f64 / rate.max(1) as f64);
+            thread::sleep(due.saturating_sub(self.started.elapsed()));
+        }
+        first
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Tool {
     what_for: &'static str,
 }
 
-const TOOLS: [Tool; 18] = [
+const TOOLS: [Tool; 19] = [
     tool("ip", "iproute2", &[User::Lab], "namespaces and veth pairs"),
     tool(
         "nft",
@@ -40,7 +40,12 @@ const TOOLS: [Tool; 18] = [
         &[User::Lab],
         "the middlebox that drops or strips",
     ),
-    tool("nginx", "nginx", &[User::Tests], "a server nobody here wrote"),
+    tool(
+        "nginx",
+        "nginx",
+        &[User::Tests, User::Bench],
+        "a server nobody here wrote",
+    ),
     tool("curl", "curl", &[User::Tests], "a client nobody here wrote"),
     tool(
         "wget2",
@@ -75,7 +80,7 @@ const TOOLS: [Tool; 18] = [
     tool(
         "tcpdump",
         "tcpdump",
-        &[User::Tests],
+        &[User::Tests, User::Bench],
         "what was really on the wire",
     ),
     tool("tmux", "tmux", &[User::Tests], "`tfo-cli top` on a terminal"),
@@ -96,6 +101,12 @@ const TOOLS: [Tool; 18] = [
         "libbpf-tools",
         &[User::Bench],
         "what tfo-cli is compared with",
+    ),
+    tool(
+        "bpftrace",
+        "bpftrace",
+        &[User::Bench],
+        "a counter that tfo-cli is compared with",
     ),
     tool(
         "qemu-system-x86_64",

@@ -121,6 +121,7 @@ impl Tally {
             losses,
             events: self.events,
             netns: Vec::new(),
+            row_changes: None,
             dests: self.rows.iter().map(|(key, row)| (*key, *row)).collect(),
             dests_capacity: u32::try_from(MOST_ROWS).unwrap_or(u32::MAX),
         }

@@ -29,7 +29,23 @@ pub struct Observer {
     asked: names::Names,
     /// Names that are not in the recording yet.
     unrecorded: Names,
+    table: Table,
 }
+
+/// When the table of destinations was read, and what it had counted then.
+#[derive(Default)]
+struct Table {
+    /// [`Reading::row_changes`] of the latest reading of the table.
+    changes: Option<u64>,
+    /// The reading before that had the same number: what was counted has also reached the rows.
+    is_settled: bool,
+    /// Readings since then that left it out.
+    left_out: u32,
+}
+
+/// Readings after which the table is read though nothing has changed: a program that stood still between counting and the
+/// row, on a machine that was suspended, is found then.
+const LEFT_OUT_AT_MOST: u32 = 60;
 
 impl Observer {
     /// Attaches to the kernel.
@@ -49,6 +65,7 @@ impl Observer {
             source,
             asked: names::Names::default(),
             unrecorded: Names::new(),
+            table: Table::default(),
         })
     }
 
@@ -119,11 +136,36 @@ impl Observer {
         self.source.read(dests).context("read the counters")
     }
 
-    /// Reads every counter and the host. `all`: the kernel's counters of every network namespace.
+    /// Reads every counter and the host. The table of destinations is empty where nothing in it has changed and no recording
+    /// wants it: a full one is 10 MB. `all`: the kernel's counters of every network namespace, and the table in any case.
     pub fn read(&mut self, all: bool) -> anyhow::Result<(Reading, Host)> {
-        let reading = self.counters(true)?;
+        let reading = match self.unchanged(all)? {
+            Some(reading) => reading,
+            None => self.whole()?,
+        };
         let host = self.source.host(all).context("read the host's settings")?;
         Ok((reading, host))
+    }
+
+    /// The counters alone, where the table is as it was.
+    fn unchanged(&mut self, all: bool) -> anyhow::Result<Option<Reading>> {
+        let table = &mut self.table;
+        table.left_out += 1;
+        if all || self.recorder.is_some() || !table.is_settled || table.left_out > LEFT_OUT_AT_MOST {
+            return Ok(None);
+        }
+        let reading = self.counters(false)?;
+        Ok((reading.row_changes == self.table.changes).then_some(reading))
+    }
+
+    fn whole(&mut self) -> anyhow::Result<Reading> {
+        let reading = self.counters(true)?;
+        self.table = Table {
+            is_settled: reading.row_changes.is_some() && reading.row_changes == self.table.changes,
+            changes: reading.row_changes,
+            left_out: 0,
+        };
+        Ok(reading)
     }
 
     /// Records a reading with the names found since the one before; nothing where no recording is written.
@@ -145,5 +187,62 @@ impl Observer {
             names: std::mem::take(&mut self.unrecorded),
             records: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::DestStats;
+
+    use super::*;
+    use crate::model::fake::{FakeSource, dest_key};
+
+    /// Whether each of these readings, by what had changed until then, has the table. A light reading that finds a change
+    /// is followed by a whole one, so numbers are there twice.
+    fn have_the_table(changes: &[Option<u64>], times: usize) -> Vec<bool> {
+        let reading = |row_changes: &Option<u64>| Reading {
+            row_changes: *row_changes,
+            dests: vec![(dest_key(1), DestStats::ZERO)],
+            ..Reading::default()
+        };
+        let source = FakeSource {
+            readings: changes.iter().map(reading).collect(),
+            ..FakeSource::default()
+        };
+        let mut observer =
+            Observer::new(Box::new(source), &AttachOptions::default(), None).expect("nothing is recorded");
+        (0..times)
+            .map(|_| !observer.read(false).expect("it reads").0.dests.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn a_table_that_stands_still_is_read_twice_and_then_left_out() {
+        let changes = [
+            Some(7),
+            Some(7),
+            Some(7),
+            Some(7),
+            Some(8),
+            Some(8),
+            Some(8),
+            Some(8),
+        ];
+        assert_eq!(
+            have_the_table(&changes, 7),
+            [true, true, false, false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn it_is_read_once_in_a_while_all_the_same() {
+        let read = have_the_table(&[Some(7)], 2 + LEFT_OUT_AT_MOST as usize + 1);
+        assert_eq!(read.iter().filter(|has| **has).count(), 3);
+        assert_eq!(read.last(), Some(&true));
+    }
+
+    #[test]
+    fn where_nobody_counts_it_is_always_read() {
+        assert_eq!(have_the_table(&[None], 4), [true; 4]);
     }
 }

@@ -26,6 +26,11 @@ pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> a
     reading.losses[Loss::BadRecord as usize] = bad_records;
     reading.losses[Loss::RequestEvicted as usize] = evicted_requests(maps)?;
     reading.events = counter(maps, stat_index(Stat::Events))?;
+    // Rows change where a handshake is counted, and where the first byte comes after it.
+    let handshakes: u64 = reading.totals.iter().flatten().sum();
+    let first_bytes = counter(maps, stat_index(Stat::FirstBytes))?;
+    let plain_first_bytes = counter(maps, stat_index(Stat::PlainFirstBytes))?;
+    reading.row_changes = Some(handshakes + first_bytes + plain_first_bytes);
     for entry in &maps.netns {
         // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
         let Ok((inode, per_cpu)) = entry else { break };

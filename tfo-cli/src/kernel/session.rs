@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use aya::{Btf, Ebpf};
 use tfo_common::{
-    DestKey,
+    DestKey, Loss,
     event::Record,
     flags::{Config, Control, mask32, mask128},
     layout::Feature,
@@ -69,6 +69,8 @@ pub struct Session {
     degradations: Vec<Degradation>,
     destinations: u32,
     bad_records: u64,
+    /// Rows that were evicted, as of the latest reading of the table.
+    evicted: u64,
     foreign_checked: Instant,
     last_netns: Vec<u32>,
     log: Option<BpfLog>,
@@ -135,6 +137,7 @@ impl Session {
             degradations,
             destinations,
             bad_records: 0,
+            evicted: 0,
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
             log,
@@ -322,7 +325,14 @@ impl Source for Session {
             set_foreign(&mut self.maps, &self.keeper);
             self.foreign_checked = Instant::now();
         }
-        let reading = counters::read(&self.maps, dests, self.destinations, self.bad_records)?;
+        let mut reading = counters::read(&self.maps, dests, self.destinations, self.bad_records)?;
+        // Known only with the table.
+        let evicted = &mut reading.losses[Loss::DestEvicted as usize];
+        if dests {
+            self.evicted = *evicted;
+        } else {
+            *evicted = self.evicted;
+        }
         self.last_netns = reading.netns.iter().map(|(inode, _)| *inode).collect();
         Ok(reading)
     }

@@ -26,6 +26,9 @@ pub struct Reading {
     pub events: u64,
     /// Cross-check counters per network namespace (inode).
     pub netns: Vec<(u32, NetnsCounters)>,
+    /// How often rows of the destination table have changed, counted before the table was read. The same as in an earlier
+    /// reading: nothing has. `None` where nobody counts.
+    pub row_changes: Option<u64>,
     /// The destination table; empty where it was not asked for.
     pub dests: Vec<(DestKey, DestStats)>,
     /// Rows the destination table can hold.

@@ -97,6 +97,7 @@ impl Counters {
             losses,
             events: self.events,
             netns: netns.collect(),
+            row_changes: None,
             dests: Vec::new(),
             dests_capacity: self.dests_capacity,
         }

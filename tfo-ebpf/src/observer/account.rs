@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tfo_common::{
     CrossCheck, DestKey, DestStats, Loss, Outcome, Role,
-    counters::{NetnsCounters, Stat, stat_index, total_index},
+    counters::{Stat, stat_index, total_index},
     listener::Arrival,
 };
 
@@ -11,7 +11,10 @@ pub use crate::atomic::{add, add_one32};
 use crate::{
     observer::{
         flow::Flow,
-        maps::{TFO_ARRIVALS, TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_DEST, config},
+        maps::{
+            TFO_ARRIVALS, TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_ARRIVALS, ZERO_DEST, ZERO_NETNS,
+            config,
+        },
     },
     ops::{Address, Ops},
 };
@@ -61,17 +64,30 @@ pub fn cross_check(netns: u32, what: CrossCheck) {
     }
     let mut row = TFO_NETNS.get_ptr_mut(netns);
     if row.is_none() {
-        let zero = NetnsCounters {
-            counts: [0; CrossCheck::COUNT],
-        };
         // Loses to another CPU that inserts at the same time: then the row is there as well.
-        let _ = TFO_NETNS.insert(netns, zero, u64::from(BPF_NOEXIST));
+        let _ = TFO_NETNS.insert(netns, &ZERO_NETNS, u64::from(BPF_NOEXIST));
         row = TFO_NETNS.get_ptr_mut(netns);
     }
     match row {
         // SAFETY: points to a map value; the index is a constant below COUNT.
         Some(row) => add(unsafe { &raw mut (*row).counts[what as usize] }, 1),
         None => lost(Loss::NetnsFull),
+    }
+}
+
+/// The same where the namespace has been seen before; whether it has. 0 is counted nowhere.
+#[inline(always)]
+pub fn cross_check_known(netns: u32, what: CrossCheck) -> bool {
+    if netns == 0 {
+        return true;
+    }
+    match TFO_NETNS.get_ptr_mut(netns) {
+        // SAFETY: as above.
+        Some(row) => {
+            add(unsafe { &raw mut (*row).counts[what as usize] }, 1);
+            true
+        }
+        None => false,
     }
 }
 
@@ -84,7 +100,7 @@ pub fn arrived(listener: u64, what: Arrival) {
     let mut row = TFO_ARRIVALS.get_ptr_mut(listener);
     if row.is_none() {
         // Loses to another CPU that inserts at the same time: then the row is there as well.
-        let _ = TFO_ARRIVALS.insert(listener, [0u64; Arrival::COUNT], u64::from(BPF_NOEXIST));
+        let _ = TFO_ARRIVALS.insert(listener, &ZERO_ARRIVALS, u64::from(BPF_NOEXIST));
         row = TFO_ARRIVALS.get_ptr_mut(listener);
     }
     if let Some(row) = row {

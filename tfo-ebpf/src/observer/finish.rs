@@ -198,8 +198,8 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         (*record).start_ns = flow.start_ns;
         (*record).end_ns = flow.end_ns;
         (*record).cgroup_id = flow.cgroup_id;
-        (*record).local = flow.local.bytes();
-        (*record).remote = flow.remote.bytes();
+        flow.local.write_to(&raw mut (*record).local);
+        flow.remote.write_to(&raw mut (*record).remote);
         (*record).local_port = flow.local_port;
         (*record).remote_port = flow.remote_port;
         (*record).netns = flow.netns;
@@ -213,7 +213,7 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         (*record).saved_us = saved_us;
         (*record).lost_us = lost_us;
         (*record).offered = flow.offered;
-        (*record).comm = flow.comm;
+        flow.comm.write_to(&raw mut (*record).comm);
     }
     entry.submit(wakeup());
 }
@@ -243,6 +243,7 @@ pub fn count_plain_first_byte(ops: &Ops, role: Role, ttfb_us: u32) {
     };
     if let Some(row) = account::dest_row(&account::dest_key(ops, role, cgroup_id)) {
         add_first_byte(row, false, ttfb_us);
+        account::stat(Stat::PlainFirstBytes);
     }
 }
 

@@ -8,7 +8,7 @@
 use core::arch::asm;
 
 use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_ktime_get_ns};
-use tfo_common::{Handshake, Loss, Role, classify, limits::COMM_LEN, slots, time::UNSEEN_US};
+use tfo_common::{Handshake, Loss, Role, classify, slots, time::UNSEEN_US};
 
 use crate::{
     observer::{
@@ -103,8 +103,8 @@ pub struct Flow {
     pub remote: Address,
     /// Network order.
     pub local: Address,
-    /// Name of the client's process.
-    pub comm: [u8; COMM_LEN],
+    /// Name of the client's process, in words like an address.
+    pub comm: Address,
 }
 
 impl Flow {
@@ -140,7 +140,7 @@ impl Flow {
         syn_len: 0,
         remote: Address { words: [0; 4] },
         local: Address { words: [0; 4] },
-        comm: [0; COMM_LEN],
+        comm: Address { words: [0; 4] },
     };
 
     /// Writes down a verdict for [`crate::observer::finish`], which is another program.
@@ -160,6 +160,8 @@ impl Flow {
         self.bits & bit != 0
     }
 }
+
+const _: () = assert!(size_of::<Address>() == tfo_common::limits::COMM_LEN);
 
 /// Times of one handshake, us; [`UNSEEN_US`] where unknown.
 pub struct Times {

@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tfo_common::{
-    DestKey, DestStats, FlowEvent,
+    CrossCheck, DestKey, DestStats, FlowEvent,
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
     flags::{Config, Control, mask32, mask128},
     limits,
@@ -89,6 +89,14 @@ pub static TFO_CONFIG: Global<Config> = Global::new(Config {
 
 /// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.
 pub static ZERO_DEST: DestStats = DestStats::ZERO;
+
+/// A new row of a network namespace: on the stack its zeros would be a call of `memset`.
+pub static ZERO_NETNS: NetnsCounters = NetnsCounters {
+    counts: [0; CrossCheck::COUNT],
+};
+
+/// A new row of a listener, likewise.
+pub static ZERO_ARRIVALS: [u64; Arrival::COUNT] = [0; Arrival::COUNT];
 
 /// A new flow, copied from here for the same reason.
 pub static ZERO_FLOW: Flow = Flow::ZERO;

@@ -17,6 +17,12 @@ const MOST: u32 = 8;
 /// Length of a map's name as the kernel keeps it (`BPF_OBJ_NAME_LEN`).
 const NAME_LEN: usize = 16;
 
+/// Whether anything at all is stored on a socket: nothing is on most of them.
+#[inline(always)]
+pub fn may_be_on(socket: Typed) -> bool {
+    layout!(sk_storage).is_present() && socket.uint(layout!(sk_storage)) != 0
+}
+
 /// The mark on a socket; all zero when there is none.
 #[inline(always)]
 pub fn of(socket: Typed) -> Mark {

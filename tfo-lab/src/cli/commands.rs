@@ -59,6 +59,10 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     load.v6 = args.v6;
     load.in_flight = args.in_flight;
     load.threads = args.threads.unwrap_or(load.threads);
+    load.rate = args.rate;
+    load.destinations = args.destinations;
+    load.http = args.http;
+    load.beside.clone_from(&args.beside);
     let report = load.run()?;
     if args.json {
         return print_json(&report);

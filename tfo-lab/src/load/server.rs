@@ -62,6 +62,16 @@ impl Servers {
         Ok(servers)
     }
 
+    /// None of its own: one that listens here already.
+    pub fn elsewhere(address: SocketAddr) -> Self {
+        Self {
+            listeners: Vec::new(),
+            addresses: vec![address],
+            threads: Vec::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

@@ -1,5 +1,6 @@
 //! What a tool costs per connection and at rest.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -8,52 +9,88 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::load::{Kind, Load};
+use super::bpftool;
+use super::load::{Kind, Load, Shape};
 use super::observer::{Observer, Tool, scratch};
-use super::rate::median;
-use super::stats::{self, RunTime, StatsOn};
+use super::stats::{self, StatsOn};
+use super::watcher::Watcher;
 use crate::interrupt;
 
-/// The tools whose run time is measured, in the order of [`run_times`].
-pub const COMPARED: [Tool; 3] = [Tool::Trace, Tool::Top, Tool::Tcplife];
-
-/// BPF run time in microseconds per connection (both its ends), per tool one value for each round.
-pub fn run_times(kind: Kind, rounds: u32, seconds: u32) -> Result<[Vec<f64>; 3]> {
-    let mut times: [Vec<f64>; 3] = Default::default();
-    for round in 0..rounds {
-        for (tool, times) in COMPARED.into_iter().zip(&mut times) {
-            times.push(run_time(tool, kind, seconds)?);
-        }
-        let shown: Vec<_> = COMPARED
-            .iter()
-            .zip(&times)
-            .map(|(tool, times)| {
-                format!(
-                    "{} {:.2} us",
-                    tool.name(),
-                    times.last().copied().unwrap_or_default()
-                )
-            })
-            .collect();
-        println!("    round {}, {}: {}", round + 1, kind.name(), shown.join(", "));
-    }
-    Ok(times)
+/// What programs took during one run of the load, per connection, both its ends.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// Run time of all programs, us.
+    pub us: f64,
+    /// Runs of `sock_ops` programs.
+    pub sock_ops: f64,
+    /// Runs of the program at the end of a socket.
+    pub destroy: f64,
+    /// Runs of all others: here those that a RST calls, by which the generator ends each connection.
+    pub others: f64,
+    /// Connections per second meanwhile, with statistics on.
+    pub per_second: f64,
+    /// Events that the tool says it has lost.
+    pub lost: u64,
 }
 
-/// Statistics are on only here: they slow every program.
-fn run_time(tool: Tool, kind: Kind, seconds: u32) -> Result<f64> {
+/// Measures one watcher under one load. Statistics are on only here: they slow every program.
+pub fn sample(watcher: Watcher, shape: &Shape) -> Result<Sample> {
     let _stats = StatsOn::enable()?;
-    let observer = Observer::start(tool)?;
-    let before = RunTime::of_process(observer.pid)?;
-    let load = Load::run(kind, seconds)?;
-    let time = RunTime::of_process(observer.pid)?.since(before);
-    observer.stop()?;
-    anyhow::ensure!(time.runs > 0, "no program of {} ran during the load", tool.name());
-    Ok(time.nanoseconds as f64 / 1000.0 / load.connections as f64)
+    let watching = watcher.start()?;
+    let ids = watching.programs()?;
+    let before = bpftool::programs()?;
+    let load = shape.run()?;
+    let after = bpftool::programs()?;
+    let said = watching.stop()?;
+    let mut sample = Sample {
+        per_second: load.per_second(),
+        lost: said.iter().filter_map(|line| lost_events(line)).sum(),
+        ..Sample::default()
+    };
+    for id in ids {
+        let (Some(before), Some(after)) = (before.get(&id), after.get(&id)) else {
+            continue;
+        };
+        let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / load.connections as f64;
+        let runs = each(after.runs, before.runs);
+        sample.us += each(after.nanoseconds, before.nanoseconds) / 1000.0;
+        if after.name.contains("sock_ops") {
+            sample.sock_ops += runs;
+        } else if after.name.contains("destroy") {
+            sample.destroy += runs;
+        } else {
+            sample.others += runs;
+        }
+    }
+    anyhow::ensure!(
+        sample.us > 0.0,
+        "no program of {} ran during the load",
+        watcher.name()
+    );
+    Ok(sample)
 }
 
-/// Milliseconds from start to first count and from SIGINT to exit: medians of several starts of `trace`.
-pub fn attach_and_detach(times: u32) -> Result<(f64, f64)> {
+/// How many events libbpf-tools say they have lost, if this line does.
+fn lost_events(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once("ost ")?;
+    let (number, rest) = rest.split_once(' ')?;
+    rest.starts_with("events").then(|| number.parse().ok())?
+}
+
+/// Bytes of machine code of each program of `trace`, by name.
+pub fn machine_code() -> Result<BTreeMap<String, u64>> {
+    let watching = Watcher::TRACE.start()?;
+    let ids = watching.programs()?;
+    let all = bpftool::programs()?;
+    watching.stop()?;
+    let ours = ids.iter().filter_map(|id| all.get(id));
+    Ok(ours
+        .map(|program| (program.name.clone(), program.jited))
+        .collect())
+}
+
+/// Milliseconds from start to first count and from SIGINT to exit, of several starts of `trace`.
+pub fn attach_and_detach(times: u32) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut attach = Vec::new();
     let mut detach = Vec::new();
     for _ in 0..times {
@@ -63,7 +100,7 @@ pub fn attach_and_detach(times: u32) -> Result<(f64, f64)> {
         interrupt::sleep(Duration::from_millis(200))?;
         detach.push(observer.stop()?.0.as_secs_f64() * 1000.0);
     }
-    Ok((median(&mut attach), median(&mut detach)))
+    Ok((attach, detach))
 }
 
 /// What `top` takes while nothing happens, after it has seen some load.
@@ -72,6 +109,7 @@ pub struct AtRest {
     pub cpu_percent: f64,
 }
 
+/// After some load of every core.
 pub fn top_at_rest(seconds: u32) -> Result<AtRest> {
     let observer = Observer::start(Tool::Top)?;
     Load::run(Kind::Tfo, 1)?;
@@ -147,9 +185,41 @@ fn summary_counts(line: &str) -> Result<(u64, u64)> {
     Ok((events, lost))
 }
 
+/// CPU of `top`, percent of one core, with as many rows as its table has by default: while nothing happens, and while
+/// every row changes each second.
+pub fn full_table(seconds: u32) -> Result<(f64, f64)> {
+    // One less than rows: what the servers see is a row, too.
+    let shape = |seconds| Shape::fastest(Kind::Plain, seconds).with(&format!("--destinations {}", ROWS - 1));
+    let observer = Observer::start(Tool::Top)?;
+    // At any rate a machine makes it is through in a few seconds.
+    shape(3).run()?;
+    interrupt::sleep(Duration::from_secs(3))?;
+    let cpu = |during: &dyn Fn() -> Result<()>| -> Result<f64> {
+        let (start, before) = (Instant::now(), stats::cpu_nanoseconds(observer.pid)?);
+        during()?;
+        let used = stats::cpu_nanoseconds(observer.pid)?.saturating_sub(before) as f64 / 1e9;
+        Ok(100.0 * used / start.elapsed().as_secs_f64())
+    };
+    let idle = cpu(&|| interrupt::sleep(Duration::from_secs(seconds.into())).map_err(Into::into))?;
+    let changing = cpu(&|| shape(seconds).at_rate(ROWS).run().map(|_| ()))?;
+    observer.stop()?;
+    Ok((idle, changing))
+}
+
+/// Rows of [`full_table`].
+const ROWS: u32 = 16_384;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_lost_is_read_from_what_tools_say() {
+        assert_eq!(lost_events("lost 57 events on CPU #1"), Some(57));
+        assert_eq!(lost_events("Lost 3 events"), Some(3));
+        assert_eq!(lost_events("PID COMM LADDR"), None);
+        assert_eq!(lost_events("lost connection to events"), None);
+    }
 
     #[test]
     fn reads_the_summary() {

@@ -24,21 +24,55 @@ impl Kind {
     }
 }
 
-/// What one run of the generator did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Load {
-    pub connections: u64,
-    pub seconds: f64,
+/// What the generator is asked for.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub kind: Kind,
+    pub seconds: u32,
+    /// More of its options.
+    pub options: Vec<String>,
 }
 
-impl Load {
-    /// Runs the generator for some seconds.
-    pub fn run(kind: Kind, seconds: u32) -> Result<Self> {
+impl Shape {
+    /// As many connections as the machine makes, from every core.
+    pub fn fastest(kind: Kind, seconds: u32) -> Self {
+        Self {
+            kind,
+            seconds,
+            options: Vec::new(),
+        }
+    }
+
+    /// One connection after another: client and server take turns, so that each finds cold caches.
+    pub fn in_turns(kind: Kind, seconds: u32) -> Self {
+        Self::fastest(kind, seconds).with("--threads 1 --in-flight 1")
+    }
+
+    /// No more than so many connections per second.
+    pub fn at_rate(self, rate: u32) -> Self {
+        self.with(&format!("--rate {rate}"))
+    }
+
+    /// With these options as well, which have no spaces in them.
+    pub fn with(mut self, options: &str) -> Self {
+        self.options.extend(options.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// With a shell command in the same network namespace.
+    pub fn beside(mut self, command: &str) -> Self {
+        self.options.extend(["--beside".to_owned(), command.to_owned()]);
+        self
+    }
+
+    /// Generates it.
+    pub fn run(&self) -> Result<Load> {
         let mut command = Command::new(program_path("tfo-lab"));
-        command.args(["load", "--json", "--seconds", &seconds.to_string()]);
-        if kind == Kind::Plain {
+        command.args(["load", "--json", "--seconds", &self.seconds.to_string()]);
+        if self.kind == Kind::Plain {
             command.arg("--plain");
         }
+        command.args(&self.options);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut last = String::new();
         let status =
@@ -48,12 +82,26 @@ impl Load {
             "`{}` failed ({status})",
             process::show(&command)
         );
-        let load = Self::parse(&last).with_context(|| format!("tfo-lab load printed `{last}`"))?;
+        let load = Load::parse(&last).with_context(|| format!("tfo-lab load printed `{last}`"))?;
         ensure!(
             load.connections > 0 && load.seconds > 0.0,
             "tfo-lab load made no connection: `{last}`"
         );
         Ok(load)
+    }
+}
+
+/// What one run of the generator did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    pub connections: u64,
+    pub seconds: f64,
+}
+
+impl Load {
+    /// As many connections as the machine makes, for some seconds.
+    pub fn run(kind: Kind, seconds: u32) -> Result<Self> {
+        Shape::fastest(kind, seconds).run()
     }
 
     fn parse(line: &str) -> Result<Self> {

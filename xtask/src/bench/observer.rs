@@ -26,7 +26,14 @@ pub enum Tool {
     Top,
     /// `tcplife` of libbpf-tools
     Tcplife,
+    /// `tcpstates` of libbpf-tools
+    Tcpstates,
+    /// `bpftrace` counting on the tracepoint `inet_sock_set_state`
+    Bpftrace,
 }
+
+/// The counter of [`Tool::Bpftrace`]: the least that hook can be asked for.
+const COUNTER: &str = "tracepoint:sock:inet_sock_set_state { @[args->newstate] = count(); }";
 
 impl Tool {
     pub fn name(self) -> &'static str {
@@ -34,6 +41,8 @@ impl Tool {
             Self::Trace => "tfo-cli trace",
             Self::Top => "tfo-cli top",
             Self::Tcplife => "tcplife",
+            Self::Tcpstates => "tcpstates",
+            Self::Bpftrace => "bpftrace counter",
         }
     }
 
@@ -48,16 +57,21 @@ impl Tool {
             Self::Top => {
                 command = on_terminal("top");
             }
-            Self::Tcplife => {
-                // It needs tracefs, which is mounted for it alone where the host has none.
-                command = Command::new("unshare");
-                let inside = "[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; \
-                              exec tcplife";
-                command.args(["--mount", "sh", "-c", inside]);
-            }
+            Self::Tcplife => command = with_tracefs(&["tcplife"]),
+            Self::Tcpstates => command = with_tracefs(&["tcpstates"]),
+            Self::Bpftrace => command = with_tracefs(&["bpftrace", "-e", COUNTER]),
         }
         command
     }
+}
+
+/// These tools need tracefs, which is mounted for them alone where the host has none.
+fn with_tracefs(tool: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    let inside = "[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; \
+                  [ -e /sys/kernel/debug/tracing ] || mount -t debugfs debugfs /sys/kernel/debug; exec \"$@\"";
+    command.args(["--mount", "sh", "-c", inside, "sh"]).args(tool);
+    command
 }
 
 /// A tool that is attached.

@@ -1,7 +1,7 @@
 //! A policy while something is measured: in a mount namespace of its own, whose bpffs takes everything along when
 //! it goes, however this process ends.
 
-pub mod floor;
+pub mod connection;
 pub mod packet;
 pub mod rates;
 
@@ -13,8 +13,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use serde_json::Value;
 
+use super::bpftool::bpftool;
 use super::observer::scratch;
 use crate::commands::program_path;
 use crate::process;
@@ -23,6 +23,9 @@ use crate::process;
 const BPFFS: &str = "/sys/fs/bpf";
 /// Rules of [`Rules::Many`].
 const MANY: u32 = 10_000;
+
+/// A guard of the whole host, in a policy file.
+const GUARD: &str = "[[guard]]\ncgroup = \"/\"\n";
 
 /// The mount namespace. There is one; what is measured needs it.
 pub struct Stage {
@@ -68,6 +71,8 @@ pub enum Rules {
     Many,
     /// No rule, but a guard that watches the whole host and finds nothing wrong.
     Guard,
+    /// Both: that guard, and one rule for destinations nobody connects to.
+    Both,
     /// One that denies every connection of the load generator.
     Denying,
 }
@@ -79,6 +84,7 @@ impl Rules {
             Self::One => "1 rule",
             Self::Many => "10,000 rules",
             Self::Guard => "a guard",
+            Self::Both => "a rule and a guard",
             Self::Denying => "all denied",
         }
     }
@@ -92,7 +98,11 @@ impl Rules {
         };
         match self {
             Self::None => return None,
-            Self::Guard => return Some("[[guard]]\ncgroup = \"/\"\n".to_owned()),
+            Self::Guard => return Some(GUARD.to_owned()),
+            Self::Both => {
+                rule("192.0.2.0/24");
+                text.push_str(GUARD);
+            }
             Self::One => rule("192.0.2.0/24"),
             Self::Denying => rule("127.0.0.0/8"),
             Self::Many => {
@@ -140,12 +150,6 @@ impl Drop for InForce {
             let _ = self.tfo_cli("flush").output();
         }
     }
-}
-
-/// Asks bpftool.
-fn bpftool(args: &[&str]) -> Result<Value> {
-    let text = process::output(process::command("bpftool").arg("--json").args(args))?;
-    serde_json::from_str(&text).with_context(|| format!("bpftool {}: no JSON: {text}", args.join(" ")))
 }
 
 #[cfg(test)]

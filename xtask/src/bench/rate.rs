@@ -1,32 +1,60 @@
-//! Rates in alternating rounds: connections per second with nothing, with ours and with theirs attached.
-
-use std::time::Duration;
+//! Rates in alternating rounds: connections per second with nothing, with ours and with others attached.
 
 use anyhow::Result;
 
-use super::load::{Kind, Load};
-use super::observer::{Observer, Tool};
-use crate::interrupt;
+use super::load::Shape;
+use super::watcher::Watcher;
 
-/// Each round measures all three close together in time: the machine's own speed drifts.
-const CONTESTANTS: [Option<Tool>; 3] = [None, Some(Tool::Top), Some(Tool::Tcplife)];
+/// Who is compared in [`connections`].
+#[derive(Debug, Clone)]
+pub struct Contestant {
+    pub name: &'static str,
+    pub watcher: Watcher,
+    /// A tool that has to run in the load's network namespace.
+    pub beside: Option<&'static str>,
+}
 
-/// Medians over the rounds, per contestant in their order; the first is what the others are compared with.
+impl From<Watcher> for Contestant {
+    fn from(watcher: Watcher) -> Self {
+        Self {
+            name: watcher.name(),
+            watcher,
+            beside: None,
+        }
+    }
+}
+
+/// Rates per contestant in their order, one for each round; the first is what the others are compared with.
 #[derive(Debug)]
 pub struct Rates {
     /// Per second.
-    pub per_second: Vec<f64>,
+    pub per_second: Vec<Vec<f64>>,
+}
+
+impl Rates {
     /// Of what the first one did in the same round.
-    pub ratios: Vec<f64>,
+    pub fn ratios(&self, index: usize) -> Vec<f64> {
+        ratios(&self.per_second[index], &self.per_second[0])
+    }
 }
 
-/// Connections per second with nothing, `top` and `tcplife` attached.
-pub fn measure(rounds: u32, seconds: u32) -> Result<Rates> {
-    let names = CONTESTANTS.map(|tool| tool.map_or("none", Tool::name));
-    alternate(&names, rounds, |index| with(CONTESTANTS[index], seconds))
+/// Connections per second of this load with each of them attached.
+pub fn connections(contestants: &[Contestant], rounds: u32, shape: &Shape) -> Result<Rates> {
+    let names: Vec<_> = contestants.iter().map(|contestant| contestant.name).collect();
+    alternate(&names, rounds, |index| {
+        let contestant = &contestants[index];
+        let watching = contestant.watcher.start()?;
+        let shape = match contestant.beside {
+            Some(command) => shape.clone().beside(command),
+            None => shape.clone(),
+        };
+        let rate = shape.run()?.per_second();
+        watching.stop()?;
+        Ok(rate)
+    })
 }
 
-/// Measures contestants in alternating rounds.
+/// Measures contestants in alternating rounds: close together in time, because the machine's own speed drifts.
 pub fn alternate(names: &[&str], rounds: u32, measure: impl Fn(usize) -> Result<f64>) -> Result<Rates> {
     let mut columns = vec![Vec::new(); names.len()];
     for round in 0..rounds {
@@ -45,25 +73,7 @@ pub fn alternate(names: &[&str], rounds: u32, measure: impl Fn(usize) -> Result<
             .collect();
         println!("    round {}: {}", round + 1, shown.join(", "));
     }
-    let base = columns.first().cloned().unwrap_or_default();
-    Ok(Rates {
-        ratios: columns
-            .iter()
-            .map(|column| median(&mut ratios(column, &base)))
-            .collect(),
-        per_second: columns.iter_mut().map(|column| median(column)).collect(),
-    })
-}
-
-fn with(tool: Option<Tool>, seconds: u32) -> Result<f64> {
-    let observer = tool.map(Observer::start).transpose()?;
-    let rate = Load::run(Kind::Tfo, seconds)?.per_second();
-    if let Some(observer) = observer {
-        observer.stop()?;
-        // Detaching frees programs in the background.
-        interrupt::sleep(Duration::from_millis(300))?;
-    }
-    Ok(rate)
+    Ok(Rates { per_second: columns })
 }
 
 /// Each value as a part of the base measured in the same round.
@@ -76,7 +86,8 @@ pub fn ratios(values: &[f64], bases: &[f64]) -> Vec<f64> {
 }
 
 /// The middle value, 0 of nothing.
-pub fn median(values: &mut [f64]) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     match (values.len(), values.len() / 2) {
         (0, _) => 0.0,
@@ -91,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle() {
-        let median_of = |values: &[f64]| median(&mut values.to_vec()).to_string();
+        let median_of = |values: &[f64]| median(values).to_string();
         assert_eq!(median_of(&[3.0, 1.0, 2.0]), "2");
         assert_eq!(median_of(&[4.0, 1.0, 2.0, 3.0]), "2.5");
         assert_eq!(median_of(&[]), "0");
@@ -99,7 +110,7 @@ mod tests {
 
     #[test]
     fn one_slow_round_does_not_decide() {
-        let mut pairs = ratios(&[98.0, 10.0, 99.0], &[100.0, 100.0, 100.0]);
-        assert!((median(&mut pairs) - 0.98).abs() < 1e-9);
+        let pairs = ratios(&[98.0, 10.0, 99.0], &[100.0, 100.0, 100.0]);
+        assert!((median(&pairs) - 0.98).abs() < 1e-9);
     }
 }

@@ -1,5 +1,44 @@
-//! The table of measured values against the budgets. It judges in words and never by exit code: a
+//! Measured values against the budgets: the table on the terminal. [`document`] makes the page of it. It judges in words and never by exit code: a
 //! number from a busy machine is a reason to look, not to fail.
+
+pub mod chart;
+pub mod document;
+
+use super::rate::median;
+
+/// Rows that belong together.
+#[derive(Debug, Clone)]
+pub struct Section {
+    pub title: &'static str,
+    /// What was done, in plain sentences.
+    pub about: String,
+    pub rows: Vec<Row>,
+    /// Rows with this unit are drawn as bars.
+    pub drawn: Option<&'static str>,
+    /// What the section cannot say, by name: a tool that does not run here.
+    pub missing: Vec<String>,
+}
+
+impl Section {
+    pub fn new(title: &'static str, about: impl Into<String>) -> Self {
+        Self {
+            title,
+            about: about.into(),
+            rows: Vec::new(),
+            drawn: None,
+            missing: Vec::new(),
+        }
+    }
+
+    pub fn drawn(mut self, unit: &'static str) -> Self {
+        self.drawn = Some(unit);
+        self
+    }
+
+    pub fn push(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+}
 
 /// Which side of the budget is good.
 #[derive(Debug, Clone, Copy)]
@@ -10,23 +49,31 @@ pub enum Budget {
     None,
 }
 
-/// One measured value.
-#[derive(Debug)]
+/// One measured value: the median of its samples.
+#[derive(Debug, Clone)]
 pub struct Row {
     pub what: String,
-    pub value: f64,
+    pub samples: Vec<f64>,
     pub unit: &'static str,
     pub budget: Budget,
 }
 
 impl Row {
     pub fn new(what: impl Into<String>, value: f64, unit: &'static str, budget: Budget) -> Self {
+        Self::of(what, vec![value], unit, budget)
+    }
+
+    pub fn of(what: impl Into<String>, samples: Vec<f64>, unit: &'static str, budget: Budget) -> Self {
         Self {
             what: what.into(),
-            value,
+            samples,
             unit,
             budget,
         }
+    }
+
+    pub fn value(&self) -> f64 {
+        median(&self.samples)
     }
 
     fn cells(&self) -> [String; 5] {
@@ -35,18 +82,18 @@ impl Row {
             // Nothing lost is a budget without a ratio.
             Budget::AtMost(limit) => (
                 format!("<= {limit}"),
-                ratio(self.value, limit),
-                ok(self.value <= limit),
+                ratio(self.value(), limit),
+                ok(self.value() <= limit),
             ),
             Budget::AtLeast(limit) => (
                 format!(">= {limit}"),
-                ratio(self.value, limit),
-                ok(self.value >= limit),
+                ratio(self.value(), limit),
+                ok(self.value() >= limit),
             ),
         };
         [
             self.what.clone(),
-            format!("{} {}", number(self.value), self.unit),
+            format!("{} {}", number(self.value()), self.unit),
             budget,
             ratio,
             verdict.to_owned(),
@@ -55,10 +102,10 @@ impl Row {
 }
 
 /// The rows as aligned text.
-pub fn table(rows: &[Row]) -> String {
+pub fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
     let heads = ["what", "measured", "budget", "of budget", ""].map(str::to_owned);
     let lines: Vec<_> = std::iter::once(heads)
-        .chain(rows.iter().map(Row::cells))
+        .chain(rows.into_iter().map(Row::cells))
         .collect();
     let width = |column: usize| {
         lines
@@ -93,7 +140,7 @@ fn ratio(value: f64, limit: f64) -> String {
 }
 
 /// Three or more significant digits, no exponent.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 || value == 0.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),

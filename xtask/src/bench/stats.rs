@@ -1,6 +1,6 @@
 //! What the kernel counts about BPF programs, and the switch that makes it count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Context as _, Result};
@@ -50,14 +50,20 @@ impl RunTime {
             programs: programs.len(),
         })
     }
+}
 
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            nanoseconds: self.nanoseconds.saturating_sub(earlier.nanoseconds),
-            runs: self.runs.saturating_sub(earlier.runs),
-            programs: self.programs,
-        }
-    }
+/// Ids of the programs that a process holds a descriptor of.
+pub fn programs_of(pid: u32) -> Result<Vec<u64>> {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {directory}"))?;
+    let infos = entries
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    let ids: BTreeSet<u64> = infos
+        .filter_map(|info| program(&info))
+        .map(|(id, _)| id)
+        .collect();
+    Ok(ids.into_iter().collect())
 }
 
 /// (id, (run time in ns, runs)) from the fdinfo of a program's descriptor; a link's has an id, but no run time.

@@ -1,222 +1,146 @@
-//! `cargo xtask bench`: cost and speed of tfo-cli, next to libbpf-tools' `tcplife`, in one run.
+//! `cargo xtask bench`: cost and speed of tfo-cli beside empty programs and other tools, in one run, and the page it makes.
 
+mod observer;
+mod peers;
 mod policy;
+mod rates;
+mod user;
 
 use std::fs;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use super::build;
-use crate::bench::captures;
-use crate::bench::cost::{self, COMPARED};
-use crate::bench::dashboard;
-use crate::bench::load::Kind;
-use crate::bench::observer::Tool;
-use crate::bench::rate::{self, median, ratios};
-use crate::bench::report::{self, Budget, Row};
+use crate::bench::policy::Stage;
+use crate::bench::report::document::{self, Place};
+use crate::bench::report::{self, Section};
 use crate::packages::{self, User};
-use crate::{elevate, workspace};
+use crate::{elevate, process, workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Rounds of the connection rate, each with nothing, tfo-cli top and tcplife attached
+    /// Rounds of what is compared by connections per second
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// A first impression in two minutes: two rounds of one second
+    /// A first impression in three minutes: two rounds of one second. Writes target/bench/cost.md
     #[arg(long)]
     quick: bool,
-    /// Measure one part only
+    /// Measure the release programs that are there instead of building them first
+    #[arg(long)]
+    built: bool,
+    /// Measure one part only. Writes target/bench/cost.md
     #[arg(long, value_enum)]
     only: Option<Part>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// What watching costs, and how fast the dashboard is
+    /// What watching costs per connection, beside empty programs
     Observer,
+    /// What other tools cost in the same run
+    Peers,
+    /// Connections and requests per second
+    Rates,
     /// What a policy costs
     Policy,
+    /// Start, memory, idle CPU, the dashboard
+    User,
     /// How fast captures are read
     Captures,
 }
 
-// The budgets of the design.
-const RUN_TIME_US: Budget = Budget::AtMost(4.0);
-const OF_TCPLIFE: Budget = Budget::AtMost(0.125);
-const RATE: Budget = Budget::AtLeast(0.97);
-const LOST: Budget = Budget::AtMost(0.0);
-const ATTACH_MS: Budget = Budget::AtMost(200.0);
-const DETACH_MS: Budget = Budget::AtMost(100.0);
-const RESIDENT_MIB: Budget = Budget::AtMost(30.0);
-const IDLE_CPU_PERCENT: Budget = Budget::AtMost(0.5);
-const FOLDED: Budget = Budget::AtLeast(2_000_000.0);
-const ANALYZED: Budget = Budget::AtLeast(1_000_000.0);
-const FRAME_MS: Budget = Budget::AtMost(10.0);
+/// How long to measure.
+#[derive(Clone, Copy)]
+struct Time {
+    /// Rounds of rates, which differ most from one to the next.
+    rounds: u32,
+    /// Rounds of run times.
+    few: u32,
+    /// Of each round.
+    seconds: u32,
+}
 
 pub fn run(args: &Args) -> Result<()> {
     packages::ensure(&[User::Lab, User::Bench])?;
-    build::everything()?;
+    if !args.built {
+        build::everything()?;
+    }
     if elevate::run_again_as_root()? {
         return Ok(());
     }
-    let (rounds, seconds) = if args.quick {
-        (args.rounds.min(2), 1)
+    let time = if args.quick {
+        Time {
+            rounds: 2,
+            few: 2,
+            seconds: 1,
+        }
     } else {
-        (args.rounds, 3)
+        Time {
+            rounds: args.rounds,
+            few: 5,
+            seconds: 2,
+        }
     };
-
-    let mut rows = Vec::new();
+    let start = Instant::now();
+    let stage = Stage::enter()?;
+    let mut sections = Vec::new();
     let wants = |part| args.only.is_none_or(|only| only == part);
-    if wants(Part::Captures) {
-        capture_reading(&mut rows)?;
-    }
     if wants(Part::Observer) {
-        run_time(rounds.min(3), seconds, &mut rows)?;
-        connection_rate(rounds, seconds, &mut rows)?;
-        the_rest(seconds, &mut rows)?;
-        user_side(seconds, &mut rows)?;
+        sections.extend(observer::run(time)?);
     }
-    // Last: it does not leave its mount namespace.
+    if wants(Part::Peers) {
+        sections.extend(peers::run(time)?);
+    }
+    if wants(Part::Rates) {
+        sections.extend(rates::run(time)?);
+    }
     if wants(Part::Policy) {
-        policy::run(rounds, seconds, &mut rows)?;
+        sections.extend(policy::run(&stage, time)?);
     }
-    println!("\n{}\n", machine());
-    print!("{}", report::table(&rows));
-    Ok(())
-}
-
-fn run_time(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
-    println!("\n==> BPF run time per loopback connection, both ends, {rounds} rounds of {seconds} s");
-    for kind in [Kind::Tfo, Kind::Plain] {
-        let name = kind.name();
-        let times = cost::run_times(kind, rounds, seconds)?;
-        for (tool, values) in COMPARED.iter().zip(&times) {
-            let budget = if *tool == Tool::Tcplife {
-                Budget::None
-            } else {
-                RUN_TIME_US
-            };
-            let what = format!("run time, {name}, {}", tool.name());
-            rows.push(Row::new(what, median(&mut values.clone()), "us", budget));
-        }
-        let [trace, top, tcplife] = &times;
-        for (tool, values) in [(Tool::Trace, trace), (Tool::Top, top)] {
-            let what = format!("  {} / tcplife, median of rounds", tool.name());
-            rows.push(Row::new(
-                what,
-                median(&mut ratios(values, tcplife)),
-                "",
-                OF_TCPLIFE,
-            ));
-        }
+    if wants(Part::User) {
+        sections.push(user::run(time)?);
     }
-    Ok(())
-}
-
-fn connection_rate(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
-    println!("\n==> connections per second, {rounds} rounds of {seconds} s");
-    let rates = rate::measure(rounds, seconds)?;
-    let ([none, top, tcplife], [_, top_ratio, tcplife_ratio]) = (&rates.per_second[..], &rates.ratios[..])
-    else {
-        anyhow::bail!("three are measured");
+    if wants(Part::Captures) {
+        sections.push(user::captures()?);
+    }
+    let place = Place {
+        machine: machine(),
+        versions: versions(),
+        date: process::output(process::command("date").args(["--utc", "+%Y-%m-%d"]))?
+            .trim()
+            .to_owned(),
+        seconds: start.elapsed().as_secs(),
     };
-    rows.push(Row::new(
-        "connections, nothing attached",
-        *none,
-        "/s",
-        Budget::None,
-    ));
-    rows.push(Row::new("connections, tfo-cli top", *top, "/s", Budget::None));
-    rows.push(Row::new("connections, tcplife", *tcplife, "/s", Budget::None));
-    rows.push(Row::new(
-        "  tfo-cli top / nothing, median of rounds",
-        *top_ratio,
-        "",
-        RATE,
-    ));
-    rows.push(Row::new(
-        "  tcplife / nothing, median of rounds",
-        *tcplife_ratio,
-        "",
-        Budget::None,
-    ));
-    Ok(())
-}
-
-fn the_rest(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
-    println!("\n==> loss, attach and detach, memory and idle CPU");
-    let loss = cost::loss(seconds)?;
-    println!(
-        "    {} events at {:.0} connections/s",
-        loss.events, loss.per_second
+    println!("\n{}\n", place.machine);
+    print!(
+        "{}",
+        report::table(sections.iter().flat_map(|section| &section.rows))
     );
-    rows.push(Row::new(
-        "events lost at that rate, trace to a file",
-        loss.lost as f64,
-        "",
-        LOST,
-    ));
-    let (attach, detach) = cost::attach_and_detach(5)?;
-    rows.push(Row::new("attach, start to first count", attach, "ms", ATTACH_MS));
-    rows.push(Row::new("detach, SIGINT to exit", detach, "ms", DETACH_MS));
-    let at_rest = cost::top_at_rest(4 * seconds)?;
-    rows.push(Row::new(
-        "resident memory of top",
-        at_rest.resident_mib,
-        "MiB",
-        RESIDENT_MIB,
-    ));
-    rows.push(Row::new(
-        "idle CPU of top",
-        at_rest.cpu_percent,
-        "%",
-        IDLE_CPU_PERCENT,
-    ));
-    Ok(())
+    for missing in sections.iter().flat_map(|section| &section.missing) {
+        println!("not measured: {missing}");
+    }
+    write(&place, &sections, !args.quick && args.only.is_none())
 }
 
-fn capture_reading(rows: &mut Vec<Row>) -> Result<()> {
-    println!("\n==> a capture of two million packets, CPU time");
-    let speed = captures::speed()?;
-    rows.push(Row::new(
-        "packets analyzed, one core",
-        speed.per_second,
-        "/s",
-        ANALYZED,
-    ));
-    rows.push(Row::new(
-        "  analyze / tshark, same fields",
-        speed.of_tshark,
-        "",
-        Budget::None,
-    ));
-    Ok(())
-}
-
-fn user_side(seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
-    println!("\n==> the dashboard alone, with 16,384 destinations");
-    let speed = dashboard::speed()?;
-    rows.push(Row::new(
-        "events folded, one core",
-        speed.events_per_second,
-        "/s",
-        FOLDED,
-    ));
-    rows.push(Row::new("frame at 200x60, CPU", speed.frame_ms, "ms", FRAME_MS));
-    let full = dashboard::full_table(4 * seconds)?;
-    rows.push(Row::new(
-        "resident memory, history included",
-        full.resident_mib,
-        "MiB",
-        RESIDENT_MIB,
-    ));
-    rows.push(Row::new(
-        "idle CPU at the end of a recording",
-        full.cpu_percent,
-        "%",
-        IDLE_CPU_PERCENT,
-    ));
+/// A whole run makes the page of the documentation; any other one beside it.
+fn write(place: &Place, sections: &[Section], whole: bool) -> Result<()> {
+    let directory = if whole {
+        workspace::root().join("docs")
+    } else {
+        workspace::target("bench")
+    };
+    let mut raw = serde_json::to_string_pretty(&document::json(place, sections))?;
+    raw.push('\n');
+    for (name, text) in [
+        ("cost.md", document::markdown(place, sections)),
+        ("cost.json", raw),
+    ] {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("==> {}", path.display());
+    }
     Ok(())
 }
 
@@ -233,5 +157,36 @@ fn machine() -> String {
         .map(|version| version.release)
         .unwrap_or_default();
     let model = model.map_or("unknown CPU", |(_, name)| name);
-    format!("Linux {}, {cores} cores of {model}, rustc {rustc}", kernel.trim())
+    format!(
+        "Linux {}, {cores} cores of {model}, BPF statistics by the kernel, rustc {rustc}",
+        kernel.trim()
+    )
+}
+
+/// The packages of the tools that were compared.
+fn versions() -> Vec<String> {
+    let packages = [
+        "libbpf-tools",
+        "bpftrace",
+        "tcpdump",
+        "nginx",
+        "tshark",
+        "bpftool",
+    ];
+    let mut lines = Vec::new();
+    if let Ok(commit) = process::output(process::command("git").args(["rev-parse", "--short", "HEAD"])) {
+        lines.push(format!("tfo-cli at commit {}", commit.trim()));
+    }
+    let mut query = process::command("dpkg-query");
+    query
+        .args(["--show", "--showformat", "${Package} ${Version}, "])
+        .args(packages);
+    if let Ok(text) = process::output(&mut query) {
+        lines.push(text.trim_end_matches([',', ' ']).to_owned());
+    }
+    lines.push(
+        "`cargo xtask bench`; load: `tfo-lab load`, 100 bytes each way, ended by a RST of the client"
+            .to_owned(),
+    );
+    lines
 }

@@ -45,19 +45,36 @@ const NO_COOKIE_KNOWN: u64 = 1;
 
 /// `tcp_connect` (net/ipv4/tcp_output.c) begins: the SYN is about to be built. This, not the change to
 /// SYN_SENT, is when the SYN leaves: with TCP_FASTOPEN_CONNECT the state changes at connect() and the SYN
-/// waits for the first write. Runs in the process that connects.
+/// waits for the first write. Runs in the process that connects. Returns whether it is for [`connect_again`].
 #[inline(always)]
-pub fn connect(ops: &Ops) {
-    let Some(tcp) = ops.tcp() else { return };
+pub fn connect(ops: &Ops) -> bool {
+    // The timer's flag stays on a socket that asked for TFO before: it failed, and is connected again.
+    if ops.flags() & RTO != 0 {
+        return true;
+    }
+    if let Some(tcp) = ops.tcp() {
+        begin(ops, tcp);
+    }
+    false
+}
+
+/// The same for a socket that may have the flow of an earlier connection.
+#[inline(always)]
+pub fn connect_again(ops: &Ops) {
+    if let Some(tcp) = ops.tcp()
+        && is_new(ops, tcp)
+    {
+        begin(ops, tcp);
+    }
+}
+
+#[inline(always)]
+fn begin(ops: &Ops, tcp: Typed) {
     let at = layout!(tp_fastopen_req);
     if !at.is_present() {
         return;
     }
     let request = tcp.follow(at);
-    // The timer's flag stays on a socket that asked for TFO before: it failed, and is connected again.
-    if ops.flags() & RTO != 0 && !is_new(ops, tcp) {
-        return;
-    }
     let now = flow::now();
     if request.address() == 0 && config!(emit_plain) == 0 {
         return flow::set_start(ops.sk(), now, Role::Client, false);
@@ -74,7 +91,7 @@ pub fn connect(ops: &Ops) {
 }
 
 /// Whether nothing of an earlier connection of this socket waits for its verdict. If it does, that comes first:
-/// [`Part::Finish`] counts it and then comes here again.
+/// [`Part::Finish`] counts it and then begins once more.
 #[inline(always)]
 fn is_new(ops: &Ops, tcp: Typed) -> bool {
     let Some(flow) = flow::of_context(ops) else {
@@ -114,18 +131,74 @@ pub fn retransmitted(ops: &Ops) {
 }
 
 /// `tcp_finish_connect`: the SYN-ACK was processed, its acknowledgement included; what the kernel makes of
-/// unacked SYN data (`tcp_rcv_fastopen_synack`) comes after. So bytes acked and in flight are exact here. Returns
-/// whether there is a verdict to finish.
+/// unacked SYN data (`tcp_rcv_fastopen_synack`) comes after. So bytes acked and in flight are exact here.
+///
+/// The one verdict that most connections with TFO get: the SYN left once with cookie and data, all of it was acked by
+/// a SYN-ACK without a cookie, and nothing is stored on the socket, a policy's mark, for one. A small program of its own;
+/// [`established`] is for all others, and would come to the same verdict. Returns whether it was this one.
+#[inline(always)]
+pub fn accepted(ops: &Ops) -> bool {
+    let Some(tcp) = ops.tcp() else { return false };
+    let Some(flow) = flow::of_context(ops) else {
+        return false;
+    };
+    let acked = ops.bytes_acked().saturating_sub(1) as u32;
+    let sample = ops.srtt_us();
+    if flow.stage != stage::HANDSHAKE
+        || !flow.has(bit::REQUESTED)
+        || acked == 0
+        || sample == 0
+        || ops.unacked() != 0
+        || ops.total_retrans() != 0
+        || !ops.has_usual_options()
+        || mark::may_be_on(tcp)
+        || tcp.uint(layout!(tp_syn_fastopen)) == 0
+        || tcp.uint(layout!(tp_syn_data)) == 0
+        || tcp.uint(layout!(tp_client_fail)) == NO_COOKIE_KNOWN
+    {
+        return false;
+    }
+    flow.netns = tcp.netns_inode();
+    if !account::cross_check_known(flow.netns, CrossCheck::Active) {
+        return false;
+    }
+    flow.option_kind = kind_sent(tcp);
+    let now = tcp.clock();
+    flow.start_ns = now - u64::from(sample) * 1_000;
+    let facts = Handshake {
+        requested: true,
+        option: TfoOption::Cookie,
+        syn_data_len: acked,
+        syn_data_acked: acked,
+        ..Handshake::plain(Role::Client)
+    };
+    let times = Times {
+        now,
+        handshake_us: sample,
+        rtt_us: sample,
+    };
+    flow.conclude(facts, &times, true);
+    true
+}
+
+/// A client that has no flow, most likely. Returns whether it has one: then [`established`] is to be called.
+#[inline(always)]
+pub fn established_plain(ops: &Ops) -> bool {
+    let Some(tcp) = ops.tcp() else { return false };
+    let asked = tcp.uint(layout!(tp_syn_fastopen)) != 0;
+    if (asked || config!(emit_plain) != 0) && flow::of_context(ops).is_some() {
+        return true;
+    }
+    plain_established(ops, tcp, tcp.clock());
+    false
+}
+
+/// Every end of a client's handshake but [`accepted`]. Returns whether there is a verdict to finish.
 #[inline(always)]
 pub fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
-    let now = flow::now();
-    // The timer's flag is on every socket that asked for TFO, if nobody took it: the others need not be looked up.
-    let asked = ops.flags() & RTO != 0 || tcp.uint(layout!(tp_syn_fastopen)) != 0;
-    if !asked && config!(emit_plain) == 0 {
-        plain_established(ops, tcp, now);
-        return false;
-    }
+    // `tcp_rcv_state_process` has just looked.
+    let now = tcp.clock();
     let flow = match flow::of_context(ops) {
         Some(flow) if flow.stage == stage::HANDSHAKE => flow,
         found => {
@@ -140,27 +213,31 @@ pub fn established(ops: &Ops) -> bool {
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
     if flow.has(bit::REQUESTED) {
+        let mark = mark::of(tcp);
         let unacked = ops.unacked();
         let acked = ops.bytes_acked().saturating_sub(1) as u32;
-        what_left(tcp, flow, acked.wrapping_add(unacked), &mut facts);
+        what_left(tcp, flow, &mark, acked.wrapping_add(unacked), &mut facts);
         facts.syn_data_acked = if facts.syn_data_len > 0 { acked } else { 0 };
         facts.cookie_received = cookie_received(ops, flow);
         if facts.syn_data_len > 0 {
             let all = facts.syn_data_acked >= facts.syn_data_len;
             flow.netns = tcp.netns_inode();
-            account::cross_check(
-                flow.netns,
-                if all {
-                    CrossCheck::Active
-                } else {
-                    CrossCheck::ActiveFail
-                },
-            );
+            account::cross_check(flow.netns, active(all));
         }
     }
     let times = times(ops, flow, &facts, now);
     flow.conclude(facts, &times, true);
     true
+}
+
+/// What the kernel counts of SYN data (`tcp_rcv_fastopen_synack`).
+#[inline(always)]
+fn active(all: bool) -> CrossCheck {
+    if all {
+        CrossCheck::Active
+    } else {
+        CrossCheck::ActiveFail
+    }
 }
 
 /// How long it took. The kernel's own sample is the SYN's, taken where it left and where its answer came, if it was
@@ -203,14 +280,7 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
     let acked = ops.bytes_acked() as u32;
     let unacked = ops.unacked();
     if acked + unacked > 1 {
-        account::cross_check(
-            tcp.netns_inode(),
-            if unacked == 0 {
-                CrossCheck::Active
-            } else {
-                CrossCheck::ActiveFail
-            },
-        );
+        account::cross_check(tcp.netns_inode(), active(unacked == 0));
         return account::lost(Loss::SynUnseen);
     }
     if tcp.uint(layout!(tp_syn_fastopen)) != 0 {
@@ -258,8 +328,7 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
 /// What the SYN was like, from what it left on the socket (`tcp_send_syn_data`, `tcp_syn_options`) and on the mark of
 /// a policy. `syn_len` is the payload of the SYN that left.
 #[inline(always)]
-fn what_left(tcp: Typed, flow: &mut Flow, syn_len: u32, facts: &mut Handshake) {
-    let mark = mark::of(tcp);
+fn what_left(tcp: Typed, flow: &mut Flow, mark: &Mark, syn_len: u32, facts: &mut Handshake) {
     flow.policy = mark.action;
     let option = tcp.uint(layout!(tp_syn_fastopen)) != 0;
     let data = tcp.uint(layout!(tp_syn_data)) != 0;
@@ -278,15 +347,24 @@ fn what_left(tcp: Typed, flow: &mut Flow, syn_len: u32, facts: &mut Handshake) {
             facts.withheld = Withheld::Other;
         }
     }
-    facts.option = option_sent(option, no_cookie, facts.withheld, &mark);
+    facts.option = option_sent(option, no_cookie, facts.withheld, mark);
     flow.option_kind = match facts.option {
         TfoOption::None => 0,
-        _ if tcp.uint(layout!(tp_syn_fastopen_exp)) != 0 => 254,
-        _ => 34,
+        _ => kind_sent(tcp),
     };
     // A denied socket's data may have been pushed out in this very callback, by the policy's program.
     if mark.flags & marked::DENIED == 0 {
         facts.syn_data_len = syn_len;
+    }
+}
+
+/// The kind of the option that a SYN left with.
+#[inline(always)]
+fn kind_sent(tcp: Typed) -> u8 {
+    if tcp.uint(layout!(tp_syn_fastopen_exp)) != 0 {
+        254
+    } else {
+        34
     }
 }
 
@@ -306,7 +384,7 @@ fn option_sent(option: bool, no_cookie: bool, withheld: Withheld, mark: &Mark) -
 /// (`tcp_parse_fastopen_option`). One that nobody asked for it ignores.
 #[inline(always)]
 fn cookie_received(ops: &Ops, flow: &Flow) -> bool {
-    if flow.option_kind == 0 {
+    if flow.option_kind == 0 || ops.has_usual_options() {
         return false;
     }
     matches!(ops.tfo_option(), Some(found) if matches!(found.option, TfoOption::Cookie))
@@ -354,7 +432,7 @@ pub fn give_up(tcp: Typed, flow: &mut Flow) {
     if flow.has(bit::REQUESTED) {
         let in_flight =
             (tcp.uint(layout!(tp_snd_nxt)) as u32).wrapping_sub(tcp.uint(layout!(tp_snd_una)) as u32);
-        what_left(tcp, flow, in_flight.saturating_sub(1), &mut facts);
+        what_left(tcp, flow, &mark::of(tcp), in_flight.saturating_sub(1), &mut facts);
         // `tcp_disconnect` clears what was sent along with the port: then only the failure is certain.
         if tcp.uint(layout!(skc_dport)) == 0 {
             facts.paused = false;

@@ -75,8 +75,11 @@ fn child(ops: &Ops, flow: &mut Flow) -> bool {
         return false;
     }
     let srtt = ops.srtt_us();
-    if ops.state() != SYN_RECV && srtt != 0 {
-        server::child_ended(flow, srtt);
+    if ops.state() != SYN_RECV
+        && srtt != 0
+        && let Some(tcp) = ops.tcp()
+    {
+        server::child_ended(flow, srtt, tcp.clock());
         return true;
     }
     if flow.ttfb_us != UNSEEN_US {
@@ -150,20 +153,25 @@ fn is_here(ops: &Ops, role: Role) -> bool {
 /// Time from the start to the first byte, us, at least 1: until now, less what a client took to acknowledge it.
 #[inline(always)]
 fn elapsed(ops: &Ops, role: Role, start_ns: u64) -> u32 {
-    let mut now = flow::now();
     let received = layout!(icsk_lrcvtime);
-    if matches!(role, Role::Client)
+    let now = if matches!(role, Role::Client)
         && received.is_present()
         && let Some(tcp) = ops.tcp()
     {
         // SAFETY: no arguments.
         let jiffies = unsafe { bpf_jiffies64() } as u32;
         let ago = jiffies.wrapping_sub(tcp.uint(received) as u32);
-        // One that began in this jiffy or the last one was acknowledged at once.
-        if ago > 1 && ago < 0x1_0000 {
+        if ago <= 1 {
+            // It came in this jiffy or the last one; the kernel looked at the clock when it did (`tcp_rcv_established`).
+            tcp.clock()
+        } else if ago < 0x1_0000 {
             let late = u64::from(ago - 1) * u64::from(config!(tick_us)) * 1_000;
-            now = (now - late).max(start_ns);
+            (flow::now() - late).max(start_ns)
+        } else {
+            flow::now()
         }
-    }
+    } else {
+        flow::now()
+    };
     tfo_common::time::us_between(start_ns, now).max(1)
 }

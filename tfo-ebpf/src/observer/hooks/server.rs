@@ -60,14 +60,18 @@ pub fn syn_answered(ops: &Ops) {
     let Some(found) = ops.tfo_option_of_syn() else {
         return;
     };
-    let syn_len = syn_payload(ops);
-    if matches!(found.option, TfoOption::None) && syn_len == 0 {
+    let has_option = !matches!(found.option, TfoOption::None);
+    let mut syn_len = if has_option { 0 } else { syn_payload(ops) };
+    if !has_option && syn_len == 0 {
         return;
     }
     let request = kern::sock_of(&ops.ctx);
     // The SYN-ACK of a child made from the SYN: `established` has seen it.
     if kern::uint(request, layout!(treq_tfo_listener)) != 0 {
         return;
+    }
+    if has_option {
+        syn_len = syn_payload(ops);
     }
     let syncookie = ops.arg::<0>() == SYNACK_COOKIE;
     let socket = kern::pointer(request, layout!(skc_listener));
@@ -106,8 +110,13 @@ fn syn_payload(ops: &Ops) -> u32 {
         return 0;
     }
     let block = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb)) + u64::from(block.byte);
-    let first = kern::uint(block, layout!(cb_seq));
-    let end = kern::uint(block, layout!(cb_end_seq));
+    let (first_at, end_at) = (layout!(cb_seq), layout!(cb_end_seq));
+    let (first, end) = if end_at.byte == first_at.byte + 4 {
+        let both: u64 = kern::read(block + u64::from(first_at.byte));
+        (both & 0xffff_ffff, both >> 32)
+    } else {
+        (kern::uint(block, first_at), kern::uint(block, end_at))
+    };
     (end as u32).wrapping_sub(first as u32).saturating_sub(1)
 }
 
@@ -160,11 +169,12 @@ fn count_syn(request: u64, socket: u64, found: &FoundOption, listener: u8) {
 #[inline(always)]
 pub fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
-    let now = flow::now();
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-        child_from_syn(ops, tcp, now);
+        child_from_syn(ops, tcp, flow::now());
         return false;
     }
+    // `tcp_rcv_state_process` has just looked.
+    let now = tcp.clock();
     if ops.flags() & WRITE == 0 {
         // Inherited from the listener, so the listener did not have it: nobody saw the SYN.
         account::lost(Loss::Unprimed);
@@ -269,6 +279,17 @@ fn adopt_inherited(flow: &mut Flow) {
     }
 }
 
+/// The listener that a child made from its SYN belongs to, by way of its request; 0 where unknown.
+#[inline(always)]
+fn listener_of_child(tcp: Typed) -> u64 {
+    let (request, listener) = (layout!(tp_fastopen_rsk), layout!(skc_listener));
+    if request.is_present() && listener.is_present() {
+        tcp.follow(request).uint(listener)
+    } else {
+        0
+    }
+}
+
 /// A child whose handshake has just begun. Its verdict (accepted) is certain; its record waits for the
 /// final ACK, which gives the RTT.
 #[inline(always)]
@@ -276,8 +297,7 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
     // The kernel's counter moved whether or not we can follow.
     let netns = tcp.netns_inode();
     account::cross_check(netns, CrossCheck::Passive);
-    let request = kern::pointer(tcp.address(), layout!(tp_fastopen_rsk));
-    account::arrived(kern::pointer(request, layout!(skc_listener)), Arrival::Accepted);
+    account::arrived(listener_of_child(tcp), Arrival::Accepted);
     let Some(flow) = flow::begin(ops, Role::Server, now) else {
         return;
     };
@@ -329,7 +349,7 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
         (_, _, 0) => UNSEEN_US,
         (_, _, srtt) => srtt,
     };
-    child_ended(flow, handshake_us);
+    child_ended(flow, handshake_us, flow::now());
     if handshake_us == UNSEEN_US {
         flow.facts.end = End::Failed;
     }
@@ -339,7 +359,7 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
 
 /// The verdict on a child made from its SYN, whose handshake took so long; [`UNSEEN_US`] where it never ended.
 #[inline(always)]
-pub fn child_ended(flow: &mut Flow, handshake_us: u32) {
+pub fn child_ended(flow: &mut Flow, handshake_us: u32, now: u64) {
     let facts = Handshake {
         requested: true,
         child_from_syn: true,
@@ -350,7 +370,7 @@ pub fn child_ended(flow: &mut Flow, handshake_us: u32) {
         ..Handshake::plain(Role::Server)
     };
     let times = Times {
-        now: flow::now(),
+        now,
         handshake_us,
         rtt_us: unless_repeated(handshake_us, &facts),
     };

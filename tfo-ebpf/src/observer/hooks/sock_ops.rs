@@ -10,8 +10,8 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-        BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB,
-        BPF_SOCK_OPS_TCP_LISTEN_CB,
+        BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
     },
     macros::sock_ops,
     programs::SockOpsContext,
@@ -57,7 +57,11 @@ fn dispatch(ops: &Ops) {
     match ops.op() {
         BPF_SOCK_OPS_HDR_OPT_LEN_CB => header(ops),
         BPF_SOCK_OPS_TCP_CONNECT_CB => jump::<{ Part::Connect as u32 }>(ops),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => jump::<{ Part::ClientEstablished as u32 }>(ops),
+        // The timer's flag is on every socket that asked for TFO, if nobody took it.
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB if ops.flags() & RTO != 0 => {
+            jump::<{ Part::ClientEstablished as u32 }>(ops);
+        }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => jump::<{ Part::ClientPlain as u32 }>(ops),
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => jump::<{ Part::ServerEstablished as u32 }>(ops),
         // The state change every client goes through says nothing.
         BPF_SOCK_OPS_STATE_CB if ops.arg::<0>() == SYN_SENT && ops.arg::<1>() == ESTABLISHED => {}
@@ -88,7 +92,10 @@ fn header(ops: &Ops) {
 /// [`Part::Connect`].
 #[sock_ops]
 pub fn tfo_connect(ctx: SockOpsContext) -> u32 {
-    client::connect(&Ops { ctx });
+    let ops = Ops { ctx };
+    if client::connect(&ops) {
+        jump::<{ Part::Rare as u32 }>(&ops);
+    }
     1
 }
 
@@ -103,8 +110,20 @@ pub fn tfo_syn_answer(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_client_est(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    if client::established(&ops) {
+    if client::accepted(&ops) {
         jump::<{ Part::Finish as u32 }>(&ops);
+    } else {
+        jump::<{ Part::Rare as u32 }>(&ops);
+    }
+    1
+}
+
+/// [`Part::ClientPlain`].
+#[sock_ops]
+pub fn tfo_plain_est(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    if client::established_plain(&ops) {
+        jump::<{ Part::Rare as u32 }>(&ops);
     }
     1
 }
@@ -129,8 +148,15 @@ pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
                 jump::<{ Part::Finish as u32 }>(&ops);
             }
         }
-        None => first_byte::building_plain(&ops),
+        None => jump::<{ Part::PlainByte as u32 }>(&ops),
     }
+    1
+}
+
+/// [`Part::PlainByte`].
+#[sock_ops]
+pub fn tfo_plain_byte(ctx: SockOpsContext) -> u32 {
+    first_byte::building_plain(&Ops { ctx });
     1
 }
 
@@ -142,6 +168,12 @@ pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_RTO_CB => client::timeout(&ops),
         BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect_again(&ops),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            if client::established(&ops) {
+                jump::<{ Part::Finish as u32 }>(&ops);
+            }
+        }
         _ if state(&ops) => jump::<{ Part::Finish as u32 }>(&ops),
         _ => {}
     }

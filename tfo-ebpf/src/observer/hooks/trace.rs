@@ -15,11 +15,17 @@ use crate::{
 
 /// `TCP_CLOSE` (include/net/tcp_states.h).
 const CLOSE: u64 = 7;
+/// `TCP_SYN_SENT`.
+const SYN_SENT: u64 = 2;
 
 /// `tcp_reset` (net/ipv4/tcp_input.c): `TP_PROTO(struct sock *sk)`. Noted for connections whose handshake
 /// lasts; the error that follows ends them.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
+    // Most resets end connections, not handshakes.
+    if Typed::sock(ctx.arg::<*mut core::ffi::c_void>(0)).uint(layout!(skc_state)) != SYN_SENT {
+        return 0;
+    }
     if let Some(flow) = flow::of(ctx.arg::<u64>(0)) {
         if flow.stage == stage::HANDSHAKE {
             flow.bits |= bit::RESET;
@@ -87,7 +93,7 @@ fn last_words(tcp: Typed, flow: &mut Flow) {
         return client::give_up(tcp, flow);
     }
     let srtt = tcp.uint(layout!(tp_srtt_us)) as u32 >> 3;
-    server::child_ended(flow, if srtt == 0 { UNSEEN_US } else { srtt });
+    server::child_ended(flow, if srtt == 0 { UNSEEN_US } else { srtt }, flow::now());
     if srtt == 0 {
         flow.facts.end = End::Failed;
     }

@@ -5,8 +5,9 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::floor::Floor;
-use super::{InForce, Rules, Stage, bpftool, rates};
+use super::{InForce, Rules, Stage, rates};
+use crate::bench::bpftool::bpftool;
+use crate::bench::empty::{Empty, Hook};
 use crate::bench::observer::scratch;
 use crate::bench::rate::median;
 use crate::bench::stats::StatsOn;
@@ -28,10 +29,11 @@ pub struct Packet {
 pub fn measure(stage: &Stage, rounds: u32, seconds: u32) -> Result<Packet> {
     let mut columns: [Vec<f64>; 4] = Default::default();
     for round in 0..rounds {
-        let floor = Floor::attach(stage)?;
+        let empty = Empty::attach(&[Hook::Egress])?;
+        let floor = *empty.programs.first().context("one was attached")?;
         let in_force = stage.enforce(Rules::Many)?;
-        let live = live(&in_force, &floor, seconds)?;
-        let warm = [in_force.program()?, floor.program].map(warm);
+        let live = live(&in_force, floor, seconds)?;
+        let warm = [in_force.program()?, floor].map(warm);
         let [ours, empty] = warm;
         let values = [live[0], live[1], ours?, empty?];
         println!(
@@ -46,7 +48,7 @@ pub fn measure(stage: &Stage, rounds: u32, seconds: u32) -> Result<Packet> {
             column.push(value);
         }
     }
-    let [live, empty, warm, empty_warm] = columns.each_mut().map(|column| median(column));
+    let [live, empty, warm, empty_warm] = columns.each_ref().map(|column| median(column));
     Ok(Packet {
         live: [live, empty],
         warm: [warm, empty_warm],
@@ -54,8 +56,8 @@ pub fn measure(stage: &Stage, rounds: u32, seconds: u32) -> Result<Packet> {
 }
 
 /// Both programs see the same packets.
-fn live(in_force: &InForce, floor: &Floor, seconds: u32) -> Result<[f64; 2]> {
-    let programs = [in_force.program()?, floor.program];
+fn live(in_force: &InForce, floor: u64, seconds: u32) -> Result<[f64; 2]> {
+    let programs = [in_force.program()?, floor];
     let _stats = StatsOn::enable()?;
     let before = [run_time(programs[0])?, run_time(programs[1])?];
     rates::bulk(seconds)?;

@@ -1,68 +1,151 @@
-//! The part of the table about enforcement.
+//! What a policy costs: per connection, per packet, in connections per second and in throughput.
 
 use anyhow::Result;
 
-use crate::bench::load::Kind;
-use crate::bench::policy::rates;
-use crate::bench::policy::{Rules, Stage, packet};
-use crate::bench::rate::Rates;
-use crate::bench::report::{Budget, Row};
+use super::Time;
+use crate::bench::load::{Kind, Shape};
+use crate::bench::policy::{Rules, Stage, connection, packet, rates};
+use crate::bench::rate::{Rates, median};
+use crate::bench::report::{Budget, Row, Section};
 
-// The budgets of the design.
+// The goals.
+const CONNECTION_US: Budget = Budget::AtMost(1.0);
 const PACKET_NS: Budget = Budget::AtMost(25.0);
 const BULK: Budget = Budget::AtLeast(0.99);
+const ONE_RULE: Budget = Budget::AtLeast(0.97);
+const A_GUARD: Budget = Budget::AtLeast(0.95);
 
-/// Rules that concern none of the traffic, from none to many.
-const UNCONCERNED: [Rules; 3] = [Rules::None, Rules::One, Rules::Many];
-/// The same, a guard on all of it, and a rule that concerns all of it.
+/// Rules that concern none of the traffic, and a guard that finds nothing wrong.
+const UNCONCERNED: [Rules; 4] = [Rules::None, Rules::One, Rules::Many, Rules::Guard];
+/// The same, and a rule that concerns all of it.
 const CONCERNED: [Rules; 5] = [Rules::None, Rules::One, Rules::Many, Rules::Guard, Rules::Denying];
-/// A guard looks at plain connections, too: it compares with them.
-const WATCHED: [Rules; 4] = [Rules::None, Rules::One, Rules::Many, Rules::Guard];
+/// Rounds of throughput, of a second each: the difference is small, and so has to be the spread.
+const BULK_ROUNDS: u32 = 15;
 
-pub fn run(rounds: u32, seconds: u32, rows: &mut Vec<Row>) -> Result<()> {
-    let stage = Stage::enter()?;
-    println!(
-        "\n==> policy: time per packet that is no SYN, {} rounds of {seconds} s",
-        rounds.min(3)
+pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
+    Ok(vec![
+        per_connection(stage, time)?,
+        per_packet(stage, time)?,
+        left(stage, time)?,
+        throughput(stage, time)?,
+    ])
+}
+
+fn per_connection(stage: &Stage, time: Time) -> Result<Section> {
+    println!("\n==> policy: run time per connection");
+    let mut section = Section::new(
+        "A policy, run time per connection",
+        "`sock_ops` and the egress program together, both ends of a connection, with a rule for somebody else and a guard that \
+         finds nothing wrong. Egress is called for every packet that leaves. The floor are empty programs at the same two \
+         hooks; the last row is what ours take beyond them.",
+    )
+    .drawn("us");
+    for kind in [Kind::Tfo, Kind::Plain] {
+        let name = kind.name();
+        let shape = Shape::fastest(kind, time.seconds);
+        let mut columns: [Vec<f64>; 4] = Default::default();
+        for _ in 0..time.few {
+            let (empty, empty_runs) = connection::run_time(stage, Rules::None, &shape)?;
+            let (ours, runs) = connection::run_time(stage, Rules::Both, &shape)?;
+            for (column, value) in columns.iter_mut().zip([empty, ours, ours - empty, runs]) {
+                column.push(value);
+            }
+            println!(
+                "    {name}: empty {empty:.2} us in {empty_runs:.1} runs, ours {ours:.2} us in {runs:.1}"
+            );
+        }
+        let [empty, ours, beyond, runs] = columns;
+        let budget = if kind == Kind::Tfo {
+            CONNECTION_US
+        } else {
+            Budget::None
+        };
+        section.push(Row::of(
+            format!("{name}, empty programs"),
+            empty,
+            "us",
+            Budget::None,
+        ));
+        section.push(Row::of(format!("{name}, a rule and a guard"), ours, "us", budget));
+        section.push(Row::of(
+            format!("  {name}, runs of its programs"),
+            runs,
+            "",
+            Budget::None,
+        ));
+        section.push(Row::of(
+            format!("{name}, beyond the empty programs"),
+            beyond,
+            "us",
+            Budget::None,
+        ));
+    }
+    Ok(section)
+}
+
+fn per_packet(stage: &Stage, time: Time) -> Result<Section> {
+    println!("\n==> policy: time per packet that is no SYN");
+    let packet = packet::measure(stage, time.few.min(3), time.seconds)?;
+    let mut section = Section::new(
+        "A policy, per packet",
+        "The egress program and a packet that is no SYN, 10,000 rules in force.",
     );
-    let packet = packet::measure(&stage, rounds.min(3), seconds)?;
     for (what, [ours, empty], budget) in [
-        ("test run", packet.warm, PACKET_NS),
+        ("test run, caches warm", packet.warm, PACKET_NS),
         ("bulk traffic, statistics on", packet.live, Budget::None),
     ] {
-        rows.push(Row::new(format!("egress program, {what}"), ours, "ns", budget));
-        rows.push(Row::new(
-            "  an empty program, likewise".to_owned(),
+        section.push(Row::new(what, ours, "ns", budget));
+        section.push(Row::new(
+            format!("  an empty program, {what}"),
             empty,
             "ns",
             Budget::None,
         ));
     }
+    Ok(section)
+}
 
-    println!("\n==> policy: bytes per second of one connection, {rounds} rounds of {seconds} s");
-    let bulk = rates::throughput(&stage, &UNCONCERNED, rounds, seconds)?;
-    show("throughput", &UNCONCERNED, &bulk, ("GB/s", 1e9), BULK, rows);
+fn left(stage: &Stage, time: Time) -> Result<Section> {
+    println!("\n==> policy: connections per second");
+    let mut section = Section::new(
+        "A policy, connections per second",
+        "What is left of the connections of a generator that does nothing but connect. With every one denied each takes \
+         another SYN and waits for the handshake.",
+    )
+    .drawn("of none");
+    let tfo = rates::connections(stage, &CONCERNED, Kind::Tfo, time.rounds, time.seconds)?;
+    show("TFO", &CONCERNED, &tfo, ("/s", 1.0), &mut section);
+    let plain = rates::connections(stage, &UNCONCERNED, Kind::Plain, time.rounds, time.seconds)?;
+    show("plain", &UNCONCERNED, &plain, ("/s", 1.0), &mut section);
+    Ok(section)
+}
 
-    println!("\n==> policy: connections per second, {rounds} rounds of {seconds} s");
-    let tfo = rates::connections(&stage, &CONCERNED, Kind::Tfo, rounds, seconds)?;
-    show(
-        "TFO connections",
-        &CONCERNED,
-        &tfo,
-        ("/s", 1.0),
-        Budget::None,
-        rows,
+fn throughput(stage: &Stage, time: Time) -> Result<Section> {
+    let rounds = if time.rounds > 2 { BULK_ROUNDS } else { 2 };
+    println!("\n==> policy: bytes per second of one connection, {rounds} rounds of 1 s");
+    let mut section = Section::new(
+        "A policy, throughput",
+        "Bytes per second of one connection, what is left of them. Beside each median stands what half of the rounds lie \
+         within: only a difference beyond that is one.",
     );
-    let plain = rates::connections(&stage, &WATCHED, Kind::Plain, rounds, seconds)?;
-    show(
-        "plain connections",
-        &WATCHED,
-        &plain,
-        ("/s", 1.0),
-        Budget::None,
-        rows,
-    );
-    Ok(())
+    let bulk = rates::throughput(stage, &UNCONCERNED, rounds, 1)?;
+    show("bulk", &UNCONCERNED, &bulk, ("GB/s", 1e9), &mut section);
+    for (index, rules) in UNCONCERNED.iter().enumerate().skip(1) {
+        section.push(Row::new(
+            format!("  {}, half of the rounds within +-", rules.name()),
+            half_spread(&bulk.ratios(index)),
+            "of none",
+            Budget::None,
+        ));
+    }
+    Ok(section)
+}
+
+/// Half of what lies between the first and the third quarter of values.
+fn half_spread(values: &[f64]) -> f64 {
+    let middle = median(values);
+    let distances: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
+    median(&distances)
 }
 
 /// One row for what is there without a policy, and a ratio for each of the others.
@@ -71,28 +154,41 @@ fn show(
     rules: &[Rules],
     rates: &Rates,
     (unit, scale): (&'static str, f64),
-    budget: Budget,
-    rows: &mut Vec<Row>,
+    section: &mut Section,
 ) {
-    for (index, (rules, (per_second, ratio))) in rules
-        .iter()
-        .zip(rates.per_second.iter().zip(&rates.ratios))
-        .enumerate()
-    {
-        rows.push(if index == 0 {
-            Row::new(
-                format!("{what}, {}", rules.name()),
-                per_second / scale,
+    for (index, rules) in rules.iter().enumerate() {
+        if index == 0 {
+            let per_second = rates.per_second[0].iter().map(|value| value / scale).collect();
+            section.push(Row::of(
+                format!("{what}, no policy"),
+                per_second,
                 unit,
                 Budget::None,
-            )
-        } else {
-            Row::new(
-                format!("  {} / no policy, median of rounds", rules.name()),
-                *ratio,
-                "",
-                budget,
-            )
-        });
+            ));
+            continue;
+        }
+        let budget = match (what, rules) {
+            ("bulk", _) => BULK,
+            (_, Rules::One) => ONE_RULE,
+            (_, Rules::Guard) => A_GUARD,
+            _ => Budget::None,
+        };
+        section.push(Row::of(
+            format!("{what}, {}", rules.name()),
+            rates.ratios(index),
+            "of none",
+            budget,
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_values_are_that_near() {
+        let spread = half_spread(&[1.0, 0.98, 1.02, 0.9, 1.1]);
+        assert!((spread - 0.02).abs() < 1e-9, "{spread}");
     }
 }

@@ -1,0 +1,141 @@
+//! The least that programs cost: some that return at once, attached where ours would be, at another time than ours.
+
+use std::fs::{self, File};
+
+use anyhow::{Context as _, Result};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SockOps};
+use aya::{Btf, Ebpf};
+use object::write::{Object, Symbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+
+/// Where an empty program goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// `sock_ops` on the root of the cgroup hierarchy: asks for no callback, so it gets what every program gets.
+    SockOps,
+    /// The tracepoint where sockets end.
+    Destroy,
+    /// `cgroup_skb/egress` on the root: every packet that leaves.
+    Egress,
+}
+
+impl Hook {
+    /// Section that says what kind of program it is, and its name among the pins.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SockOps => ("sockops", "bench_sock_ops"),
+            Self::Destroy => ("tp_btf/tcp_destroy_sock", "bench_destroy"),
+            Self::Egress => ("cgroup_skb/egress", "bench_egress"),
+        }
+    }
+}
+
+/// Empty programs, loaded and attached until this is dropped or its process ends.
+pub struct Empty {
+    /// Their ids, in the order of the hooks.
+    pub programs: Vec<u64>,
+    _loaded: Vec<Ebpf>,
+}
+
+impl Empty {
+    /// Attaches one to each hook.
+    pub fn attach(hooks: &[Hook]) -> Result<Self> {
+        let mut programs = Vec::new();
+        let mut loaded = Vec::new();
+        for hook in hooks {
+            let (id, ebpf) = attach(*hook).with_context(|| format!("an empty program at {hook:?}"))?;
+            programs.push(id);
+            loaded.push(ebpf);
+        }
+        Ok(Self {
+            programs,
+            _loaded: loaded,
+        })
+    }
+}
+
+fn attach(hook: Hook) -> Result<(u64, Ebpf)> {
+    let (section, name) = hook.names();
+    let mut ebpf = Ebpf::load(&elf(section, hook)?).context("load it")?;
+    let program = ebpf.program_mut(name).context("the object has no program")?;
+    let cgroup = || -> Result<File> {
+        let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+        let root = cgroup_root(&mounts).context("cgroup v2 is not mounted")?;
+        File::open(root).with_context(|| format!("cannot open {root}"))
+    };
+    match hook {
+        Hook::SockOps => {
+            let program: &mut SockOps = program.try_into()?;
+            program.load()?;
+            program.attach(cgroup()?, CgroupAttachMode::Single)?;
+        }
+        Hook::Egress => {
+            let program: &mut CgroupSkb = program.try_into()?;
+            program.load()?;
+            program.attach(cgroup()?, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
+        }
+        Hook::Destroy => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load("tcp_destroy_sock", &Btf::from_sys_fs()?)?;
+            program.attach()?;
+        }
+    }
+    let id = ebpf
+        .program(name)
+        .context("the object has no program")?
+        .info()?
+        .id();
+    Ok((id.into(), ebpf))
+}
+
+/// Mount point of cgroup2 in the text of `/proc/self/mounts`.
+fn cgroup_root(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let (point, kind) = (fields.nth(1)?, fields.next()?);
+        (kind == "cgroup2").then_some(point)
+    })
+}
+
+/// An object file: a section that says what kind of program it is, with one function: `r0 = N; exit`.
+/// 1 lets things pass; of a tracepoint only 0 is taken.
+fn elf(section: &str, hook: Hook) -> Result<Vec<u8>> {
+    let result = u8::from(hook != Hook::Destroy);
+    let code = [0xb7, 0, 0, 0, result, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    let mut elf = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+    let section = elf.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::Text);
+    elf.append_section_data(section, &code, 8);
+    let license = elf.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
+    elf.append_section_data(license, b"GPL\0", 1);
+    elf.add_symbol(Symbol {
+        name: hook.names().1.as_bytes().to_vec(),
+        value: 0,
+        size: code.len() as u64,
+        kind: SymbolKind::Text,
+        scope: SymbolScope::Dynamic,
+        weak: false,
+        section: SymbolSection::Section(section),
+        flags: SymbolFlags::None,
+    });
+    elf.write().context("cannot make the object of an empty program")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup2_is_found_wherever_it_is_mounted() {
+        let mounts =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(cgroup_root(mounts), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(cgroup_root("proc /proc proc rw 0 0\n\n"), None);
+    }
+
+    #[test]
+    fn the_objects_are_some() {
+        for hook in [Hook::SockOps, Hook::Destroy, Hook::Egress] {
+            assert!(elf(hook.names().0, hook).unwrap().starts_with(b"\x7fELF"));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! How many connections and requests per second are left.
+
+use anyhow::Result;
+
+use super::Time;
+use crate::bench::load::{Kind, Shape};
+use crate::bench::nginx;
+use crate::bench::observer::Tool;
+use crate::bench::rate::{self, Contestant, Rates};
+use crate::bench::report::{Budget, Row, Section};
+use crate::bench::watcher::Watcher;
+
+const CONNECTIONS: Budget = Budget::AtLeast(0.90);
+const REQUESTS: Budget = Budget::AtLeast(0.97);
+/// Watches SYNs in the load's own namespace, as it would have to on a host.
+const TCPDUMP: &str = "tcpdump -i lo -n -l --immediate-mode 'tcp[tcpflags] & tcp-syn != 0' 2>/dev/null";
+
+pub fn run(time: Time) -> Result<Vec<Section>> {
+    println!(
+        "\n==> connections per second, {} rounds of {} s",
+        time.rounds, time.seconds
+    );
+    let mut who: Vec<Contestant> = [
+        Watcher::Nobody,
+        Watcher::Empty,
+        Watcher::TOP,
+        Watcher::Tool(Tool::Tcplife),
+    ]
+    .map(Contestant::from)
+    .into();
+    who.push(Contestant {
+        name: "tcpdump of SYNs",
+        watcher: Watcher::Nobody,
+        beside: Some(TCPDUMP),
+    });
+    let mut connections = Section::new(
+        "Connections per second",
+        "Fast Open connections of a generator that does nothing but connect, on every core; what is left of them with each of \
+         these attached, in the same round. The empty programs stand where ours would.",
+    )
+    .drawn("of nobody");
+    let rates = rate::connections(&who, time.rounds, &Shape::fastest(Kind::Tfo, time.seconds))?;
+    show(&who, &rates, CONNECTIONS, &mut connections);
+
+    println!("\n==> nginx, requests per second");
+    let mut requests = Section::new(
+        "A server that closes after each request",
+        "nginx with a network namespace to itself, one request per Fast Open connection; server and clients are both on this \
+         host, so all of what watching costs is seen.",
+    );
+    let who: Vec<Contestant> = [Watcher::Nobody, Watcher::TOP].map(Contestant::from).into();
+    let rates = rate::connections(&who, time.rounds + 2, &nginx::requests(time.seconds)?)?;
+    show(&who, &rates, REQUESTS, &mut requests);
+    Ok(vec![connections, requests])
+}
+
+fn show(who: &[Contestant], rates: &Rates, budget: Budget, section: &mut Section) {
+    for (index, contestant) in who.iter().enumerate() {
+        let name = contestant.name;
+        if index == 0 {
+            let per_second = rates.per_second[index].clone();
+            section.push(Row::of(
+                format!("per second, {name} watching"),
+                per_second,
+                "/s",
+                Budget::None,
+            ));
+            continue;
+        }
+        let budget = if contestant.watcher == Watcher::TOP {
+            budget
+        } else {
+            Budget::None
+        };
+        section.push(Row::of(name, rates.ratios(index), "of nobody", budget));
+    }
+}
