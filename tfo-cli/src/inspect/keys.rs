@@ -1,14 +1,14 @@
-//! Fast Open keys of a network namespace, and the steps of a rotation. Pure.
+//! Fast Open keys of a network namespace, and the steps of a rotation. Without I/O.
 //!
-//! A server signs cookies with its primary key and takes those of the backup, too. On one server the new key can become
-//! primary at once. In a pool behind one address it must be the backup everywhere before it is primary anywhere, or a
-//! server that does not know it yet refuses cookies another one has given.
+//! A server makes cookies with its primary key, and accepts those of the backup key, too. On a single server the new key
+//! can become primary at once. With several servers behind one address it must be the backup on all of them before it is
+//! primary on any; otherwise a server that does not have it yet refuses cookies that another one has granted.
 
 use std::fmt;
 
 use crate::fingerprint::{Fingerprint, Salt, Secret};
 
-/// One key. It is never shown: [`fmt::Debug`] says nothing of it.
+/// A key. It is never shown: [`fmt::Debug`] hides it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key(pub [u8; 16]);
 
@@ -33,7 +33,7 @@ impl Key {
         words.next().is_none().then_some(Self(bytes))
     }
 
-    /// The same form.
+    /// The key in the form of the sysctl.
     pub fn to_sysctl(self) -> String {
         let words = self.0.as_chunks::<4>().0.iter();
         words
@@ -42,23 +42,24 @@ impl Key {
             .join("-")
     }
 
-    /// What is shown instead.
+    /// The salted hash that is shown instead of the key.
     pub fn fingerprint(self, salt: &Salt) -> Fingerprint {
         salt.fingerprint(Secret::Key, &self.0)
     }
 }
 
-/// Keys of a namespace or of a listener.
+/// The keys of a network namespace or of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keys {
-    /// Signs cookies.
+    /// The key that cookies are made with.
     pub primary: Key,
-    /// Cookies of this one are taken, too.
+    /// The key whose cookies are accepted, too; `None` when there is no backup.
     pub backup: Option<Key>,
 }
 
 impl Keys {
-    /// Reads the sysctl. `Some(None)` where the namespace has no key yet: it gets one with its first listener.
+    /// Reads the value of the sysctl; `None` when it is malformed. `Some(None)` when the namespace has no key yet: it gets
+    /// one with its first listener.
     pub fn parse(text: &str) -> Option<Option<Self>> {
         let mut keys = text.trim().split(',').map(Key::parse);
         let primary = keys.next()??;
@@ -73,7 +74,7 @@ impl Keys {
         Some((!is_none).then_some(Self { primary, backup }))
     }
 
-    /// What is written into the sysctl. Without a backup the kernel forgets the one it had.
+    /// The value for the sysctl. One without a backup removes the backup that the kernel has.
     pub fn to_sysctl(self) -> String {
         let backup = self
             .backup
@@ -92,34 +93,34 @@ impl Keys {
     }
 }
 
-/// One step.
+/// A step of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The new key becomes the backup: its cookies are taken, none is given.
+    /// The new key becomes the backup: its cookies are accepted, but none is made with it.
     Prepare(Key),
-    /// The new key becomes primary, the old one the backup. `true`: the key was made up a moment ago.
+    /// The new key becomes primary, the old one the backup. `true` when the key has just been generated.
     Promote(Key, bool),
-    /// The backup is forgotten: its cookies are refused from now on.
+    /// The backup is removed: its cookies are refused from now on.
     Drop,
-    /// Primary and backup change places: what undoes a promotion.
+    /// Primary and backup change places, which undoes a promotion.
     Swap,
 }
 
-/// Why a step is not taken.
+/// Why a step is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is no key to keep.
+    /// The namespace has no key that could be kept.
     #[error("this network namespace has no key yet: no listener has asked for Fast Open")]
     NoKey,
-    /// A third key would push one out whose cookies are in use.
+    /// A third key would replace one whose cookies are in use.
     #[error("there is a backup key already, and it is another one: its cookies would be refused")]
     OtherBackup,
-    /// Nothing to change places with.
+    /// There is no backup that could change places with the primary.
     #[error("there is no backup key")]
     NoBackup,
 }
 
-/// The keys after a step; `None` when they are as wanted already.
+/// The keys after a step; `None` when the step changes nothing.
 pub fn next(now: Option<Keys>, step: Step) -> Result<Option<Keys>, Refused> {
     let has_other_backup = |keys: Keys, key: Key| keys.backup.is_some_and(|backup| backup != key);
     let keys = match (step, now) {
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(promoted, keys(NEW, Some(OLD)));
         assert_eq!(next(promoted, Step::Swap), Ok(keys(OLD, Some(NEW))));
         assert_eq!(next(promoted, Step::Drop), Ok(keys(NEW, None)));
-        // Whoever repeats a step changes nothing.
+        // Repeating a step changes nothing.
         assert_eq!(next(prepared, Step::Prepare(NEW)), Ok(None));
         assert_eq!(next(promoted, Step::Promote(NEW, false)), Ok(None));
         assert_eq!(next(keys(NEW, None), Step::Drop), Ok(None));

@@ -1,6 +1,5 @@
-//! Listening sockets as `tfo-cli listeners` shows them: what is known of each, and which a selector means.
-//!
-//! Pure: they are found by [`crate::kernel::listeners`], and judged by [`judge`].
+//! Listening sockets, as `tfo-cli listeners` shows them. Without I/O: [`crate::kernel::listeners`] finds them, and [`judge`]
+//! judges them.
 
 pub mod judge;
 pub mod selector;
@@ -12,47 +11,47 @@ use crate::{inspect::places::Netns, model::source::CgroupName};
 /// One listening TCP or MPTCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Where it is.
+    /// The network namespace it is in.
     pub netns: Netns,
-    /// As bound; all zero is every address.
+    /// The address and port it is bound to; the unspecified address stands for every address.
     pub address: SocketAddr,
-    /// An IPv6 socket that takes IPv4 too (`IPV6_V6ONLY` is off); `None` where the kernel does not tell.
+    /// Whether it is an IPv6 socket that accepts IPv4, too (`IPV6_V6ONLY` is off); `None` when the kernel does not tell.
     pub is_dual_stack: Option<bool>,
-    /// Inode of the socket, as in `/proc/PID/fd`: what tells it from the others of a `SO_REUSEPORT` group.
+    /// Inode of the socket, as in `/proc/PID/fd`. It identifies the sockets of a `SO_REUSEPORT` group.
     pub inode: u64,
-    /// User that owns it.
+    /// Id of the user that owns it.
     pub uid: u32,
-    /// Fast Open queue: children whose handshake is not finished are refused beyond it. 0 is off.
+    /// Length of the Fast Open queue: the number of connections whose handshake is not finished. 0 when Fast Open is off.
     pub limit: u32,
-    /// How many there are now; `None` where nobody looked (that takes BPF).
+    /// Connections in that queue now; `None` when they were not read, which needs BPF.
     pub length: Option<u32>,
-    /// Listens for MPTCP; `None` where the kernel does not tell.
+    /// Whether it listens for MPTCP; `None` when the kernel does not tell.
     pub is_mptcp: Option<bool>,
-    /// Whose it is.
+    /// The service it belongs to.
     pub cgroup: Option<CgroupName>,
-    /// Processes that have it open; empty where /proc does not tell.
+    /// Processes that have it open; empty when `/proc` does not tell.
     pub holders: Vec<Holder>,
-    /// What its namespace is set to.
+    /// The settings of its network namespace.
     pub settings: Settings,
 }
 
 /// A process that has a socket open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Process.
+    /// Id of the process.
     pub pid: u32,
-    /// Its name, chosen by itself.
+    /// Name of the process, which it can choose itself.
     pub comm: String,
-    /// Number of the descriptor.
+    /// Number of the file descriptor.
     pub fd: u32,
 }
 
-/// Settings of a network namespace that decide about Fast Open; `None` where they cannot be read.
+/// The settings of a network namespace that affect Fast Open; each is `None` when it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `net.ipv4.tcp_fastopen`.
     pub tcp_fastopen: Option<u32>,
-    /// `net.core.somaxconn`: caps every queue.
+    /// `net.core.somaxconn`, the upper limit of every queue.
     pub somaxconn: Option<u32>,
     /// `net.ipv4.tcp_max_syn_backlog`.
     pub max_syn_backlog: Option<u32>,
@@ -72,17 +71,17 @@ pub const SERVER: u32 = 0x2;
 pub const EVERY_LISTENER: u32 = 0x400;
 
 impl Listener {
-    /// What tells it from every other: `4026531840/4711`.
+    /// A text that identifies the socket: `4026531840/4711`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.netns.inode, self.inode)
     }
 
-    /// What people call what it belongs to.
+    /// The name of the service it belongs to; `None` when it has none.
     pub fn service(&self) -> Option<&str> {
         self.cgroup.as_ref().map(CgroupName::label)
     }
 
-    /// The process that has had it open for longest, by number.
+    /// The process with the lowest id that has the socket open; `None` when none is known.
     pub fn holder(&self) -> Option<&Holder> {
         self.holders.iter().min_by_key(|holder| holder.pid)
     }

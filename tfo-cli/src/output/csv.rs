@@ -64,7 +64,7 @@ fn columns() -> csv::Result<Vec<String>> {
     Ok(reader.headers()?.iter().map(str::to_owned).collect())
 }
 
-/// Writes one row: the fields of a structure, or of several in a tuple. What others chose must be a [`cell`] already.
+/// Writes one row: the fields of a structure, or of several in a tuple. What others chose must be a `cell` already.
 pub fn write_record(record: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = writer(false, out);
     writer.serialize(record).map_err(io_error)?;

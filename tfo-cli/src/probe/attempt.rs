@@ -1,18 +1,18 @@
-//! What one connection of a probe did, as facts.
+//! The facts about one connection of a probe.
 
 use std::time::Duration;
 
-/// What an attempt was asked to do.
+/// The kind of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// An ordinary `connect()`: the baseline.
+    /// An ordinary `connect()`, for comparison.
     Plain,
-    /// `sendto(MSG_FASTOPEN)`: the kernel sends a cookie request, or a cookie with data, as its cache tells it.
+    /// `sendto(MSG_FASTOPEN)`: the kernel sends a cookie request, or a cookie with data when its cache has one.
     FastOpen,
 }
 
 impl Step {
-    /// The word every output uses.
+    /// The name that every output uses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -26,29 +26,29 @@ impl Step {
 pub enum Carried {
     /// No Fast Open option.
     Nothing,
-    /// An empty option: a request for a cookie (RFC 7413 section 4.1.1).
+    /// An empty option, which requests a cookie (RFC 7413 section 4.1.1).
     Request,
     /// This many bytes of data.
     Data(usize),
 }
 
-/// What became of the handshake.
+/// How the handshake ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It was completed without a SYN being sent again.
+    /// It was completed without a retransmitted SYN.
     AtOnce,
-    /// It was completed after a SYN was sent again.
+    /// It was completed after the SYN had been retransmitted.
     Late,
     /// A RST came (ECONNREFUSED).
     Reset,
-    /// Nothing came for as long as was waited.
+    /// Nothing came within the time limit.
     Nothing,
-    /// The kernel gave another error, such as EHOSTUNREACH.
+    /// The kernel returned another error, such as EHOSTUNREACH.
     Error(String),
 }
 
 impl Answer {
-    /// The word every output uses.
+    /// The name that every output uses.
     pub fn name(&self) -> &'static str {
         match self {
             Self::AtOnce => "at-once",
@@ -65,54 +65,55 @@ impl Answer {
     }
 }
 
-/// What became of the data in the SYN.
+/// Whether the data in the SYN was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataFate {
     /// The SYN-ACK acknowledged all of it (`TCPI_OPT_SYN_DATA`).
     Acked,
-    /// The SYN-ACK did not (`TFO_DATA_NOT_ACKED`).
+    /// The SYN-ACK did not acknowledge all of it (`TFO_DATA_NOT_ACKED`).
     NotAcked,
-    /// A SYN had to be sent again, without data (`TFO_SYN_RETRANSMITTED`).
+    /// The SYN had to be retransmitted, without data (`TFO_SYN_RETRANSMITTED`).
     Lost,
 }
 
-/// The kernel's cookie for the destination before and after an attempt. Only hashes: a cookie identifies its client.
+/// The kernel's cookie for the destination, before or after an attempt. Only its hash is kept, because a cookie identifies
+/// its client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cookie {
-    /// The cache could not be looked at.
+    /// The cache could not be read.
     #[default]
     NotLookedAt,
-    /// There is none.
+    /// The cache has no cookie.
     None,
-    /// Its salted hash.
+    /// The salted hash of the cookie.
     Hash(String),
 }
 
-/// One connection.
+/// An attempt: one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// What it was asked to do.
+    /// The kind of the attempt.
     pub step: Step,
-    /// What its first SYN carried.
+    /// What the first SYN carried.
     pub carried: Carried,
-    /// What came back.
+    /// How the handshake ended.
     pub answer: Answer,
-    /// What became of the data, where there was some and the handshake was completed.
+    /// Whether the data in the SYN was accepted; `None` without data, or without a completed handshake.
     pub data: Option<DataFate>,
     /// The kernel's smoothed round trip time.
     pub rtt: Option<Duration>,
-    /// First call to the completed handshake.
+    /// Time from the first call to the completed handshake.
     pub handshake: Option<Duration>,
-    /// First call to the first byte of the answer.
+    /// Time from the first call to the first byte of the reply.
     pub first_byte: Option<Duration>,
-    /// The cookie before it.
+    /// The cookie before the attempt.
     pub cookie_before: Cookie,
-    /// The cookie after it.
+    /// The cookie after the attempt.
     pub cookie_after: Cookie,
 }
 
 impl Attempt {
-    /// Whether the cache got another cookie from this connection.
+    /// Whether the kernel has another cookie after this attempt.
     pub fn got_new_cookie(&self) -> Option<bool> {
         match (&self.cookie_before, &self.cookie_after) {
             (Cookie::NotLookedAt, _) | (_, Cookie::NotLookedAt) => None,
@@ -120,13 +121,13 @@ impl Attempt {
         }
     }
 
-    /// Whether the first SYN found no answer: it had to be sent again, or nothing ever came.
+    /// Whether the first SYN was not answered: it was retransmitted, or nothing came at all.
     pub const fn is_unanswered(&self) -> bool {
         matches!(self.answer, Answer::Late | Answer::Nothing)
     }
 }
 
-/// Builds attempts for tests, and nothing else.
+/// Attempts for tests.
 #[cfg(test)]
 pub mod build {
     use super::{Answer, Attempt, Carried, Cookie, DataFate, Step};

@@ -1,4 +1,4 @@
-//! One attempt: an ordinary socket, and what the kernel says about it. No rights are needed.
+//! Makes one attempt, with an ordinary socket and what the kernel reports about it. No capabilities are needed.
 
 use std::{
     io,
@@ -25,23 +25,25 @@ use super::{
 /// How long a handshake may take: a SYN that is lost is sent again after 1 s, and once more after 1 or 2 s more
 /// (`TCP_TIMEOUT_INIT`, `tcp_syn_linear_timeouts`).
 const HANDSHAKE: Duration = Duration::from_millis(4_500);
-/// How long is waited for the first byte of the answer. Not every server answers every protocol.
+/// How long to wait for the first byte of the reply. Not every server replies to every protocol.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 
-/// Where to connect to, and with what.
+/// The addresses and the payload of an attempt.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// The other end.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// Our own address, where one was given.
+    /// The local address; `None` to let the kernel choose.
     pub source: Option<IpAddr>,
-    /// What is sent first.
+    /// The payload, which is sent first.
     pub payload: Vec<u8>,
 }
 
-/// Connects once. `cookie` reads the kernel's cookie for the destination, before and after.
+/// Makes an attempt. `cookie` reads the kernel's cookie for the destination; it is called before and after.
 ///
-/// An error is one of this host: no socket, an address that is not ours, or Fast Open switched off for clients.
+/// # Errors
+///
+/// Errors of this host only: no socket, a local address that it does not have, or Fast Open switched off for clients.
 pub async fn attempt(
     destination: &Destination,
     step: Step,
@@ -51,7 +53,7 @@ pub async fn attempt(
     let cookie_before = cookie();
     let start = Instant::now();
     let (begun, carried_bytes) = begin(&socket, destination, step)?;
-    // The kernel is in SYN_SENT; nothing but readiness is asked of the stream until it is established.
+    // The socket is in SYN_SENT: until it is established, the stream is only polled.
     let socket = TcpStream::from_std(socket.into()).context("probe: wait for a socket")?;
     let deadline = tokio::time::Instant::now() + HANDSHAKE;
     let error = match begun {
@@ -110,7 +112,7 @@ fn open(destination: &Destination) -> anyhow::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Sends the first SYN; tells how many bytes rode in it.
+/// Sends the first SYN; returns the number of bytes that it carried.
 fn begin(
     socket: &OwnedFd,
     destination: &Destination,
@@ -145,7 +147,7 @@ fn answer(error: Option<Errno>, step: Step, info: &TcpInfo) -> Answer {
         Some(Errno::ECONNREFUSED) => Answer::Reset,
         Some(Errno::ETIMEDOUT) => Answer::Nothing,
         Some(errno) => Answer::Error(format!("{errno:?}")),
-        // Data that was not acked is sent again at once: that is no SYN. `data_fate` has these.
+        // Data that was not acknowledged is retransmitted at once, without a SYN; `data_fate` tells that.
         None if info.total_retrans > 0 && (step == Step::Plain || info.client_fail != 2) => Answer::Late,
         None => Answer::AtOnce,
     }
@@ -172,7 +174,7 @@ fn data_fate(info: &TcpInfo) -> DataFate {
     }
 }
 
-/// Sends what did not ride in the SYN and waits for the first byte of the answer; `None` where none comes in time.
+/// Sends the rest of the payload and waits for the first byte of the reply; `None` when none comes in time.
 async fn first_byte(socket: &TcpStream, mut rest: &[u8], start: Instant) -> anyhow::Result<Option<Duration>> {
     let deadline = tokio::time::Instant::now() + FIRST_BYTE;
     while !rest.is_empty() {
@@ -183,7 +185,7 @@ async fn first_byte(socket: &TcpStream, mut rest: &[u8], start: Instant) -> anyh
         match socket.try_write(rest) {
             Ok(sent) => rest = &rest[sent.min(rest.len())..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // The other end has closed: no answer comes.
+            // The server has closed: no reply will come.
             Err(_) => return Ok(None),
         }
     }
@@ -196,7 +198,7 @@ async fn first_byte(socket: &TcpStream, mut rest: &[u8], start: Instant) -> anyh
         match socket.try_read(&mut byte) {
             Ok(1..) => return Ok(Some(start.elapsed())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // It was closed without an answer.
+            // The server closed without a reply.
             Ok(0) | Err(_) => return Ok(None),
         }
     }

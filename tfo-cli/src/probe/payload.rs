@@ -1,32 +1,32 @@
-//! What a probe sends: the first bytes of a protocol whose server then answers.
+//! The payload of a probe: the first bytes of a protocol, to which a server replies.
 //!
-//! SYN data can reach a server twice (RFC 7413 section 6.1), so everything here is idempotent: a HEAD, a `ClientHello`,
-//! a question for the root's name servers.
+//! SYN data can reach a server twice (RFC 7413 section 6.1), so every payload is idempotent: a HEAD request, a
+//! `ClientHello`, a query for the name servers of the root.
 
 use std::net::IpAddr;
 
-/// Ports whose protocol is known when nothing was said.
+/// The protocols of ports for which the user has named none.
 const HTTP: u16 = 80;
 const TLS: u16 = 443;
 const DNS: u16 = 53;
-/// Bytes sent where the protocol is not known.
+/// Length of the payload for an unknown protocol.
 const FILL: usize = 100;
 
-/// What to send.
+/// The protocol of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `HEAD / HTTP/1.1`.
     Http,
     /// A TLS 1.2 `ClientHello` (RFC 5246 section 7.4.1.2).
     Tls,
-    /// A question for the name servers of the root (RFC 1035; over TCP with its length in front).
+    /// A DNS query for the name servers of the root (RFC 1035; over TCP, with its length in front).
     Dns,
-    /// 100 bytes that mean nothing.
+    /// 100 bytes without a meaning.
     Fill,
 }
 
 impl Protocol {
-    /// What servers on this port usually speak.
+    /// The usual protocol of this port.
     pub const fn of_port(port: u16) -> Self {
         match port {
             HTTP => Self::Http,
@@ -36,7 +36,7 @@ impl Protocol {
         }
     }
 
-    /// What is sent, in words.
+    /// The payload in words.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Http => "HEAD / HTTP/1.1",
@@ -46,7 +46,8 @@ impl Protocol {
         }
     }
 
-    /// The bytes. `host` is the name or address the user gave, `random` is for protocols that want some.
+    /// The bytes of the payload. `host` is the name or address that the user gave; `random` is for protocols that need
+    /// random bytes.
     pub fn bytes(self, host: &str, random: [u8; 32]) -> Vec<u8> {
         match self {
             Self::Http => http(host),
@@ -117,8 +118,8 @@ fn extension(to: &mut Vec<u8>, kind: u16, content: &[u8]) {
     to.extend(with_length_16(content));
 }
 
-/// The content behind its length in two bytes. Everything here is far shorter than 64 KiB; a host name that is not is
-/// refused by the resolver.
+/// The content with its length, in two bytes, in front. All contents are far shorter than 64 KiB; the resolver refuses
+/// host names that are not.
 fn with_length_16(content: &[u8]) -> Vec<u8> {
     let content = &content[..content.len().min(usize::from(u16::MAX))];
     let length = u16::try_from(content.len()).unwrap_or(u16::MAX);

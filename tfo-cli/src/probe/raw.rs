@@ -1,11 +1,11 @@
-//! SYNs made by hand (`CAP_NET_RAW`): what the kernel would not send, and with a TTL that ends on the way.
+//! SYNs through raw sockets (`CAP_NET_RAW`): such as the kernel would not send, and with a TTL that ends on the way.
 //!
 //! ```text
-//! segment (bytes, pure) ──> socket (sends one, waits for what comes back) ──> Seen ──> tally, locate (pure)
+//! segment (bytes) ──> socket (sends one, waits for the answer) ──> Seen ──> tally, locate (judge)
 //! ```
 //!
-//! No connection comes of it: the kernel knows nothing of these SYNs and answers each SYN-ACK with a RST, so nothing stays
-//! behind at the other end.
+//! These SYNs make no connection: the kernel does not know them and answers each SYN-ACK by a RST, so that no state stays
+//! at the server. Only `socket` does I/O.
 
 pub mod locate;
 pub mod segment;
@@ -14,26 +14,26 @@ pub mod tally;
 
 use std::net::IpAddr;
 
-/// What a SYN carries.
+/// A kind of SYN, by what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A segment size: the baseline.
+    /// Only the MSS option, for comparison.
     Plain,
     /// A cookie request with option 34.
     Request,
     /// A cookie request with the experimental option 254 and the number 0xf989.
     Experimental,
-    /// An option nobody knows: the experimental option 253 (RFC 4727) with a number nobody was given (RFC 6994).
+    /// An unknown option: the experimental option 253 (RFC 4727) with an unassigned identifier (RFC 6994).
     Unknown,
     /// Data and no Fast Open option.
     Data,
-    /// Data, and option 34 with eight bytes that are no cookie: the path sees what it always sees, and the server, which does
-    /// not know the cookie, takes no data.
+    /// Data, and option 34 with eight bytes that are no valid cookie: on the path it looks as any SYN with data, while the
+    /// server does not accept the data.
     CookieData,
 }
 
 impl Kind {
-    /// Those of `--raw`, in this order.
+    /// The kinds of `--raw`, in the order in which they are sent.
     pub const RAW: [Self; 5] = [
         Self::Plain,
         Self::Request,
@@ -41,10 +41,10 @@ impl Kind {
         Self::Unknown,
         Self::Data,
     ];
-    /// Those that are looked for on the way, after plain SYNs.
+    /// The kinds of `--locate`, besides plain SYNs.
     pub const SUSPECTS: [Self; 2] = [Self::Request, Self::CookieData];
 
-    /// The kebab-case word every output uses.
+    /// The name that every output uses, in kebab case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -56,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// What such SYNs are, in words.
+    /// The kind in words.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Plain => "plain SYNs",
@@ -79,30 +79,30 @@ impl Kind {
     }
 }
 
-/// What came back for one SYN.
+/// The answer to a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Its TTL ended at a router (ICMP time exceeded).
+    /// A router reported that the TTL was exceeded (ICMP time exceeded).
     Hop {
-        /// The router.
+        /// Address of the router.
         address: IpAddr,
-        /// Whether the SYN still had its Fast Open option there; `None` where the router did not quote that much.
+        /// Whether the SYN still had its Fast Open option there; `None` when the router quoted too little to tell.
         option: Option<bool>,
     },
     /// A router or host refused it (ICMP destination unreachable).
     Unreachable {
-        /// Who.
+        /// Address of the router or host.
         address: IpAddr,
     },
-    /// The other end, or something in its name, answered.
+    /// A SYN-ACK came, from the server or a middlebox.
     SynAck {
-        /// Kind of the option that brought a cookie.
+        /// Kind of the option with a cookie in it; `None` without a cookie.
         cookie: Option<u8>,
-        /// All data was acknowledged.
+        /// Whether all data was acknowledged.
         data_acked: bool,
     },
     /// A RST came.
     Reset,
-    /// Nothing came for as long as was waited.
+    /// Nothing came within the time limit.
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! What a probe found about one address.
+//! The results of a probe for one address.
 
 use std::net::SocketAddr;
 
@@ -13,24 +13,24 @@ use super::{
     verdict::{self, Verdict},
 };
 
-/// All attempts to one address, and what they show together.
+/// All attempts to one address, and the verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The address.
     pub address: SocketAddr,
-    /// In the order in which they were made.
+    /// The attempts, in the order in which they were made.
     pub attempts: Vec<Attempt>,
-    /// What they show.
+    /// The verdict about them.
     pub verdict: Verdict,
     /// Times without Fast Open.
     pub plain: Times,
     /// Times of connections with data in the SYN.
     pub fast_open: Times,
-    /// What Fast Open saves until the first byte, ms; negative where it costs.
+    /// Time that Fast Open saves until the first byte, in ms; negative when it costs time.
     pub saving_ms: Option<f64>,
-    /// What SYNs made by hand got (`--raw`).
+    /// The answers to SYNs from a raw socket (`--raw`).
     pub raw: Vec<Tally>,
-    /// The way (`--locate`).
+    /// The routers on the path (`--locate`).
     pub walk: Walk,
 }
 
@@ -53,7 +53,7 @@ impl Report {
         }
     }
 
-    /// What becomes of each kind of SYN on the way; nothing where it was not walked.
+    /// The fate of each kind of SYN on the path; empty without `--locate`.
     pub fn located(&self) -> Vec<Located> {
         let kinds = Kind::SUSPECTS.into_iter().filter(|_| !self.walk.hops.is_empty());
         kinds

@@ -1,5 +1,5 @@
-//! `probe --serve`: the partner of a probe, for where no server of your own can be used. Answers the first bytes of
-//! each connection with a line and closes it.
+//! `probe --serve`: a server for probes, where no other server can be used. It replies to the first bytes of each
+//! connection with a line, and closes it.
 
 use std::{
     net::SocketAddr,
@@ -20,16 +20,17 @@ use tokio::{
 
 use super::sockopt::FastOpenQueue;
 
-/// How long a connection may take.
+/// Time limit of a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections served at a time; others wait in the queue.
+/// Connections that are served at the same time; others wait in the accept queue.
 const AT_A_TIME: usize = 256;
-/// Connections that wait to be accepted.
+/// Length of the accept queue.
 const BACKLOG: i32 = 256;
-/// What everybody gets.
+/// The reply to every connection.
 const ANSWER: &[u8] = b"tfo-cli probe --serve: received\n";
 
-/// Opens the listener. Its Fast Open queue holds `queue` connections whose handshake is not finished; 0 is off.
+/// Opens the listener. Its Fast Open queue holds `queue` connections whose handshake is not finished; 0 switches Fast Open
+/// off.
 pub fn open(address: SocketAddr, queue: u32) -> anyhow::Result<std::net::TcpListener> {
     let what = |operation: &str| format!("probe --serve {address}: {operation}");
     let family = if address.is_ipv4() {
@@ -58,12 +59,12 @@ pub async fn serve(listener: std::net::TcpListener) -> anyhow::Result<()> {
         match listener.accept().await {
             Ok((connection, _)) => {
                 tokio::spawn(async move {
-                    // A client that goes away or stands still is nobody's problem.
+                    // Errors and timeouts of a client do not matter to the server.
                     let _ = timeout(CONNECTION_TIMEOUT, answer(connection)).await;
                     drop(place);
                 });
             }
-            // The client was gone before it was accepted, or descriptors are short: try the next one.
+            // The client has gone, or there are no file descriptors left: go on with the next connection.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -76,7 +77,7 @@ async fn answer(mut connection: TcpStream) -> std::io::Result<()> {
     }
     connection.write_all(ANSWER).await?;
     connection.shutdown().await?;
-    // Read what is left: closing with unread data would reset the connection and take the answer with it.
+    // The rest is read, because closing a socket with unread data resets the connection and loses the reply.
     while connection.read(&mut buffer).await? > 0 {}
     Ok(())
 }

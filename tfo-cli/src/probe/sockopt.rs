@@ -9,7 +9,7 @@ sockopt_impl!(
     /// The first 128 bytes of `struct tcp_info`, which every kernel since 4.2 fills.
     RawTcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, [u8; 128]);
 
-/// What the kernel says about a connection.
+/// The state of a connection, from `struct tcp_info`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
     /// All data of the SYN was acked by the SYN-ACK (`TCPI_OPT_SYN_DATA`).
@@ -18,7 +18,7 @@ pub struct TcpInfo {
     pub client_fail: u8,
     /// Smoothed round trip time, us.
     pub rtt_us: u32,
-    /// Segments sent again over the connection's life.
+    /// Segments that were retransmitted since the connection began.
     pub total_retrans: u32,
 }
 

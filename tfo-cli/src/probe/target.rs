@@ -1,4 +1,4 @@
-//! The one destination of a probe: what was typed, and the addresses it stands for.
+//! The destination of a probe: what the user typed, and the addresses that it stands for.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use thiserror::Error;
 
-/// `HOST:PORT`, as it was typed.
+/// `HOST:PORT`, as the user typed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// A name, or an address without brackets.
@@ -17,13 +17,13 @@ pub struct Target {
     pub port: u16,
 }
 
-/// Why this is no target.
+/// Why a text is no destination.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TargetError {
-    /// There is no port behind a colon.
+    /// There is no colon with a port.
     #[error("the port is missing (use HOST:PORT, or [ADDRESS]:PORT for IPv6)")]
     NoPort,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the port must be a number from 1 to 65535")]
     BadPort,
     /// The host is empty or cannot be a name.
@@ -92,7 +92,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Refuses addresses that are not one host's.
+/// Refuses addresses that do not stand for exactly one host.
 fn one_host(address: IpAddr) -> Result<(), TargetError> {
     let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     if address.is_multicast() || address.is_unspecified() || is_broadcast {
@@ -102,8 +102,8 @@ fn one_host(address: IpAddr) -> Result<(), TargetError> {
     }
 }
 
-/// The addresses to probe: the first of each family, in the resolver's order, of the source's family where one was
-/// given.
+/// The addresses to probe: the first of each family, in the order of the resolver; only of the family of the source
+/// address, where one was given.
 pub fn one_of_each_family(
     found: impl IntoIterator<Item = SocketAddr>,
     source: Option<IpAddr>,

@@ -1,28 +1,28 @@
 //! Medians with confidence intervals.
 //!
-//! The interval of a median needs no assumption about the distribution: the median lies between the k-th smallest and
-//! the k-th largest value with a chance that the binomial distribution with 1/2 tells. With fewer than six values no
-//! interval reaches 95 %; then there is none.
+//! The interval needs no assumption about the distribution: the probability that the median lies between the k-th
+//! smallest and the k-th largest value follows from the binomial distribution with p = 1/2. With fewer than six values, no
+//! interval reaches 95 %, and there is none.
 
 use std::time::Duration;
 
 use super::attempt::{Attempt, Step};
 
-/// Confidence of the intervals.
+/// Confidence level of the intervals.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// The middle of some times.
+/// The median of several times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Median {
     /// The median; of an even number of values the mean of the two in the middle.
     pub value: Duration,
-    /// Where it lies with [`CONFIDENCE`]; `None` with too few values.
+    /// Its confidence interval with [`CONFIDENCE`]; `None` with too few values.
     pub interval: Option<(Duration, Duration)>,
-    /// Values it is made of.
+    /// Number of values.
     pub count: usize,
 }
 
-/// The median of some times; `None` of nothing.
+/// The median of these times; `None` without any.
 pub fn median(times: impl IntoIterator<Item = Duration>) -> Option<Median> {
     let mut times: Vec<_> = times.into_iter().collect();
     times.sort_unstable();
@@ -36,10 +36,10 @@ pub fn median(times: impl IntoIterator<Item = Duration>) -> Option<Median> {
     })
 }
 
-/// The largest index whose order statistics still enclose the median with [`CONFIDENCE`].
+/// The largest index k such that the values k from either end enclose the median with [`CONFIDENCE`].
 fn rank(count: usize) -> Option<usize> {
     let mut outside = 0.0;
-    // Chance of no more than `index` values below the median, from `index` = 0 on.
+    // Probability of at most `index` values below the median, from `index` = 0 on.
     let mut chance = 0.5_f64.powi(i32::try_from(count).ok()?);
     let mut found = None;
     for index in 0..count / 2 {
@@ -53,18 +53,18 @@ fn rank(count: usize) -> Option<usize> {
     found
 }
 
-/// The times of one step.
+/// The times of attempts of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     /// Round trip time as the kernel measured it.
     pub rtt: Option<Median>,
-    /// First call to the completed handshake.
+    /// Time from the first call to the completed handshake.
     pub handshake: Option<Median>,
-    /// First call to the first byte of the answer.
+    /// Time from the first call to the first byte of the reply.
     pub first_byte: Option<Median>,
 }
 
-/// Times of the attempts of one step.
+/// The times of these attempts.
 pub fn of(attempts: &[Attempt], step: Step) -> Times {
     let times = |of: fn(&Attempt) -> Option<Duration>| {
         median(
@@ -81,12 +81,12 @@ pub fn of(attempts: &[Attempt], step: Step) -> Times {
     }
 }
 
-/// A cookie request is no faster than a plain connection, and happens once: it would hide what Fast Open saves.
+/// The times of attempts with data in the SYN. A cookie request saves no time and happens once, so it is left out.
 fn is_first_contact(attempt: &Attempt) -> bool {
     attempt.step == Step::FastOpen && !matches!(attempt.carried, super::attempt::Carried::Data(_))
 }
 
-/// What Fast Open saves until the first byte, in milliseconds; negative where it costs.
+/// Time that Fast Open saves until the first byte, in ms; negative when it costs time.
 pub fn saving_ms(plain: &Times, fast_open: &Times) -> Option<f64> {
     let ms = |median: Median| median.value.as_secs_f64() * 1_000.0;
     Some(ms(plain.first_byte?) - ms(fast_open.first_byte?))

@@ -1,20 +1,20 @@
-//! What the attempts of a probe show together.
+//! The verdict about the attempts of a probe.
 //!
-//! A single SYN that is lost shows nothing: plain ones get lost too. So a fault is only named when it happened three
-//! times of three and never to plain SYNs, or when the loss of plain SYNs would explain it once in a hundred probes
-//! (the tail of the binomial distribution, with the baseline's rate estimated as (lost + 1) / (sent + 2)).
+//! A single lost SYN is no evidence, because plain SYNs get lost, too. So a fault is named only when it happened three
+//! times of three and never to plain SYNs, or when the loss of plain SYNs would explain it in less than one of a hundred
+//! probes (the tail of the binomial distribution, with the loss rate of plain SYNs estimated as (lost + 1) / (sent + 2)).
 
 use super::attempt::{Answer, Attempt, Carried, DataFate, Step};
 
-/// Chance below which plain loss is no explanation.
+/// Probability below which the loss of plain SYNs is no explanation.
 const UNLIKELY: f64 = 0.01;
 
-/// What became of Fast Open on the way to the destination.
+/// Whether Fast Open works to the destination, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// SYN data is accepted.
     Works,
-    /// Cookies are granted, data is not taken, and no new cookie comes.
+    /// Cookies are granted, data is not accepted, and no new cookie comes.
     Refused,
     /// A request with option 34 is not answered with a cookie, one with the experimental option 254 is.
     Stripped,
@@ -26,9 +26,9 @@ pub enum Verdict {
     Resets,
     /// Neither option is answered with a cookie.
     NoServerSupport,
-    /// Data is refused with another cookie each time: the address belongs to servers that do not share a key.
+    /// Data is refused with another cookie each time: behind the address are servers that do not share a key.
     KeyMismatch,
-    /// Plain SYNs are refused or not answered: nothing can be said about Fast Open.
+    /// Plain SYNs are refused or not answered, so that nothing can be said about Fast Open.
     Offline,
     /// The attempts contradict each other, or plain SYNs get lost as well.
     Transient,
@@ -49,7 +49,7 @@ impl Verdict {
         Self::Transient,
     ];
 
-    /// The kebab-case word every output uses.
+    /// The name that every output uses, in kebab case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Works => "works",
@@ -65,7 +65,7 @@ impl Verdict {
         }
     }
 
-    /// What it means, in a sentence.
+    /// The meaning, in a sentence.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Works => "SYN data is accepted.",
@@ -103,7 +103,7 @@ impl Verdict {
         }
     }
 
-    /// Whether Fast Open was found not to work. Of `offline` and `transient` that is not known.
+    /// Whether Fast Open does not work. False for `offline` and `transient`, which do not tell.
     pub const fn is_fault(self) -> bool {
         match self {
             Self::Works | Self::Offline | Self::Transient => false,
@@ -118,7 +118,7 @@ impl Verdict {
     }
 }
 
-/// Attempts of one kind, counted.
+/// Numbers of attempts of one kind, by their result.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     sent: u32,
@@ -138,7 +138,7 @@ impl Count {
     }
 }
 
-/// Judges all attempts to one destination, in the order in which they were made.
+/// The verdict about all attempts to one destination, which are in the order in which they were made.
 pub fn judge(attempts: &[Attempt]) -> Verdict {
     let plain = Count::of(attempts.iter().filter(|attempt| attempt.step == Step::Plain));
     if plain.established == 0 {
@@ -157,7 +157,7 @@ pub fn judge(attempts: &[Attempt]) -> Verdict {
         .unwrap_or(Verdict::Transient)
 }
 
-/// Faults of the path: what gets no answer, or a RST.
+/// The fault of the path: SYNs that are not answered, or by a RST.
 fn by_loss(plain: &Count, requests: &[&Attempt], data: &[&Attempt]) -> Option<Verdict> {
     let request_count = Count::of(requests.iter().copied());
     let data_count = Count::of(data.iter().copied());
@@ -186,15 +186,15 @@ fn by_loss(plain: &Count, requests: &[&Attempt], data: &[&Attempt]) -> Option<Ve
     drops_option.then_some(Verdict::DropsOption)
 }
 
-/// What the other end makes of Fast Open, where SYNs are answered. More than half of the attempts decide.
+/// What the server does about Fast Open, where SYNs are answered: what happened in more than half of the attempts.
 fn by_answers(requests: &[&Attempt], data: &[&Attempt]) -> Option<Verdict> {
     if data.is_empty() {
-        // A request that was sent again has no option any more: its answer shows nothing.
+        // A retransmitted request has no option, so its answer is no evidence.
         let at_once = requests
             .iter()
             .filter(|attempt| attempt.answer == Answer::AtOnce)
             .count();
-        // The kernel asks with 34, then with 254, then with 34 for good.
+        // The kernel requests with option 34, then with 254, then with 34 from then on.
         return (at_once >= 3).then_some(Verdict::NoServerSupport);
     }
     let most = |count: usize| count * 2 > data.len();
@@ -220,15 +220,15 @@ fn by_answers(requests: &[&Attempt], data: &[&Attempt]) -> Option<Verdict> {
             Verdict::Refused
         });
     }
-    // Alternating servers accept their own cookies: what is accepted and refused with a new cookie in turns is a
-    // pool, too.
+    // Servers that take turns accept their own cookies: data that is accepted and refused with a new cookie in turns
+    // means several servers, too.
     let swapped = fate(DataFate::NotAcked)
         .filter(|attempt| attempt.got_new_cookie() == Some(true))
         .count();
     (swapped >= 2).then_some(Verdict::KeyMismatch)
 }
 
-/// Whether `failed` of `sent` is more than chance, where `plain_failed` of `plain_sent` plain ones failed.
+/// Whether `failed` of `sent` attempts are more than chance, when `plain_failed` of `plain_sent` plain ones failed.
 fn is_significant(failed: u32, sent: u32, plain_failed: u32, plain_sent: u32) -> bool {
     if failed == 0 {
         return false;
@@ -240,7 +240,7 @@ fn is_significant(failed: u32, sent: u32, plain_failed: u32, plain_sent: u32) ->
     binomial_tail(failed, sent, rate) < UNLIKELY
 }
 
-/// Chance of `least` or more of `of` at this rate.
+/// Probability of `least` or more of `of` at this rate.
 fn binomial_tail(least: u32, of: u32, rate: f64) -> f64 {
     (least..=of).map(|hits| binomial(hits, of, rate)).sum()
 }
@@ -250,7 +250,7 @@ fn binomial(hits: u32, of: u32, rate: f64) -> f64 {
         ways * f64::from(of - index) / f64::from(index + 1)
     });
     let (hit, miss) = (i32::try_from(hits), i32::try_from(of - hits));
-    // Numbers of attempts, twenty at most.
+    // The numbers are small: twenty attempts at most.
     ways * rate.powi(hit.unwrap_or(i32::MAX)) * (1.0 - rate).powi(miss.unwrap_or(i32::MAX))
 }
 

@@ -1,21 +1,21 @@
-//! Can Fast Open work on a listening socket, and if not, why not and what to do.
+//! Judges whether Fast Open can work on a listening socket, and if not, why not and what to do.
 
 use super::{EVERY_LISTENER, Listener, SERVER};
 use crate::{clean::clean, inspect::places::Netns};
 
-/// A queue this short overflows with a few clients that answer slowly: common defaults are 1 and 5.
+/// Length up to which a queue counts as short: a few slow clients fill it. Common defaults are 1 and 5.
 pub const SHORT_QUEUE: u32 = 5;
-/// The length we recommend.
+/// The recommended length of a queue.
 pub const GOOD_QUEUE: u32 = 256;
 
-/// What was found.
+/// The judgement about a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// Whether the kernel takes data in SYNs here; `None` where a setting cannot be read.
+    /// Whether the kernel accepts data in SYNs; `None` when a setting cannot be read.
     pub works: Option<bool>,
-    /// In a few words: why it does not, or what is odd although it does.
+    /// Why it does not, or what could be better although it does, in a few words.
     pub why: Option<String>,
-    /// A command or setting.
+    /// A command or setting that mends it; `None` when nothing has to be mended.
     pub fix: Option<String>,
 }
 
@@ -91,7 +91,7 @@ fn no_queue(listener: &Listener) -> Judgement {
     }
 }
 
-/// How to give it a queue: now, and what the application calls the setting.
+/// How to give the socket a queue: a command for now, and the setting of the application.
 fn queue_fix(listener: &Listener) -> String {
     let now = format!(
         "tfo-cli listeners set {} --qlen {GOOD_QUEUE}",
@@ -104,7 +104,7 @@ fn queue_fix(listener: &Listener) -> String {
     }
 }
 
-/// What an application calls the length of its queue.
+/// The setting by which an application sets the length of its queue.
 fn setting(comm: &str) -> Option<&'static str> {
     Some(match comm {
         "nginx" => "listen ... fastopen=256;",
@@ -116,12 +116,12 @@ fn setting(comm: &str) -> Option<&'static str> {
     })
 }
 
-/// The command that sets a sysctl where it counts: in the namespace of the socket.
+/// The command that sets a sysctl in the network namespace of the socket.
 pub fn sysctl_fix(netns: &Netns, name: &str, value: u32) -> String {
     inside(netns, &format!("sysctl -w {name}={value}"))
 }
 
-/// A command as it is run inside of a namespace.
+/// A command that is run inside a network namespace.
 pub fn inside(netns: &Netns, command: &str) -> String {
     let set = command.to_owned();
     let process = netns
@@ -137,7 +137,7 @@ pub fn inside(netns: &Netns, command: &str) -> String {
     }
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell if necessary.
 pub fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":./-_@=".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {

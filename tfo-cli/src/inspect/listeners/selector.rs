@@ -1,17 +1,17 @@
-//! `listeners set SELECTOR`: which sockets are meant, and the command that undoes a change.
+//! The selector of `listeners set`: the sockets that it stands for, and the command that undoes a change.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr};
 
 use super::{Listener, judge::quoted};
 
-/// What a user calls a group of sockets.
+/// A group of sockets, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// `203.0.113.5:443`, `[::]:443`: as bound.
+    /// Sockets bound to this address and port: `203.0.113.5:443`, `[::]:443`.
     Address(SocketAddr),
-    /// `:443`: whatever the address.
+    /// Sockets bound to this port, whatever the address: `:443`.
     Port(u16),
-    /// `unit:nginx`: sockets of a systemd unit.
+    /// Sockets of a systemd unit: `unit:nginx`.
     Unit(String),
 }
 
@@ -28,7 +28,7 @@ impl FromStr for Selector {
             };
         }
         if let Some(port) = text.strip_prefix(':') {
-            // `parse` takes a sign.
+            // `parse` would accept a sign.
             let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
             return port
                 .parse()
@@ -64,8 +64,8 @@ impl Selector {
         }
     }
 
-    /// The sockets that are meant: with one of a `SO_REUSEPORT` group comes the whole group, for the kernel gives a
-    /// connection to any of them. `only` leaves those with these inodes, if there are any.
+    /// The sockets that the selector stands for. Of a `SO_REUSEPORT` group always all, because the kernel gives a
+    /// connection to any of them. `only` keeps those with these inodes, unless it is empty.
     pub fn select<'a>(&self, all: &'a [Listener], only: &[u64]) -> Vec<&'a Listener> {
         let direct: Vec<&Listener> = all.iter().filter(|socket| self.fits(socket)).collect();
         all.iter()
@@ -75,8 +75,8 @@ impl Selector {
     }
 }
 
-/// The commands that set queues back to what they were. One command for all if they were the same; else one for each
-/// length, which names its sockets.
+/// The commands that set queues back to their lengths: one when all had the same, otherwise one for each length, which
+/// names its sockets.
 pub fn undo(selector: &Selector, netns: Option<&str>, only: &[u64], old: &[(u64, u32)]) -> Vec<String> {
     let mut by_length: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for (inode, length) in old {

@@ -1,60 +1,61 @@
-//! Where on the way something is lost: SYNs whose TTL ends at each hop in turn, plain ones and those under suspicion.
+//! Locates where on the path SYNs are lost or changed: sends plain SYNs and those under suspicion, with a TTL that ends at
+//! each hop in turn.
 //!
-//! A hop that tells of a plain SYN and not of the other has not got the other. A router that tells nothing of either leaves the
-//! range wider, and one that tells nothing of one SYN but whose successors do was only silent.
+//! A hop that reports a plain SYN but not the other has not received the other. A router that reports neither leaves the
+//! range wider; one that does not report a SYN that a later hop reports was only silent.
 
 use std::net::IpAddr;
 
 use super::{Kind, Seen};
 
-/// Hops at most.
+/// Most hops.
 pub const MOST_HOPS: u8 = 30;
-/// SYNs of a kind per hop, where nothing comes back.
+/// Most SYNs of a kind for each hop, while there is no answer.
 pub const TRIES: u32 = 3;
-/// Hops in a row at which a kind is missing before it is looked for no longer.
+/// Hops in a row without a report of a kind, after which that kind is not sent any more.
 const GIVEN_UP: usize = 2;
-/// Silent hops in a row after which nothing is beyond.
+/// Silent hops in a row after which the search ends.
 const SILENT: usize = 6;
 
-/// What came back for one TTL.
+/// The answers for one TTL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// The TTL: the how many-th router.
+    /// The TTL, which is the number of the router on the path.
     pub ttl: u8,
-    /// For a plain SYN.
+    /// The answer to a plain SYN.
     pub plain: Seen,
-    /// For each of [`Kind::SUSPECTS`], where one was sent.
+    /// The answer to each of [`Kind::SUSPECTS`]; `None` where none was sent.
     pub suspects: [Option<Seen>; 2],
 }
 
-/// A hop by number and, where it told, address.
+/// A hop, by number and, when it is known, address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The TTL; 0 is this host.
     pub ttl: u8,
-    /// Its address.
+    /// Its address; `None` when it has not reported anything.
     pub address: Option<IpAddr>,
 }
 
-/// What becomes of SYNs of a kind.
+/// What happens to SYNs of a kind on the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// They arrive, with all they carry as far as can be seen.
+    /// They arrive unchanged, as far as can be seen.
     Arrive,
-    /// They vanish.
+    /// They are dropped.
     Dropped,
-    /// Their option is taken out.
+    /// Their option is stripped.
     Stripped,
-    /// Something answers them with a RST, and not plain ones.
+    /// They are answered by a RST, and plain SYNs are not.
     Reset,
-    /// Something refuses them with an ICMP message, and not plain ones.
+    /// They are refused by an ICMP message, and plain SYNs are not.
     Refused,
-    /// Plain SYNs do not arrive either, or nobody on the way tells anything.
+    /// Unknown, because plain SYNs do not arrive either, or no router reports anything.
     Unknown,
 }
 
 impl Fate {
-    /// The kebab-case word every output uses.
+    /// The name that every output uses, in kebab case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Arrive => "arrive",
@@ -67,20 +68,20 @@ impl Fate {
     }
 }
 
-/// The fate of a kind, and between which hops it meets it.
+/// The fate of a kind, and the hops between which it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// Which SYNs.
+    /// The kind of SYNs.
     pub kind: Kind,
-    /// What becomes of them.
+    /// What happens to them.
     pub fate: Fate,
-    /// The last place they were seen at as they were sent.
+    /// The last hop at which they were unchanged.
     pub after: Place,
-    /// The first place they did not come to, or came to otherwise; `None` where they arrive or nothing is known.
+    /// The first hop that they did not reach, or reached changed; `None` when they arrive or nothing is known.
     pub before: Option<Place>,
 }
 
-/// The way as far as it was walked.
+/// The path, as far as it was explored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Walk {
     /// Hops in the order of their TTL.
@@ -106,7 +107,7 @@ impl Hop {
 }
 
 impl Walk {
-    /// Whether the end is reached, or nothing more can be learnt.
+    /// Whether the destination is reached, or nothing more can be learnt.
     pub fn is_over(&self) -> bool {
         let ended = self
             .hops
@@ -121,7 +122,7 @@ impl Walk {
         ended || silent >= SILENT || self.hops.len() >= usize::from(MOST_HOPS)
     }
 
-    /// Whether SYNs of this kind are worth sending to the next hop: not where it is known what becomes of them.
+    /// Whether to send SYNs of this kind to the next hop: not when their fate is known.
     pub fn is_wanted(&self, kind: Kind) -> bool {
         let mut told = self.hops.iter().rev().filter(|hop| hop.plain != Seen::Nothing);
         let missing = told
@@ -132,7 +133,7 @@ impl Walk {
         missing < GIVEN_UP && !is_decided
     }
 
-    /// Where SYNs of a kind are lost.
+    /// The fate of SYNs of a kind.
     pub fn locate(&self, kind: Kind, target: IpAddr) -> Located {
         let mut after = Place {
             ttl: 0,
@@ -175,7 +176,7 @@ impl Walk {
     }
 }
 
-/// What a hop shows for good.
+/// What a hop proves.
 fn decided(hop: &Hop, kind: Kind) -> Option<Fate> {
     match (hop.plain, hop.of(kind)?) {
         (_, Seen::SynAck { .. }) | (Seen::Reset, Seen::Reset) => Some(Fate::Arrive),

@@ -1,4 +1,4 @@
-//! The bytes of a SYN, and of what comes back for it. Pure and total.
+//! Encodes SYNs, and parses the answers to them. Without I/O; any bytes are accepted.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,36 +10,37 @@ use crate::{
     capture::tcp::{ACK, Header, RST, SYN, fast_open},
 };
 
-/// Window of a SYN: any.
+/// Window of a SYN. Its value does not matter.
 const WINDOW: u16 = 64_240;
-/// Segment size that is offered: small enough for every path, because nothing is to come.
+/// The MSS that is announced: small enough for every path, as no data is to come.
 const MSS: u16 = 1_220;
-/// Of a request.
+/// A cookie request with option 34, after two bytes of padding.
 const OPTION_34: [u8; 4] = [1, 1, 34, 2];
+/// A cookie request with the experimental option.
 const OPTION_254: [u8; 4] = [254, 4, 0xf9, 0x89];
-/// `TF`: nobody registered it.
+/// The experimental option 253 with the identifier `TF`, which is not assigned.
 const OPTION_253: [u8; 4] = [253, 4, 0x54, 0x46];
-/// Eight bytes that are no cookie.
+/// Option 34 with eight bytes that are no valid cookie, after two bytes of padding.
 const OPTION_COOKIE: [u8; 12] = [1, 1, 34, 10, 0x54, 0x46, 0x4f, 0x2d, 0x70, 0x72, 0x6f, 0x62];
 /// Protocol number of TCP.
 const TCP: u8 = 6;
 
-/// A SYN that was sent: what comes back is for it or for somebody else.
+/// A SYN that was sent, by which its answers are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Our end.
+    /// Local address and port.
     pub local: SocketAddr,
-    /// The other end.
+    /// Remote address and port.
     pub remote: SocketAddr,
     /// Its initial sequence number.
     pub sequence: u32,
-    /// What it carries.
+    /// The kind of the SYN.
     pub kind: Kind,
     /// Bytes of data in it.
     pub data: u16,
 }
 
-/// The TCP segment, checksum and all; `None` where the addresses are of two families or the payload is too long.
+/// The TCP segment with its checksum; `None` when the addresses are of two families or the payload is too long.
 pub fn syn(sent: &Sent, payload: &[u8]) -> Option<Vec<u8>> {
     let mut header = TcpHeader::new(sent.local.port(), sent.remote.port(), sent.sequence, WINDOW);
     header.syn = true;
@@ -69,7 +70,7 @@ pub fn syn(sent: &Sent, payload: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What a TCP segment that arrived says about the SYN; `None` where it is not for it.
+/// The answer in a TCP segment that has arrived; `None` when it is not one to this SYN.
 pub fn answer(tcp: &[u8], sent: &Sent) -> Option<Seen> {
     let header = Header::parse(tcp).ok()?;
     if (header.source, header.destination) != (sent.remote.port(), sent.local.port()) {
@@ -91,7 +92,7 @@ pub fn answer(tcp: &[u8], sent: &Sent) -> Option<Seen> {
     })
 }
 
-/// What an ICMP message from `address` says about the SYN that it quotes; `None` where it is not about it.
+/// The answer in an ICMP message from `address`; `None` when it does not quote this SYN.
 pub fn error(icmp: &[u8], address: IpAddr, sent: &Sent) -> Option<Seen> {
     let (kind, quoted) = (*icmp.first()?, icmp.get(8..)?);
     let (is_exceeded, is_unreachable) = match address {
@@ -110,7 +111,7 @@ pub fn error(icmp: &[u8], address: IpAddr, sent: &Sent) -> Option<Seen> {
     if is_unreachable {
         return Some(Seen::Unreachable { address });
     }
-    // RFC 792 asks for eight bytes of the segment only.
+    // RFC 792 requires only eight bytes of the segment to be quoted.
     let option = Header::parse(tcp).ok().and_then(|header| fast_open(&header));
     Some(Seen::Hop {
         address,
@@ -118,7 +119,7 @@ pub fn error(icmp: &[u8], address: IpAddr, sent: &Sent) -> Option<Seen> {
     })
 }
 
-/// The segment in a packet, as far as it was quoted.
+/// The segment in a quoted packet, as far as it was quoted.
 fn quoted_segment(packet: &[u8], remote: IpAddr) -> Option<&[u8]> {
     let (protocol, to, length) = match packet.first()? >> 4 {
         4 => (
@@ -135,7 +136,7 @@ fn quoted_segment(packet: &[u8], remote: IpAddr) -> Option<&[u8]> {
     (protocol == TCP && to == remote).then(|| packet.get(length..))?
 }
 
-/// The segment in an IPv4 packet, as raw sockets hand them over (raw(7)).
+/// The segment in an IPv4 packet, which raw sockets deliver with its header (raw(7)).
 pub fn without_ip(packet: &[u8]) -> Option<&[u8]> {
     let first = *packet.first()?;
     (first >> 4 == 4).then(|| packet.get(usize::from(first & 15) * 4..))?

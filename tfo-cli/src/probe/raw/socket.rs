@@ -1,4 +1,4 @@
-//! Raw sockets: one SYN goes out, and what comes back for it is waited for.
+//! The raw sockets of a probe: send a SYN and wait for its answer.
 
 use std::{
     io,
@@ -23,14 +23,14 @@ use super::{
 };
 use crate::exit::{self, Failure};
 
-/// How long an answer may take.
+/// How long to wait for an answer.
 const WAIT: Duration = Duration::from_secs(1);
-/// TTL of SYNs that are to arrive.
+/// TTL of SYNs that are to reach the destination.
 pub const FAR: u8 = 64;
-/// More than any packet that is of interest: quotes are shorter.
+/// Length of the receive buffer: more than any answer has.
 const LONGEST: usize = 2_048;
 
-/// Sockets for one destination.
+/// The sockets for one destination.
 #[derive(Debug)]
 pub struct RawSockets {
     tcp: OwnedFd,
@@ -42,7 +42,7 @@ pub struct RawSockets {
 }
 
 impl RawSockets {
-    /// Opens them. `local` is the address our SYNs come from; `sequence` something random.
+    /// Opens the sockets. `local` is the source address of the SYNs; `sequence` is a random number.
     pub fn open(local: IpAddr, remote: SocketAddr, payload: &[u8], sequence: u32) -> anyhow::Result<Self> {
         let (family, icmp) = match remote {
             SocketAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
@@ -57,7 +57,7 @@ impl RawSockets {
             icmp: open(icmp)?,
             local,
             remote,
-            // It must fit into one packet wherever it goes.
+            // The SYN must fit into one packet on every path.
             payload: payload.iter().copied().take(1_000).collect(),
             sequence,
         };
@@ -67,16 +67,16 @@ impl RawSockets {
             &SockaddrStorage::from(SocketAddr::new(local, 0)),
         )
         .with_context(context)?;
-        // Only this peer's packets are handed over. The port of a raw socket is a protocol number: none.
+        // Connected, so that only packets of this peer are delivered. A raw socket has no port.
         let mut peer = remote;
         peer.set_port(0);
         connect(this.tcp.as_raw_fd(), &SockaddrStorage::from(peer)).with_context(context)?;
         Ok(this)
     }
 
-    /// Sends one SYN with this TTL and waits for what comes back.
+    /// Sends a SYN with this TTL and waits for its answer.
     pub fn ask(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<Seen> {
-        // A new port and number each time: what comes late is not taken for the answer to the next.
+        // A new port and sequence number each time, so that a late answer is not taken for one to the next SYN.
         let (_held, local) = self.port()?;
         self.sequence = self.sequence.wrapping_add(0x0103_0507);
         let data = if kind.has_data() { self.payload.len() } else { 0 };
@@ -96,7 +96,7 @@ impl RawSockets {
         .with_context(context)?;
         match send(self.tcp.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => {}
-            // An ICMP message for one before it, or the routes say that nobody is there.
+            // The error of an ICMP message about an earlier SYN, or there is no route.
             Err(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ECONNREFUSED | Errno::EPROTO) => {
                 send(self.tcp.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL)
                     .map_err(io::Error::from)
@@ -108,8 +108,8 @@ impl RawSockets {
         self.wait(&sent)
     }
 
-    /// A port that nobody else gets while the answer is on its way. The socket does not listen, so the kernel answers a
-    /// SYN-ACK with a RST.
+    /// Reserves a local port while the answer is on its way. The socket does not listen, so the kernel answers a SYN-ACK by
+    /// a RST.
     fn port(&self) -> anyhow::Result<(OwnedFd, SocketAddr)> {
         let family = if self.local.is_ipv4() {
             AddressFamily::Inet
@@ -151,7 +151,7 @@ impl RawSockets {
         }
     }
 
-    /// Looks through what has arrived.
+    /// Reads the packets that have arrived; the answer, if it is among them.
     fn read(&self, sent: &Sent) -> anyhow::Result<Option<Seen>> {
         let mut bytes = [0; LONGEST];
         while let Some((length, _)) = receive(&self.tcp, &mut bytes)? {
@@ -174,7 +174,7 @@ impl RawSockets {
         Ok(None)
     }
 
-    /// Raw sockets hand over the header of IPv4, and none of IPv6 (raw(7), ipv6(7)).
+    /// A packet without its IP header: raw sockets deliver that of IPv4, but not that of IPv6 (raw(7), ipv6(7)).
     fn bare<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
         if self.remote.is_ipv4() {
             segment::without_ip(packet)
@@ -184,13 +184,13 @@ impl RawSockets {
     }
 }
 
-/// One packet and who sent it; `None` when there is no more.
+/// The next packet and its sender; `None` when there is no more.
 fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> anyhow::Result<Option<(usize, Option<IpAddr>)>> {
     loop {
         return match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), bytes) {
             Ok((length, from)) => Ok(Some((length.min(bytes.len()), from.as_ref().and_then(ip)))),
             Err(Errno::EAGAIN) => Ok(None),
-            // Errors that ICMP messages leave on a socket: they are read from the other one.
+            // ICMP messages leave errors on this socket; the messages themselves are read from the other one.
             Err(
                 Errno::EINTR | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ECONNREFUSED | Errno::EPROTO,
             ) => continue,

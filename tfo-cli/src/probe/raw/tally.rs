@@ -1,19 +1,19 @@
-//! What SYNs made by hand got for answers, counted by what they carried, and what that says.
+//! Counts the answers to the SYNs of `--raw` by kind, and judges them.
 
 use super::{Kind, Seen};
 
-/// SYNs of one kind.
+/// Numbers of SYNs of one kind, by their answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// What they carried.
+    /// The kind.
     pub kind: Kind,
-    /// How many were sent.
+    /// SYNs that were sent.
     pub sent: u32,
-    /// Answered by a SYN-ACK.
+    /// SYNs that were answered by a SYN-ACK.
     pub answered: u32,
-    /// Answered by a RST.
+    /// SYNs that were answered by a RST.
     pub reset: u32,
-    /// Refused by an ICMP message.
+    /// SYNs that were refused by an ICMP message.
     pub unreachable: u32,
     /// SYN-ACKs that brought a cookie.
     pub cookies: u32,
@@ -22,7 +22,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// A tally of this kind without SYNs.
     pub const fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -35,7 +35,7 @@ impl Tally {
         }
     }
 
-    /// Counts one.
+    /// Counts a SYN with this answer.
     pub fn add(&mut self, seen: Seen) {
         self.sent += 1;
         match seen {
@@ -50,13 +50,13 @@ impl Tally {
         }
     }
 
-    /// None was answered in any way: three of three at least, as everywhere in a probe.
+    /// Whether at least three SYNs were sent and none was answered in any way.
     fn is_lost(&self) -> bool {
         self.sent >= 3 && self.answered + self.reset + self.unreachable == 0
     }
 }
 
-/// What the counts say, where plain SYNs are answered.
+/// What the numbers show, provided that plain SYNs are answered.
 pub fn remarks(tallies: &[Tally]) -> Vec<&'static str> {
     let of = |kind| tallies.iter().find(|tally| tally.kind == kind);
     let lost = |kind| of(kind).is_some_and(Tally::is_lost);
