@@ -17,9 +17,10 @@ pub struct Step {
     pub what: String,
 }
 
-/// The steps of a flow, first to last.
+/// The steps of a flow, first to last, with the times at which its own end saw them.
 pub fn steps(flow: &Flow) -> Vec<Step> {
     let event = flow.event();
+    // A client's last SYN, a server's SYN-ACK: one round trip before the handshake ended.
     let answered_at = flow
         .handshake_us()
         .zip(flow.rtt_us())
@@ -53,12 +54,23 @@ pub fn steps(flow: &Flow) -> Vec<Step> {
             what: "RST".into(),
         });
     } else if flow.established() {
+        // It ends a client's handshake. A server answers at once, and the ACK ends its handshake.
+        let is_server = flow.role() == Role::Server;
+        let sent_at = if is_server { answered_at } else { end };
         steps.push(Step {
-            at_us: end.unwrap_or(0),
+            at_us: sent_at.unwrap_or(0),
             to_server: false,
             arrived: true,
             what: syn_ack(flow),
         });
+        if let Some(at_us) = end.filter(|_| is_server) {
+            steps.push(Step {
+                at_us,
+                to_server: true,
+                arrived: true,
+                what: "ACK".into(),
+            });
+        }
     }
     if let Some(ttfb) = flow.ttfb_us() {
         steps.push(Step {
@@ -68,6 +80,8 @@ pub fn steps(flow: &Flow) -> Vec<Step> {
             what: "first data".into(),
         });
     }
+    // With Fast Open a server's data may leave before the ACK comes.
+    steps.sort_by_key(|step| step.at_us);
     steps
 }
 
@@ -150,6 +164,27 @@ mod tests {
         assert_eq!(
             steps[2],
             (1_025_500, true, "SYN-ACK, acks none of the 120 B".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_server_answers_at_once_and_waits_for_the_ack() {
+        let mut event = fake::flow(Outcome::Accepted);
+        event.role = Role::Server as u8;
+        (event.handshake_us, event.rtt_us, event.ttfb_us) = (20_060, 20_050, 50);
+        let flow = Flow::new(&event).expect("codes are known");
+        let steps: Vec<_> = steps(&flow)
+            .into_iter()
+            .map(|step| (step.at_us, step.to_server, step.what))
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                (0, true, "SYN, cookie, 120 B of data".to_owned()),
+                (10, false, "SYN-ACK, acks all 120 B".to_owned()),
+                (50, false, "first data".to_owned()),
+                (20_060, true, "ACK".to_owned()),
+            ]
         );
     }
 

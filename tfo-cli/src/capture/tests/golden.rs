@@ -193,6 +193,43 @@ fn every_answer_has_its_outcome() {
 }
 
 #[test]
+fn every_case_of_the_literature_has_its_ladder() {
+    let own = cookie(34);
+    let cases = [
+        ("a cookie is asked for and granted", granted()),
+        (
+            "a cookie is asked for and refused",
+            answered(&request(34), b"", 0, &[]),
+        ),
+        ("the data is accepted", accepted()),
+        ("a part of the data is accepted", answered(&own, HELLO, 9, &[])),
+        (
+            "the cookie is refused, a new one comes",
+            answered(&own, HELLO, 0, &own),
+        ),
+        ("the data is not acked", answered(&own, HELLO, 0, &[])),
+        ("the SYN is lost and sent again bare", syn_timeout()),
+        (
+            "the option is stripped from the SYN",
+            answered(&[], HELLO, 0, &[]),
+        ),
+    ];
+    let mut text = String::new();
+    for (name, script) in cases {
+        text.push_str(&format!("{name}\n"));
+        for judged in &read(&script.pcap(), &[]).0 {
+            let (role, outcome) = outcomes(std::slice::from_ref(judged))[0];
+            text.push_str(&format!("  {role}: {outcome:?}\n"));
+            for (at_us, arrived, what) in ladder_of(judged) {
+                let lost = if arrived { "" } else { ", lost" };
+                text.push_str(&format!("    {at_us:>7} us  {what}{lost}\n"));
+            }
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn a_reset_and_silence_have_theirs() {
     let mut reset = Script::default();
     reset.syn(0, &cookie(34), HELLO).reset(RTT_US, 21);
