@@ -63,6 +63,8 @@ pub fn analyze(config: &AnalyzeConfig, stop: &Stop, out: &mut dyn Write) -> Resu
     let mut lines = Lines::new(config);
     let written = lines.read_all(stop, out)?;
     let written = written.and_then(|()| lines.end(out)).and_then(|()| out.flush());
+    // Also of what was read for somebody who no longer listens.
+    lines.summary.counts = lines.analyzer.counts().clone();
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(lines.summary),

@@ -175,6 +175,30 @@ fn what_is_no_capture_says_so() {
     );
 }
 
+/// Takes the header, and then nobody reads any more.
+struct Gone(bool);
+
+impl std::io::Write for Gone {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn who_stops_reading_is_told_how_much_was_read() {
+    let file = TempFile::new("gone.pcap", &story());
+    let config = config("--format csv", std::slice::from_ref(&file.0));
+    let summary = analyze(&config, &Stop::default(), &mut Gone(false)).expect("it is a clean end");
+    assert!(summary.counts.packets > 0);
+}
+
 #[test]
 fn a_capture_that_was_cut_ends_well_and_says_where() {
     let whole = story();

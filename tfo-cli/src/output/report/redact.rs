@@ -20,7 +20,12 @@ impl Redactor {
     pub fn new(snapshot: &Snapshot, more: &[(&str, String)]) -> Self {
         let mut known: BTreeMap<String, String> = BTreeMap::new();
         let mut ids: Vec<u64> = snapshot.rows.iter().map(|row| row.key.cgroup_id).collect();
-        ids.extend(snapshot.flows.iter().map(|flow| flow.event().cgroup_id));
+        // Of a finding's example the flow itself may be long forgotten.
+        let findings = || snapshot.diagnosis.findings.iter();
+        let examples = || findings().filter_map(|finding| finding.evidence.example.as_ref());
+        let flows = || snapshot.flows.iter().chain(examples());
+        ids.extend(flows().map(|flow| flow.event().cgroup_id));
+        ids.extend(findings().filter_map(|finding| finding.subject.cgroup_id()));
         ids.extend(snapshot.listeners.iter().map(|listener| listener.cgroup_id));
         let mut services = 0;
         for id in ids {
@@ -41,7 +46,7 @@ impl Redactor {
             }
         }
         let mut processes = 0;
-        for comm in snapshot.flows.iter().filter_map(Flow::comm) {
+        for comm in flows().filter_map(Flow::comm) {
             known.entry(comm.into_owned()).or_insert_with(|| {
                 processes += 1;
                 format!("process-{processes}")

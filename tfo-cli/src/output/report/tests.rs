@@ -163,6 +163,23 @@ fn redaction_leaves_no_address_and_no_name() {
 }
 
 #[test]
+fn redaction_knows_the_names_of_examples_whose_flows_are_forgotten() {
+    let (mut snapshot, history) = instant();
+    let findings = snapshot.diagnosis.findings.iter();
+    let comms: Vec<String> = findings
+        .filter_map(|finding| finding.evidence.example.as_ref()?.comm().map(String::from))
+        .collect();
+    assert!(!comms.is_empty());
+    snapshot.flows = Vec::new().into();
+    let mut report = Report::new(&snapshot, &history, 0, &origin());
+    report.redact(&mut Redactor::new(&snapshot, &[]));
+    let text = text(&report, Format::Markdown);
+    for comm in comms {
+        assert!(!text.contains(&format!(" {comm}/")), "{comm} in {text}");
+    }
+}
+
+#[test]
 fn labels_are_stable_and_only_names_are_replaced() {
     let (snapshot, _) = instant();
     let mut redactor = Redactor::new(&snapshot, &[("FILE", "a.tfo".to_owned())]);
