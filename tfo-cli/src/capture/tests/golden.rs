@@ -214,19 +214,19 @@ fn every_case_of_the_literature_has_its_ladder() {
             answered(&[], HELLO, 0, &[]),
         ),
     ];
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (name, script) in cases {
-        text.push_str(&format!("{name}\n"));
+        lines.push(name.to_owned());
         for judged in &read(&script.pcap(), &[]).0 {
             let (role, outcome) = outcomes(std::slice::from_ref(judged))[0];
-            text.push_str(&format!("  {role}: {outcome:?}\n"));
-            for (at_us, arrived, what) in ladder_of(judged) {
+            lines.push(format!("  {role}: {outcome:?}"));
+            lines.extend(ladder_of(judged).into_iter().map(|(at_us, arrived, what)| {
                 let lost = if arrived { "" } else { ", lost" };
-                text.push_str(&format!("    {at_us:>7} us  {what}{lost}\n"));
-            }
+                format!("    {at_us:>7} us  {what}{lost}")
+            }));
         }
     }
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 #[test]
