@@ -12,6 +12,7 @@ mod guard;
 mod keys;
 mod listeners;
 mod man;
+mod networks;
 mod observe;
 mod policy;
 mod probe;

@@ -18,6 +18,7 @@ pub mod history;
 pub mod host;
 pub mod ladder;
 pub mod names;
+pub mod networks;
 mod processes;
 pub mod row;
 pub mod row_delta;
@@ -41,6 +42,7 @@ use self::{
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
+    networks::Networks,
     processes::Processes,
     snapshot::Prefixes,
     source::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
@@ -76,6 +78,7 @@ pub struct Model {
     cleared: ClearedCounts,
     dests_capacity: u32,
     server_prefixes: Prefixes,
+    networks: Arc<Networks>,
     host: Arc<Host>,
     degradations: Arc<[Degradation]>,
     policy: Option<Arc<InForce>>,
@@ -120,6 +123,7 @@ impl Model {
             cleared: ClearedCounts::default(),
             dests_capacity: 0,
             server_prefixes: Prefixes::default(),
+            networks: Arc::default(),
             host: Arc::default(),
             degradations: Arc::default(),
             policy: None,
@@ -285,6 +289,11 @@ impl Model {
         self.wall_offset_ns = wall_offset_ns;
     }
 
+    /// Sets what networks are called.
+    pub fn set_networks(&mut self, networks: Arc<Networks>) {
+        self.networks = networks;
+    }
+
     /// Says how the remote addresses of servers are cut.
     pub fn set_prefixes(&mut self, prefixes: Prefixes) {
         self.server_prefixes = prefixes;
@@ -347,6 +356,7 @@ impl Model {
             rows: Arc::clone(&self.rows),
             dests_capacity: self.dests_capacity,
             server_prefixes: self.server_prefixes,
+            networks: Arc::clone(&self.networks),
             flows: self.flows.iter().copied().collect(),
             listeners: Arc::clone(&self.listeners),
             policy: self.policy.clone(),

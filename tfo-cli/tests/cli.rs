@@ -258,3 +258,126 @@ fn the_recording_that_ships_shows_every_story_of_the_lab() {
     );
     assert_eq!(value["lost"]["ring-full"], 0);
 }
+
+/// Labels instead of addresses: as a column, as a filter, and added up.
+#[test]
+fn networks_are_named_filtered_and_added_up() {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");
+    let file = std::env::temp_dir().join(format!("tfo-cli-networks-{}", std::process::id()));
+    std::fs::write(
+        &file,
+        "10.77.0.0/24 = lab # all of it\n10.77.0.2 = first\nfd77::/64 = lab6\n",
+    )
+    .expect("it is written");
+    let networks = file.to_str().expect("it has a name").to_owned();
+    let on = |command: &[&str], more: &[&str]| {
+        let all = [command, &["--replay", recording, "--networks", &networks], more].concat();
+        let output = tfo(&all);
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr(&output),
+        )
+    };
+    let json = |text: &str| -> Vec<serde_json::Value> {
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("it is JSON")
+    };
+    let flows = |more: &[&str]| {
+        let (code, text, said) = on(&["trace", "--format", "json"], more);
+        // 1 where the recording itself says that something was lost.
+        assert!(matches!(code, Some(0 | 1)), "{said}");
+        let mut objects = json(&text);
+        objects.retain(|object| object["type"] == "flow");
+        objects
+    };
+    let all = flows(&[]);
+    let named = |label: &str| all.iter().filter(|flow| flow["network"] == label).count();
+    assert!(named("lab") > 0 && named("first") > 0, "{}", all.len());
+    for flow in &all {
+        let is_first = flow["remote_addr"] == "10.77.0.2";
+        assert_eq!(flow["network"] == "first", is_first, "{flow}");
+    }
+    let first = flows(&["--filter", "network:first"]);
+    assert_eq!(first.len(), named("first"));
+    assert!(first.iter().all(|flow| flow["network"] == "first"));
+
+    let (_, table, _) = on(&["top", "--once"], &[]);
+    let sums = table.split("NETWORK  PEERS").nth(1).expect("a table of networks");
+    assert!(
+        table.contains("PLAIN") && sums.contains("\nlab ") && sums.contains("\nfirst "),
+        "{table}"
+    );
+    let (_, snapshot, _) = on(
+        &["top", "--once", "--format", "json"],
+        &["--filter", "!network:first"],
+    );
+    let snapshot = &json(&snapshot)[0];
+    let labels = |list: &str| -> std::collections::BTreeSet<String> {
+        let list = snapshot[list].as_array().expect("a list");
+        list.iter().map(|one| one["network"].to_string()).collect()
+    };
+    assert_eq!(labels("destinations"), labels("networks"));
+    assert!(!labels("networks").contains("\"first\"") && labels("networks").contains("\"lab\""));
+
+    let (_, findings, _) = on(&["diagnose", "--format", "json"], &["--filter", "network:lab"]);
+    let findings = json(&findings);
+    let about =
+        |finding: &&serde_json::Value| finding["type"] == "diagnosis" && finding["scope"] == "destination";
+    assert!(
+        findings.iter().any(|finding| finding["network"] == "lab"),
+        "{findings:?}"
+    );
+    assert!(
+        findings
+            .iter()
+            .filter(about)
+            .all(|finding| finding["network"] != "first"),
+        "{findings:?}"
+    );
+    let (_, text, _) = on(&["diagnose"], &[]);
+    assert!(text.contains(" lab  "), "{text}");
+
+    for (line, part) in [
+        (
+            &["trace", "--filter", "network:cellar"][..],
+            "network:cellar: no network of",
+        ),
+        (
+            &["diagnose", "--filter", "network:cellar"],
+            "network:cellar: no network of",
+        ),
+        (
+            &["top", "--once", "--filter", "network:cellar"],
+            "network:cellar: no network of",
+        ),
+    ] {
+        let (code, _, said) = on(line, &[]);
+        assert!(code == Some(2) && said.contains(part), "{said}");
+    }
+    std::fs::remove_file(&file).expect("it is there");
+}
+
+#[test]
+fn a_file_of_networks_that_is_wrong_or_missing_is_said_so() {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");
+    let without = tfo(&["trace", "--replay", recording, "--filter", "network:lab"]);
+    assert!(
+        without.status.code() == Some(2) && stderr(&without).contains("--networks FILE"),
+        "{without:?}"
+    );
+    let file = std::env::temp_dir().join(format!("tfo-cli-no-networks-{}", std::process::id()));
+    std::fs::write(&file, "10.0.0.0/8 is the office\n").expect("it is written");
+    let name = file.to_str().expect("it has a name");
+    for (file, part) in [
+        (name, "line 1: not 'prefix = label'"),
+        ("/no/such/file", "No such file"),
+    ] {
+        let output = tfo(&["trace", "--replay", recording, "--networks", file]);
+        assert!(
+            output.status.code() == Some(2) && stderr(&output).contains(part),
+            "{output:?}"
+        );
+    }
+    std::fs::remove_file(&file).expect("it is there");
+}

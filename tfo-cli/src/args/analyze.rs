@@ -61,6 +61,11 @@ impl AnalyzeArgs {
         }
         let filter = self.filters.resolve()?;
         check_filter(&filter)?;
+        if let Some(label) = filter.networks().next() {
+            let why = "analyze has no file that names networks";
+            return Err(Failure::usage("filter", format!("network:{label}"), why)
+                .hint("`tfo-cli trace --replay CAPTURE --networks FILE` has"));
+        }
         let stdin = self.files.iter().filter(|file| file.as_os_str() == "-").count();
         if stdin > 1 {
             return Err(Failure::usage(

@@ -54,6 +54,8 @@ pub struct DiagnoseConfig {
     pub details: bool,
     /// Which findings to show.
     pub filter: Filter,
+    /// File that names networks.
+    pub networks: Option<PathBuf>,
     /// File to record into.
     pub record: Option<PathBuf>,
     /// Recording to diagnose.
@@ -69,6 +71,7 @@ impl DiagnoseArgs {
             format: self.format,
             details: self.details,
             filter: self.filters.resolve()?,
+            networks: self.filters.networks,
             record: self.recordings.record,
             replay: self.recordings.replay,
         })

@@ -1,5 +1,7 @@
 //! The options that choose connections, which all commands that show connections have in common.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use tfo_common::Outcome;
 
@@ -65,6 +67,9 @@ pub struct FilterArgs {
         help_heading = "Filters"
     )]
     unit: Vec<String>,
+    /// File that names networks, a line each: `10.0.0.0/8 = office`; `network:office` filters by it.
+    #[arg(long, value_name = "FILE", help_heading = "Filters")]
+    pub networks: Option<PathBuf>,
 }
 
 /// A flag, its key in the filter language, and its values.

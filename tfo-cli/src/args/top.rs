@@ -105,6 +105,8 @@ pub struct TopConfig {
     pub filter: Filter,
     /// The filter as text, for editing.
     pub filter_text: String,
+    /// File that names networks.
+    pub networks: Option<PathBuf>,
     /// File to record into.
     pub record: Option<PathBuf>,
     /// Recording to show.
@@ -171,6 +173,7 @@ impl TopArgs {
             sort: sort(self.sort.or(config.sort.clone()))?,
             filter,
             filter_text,
+            networks: self.filters.networks,
             record: self.recordings.record,
             replay: self.recordings.replay,
             speed: self.speed,

@@ -57,6 +57,8 @@ pub struct TraceConfig {
     pub ttfb_wait: Duration,
     /// The connections to print.
     pub filter: Filter,
+    /// File that names networks.
+    pub networks: Option<PathBuf>,
     /// File to record into.
     pub record: Option<PathBuf>,
     /// Recording to print.
@@ -72,6 +74,7 @@ impl TraceArgs {
         self.filters.check_reported(self.all)?;
         Ok(TraceConfig {
             filter: self.filters.resolve()?,
+            networks: self.filters.networks,
             format: self.format,
             record: self.recordings.record,
             replay: self.recordings.replay,

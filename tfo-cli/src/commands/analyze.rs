@@ -228,7 +228,7 @@ impl<'a> Lines<'a> {
         // A bare SYN says nothing of Fast Open, whatever became of it.
         let has_part = judged.option != Some(tfo_common::TfoOption::None) || judged.data_len != Some(0);
         (self.config.all || has_part)
-            && self.config.filter.matches(&FilterableFlow { flow, cgroup: None })
+            && self.config.filter.matches(&FilterableFlow { flow, cgroup: None, network: None })
             // An outcome nobody knows is not the one that was asked for.
             && (judged.outcome.is_ok() || self.config.filter.is_empty())
     }

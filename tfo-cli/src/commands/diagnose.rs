@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    attach,
+    attach, networks,
     observe::Observer,
     replay::{CUT_SHORT, Replay},
     top::{
@@ -66,11 +66,19 @@ fn exit_code(shown: &[&Finding]) -> u8 {
 fn replayed(config: &DiagnoseConfig, path: &Path, stop: &Stop) -> Result<Snapshot, Failure> {
     let mut recording = Replay::open(path, stop)?;
     recording.check_filter(&config.filter)?;
-    let shared = Shared::new(&config.attach);
+    let shared = shared(config)?;
     if replay::play(&mut recording, None, &shared, stop)? {
         output::complain(&CUT_SHORT)?;
     }
     Ok(judged(&shared))
+}
+
+/// An empty model, with what networks are called.
+fn shared(config: &DiagnoseConfig) -> Result<Shared, Failure> {
+    let networks = networks::load(config.networks.as_deref(), &config.filter)?;
+    let shared = Shared::new(&config.attach);
+    shared.lock().set_networks(networks);
+    Ok(shared)
 }
 
 fn judged(shared: &Shared) -> Snapshot {
@@ -82,7 +90,7 @@ fn judged(shared: &Shared) -> Snapshot {
 /// This host, after it was watched for a while.
 fn watched(config: &DiagnoseConfig, stop: &Stop) -> Result<Snapshot, Failure> {
     let observer = Observer::attach(&config.attach, config.record.as_deref())?;
-    let shared = Shared::new(&config.attach);
+    let shared = shared(config)?;
     watch(observer, config.duration, &shared, stop)?;
     Ok(judged(&shared))
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    attach,
+    attach, networks,
     observe::Observer,
     replay::{CUT_SHORT, Replay},
 };
@@ -19,7 +19,7 @@ use crate::{
     args::{TopConfig, TopFormat},
     exit::{self, Failure},
     kernel::policy::Pinned,
-    model::{DestRow, Snapshot, filterable::FilterableRow, source::Keep},
+    model::{DestRow, Snapshot, source::Keep},
     output::{snapshot_json, table},
     signals::{self, Stop},
     tui,
@@ -55,13 +55,21 @@ fn attach(config: &TopConfig) -> Result<Reader, Failure> {
     Ok(Reader { observer })
 }
 
+/// An empty model, with what networks are called.
+fn shared(config: &TopConfig) -> Result<Shared, Failure> {
+    let networks = networks::load(config.networks.as_deref(), &config.filter)?;
+    let shared = Shared::new(&config.attach);
+    shared.lock().set_networks(networks);
+    Ok(shared)
+}
+
 /// Shows the live dashboard until the user or a signal ends it.
 fn live_dashboard(config: &TopConfig, mut reader: Reader, stop: &Stop) -> Result<u8, Failure> {
     // Who may change rules needs what `tfo-cli policy` needs; tables are exported to where the user is.
     if !config.allow_policy {
         attach::give_up_rights(reader.observer.source(), Keep { files: true })?;
     }
-    let shared = Arc::new(Shared::new(&config.attach));
+    let shared = Arc::new(shared(config)?);
     let reader = reader::spawn(reader, config.interval, Arc::clone(&shared), stop.clone())?;
     let enforcer = config
         .allow_policy
@@ -88,7 +96,7 @@ fn live_dashboard(config: &TopConfig, mut reader: Reader, stop: &Stop) -> Result
 
 /// Shows a recording until the user or a signal ends it.
 fn replay_dashboard(config: &TopConfig, recording: Replay, stop: &Stop) -> Result<u8, Failure> {
-    let shared = Arc::new(Shared::new(&config.attach));
+    let shared = Arc::new(shared(config)?);
     let replay = replay::spawn(recording, config.speed, Arc::clone(&shared), stop.clone())?;
     let shown = tui::run(
         &config.dashboard(),
@@ -119,7 +127,7 @@ fn print_live(
     stop: &Stop,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let shared = Shared::new(&config.attach);
+    let shared = shared(config)?;
     reader.settled_tick(&shared)?;
     // Only now: what happens from here on is counted on both sides of the cross-check.
     attach::announce(reader.observer.source())?;
@@ -138,7 +146,7 @@ fn print_live(
 
 /// Prints the table of the end of a recording.
 fn replay_table(config: &TopConfig, mut recording: Replay, stop: &Stop) -> Result<u8, Failure> {
-    let shared = Shared::new(&config.attach);
+    let shared = shared(config)?;
     let cut_short = replay::play(&mut recording, None, &shared, stop)?;
     print(config, &shared.snapshot(), &mut io::stdout().lock())?;
     if cut_short {
@@ -151,7 +159,7 @@ fn print(config: &TopConfig, snapshot: &Snapshot, out: &mut dyn Write) -> Result
     let rows = chosen(config, snapshot);
     let mut out = io::BufWriter::new(out);
     match config.format {
-        TopFormat::Text => table::write(snapshot, &rows, &table::default_columns(), &mut out)?,
+        TopFormat::Text => table::write(snapshot, &rows, &table::default_columns(snapshot), &mut out)?,
         TopFormat::Json => snapshot_json::write(snapshot, &rows, &mut out)?,
     }
     out.flush()?;
@@ -159,15 +167,7 @@ fn print(config: &TopConfig, snapshot: &Snapshot, out: &mut dyn Write) -> Result
 }
 
 fn chosen<'a>(config: &TopConfig, snapshot: &'a Snapshot) -> Vec<&'a DestRow> {
-    let matches = |row: &&DestRow| {
-        let cgroup = snapshot.names.get(row.key.cgroup_id);
-        let processes = snapshot.processes_of(row.key.cgroup_id);
-        config.filter.matches(&FilterableRow {
-            row,
-            cgroup,
-            processes,
-        })
-    };
+    let matches = |row: &&DestRow| config.filter.matches(&snapshot.filterable(row));
     let mut rows: Vec<&DestRow> = snapshot.rows.iter().filter(matches).collect();
     rows.sort_by(|left, right| config.sort.compare(left, right));
     rows

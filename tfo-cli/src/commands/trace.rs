@@ -11,7 +11,10 @@ mod replay;
 
 use std::{
     io::{self, Write},
-    sync::mpsc::{RecvTimeoutError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,7 +25,7 @@ use self::{
     pending::PendingFlows,
     reader::{Batch, QUEUE, Wants},
 };
-use super::{attach, observe::Observer};
+use super::{attach, networks, observe::Observer};
 use crate::{
     args::TraceConfig,
     exit::{self, Failure},
@@ -32,6 +35,7 @@ use crate::{
         filter::Metric,
         filterable::FilterableFlow,
         names::Names,
+        networks::Networks,
         source::{Keep, Source},
     },
     output::{self, FlowLine, Summary, TraceWriter, diagnosis},
@@ -88,7 +92,7 @@ pub fn trace_source(
     out: &mut dyn Write,
 ) -> Result<Summary, Failure> {
     let deadline = config.duration.map(|duration| Instant::now() + duration);
-    let wall_offset_ns = source.wall_offset_ns();
+    let mut tracer = Tracer::new(config, source.wall_offset_ns())?;
     let (sender, batches) = sync_channel(QUEUE);
     let reader_stop = Stop::default();
     let mut observer = Observer::new(source, &config.attach, config.record.as_deref())?;
@@ -99,7 +103,6 @@ pub fn trace_source(
     };
     let reader = reader::spawn(observer, sender, reader_stop.clone(), wants)?;
 
-    let mut tracer = Tracer::new(config, wall_offset_ns);
     let written = tracer
         .writer
         .begin(out)
@@ -146,6 +149,7 @@ struct Tracer<'a> {
     wall_offset_ns: i64,
     writer: Box<dyn TraceWriter>,
     names: Names,
+    networks: Arc<Networks>,
     pending: PendingFlows,
     summary: Summary,
     bad_records: u64,
@@ -156,18 +160,20 @@ struct Tracer<'a> {
 }
 
 impl<'a> Tracer<'a> {
-    fn new(config: &'a TraceConfig, wall_offset_ns: i64) -> Self {
-        Self {
+    fn new(config: &'a TraceConfig, wall_offset_ns: i64) -> Result<Self, Failure> {
+        let networks = networks::load(config.networks.as_deref(), &config.filter)?;
+        Ok(Self {
             config,
             wall_offset_ns,
             writer: config.format.flows(),
             names: Names::default(),
+            networks: Arc::clone(&networks),
             pending: PendingFlows::new(config.ttfb_wait),
             summary: Summary::default(),
             bad_records: 0,
             late: config.filter.compares(Metric::Ttfb),
-            found: config.summary.then(Found::default),
-        }
+            found: config.summary.then(|| Found::new(networks)),
+        })
     }
 
     fn is_done(&self) -> bool {
@@ -206,7 +212,12 @@ impl<'a> Tracer<'a> {
 
     fn passes(&mut self, flow: &Flow) -> bool {
         let cgroup = self.names.get(flow.event().cgroup_id);
-        let flow = FilterableFlow { flow, cgroup };
+        let network = self.networks.label(flow.remote_ip()).map(|label| &**label);
+        let flow = FilterableFlow {
+            flow,
+            cgroup,
+            network,
+        };
         if cgroup.is_none() && self.config.filter.is_undecided(&flow) {
             self.summary.unjudged += 1;
         }
@@ -280,6 +291,7 @@ impl<'a> Tracer<'a> {
             &FlowLine {
                 flow,
                 cgroup,
+                network: self.networks.label(flow.remote_ip()).map(|label| &**label),
                 wall_offset_ns: self.wall_offset_ns,
             },
             out,

@@ -5,7 +5,7 @@
 //! term   = [ "!" ] ( key ":" value { "," value }   one of the values
 //!                  | metric op number [ unit ]     lost>100ms  hit<50%  attempts>=10
 //!                  | word )                        in the address, process, unit, cgroup or outcome
-//! key    = dst | port | proc | cgroup | unit | role | outcome | fam
+//! key    = dst | network | port | proc | cgroup | unit | role | outcome | fam
 //! ```
 
 mod parse;
@@ -34,6 +34,8 @@ pub trait Filterable {
     fn any_process(&self, test: &mut dyn FnMut(u32, &str) -> bool) -> bool;
     /// Where its cgroup leads.
     fn cgroup(&self) -> Option<&CgroupName>;
+    /// What the network of the other end is called, where a file says so.
+    fn network(&self) -> Option<&str>;
     /// A number of it.
     fn metric(&self, metric: Metric) -> Option<f64>;
 }
@@ -124,6 +126,7 @@ enum Test {
     Role(Role),
     Family(u8),
     Remote(Prefix),
+    Network(String),
     Port {
         from: u16,
         to: u16,
@@ -201,6 +204,15 @@ impl Filter {
         hopeless.next()?.any.first()?.key_of_host()
     }
 
+    /// Labels of networks it asks for.
+    pub fn networks(&self) -> impl Iterator<Item = &str> {
+        let tests = self.terms.iter().flat_map(|term| &term.any);
+        tests.filter_map(|test| match test {
+            Test::Network(part) => Some(part.as_str()),
+            _ => None,
+        })
+    }
+
     /// Requires what both require.
     pub fn and(&mut self, other: Filter) {
         self.terms.extend(other.terms);
@@ -235,6 +247,7 @@ impl Test {
             Test::Role(role) => item.role() == Some(*role),
             Test::Family(family) => item.family() == Some(*family),
             Test::Remote(prefix) => item.remote().is_some_and(|ip| prefix.contains(ip)),
+            Test::Network(part) => item.network().is_some_and(|label| contains(label, part)),
             Test::Port { from, to } => item.port().is_some_and(|port| (*from..=*to).contains(&port)),
             Test::Outcomes(mask) => outcomes_of(*mask).any(|outcome| item.has_outcome(outcome)),
             Test::Pid(pid) => item.any_process(&mut |candidate, _| candidate == *pid),
@@ -256,6 +269,7 @@ impl Test {
 
 fn word_matches(item: &dyn Filterable, part: &str) -> bool {
     item.remote().is_some_and(|ip| ip.to_string().contains(part))
+        || item.network().is_some_and(|label| contains(label, part))
         || item.cgroup().is_some_and(|name| contains(&name.path, part))
         || item.any_process(&mut |_, comm| contains(comm, part))
         || Outcome::ALL

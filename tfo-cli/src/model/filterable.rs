@@ -20,6 +20,8 @@ pub struct FilterableFlow<'a> {
     pub flow: &'a Flow,
     /// Its cgroup, if known.
     pub cgroup: Option<&'a CgroupName>,
+    /// What the network of the other end is called.
+    pub network: Option<&'a str>,
 }
 
 impl Filterable for FilterableFlow<'_> {
@@ -56,6 +58,10 @@ impl Filterable for FilterableFlow<'_> {
         self.cgroup
     }
 
+    fn network(&self) -> Option<&str> {
+        self.network
+    }
+
     fn metric(&self, metric: Metric) -> Option<f64> {
         let event = self.flow.event();
         match metric {
@@ -81,6 +87,8 @@ pub struct FilterableRow<'a> {
     pub cgroup: Option<&'a CgroupName>,
     /// Processes seen in that cgroup.
     pub processes: &'a [Process],
+    /// What the network of the other end is called.
+    pub network: Option<&'a str>,
 }
 
 impl Filterable for FilterableRow<'_> {
@@ -114,6 +122,10 @@ impl Filterable for FilterableRow<'_> {
         self.cgroup
     }
 
+    fn network(&self) -> Option<&str> {
+        self.network
+    }
+
     fn metric(&self, metric: Metric) -> Option<f64> {
         match metric {
             Metric::Lost => Some(self.row.lost_us as f64),
@@ -140,6 +152,8 @@ pub struct FilterableSubject<'a> {
     pub cgroup: Option<&'a CgroupName>,
     /// Processes seen in that cgroup.
     pub processes: &'a [Process],
+    /// What the network of the other end is called.
+    pub network: Option<&'a str>,
 }
 
 impl Filterable for FilterableSubject<'_> {
@@ -177,6 +191,10 @@ impl Filterable for FilterableSubject<'_> {
 
     fn cgroup(&self) -> Option<&CgroupName> {
         self.cgroup
+    }
+
+    fn network(&self) -> Option<&str> {
+        self.network
     }
 
     fn metric(&self, _metric: Metric) -> Option<f64> {

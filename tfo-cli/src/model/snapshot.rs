@@ -12,6 +12,7 @@ use super::{
     filterable::{FilterableRow, FilterableSubject},
     flow::Flow,
     names::Names,
+    networks::Networks,
     processes::Process,
     row::DestRow,
     source::{Degradation, Guarded, Host, Totals},
@@ -69,6 +70,8 @@ pub struct Snapshot {
     pub dests_capacity: u32,
     /// Bits the remote addresses of servers are cut to in it.
     pub server_prefixes: Prefixes,
+    /// What networks are called.
+    pub networks: Arc<Networks>,
     /// The latest flows, newest last.
     pub flows: Arc<[Flow]>,
     /// Listening sockets.
@@ -119,18 +122,45 @@ impl Snapshot {
             return true;
         }
         let cgroup_id = subject.cgroup_id().unwrap_or(0);
-        rows.any(|row| {
-            filter.matches(&FilterableRow {
-                row,
-                cgroup: self.names.get(row.key.cgroup_id),
-                processes: self.processes_of(row.key.cgroup_id),
-            })
-        }) || finding.rows.is_empty()
-            && filter.matches(&FilterableSubject {
-                subject,
-                cgroup: self.names.get(cgroup_id),
-                processes: self.processes_of(cgroup_id),
-            })
+        rows.any(|row| filter.matches(&self.filterable(row)))
+            || finding.rows.is_empty()
+                && filter.matches(&FilterableSubject {
+                    subject,
+                    cgroup: self.names.get(cgroup_id),
+                    processes: self.processes_of(cgroup_id),
+                    network: self.network_of(finding),
+                })
+    }
+
+    /// A row, with what this instant knows about it.
+    pub fn filterable<'a>(&'a self, row: &'a DestRow) -> FilterableRow<'a> {
+        FilterableRow {
+            row,
+            cgroup: self.names.get(row.key.cgroup_id),
+            processes: self.processes_of(row.key.cgroup_id),
+            network: self.network(row),
+        }
+    }
+
+    /// What the network of a row is called.
+    pub fn network(&self, row: &DestRow) -> Option<&str> {
+        self.networks
+            .label_of(row, self.server_prefixes)
+            .map(|label| &**label)
+    }
+
+    /// What the network of a finding is called, where all it rests on lies in one.
+    pub fn network_of(&self, finding: &Finding) -> Option<&str> {
+        if self.networks.is_empty() {
+            return None;
+        }
+        if let (Subject::Destination { remote, .. }, true) = (&finding.subject, finding.rows.is_empty()) {
+            return self.networks.label(*remote).map(|label| &**label);
+        }
+        let rows = self.rows.iter().filter(|row| finding.rows.contains(&row.key));
+        let mut labels = rows.map(|row| self.network(row));
+        let first = labels.next()??;
+        labels.all(|label| label == Some(first)).then_some(first)
     }
 
     /// Looks for what is wrong, as of this instant.

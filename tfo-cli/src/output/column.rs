@@ -51,6 +51,8 @@ pub enum Column {
     Trend,
     /// Handshakes without Fast Open.
     Plain,
+    /// What the network of the other end is called.
+    Network,
 }
 
 /// What a column is called, and how it stands in a table.
@@ -105,7 +107,7 @@ impl ColumnSpec {
 }
 
 /// Every column, in the order they stand.
-pub const COLUMNS: [ColumnSpec; 21] = [
+pub const COLUMNS: [ColumnSpec; 22] = [
     ColumnSpec::text(Column::Service, "service", "SERVICE", 14),
     ColumnSpec::text(Column::Role, "role", "ROLE", 6).hidden(9),
     ColumnSpec::text(Column::Remote, "remote", "REMOTE", 15).sorts_by(SortKey::Remote),
@@ -141,6 +143,7 @@ pub const COLUMNS: [ColumnSpec; 21] = [
         .sorts_by(SortKey::Net),
     ColumnSpec::number(Column::Trend, "trend", "TREND", 8).hidden(6),
     ColumnSpec::number(Column::Plain, "plain", "PLAIN", 6).hidden(16),
+    ColumnSpec::text(Column::Network, "network", "NETWORK", 8).hidden(6),
 ];
 
 impl Column {
@@ -183,6 +186,9 @@ impl Column {
             Self::Net => "saved minus lost",
             Self::Trend => "attempts per reading, the latest to the right",
             Self::Plain => "handshakes without Fast Open",
+            Self::Network => {
+                "what the file of `--networks` calls the network of the other end; there with that file only"
+            }
         }
     }
 
@@ -211,6 +217,7 @@ impl Column {
             Column::Net => number::signed_duration(row.net_us()),
             Column::Trend => row.trend.map(|attempts| attempts.to_string()).join(" "),
             Column::Plain => group(Group::Plain),
+            Column::Network => snapshot.network(row).unwrap_or("-").to_owned(),
         }
     }
 }

@@ -54,6 +54,7 @@ fn columns() -> csv::Result<Vec<String>> {
         flow: &flow,
         cgroup: None,
         wall_offset_ns: 0,
+        network: None,
     };
     let mut text = Vec::new();
     let mut writer = writer(true, &mut text);
@@ -123,6 +124,7 @@ mod tests {
             flow: &flow,
             cgroup: None,
             wall_offset_ns: 0,
+            network: None,
         };
         let json = text(|out| Ndjson.flow(&line, out));
         let header = text(|out| Csv.begin(out));
@@ -156,6 +158,7 @@ mod tests {
             flow: &flow,
             cgroup: Some(&name),
             wall_offset_ns: fake::EPOCH_NS,
+            network: None,
         };
         insta::assert_snapshot!(text(|out| Csv.flow(&line, out)).escape_debug());
     }

@@ -84,6 +84,8 @@ pub struct FindingRecord<'a> {
     pub is_over: bool,
     /// Where the documentation has it.
     pub docs: String,
+    /// What the network of the other end is called (`--networks`).
+    pub network: Option<&'a str>,
 }
 
 impl<'a> FindingRecord<'a> {
@@ -123,6 +125,7 @@ impl<'a> FindingRecord<'a> {
                     flow,
                     cgroup: snapshot.names.get(flow.event().cgroup_id),
                     wall_offset_ns: snapshot.wall_offset_ns,
+                    network: snapshot.networks.label(flow.remote_ip()).map(|label| &**label),
                 })
             }),
             excluded: &finding.excluded,
@@ -136,6 +139,7 @@ impl<'a> FindingRecord<'a> {
             undo: fix.map(|fix| fix.undo.as_str()).filter(|undo| !undo.is_empty()),
             is_over: finding.is_over,
             docs: finding.id.anchor(),
+            network: snapshot.network_of(finding),
         }
     }
 }

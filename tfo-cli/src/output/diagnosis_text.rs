@@ -18,7 +18,7 @@ pub fn write(
             [
                 finding.severity.name().to_owned(),
                 finding.id.name().to_owned(),
-                diagnosis::place(finding),
+                place(finding, snapshot),
                 diagnosis::service(finding, snapshot),
                 super::clean(&finding.sentence),
             ]
@@ -34,6 +34,15 @@ pub fn write(
         }
     }
     Ok(())
+}
+
+/// What it is about, and what its network is called.
+fn place(finding: &Finding, snapshot: &Snapshot) -> String {
+    let place = diagnosis::place(finding);
+    match snapshot.network_of(finding) {
+        Some(label) => format!("{place} {label}"),
+        None => place,
+    }
 }
 
 /// What could not be looked at, one line each.

@@ -67,6 +67,8 @@ pub struct FlowFields<'a> {
     pub policy: Option<&'static str>,
     /// Round-trip time: from the SYN that was answered to its answer.
     pub rtt_us: Option<u32>,
+    /// What the network of the other end is called (`--networks`).
+    pub network: Option<Cow<'a, str>>,
 }
 
 impl<'a> FlowFields<'a> {
@@ -105,6 +107,7 @@ impl<'a> FlowFields<'a> {
             lost_us: event.lost_us,
             policy: flow.policy().map(tfo_common::PolicyAction::name),
             rtt_us: flow.rtt_us(),
+            network: line.network.map(Cow::from),
         }
     }
 

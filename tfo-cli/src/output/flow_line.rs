@@ -18,6 +18,8 @@ pub struct FlowLine<'a> {
     pub flow: &'a Flow,
     /// Where its cgroup leads.
     pub cgroup: Option<&'a CgroupName>,
+    /// What the network of the other end is called.
+    pub network: Option<&'a str>,
     /// ns of wall clock minus the kernel's clock.
     pub wall_offset_ns: i64,
 }

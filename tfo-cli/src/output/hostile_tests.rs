@@ -63,6 +63,7 @@ fn traces_are_harmless() {
         flow: &flow,
         cgroup: Some(&name),
         wall_offset_ns: fake::EPOCH_NS,
+        network: None,
     };
     for format in [TraceFormat::Text, TraceFormat::Json, TraceFormat::Csv] {
         let text = written(|out| format.flows().flow(&line, out));
@@ -94,7 +95,7 @@ fn tables_and_exports_are_harmless() {
     let rows: Vec<_> = snapshot.rows.iter().collect();
     harmless(
         "table",
-        &written(|out| table::write(&snapshot, &rows, &table::default_columns(), out)),
+        &written(|out| table::write(&snapshot, &rows, &table::default_columns(&snapshot), out)),
     );
     harmless(
         "json",

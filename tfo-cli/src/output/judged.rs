@@ -43,6 +43,7 @@ impl JudgedLine<'_> {
             flow: self.flow,
             cgroup: None,
             wall_offset_ns: 0,
+            network: None,
         }
     }
 

@@ -80,6 +80,7 @@ mod tests {
             flow: &flow,
             cgroup: Some(&name),
             wall_offset_ns: fake::EPOCH_NS,
+            network: None,
         };
         let mut out = Vec::new();
         Ndjson.flow(&line, &mut out).expect("memory takes it");

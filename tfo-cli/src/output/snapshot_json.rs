@@ -13,7 +13,7 @@ use super::{
     names::{ByOutcome, ByReason, ByRole},
     time,
 };
-use crate::model::{DestRow, Snapshot};
+use crate::model::{DestRow, Snapshot, networks::Sum};
 
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -28,6 +28,20 @@ struct Whole<'a> {
     degradations: Vec<Degraded<'a>>,
     attached: &'a [String],
     destinations: Vec<Row<'a>>,
+    networks: Vec<SumOf>,
+}
+
+/// The destinations of a network, added up.
+#[derive(Serialize)]
+struct SumOf {
+    network: Option<String>,
+    destinations: usize,
+    attempts: u64,
+    accepted: u64,
+    failures: u64,
+    plain: u64,
+    saved_us: u64,
+    lost_us: u64,
 }
 
 #[derive(Serialize)]
@@ -74,6 +88,7 @@ struct Row<'a> {
     rtt_us: Option<u64>,
     saved_us: u64,
     lost_us: u64,
+    network: Option<&'a str>,
 }
 
 /// Writes the snapshot with these rows.
@@ -105,8 +120,30 @@ pub fn write(snapshot: &Snapshot, rows: &[&DestRow], out: &mut dyn Write) -> io:
             .iter()
             .map(|row| destination(row, snapshot))
             .collect::<io::Result<_>>()?,
+        networks: networks(snapshot, rows),
     };
     write_line(&whole, out)
+}
+
+/// None where no file names any.
+fn networks(snapshot: &Snapshot, rows: &[&DestRow]) -> Vec<SumOf> {
+    if snapshot.networks.is_empty() {
+        return Vec::new();
+    }
+    let sums = snapshot
+        .networks
+        .sums(rows.iter().copied(), snapshot.server_prefixes);
+    let network = |sum: Sum| SumOf {
+        network: sum.label.as_deref().map(str::to_owned),
+        destinations: sum.destinations,
+        attempts: sum.attempts,
+        accepted: sum.accepted,
+        failures: sum.failures,
+        plain: sum.plain,
+        saved_us: sum.saved_us,
+        lost_us: sum.lost_us,
+    };
+    sums.into_iter().map(network).collect()
 }
 
 fn cross_check(snapshot: &Snapshot) -> Vec<Cross> {
@@ -120,7 +157,7 @@ fn cross_check(snapshot: &Snapshot) -> Vec<Cross> {
     snapshot.cross.iter().map(line).collect()
 }
 
-fn destination<'a>(row: &DestRow, snapshot: &'a Snapshot) -> io::Result<Row<'a>> {
+fn destination<'a>(row: &'a DestRow, snapshot: &'a Snapshot) -> io::Result<Row<'a>> {
     let name = snapshot.names.get(row.key.cgroup_id);
     let counts = row.outcomes.map(u64::from);
     Ok(Row {
@@ -146,6 +183,7 @@ fn destination<'a>(row: &DestRow, snapshot: &'a Snapshot) -> io::Result<Row<'a>>
         rtt_us: row.rtt_us(),
         saved_us: row.saved_us,
         lost_us: row.lost_us,
+        network: snapshot.network(row),
     })
 }
 

@@ -12,11 +12,12 @@ use crate::model::{DestRow, Snapshot, host::sysctl_words, snapshot::sum};
 use tfo_common::{Outcome, Role, outcome::Group};
 
 /// Columns of the text table: all but the trend, which needs a drawing.
-pub fn default_columns() -> Vec<Column> {
+pub fn default_columns(snapshot: &Snapshot) -> Vec<Column> {
     COLUMNS
         .iter()
         .map(|spec| spec.column)
         .filter(|column| *column != Column::Trend)
+        .filter(|column| *column != Column::Network || !snapshot.networks.is_empty())
         .collect()
 }
 
@@ -46,7 +47,44 @@ pub fn write(
     if rows.is_empty() {
         writeln!(out, "no handshake yet")?;
     }
+    if !snapshot.networks.is_empty() {
+        writeln!(out)?;
+        out.write_all(networks(snapshot, rows).as_bytes())?;
+    }
     Ok(())
+}
+
+/// The destinations of each network added up.
+fn networks(snapshot: &Snapshot, rows: &[&DestRow]) -> String {
+    let headings = [
+        Heading::text("NETWORK"),
+        Heading::number("PEERS"),
+        Heading::number("TRIED"),
+        Heading::number("HIT"),
+        Heading::number("FAILED"),
+        Heading::number("PLAIN"),
+        Heading::number("SAVED"),
+        Heading::number("LOST"),
+    ];
+    let sums = snapshot
+        .networks
+        .sums(rows.iter().copied(), snapshot.server_prefixes);
+    let lines: Vec<[String; 8]> = sums
+        .iter()
+        .map(|sum| {
+            [
+                sum.label.as_deref().unwrap_or("-").to_owned(),
+                sum.destinations.to_string(),
+                number::count(sum.attempts),
+                sum.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
+                number::count(sum.failures),
+                number::count(sum.plain),
+                number::duration(sum.saved_us),
+                number::duration(sum.lost_us),
+            ]
+        })
+        .collect();
+    aligned::table(&headings, &lines)
 }
 
 /// The lines above the table.
@@ -151,7 +189,7 @@ mod tests {
     fn table(snapshot: &Snapshot) -> String {
         let mut out = Vec::new();
         let rows: Vec<_> = snapshot.rows.iter().collect();
-        write(snapshot, &rows, &default_columns(), &mut out).expect("memory takes it");
+        write(snapshot, &rows, &default_columns(snapshot), &mut out).expect("memory takes it");
         String::from_utf8(out).expect("it is UTF-8")
     }
 

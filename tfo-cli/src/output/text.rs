@@ -49,11 +49,11 @@ impl TraceWriter for Text {
         let flow = line.flow;
         let (local, remote, who) = (
             flow.local().to_string(),
-            flow.remote().to_string(),
+            remote(line),
             flow_text::who(flow, line.cgroup),
         );
         self.local = self.local.max(local.len());
-        self.remote = self.remote.max(remote.len());
+        self.remote = self.remote.max(remote.chars().count());
         self.who = self.who.max(who.chars().count());
         let arrow = if flow.role() == tfo_common::Role::Client {
             "->"
@@ -93,6 +93,15 @@ impl TraceWriter for Text {
     }
 }
 
+/// The other end, and what its network is called.
+fn remote(line: &FlowLine<'_>) -> String {
+    let address = line.flow.remote();
+    match line.network {
+        Some(label) => format!("{address} {label}"),
+        None => address.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tfo_common::{Outcome, Role, time::UNSEEN_US};
@@ -126,6 +135,7 @@ mod tests {
                 flow: &flow,
                 cgroup: Some(&name),
                 wall_offset_ns: fake::EPOCH_NS,
+                network: None,
             };
             text.flow(&line, &mut out).expect("memory takes it");
         }
@@ -144,6 +154,7 @@ mod tests {
                     flow: &flow,
                     cgroup: None,
                     wall_offset_ns: 0,
+                    network: None,
                 },
                 &mut out,
             )

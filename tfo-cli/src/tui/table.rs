@@ -11,7 +11,7 @@ use crate::{
         DestRow, Snapshot, SortKey,
         diagnosis::{Id, Subject},
         filter::{Filter, Filterable, Metric},
-        filterable::{FilterableFlow, FilterableRow},
+        filterable::FilterableFlow,
         services::{self, Service},
         source::CgroupName,
     },
@@ -130,15 +130,7 @@ impl Table {
 }
 
 fn passes(snapshot: &Snapshot, row: &DestRow, filter: &Filter) -> bool {
-    filter.is_empty() || {
-        let cgroup = snapshot.names.get(row.key.cgroup_id);
-        let processes = snapshot.processes_of(row.key.cgroup_id);
-        filter.matches(&FilterableRow {
-            row,
-            cgroup,
-            processes,
-        })
-    }
+    filter.is_empty() || filter.matches(&snapshot.filterable(row))
 }
 
 fn destinations(snapshot: &Snapshot, query: &TableQuery<'_>) -> Vec<TableLine> {
@@ -187,7 +179,13 @@ fn services(snapshot: &Snapshot, query: &TableQuery<'_>) -> Table {
 fn flows(snapshot: &Snapshot, query: &TableQuery<'_>) -> Vec<TableLine> {
     let passing = (0u32..).zip(snapshot.flows.iter()).filter(|(_, flow)| {
         let cgroup = snapshot.names.get(flow.event().cgroup_id);
-        query.filter.is_empty() || query.filter.matches(&FilterableFlow { flow, cgroup })
+        let network = snapshot.networks.label(flow.remote_ip()).map(|label| &**label);
+        query.filter.is_empty()
+            || query.filter.matches(&FilterableFlow {
+                flow,
+                cgroup,
+                network,
+            })
     });
     let mut lines: Vec<TableLine> = passing.map(|(index, _)| TableLine::Flow(index)).collect();
     if !query.reverse {
@@ -271,6 +269,10 @@ impl Filterable for FilterableListener<'_> {
 
     fn cgroup(&self) -> Option<&CgroupName> {
         self.cgroup
+    }
+
+    fn network(&self) -> Option<&str> {
+        None
     }
 
     fn metric(&self, _: Metric) -> Option<f64> {

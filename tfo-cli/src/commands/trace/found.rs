@@ -1,10 +1,12 @@
 //! `trace --summary`: a model beside the trace, judged at its end.
 
+use std::sync::Arc;
+
 use tfo_common::event::Record;
 
 use super::reader::Last;
 use crate::{
-    model::{Model, Snapshot, source::CgroupName, source::Reading},
+    model::{Model, Snapshot, networks::Networks, source::CgroupName, source::Reading},
     recording::Tick,
 };
 
@@ -15,6 +17,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// Nothing yet, in networks that are called so.
+    pub fn new(networks: Arc<Networks>) -> Self {
+        let mut found = Self::default();
+        found.model.set_networks(networks);
+        found
+    }
+
     /// Takes what a batch brought.
     pub fn take(&mut self, records: &[Record], names: &[(u64, Option<CgroupName>)]) {
         for (id, name) in names {

@@ -25,7 +25,7 @@ pub fn trace(
 ) -> Result<Summary, Failure> {
     let mut recording = Replay::open(path, stop)?;
     recording.check_filter(&config.filter)?;
-    let mut tracer = Tracer::new(config, recording.preamble().wall_offset_ns);
+    let mut tracer = Tracer::new(config, recording.preamble().wall_offset_ns)?;
     let mut counted = Summary::default();
     match tracer.writer.begin(out) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),

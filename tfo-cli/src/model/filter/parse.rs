@@ -8,8 +8,9 @@ use super::{Filter, Metric, Op, Term, Test, bit};
 use crate::duration;
 
 /// The keys of the language, with an example of each.
-pub const KEYS: [(&str, &str); 8] = [
+pub const KEYS: [(&str, &str); 9] = [
     ("dst", "dst:10.0.0.0/8"),
+    ("network", "network:office"),
     ("port", "port:443"),
     ("proc", "proc:curl"),
     ("cgroup", "cgroup:system.slice"),
@@ -150,6 +151,7 @@ pub(super) fn keyed(key: &str, value: &str) -> Result<Test, String> {
     }
     match key {
         "dst" => value.parse().map(Test::Remote),
+        "network" => Ok(Test::Network(unquoted(value))),
         "port" => port(value),
         "proc" => Ok(value
             .parse()

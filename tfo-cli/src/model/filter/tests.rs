@@ -15,6 +15,7 @@ fn matches(filter: &str, change: impl FnOnce(&mut tfo_common::FlowEvent)) -> boo
     filter.matches(&FilterableFlow {
         flow: &flow,
         cgroup: Some(&name),
+        network: Some("Office-2"),
     })
 }
 
@@ -28,6 +29,11 @@ fn terms_match_what_they_name() {
         ("dst:198.51.101.0/24", false),
         ("dst:10.0.0.0/8,198.51.100.7", true),
         ("dst:::/0", false),
+        ("network:office", true),
+        ("network:mobile,OFFICE-2", true),
+        ("!network:office", false),
+        ("network:mobile", false),
+        ("office", true),
         ("port:443", true),
         ("port:400-450", true),
         ("port:40000", false),
@@ -94,6 +100,7 @@ fn a_filter_says_what_only_a_name_decides() {
         let nameless = FilterableFlow {
             flow: &flow,
             cgroup: None,
+            network: None,
         };
         assert_eq!(
             (parsed.needs_names(), parsed.is_undecided(&nameless)),

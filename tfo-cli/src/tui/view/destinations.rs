@@ -34,6 +34,8 @@ pub fn columns(state: &State) -> Vec<TableColumn> {
     COLUMNS
         .iter()
         .filter(is_chosen)
+        // Without a file that names networks it would be empty.
+        .filter(|spec| spec.column != Column::Network || !state.snapshot.networks.is_empty())
         .map(|spec| column(state, spec))
         .collect()
 }
@@ -181,7 +183,7 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
             _ => "both".to_owned(),
         },
         Column::Remote => peers(service.rows.len()),
-        Column::Port => String::new(),
+        Column::Port | Column::Network => String::new(),
         Column::Verdict => {
             let found = state.snapshot.diagnosis.of_service(service.cgroup_id);
             found.map_or_else(
