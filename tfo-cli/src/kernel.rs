@@ -28,6 +28,7 @@ pub mod listeners;
 pub mod listening_socket;
 mod log;
 mod maps;
+mod neighbours;
 mod netlink;
 pub mod netns;
 mod object;

@@ -59,6 +59,14 @@ pub enum Error {
         /// The kernel's or the verifier's words.
         why: String,
     },
+    /// Somebody else is attached to the cgroup in a way that lets nobody else in.
+    #[error("attach BPF program {program}: {who}, which lets no other program in")]
+    InTheWay {
+        /// Ours.
+        program: &'static str,
+        /// Whose program it is, how it is attached and where.
+        who: String,
+    },
     /// Any other system call.
     #[error("{operation} {object}: {source}")]
     Io {
@@ -82,7 +90,8 @@ impl Error {
             | Self::NoMember { .. }
             | Self::NoCgroup2
             | Self::Load { .. }
-            | Self::Program { .. } => MISSING,
+            | Self::Program { .. }
+            | Self::InTheWay { .. } => MISSING,
         }
     }
 
@@ -101,6 +110,9 @@ impl Error {
             Self::Cgroup { .. } => Some("give a directory below the cgroup v2 mount, as in /proc/PID/cgroup"),
             Self::Load { .. } | Self::Program { .. } => Some(
                 "Linux 5.10 or newer with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT and CONFIG_CGROUP_BPF is needed",
+            ),
+            Self::InTheWay { .. } => Some(
+                "ask whoever attached it to use BPF_F_ALLOW_MULTI; `bpftool cgroup tree` shows it, --cgroup observes another part",
             ),
             Self::Io { .. } => None,
         }

@@ -14,7 +14,12 @@ use tfo_common::{
     maps::{self, GLOBAL_CONFIG, Part},
 };
 
-use super::{Error, cgroup::Cgroup, object, sys};
+use super::{
+    Error,
+    cgroup::Cgroup,
+    neighbours::{self, Hook},
+    object, sys,
+};
 use crate::model::source::Degradation;
 
 /// Optional tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
@@ -82,7 +87,7 @@ pub fn attach_sock_ops(
         .map_err(|error| refused("load", maps::PROG_SOCK_OPS, &error))?;
     program
         .attach(cgroup, CgroupAttachMode::Single)
-        .map_err(|error| refused("attach", maps::PROG_SOCK_OPS, &error))?;
+        .map_err(|error| not_attached(maps::PROG_SOCK_OPS, &error, cgroup, Hook::SockOps))?;
     Ok(())
 }
 
@@ -162,6 +167,19 @@ where
         })?
         .try_into()
         .map_err(|error: ProgramError| refused("find", name, &error))
+}
+
+/// A cgroup that was refused: names who is in the way, where somebody is.
+pub(super) fn not_attached(
+    program: &'static str,
+    error: &ProgramError,
+    cgroup: &Cgroup,
+    hook: Hook,
+) -> Error {
+    match neighbours::in_the_way(cgroup, hook) {
+        Some(who) => Error::InTheWay { program, who },
+        None => refused("attach", program, error),
+    }
 }
 
 /// An error that names the program.

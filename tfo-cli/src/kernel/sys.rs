@@ -28,6 +28,7 @@ const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
@@ -131,6 +132,47 @@ pub fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
         ..Element::default()
     };
     bpf(BPF_MAP_DELETE_ELEM, &mut attr).map(drop)
+}
+
+/// Attributes of `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_fd: u32,
+    attach_type: u32,
+    /// `query_flags`: 0 asks for what is attached here itself.
+    effective: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    pad: u32,
+}
+
+/// What is attached to a cgroup at one hook, by itself and not by those above it.
+#[derive(Debug)]
+pub struct Attached {
+    /// Ids of the programs, at most 64.
+    pub programs: Vec<u32>,
+    /// `BPF_F_ALLOW_*`; none of them: exclusively.
+    pub flags: u32,
+}
+
+/// Asks for it. Needs `CAP_NET_ADMIN`.
+pub fn attached_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Attached> {
+    let mut programs = [0u32; 64];
+    let mut attr = Query {
+        target_fd: fd_number(cgroup),
+        attach_type,
+        prog_ids: programs.as_mut_ptr() as u64,
+        prog_cnt: 64,
+        ..Query::default()
+    };
+    bpf(BPF_PROG_QUERY, &mut attr)?;
+    let count = usize::try_from(attr.prog_cnt).unwrap_or(0).min(programs.len());
+    Ok(Attached {
+        programs: programs[..count].to_vec(),
+        flags: attr.attach_flags,
+    })
 }
 
 /// Attributes of `BPF_OBJ_GET`.
@@ -308,10 +350,14 @@ pub fn is_locked(tried: Result<(), TryLockError>) -> io::Result<bool> {
 // net/core/net_namespace.c).
 sockopt_impl!(NetnsCookie, GetOnly, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, u64);
 
-/// Cookie of the calling thread's network namespace.
+/// Cookie of the calling thread's network namespace; 0 before Linux 5.14, where namespaces have none and only their inodes
+/// tell them apart.
 pub fn netns_cookie() -> io::Result<u64> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    Ok(getsockopt(&socket, NetnsCookie)?)
+    match getsockopt(&socket, NetnsCookie) {
+        Err(Errno::ENOPROTOOPT) => Ok(0),
+        other => Ok(other?),
+    }
 }
 
 /// `FILEID_KERNFS` (include/linux/exportfs.h): the handle is the 64-bit number of a kernfs node.

@@ -3,12 +3,12 @@
 
 use anyhow::{Result, ensure};
 use aya::programs::loaded_programs;
-use tfo_lab::lab::Lab;
+use tfo_lab::{command, lab::Lab};
 
 use crate::support::{
     foreign::{self, Calls, Foreign},
     kernel::needs_quiet_host,
-    needs_kernel, no_problems,
+    needs_kernel, no_problems, once,
     round::{PER_ROUND, Pair, differences, round},
     sandbox::Sandbox,
     wait_until,
@@ -122,4 +122,36 @@ fn calls_of_a_round(foreign: &Foreign, lab: &Lab, pair: &Pair) -> Result<Calls> 
 
 fn is_loaded(id: u32) -> bool {
     loaded_programs().flatten().any(|program| program.id() == id)
+}
+
+/// The kernel says EPERM; the message says who is in the way, how and where, and theirs goes on as before.
+#[test]
+fn who_lets_nobody_else_in_is_named() -> Result<()> {
+    needs_kernel!();
+    if !command::is_installed("bpftool") {
+        println!("skipped: needs bpftool");
+        return Ok(());
+    }
+    let sandbox = Sandbox::enter()?;
+    // Attached elsewhere as well, so that it stays loaded.
+    sandbox.within("theirs", || Ok(()))?;
+    let foreign = Foreign::attach(&sandbox.child("theirs"))?;
+    let id = foreign.id()?.to_string();
+    let path = sandbox.path().to_string_lossy().into_owned();
+    for (flags, how) in [(&[][..], "exclusively"), (&["override"][..], "with override")] {
+        let theirs = ["cgroup", "attach", &path, "sock_ops", "id", &id];
+        command::run("bpftool", &[&theirs[..], flags].concat())?;
+        let before = command::run("bpftool", &["cgroup", "show", &path])?;
+        let refused = once::run(&["trace", "--cgroup", &path]);
+        let after = command::run("bpftool", &["cgroup", "show", &path])?;
+        command::run("bpftool", &["cgroup", "detach", &path, "sock_ops", "id", &id])?;
+        let refused = refused?.ended(3)?;
+        for word in [&*format!("(program {id})"), how, &path, "BPF_F_ALLOW_MULTI"] {
+            ensure!(refused.stderr.contains(word), "{word} is not named: {refused:?}");
+        }
+        ensure!(before == after, "theirs was {before}, and is {after}");
+    }
+    // With nobody in the way it works again.
+    sandbox.trace(&[])?.stop()?.complete_records()?;
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::support::{
     needs_kernel,
     round::{PER_ROUND, Pair, round},
     sandbox::Sandbox,
+    schema,
 };
 
 /// Records of two rounds.
@@ -33,7 +34,11 @@ fn text_csv_and_json_tell_the_same() -> Result<()> {
     json.wait_for_lines(FLOWS)?;
     text.wait_for_lines(1 + FLOWS)?;
     csv.wait_for_lines(1 + FLOWS)?;
-    let (flows, _) = json.stop()?.complete_records()?;
+    let json = json.stop()?;
+    for line in &json.stdout {
+        schema::check(&serde_json::from_str(line)?);
+    }
+    let (flows, _) = json.complete_records()?;
     ensure!(flows.len() == FLOWS, "{} flows", flows.len());
     let expected: BTreeSet<Line> = flows.iter().map(of_flow).collect();
 

@@ -9,6 +9,7 @@ pub mod object;
 pub mod once;
 pub mod round;
 pub mod sandbox;
+pub mod schema;
 pub mod tcpdump;
 pub mod tool;
 

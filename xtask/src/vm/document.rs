@@ -244,7 +244,7 @@ mod tests {
             if is_tested(entry) {
                 assert_eq!(entry.degradations, expected, "{}", entry.series);
                 for program in &entry.programs {
-                    assert_eq!(program.problem(), None, "{}", entry.series);
+                    assert_eq!(program.problem(entry.series), None, "{}", entry.series);
                 }
             }
         }

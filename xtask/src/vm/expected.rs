@@ -13,12 +13,44 @@ pub struct Degradation {
     pub missed: &'static str,
 }
 
-pub const DEGRADATIONS: [Degradation; 1] = [Degradation {
-    name: "listener-priming",
-    before: Series::new(6, 12),
-    missed: "on listeners that existed before the tool only accepted Fast Open connections are seen; others are \
-        counted as lost (`unprimed-listener`)",
-}];
+pub const DEGRADATIONS: [Degradation; 4] = [
+    Degradation {
+        name: "priming-scope",
+        before: Series::new(6, 1),
+        missed: "with `--cgroup` listeners outside it get a callback flag too, which does nothing there",
+    },
+    Degradation {
+        name: "listener-priming",
+        before: Series::new(6, 12),
+        missed: "on listeners that existed before the tool only accepted Fast Open connections are seen; others are \
+            counted as lost (`unprimed-listener`)",
+    },
+    Degradation {
+        name: "flag-release",
+        before: Series::new(5, 15),
+        missed: "callback flags stay on sockets after the tool ends; without programs they do nothing",
+    },
+    Degradation {
+        name: "socket-error",
+        before: Series::new(5, 14),
+        missed: "connections that end in an error before a SYN was sent again are shown when they are closed",
+    },
+];
+
+/// Programs that kernels before a series refuse, each behind a degradation above: the helper or tracepoint they need is
+/// not there.
+const REFUSED: [(&str, Series); 3] = [
+    ("tfo_prime", Series::new(5, 15)),
+    ("tfo_release", Series::new(5, 15)),
+    ("tfo_sk_error", Series::new(5, 14)),
+];
+
+/// Whether a series refuses a program.
+pub fn is_refused(series: Series, program: &str) -> bool {
+    REFUSED
+        .iter()
+        .any(|(name, before)| *name == program && series < *before)
+}
 
 /// The degradations of a series.
 pub fn of(series: Series) -> impl Iterator<Item = &'static Degradation> {
@@ -60,5 +92,12 @@ mod tests {
         let (silent, other) = (problems(old, &[]), problems(old, &told(&["cgroup: unknown"])));
         assert!(silent[0].contains("not told"), "{silent:?}");
         assert_eq!(other.len(), 2, "{other:?}");
+    }
+
+    #[test]
+    fn programs_are_refused_only_where_they_must_be() {
+        let (oldest, old) = (Series::new(5, 10), Series::new(6, 1));
+        assert!(is_refused(oldest, "tfo_prime") && !is_refused(old, "tfo_prime"));
+        assert!(!is_refused(oldest, "tfo_sock_ops"));
     }
 }

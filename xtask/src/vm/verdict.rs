@@ -85,7 +85,7 @@ impl Verdict {
                 text_of("programs-stderr")
             ));
         }
-        problems.extend(programs.iter().filter_map(Program::problem));
+        problems.extend(programs.iter().filter_map(|program| program.problem(series)));
         for (program, should) in [
             ("trace", i32::from(unprimed)),
             ("scenario", 0),
@@ -100,7 +100,10 @@ impl Verdict {
                 } else {
                     format!("{program}-stderr")
                 };
-                let output = text_of(&section);
+                let mut output = text_of(&section);
+                if program == "denied" {
+                    output = format!("{output}; {}", text_of("policy"));
+                }
                 let is = is.map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"));
                 problems.push(format!("{program}: {is}, should be {should}: {output}"));
             }

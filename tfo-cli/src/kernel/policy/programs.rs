@@ -14,7 +14,7 @@ use aya::{
 use tfo_common::policy;
 
 use super::{
-    super::{Error as KernelError, cgroup::Cgroup, layout, object, programs, sys},
+    super::{Error as KernelError, cgroup::Cgroup, layout, neighbours::Hook, object, programs, sys},
     Error,
     bpffs::Directory,
     pins, strip,
@@ -115,14 +115,14 @@ pub fn attach(ebpf: &mut Ebpf, directory: &Directory, cgroup: &Cgroup) -> Result
     let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
     let id = sock_ops
         .attach(cgroup, CgroupAttachMode::Single)
-        .map_err(refused(policy::PROG_SOCK_OPS))?;
+        .map_err(|error| programs::not_attached(policy::PROG_SOCK_OPS, &error, cgroup, Hook::SockOps))?;
     let link = sock_ops.take_link(id).map_err(refused(policy::PROG_SOCK_OPS))?;
     pin(FdLink::try_from(link), &directory.pin(pins::LINK_SOCK_OPS))?;
 
     let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
     let id = egress
         .attach(cgroup, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)
-        .map_err(refused(policy::PROG_EGRESS))?;
+        .map_err(|error| programs::not_attached(policy::PROG_EGRESS, &error, cgroup, Hook::Egress))?;
     let link = egress.take_link(id).map_err(refused(policy::PROG_EGRESS))?;
     pin(FdLink::try_from(link), &directory.pin(pins::LINK_EGRESS))
 }

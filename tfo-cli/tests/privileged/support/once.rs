@@ -55,6 +55,7 @@ impl Once {
             .collect::<Result<_>>()?;
         let mut ids = std::collections::BTreeSet::new();
         for object in &objects {
+            super::schema::check(object);
             let is_right = object["schema"] == 1 && object["type"] == kind && object["id"].is_string();
             ensure!(is_right, "no {kind} of schema 1 with an id: {object}");
             ensure!(
