@@ -60,7 +60,7 @@ pub enum Error {
         why: String,
     },
     /// Somebody else is attached to the cgroup in a way that lets nobody else in.
-    #[error("attach BPF program {program}: {who}, which lets no other program in")]
+    #[error("attach BPF program {program}: somebody lets no other program in: {who}")]
     InTheWay {
         /// Ours.
         program: &'static str,
