@@ -19,10 +19,15 @@ impl Nginx {
     /// Starts nginx on `address` in the server's namespace, with `fastopen=<queue>` if given.
     /// It answers every request with `ok`.
     pub fn start(lab: &Lab, address: SocketAddr, fast_open: Option<u32>) -> Result<Self> {
+        Self::start_with_log(lab, address, fast_open, "access_log off;")
+    }
+
+    /// The same with these lines of configuration about its access log.
+    pub fn start_with_log(lab: &Lab, address: SocketAddr, fast_open: Option<u32>, log: &str) -> Result<Self> {
         Daemon::start("nginx", lab.server(), address, |directory| {
             let mut command = Command::new("nginx");
             command.arg("-p").arg(directory);
-            (configuration(directory, address, fast_open), command)
+            (configuration(directory, address, fast_open, log), command)
         })
         .map(Self)
     }
@@ -67,7 +72,7 @@ fn parse_curl(output: &str) -> Option<CurlReport> {
     })
 }
 
-fn configuration(directory: &Path, address: SocketAddr, fast_open: Option<u32>) -> String {
+fn configuration(directory: &Path, address: SocketAddr, fast_open: Option<u32>, log: &str) -> String {
     let directory = directory.display();
     let fast_open = fast_open
         .map(|queue| format!(" fastopen={queue}"))
@@ -77,7 +82,7 @@ fn configuration(directory: &Path, address: SocketAddr, fast_open: Option<u32>) 
          pid {directory}/nginx.pid; error_log {directory}/error.log;\n\
          events {{ worker_connections 64; }}\n\
          http {{\n\
-           access_log off;\n\
+           {log}\n\
            client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;\n\
            fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi;\n\
            scgi_temp_path {directory}/scgi;\n\

@@ -4,8 +4,10 @@
 //! each test prints `skipped: reason`. Run it with `--test-threads=1`: the tests move this process
 //! between cgroups. All traffic stays in namespaces of the lab.
 
+mod access_log;
 mod answers;
 mod apps;
+mod asked;
 mod burst;
 mod captures;
 mod coexist;
@@ -17,6 +19,7 @@ mod ends;
 mod filters;
 mod formats;
 mod host;
+mod hostile_dns;
 mod identities;
 mod keys;
 mod listeners;
