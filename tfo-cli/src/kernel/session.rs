@@ -6,6 +6,7 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use tfo_common::{
     DestKey, Loss,
     event::Record,
     flags::{Config, Control, mask32, mask128},
+    layout::Layout,
     layout::Feature,
     limits,
     listener::{ListenerRecord, Primed},
@@ -84,15 +86,12 @@ impl Session {
         super::object::bytes()?;
         let lacking = rights::check_observer()?;
         let cgroup = Cgroup::open(options.cgroup.as_deref())?;
-        let (layout, mut degradations) = layout::resolve()?;
+        let ((layout, mut degradations), btf) = types()?;
         degradations.extend(lacking);
         let keeper = Keeper::start(Names::new(cgroup.mount.clone())).map_err(|source| Error::Io {
             operation: "start",
             object: "the thread that keeps rights".into(),
             source,
-        })?;
-        let btf = Btf::from_sys_fs().map_err(|error| Error::NoBtf {
-            why: error.to_string(),
         })?;
         let config = Config {
             emit_plain: u8::from(options.emit_plain),
@@ -230,6 +229,19 @@ impl Session {
 
 /// What is said where the thread that keeps rights has panicked.
 const NO_KEEPER: &str = "the thread that enters network namespaces has ended";
+
+/// The kernel's types, read twice at the same time: by us for where members are, by aya for what programs attach to.
+fn types() -> Result<((Layout, Vec<Degradation>), Btf), Error> {
+    let (layout, btf) = thread::scope(|scope| {
+        let btf = scope.spawn(Btf::from_sys_fs);
+        (layout::resolve(), btf.join())
+    });
+    let no_btf = |why: String| Error::NoBtf { why };
+    let btf = btf
+        .map_err(|_| no_btf("the thread that reads it panicked".to_owned()))?
+        .map_err(|error| no_btf(error.to_string()))?;
+    Ok((layout?, btf))
+}
 
 /// Name and effect of the degradation when listeners cannot be primed.
 const PRIMING: &str = "listener-priming";
