@@ -26,49 +26,106 @@ fn capture() -> Vec<u8> {
         0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0,
     ];
     let cookie = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
-    packet(&mut file, 0, true, 0x02, [1_000, 0], &cookie, b"data");
-    packet(&mut file, 20_000, false, 0x12, [5_000, 1_005], &[], b"");
-    packet(&mut file, 20_010, true, 0x10, [1_005, 5_001], &[], b"");
-    packet(&mut file, 20_020, false, 0x10, [5_001, 1_005], &[], b"answer");
+    let ack = Packet {
+        us: 0,
+        to_server: true,
+        flags: 0x10,
+        sequence: 0,
+        acknowledgement: 0,
+        options: &[],
+        data: b"",
+    };
+    for packet in [
+        Packet {
+            flags: 0x02,
+            sequence: 1_000,
+            options: &cookie,
+            data: b"data",
+            ..ack
+        },
+        Packet {
+            us: 20_000,
+            to_server: false,
+            flags: 0x12,
+            sequence: 5_000,
+            acknowledgement: 1_005,
+            ..ack
+        },
+        Packet {
+            us: 20_010,
+            sequence: 1_005,
+            acknowledgement: 5_001,
+            ..ack
+        },
+        Packet {
+            us: 20_020,
+            to_server: false,
+            sequence: 5_001,
+            acknowledgement: 1_005,
+            data: b"answer",
+            ..ack
+        },
+    ] {
+        packet.write(&mut file);
+    }
     file
 }
 
-fn packet(
-    file: &mut Vec<u8>,
+/// A packet of the connection.
+struct Packet<'a> {
+    /// Microseconds after the first packet.
     us: u32,
     to_server: bool,
+    /// The TCP flags.
     flags: u8,
-    numbers: [u32; 2],
-    options: &[u8],
-    data: &[u8],
-) {
-    let length = 40 + options.len() + data.len();
-    for word in [
-        1_767_323_045,
-        us,
-        u32::try_from(length).expect("it is short"),
-        u32::try_from(length).expect("it is short"),
-    ] {
-        file.extend(word.to_le_bytes());
+    sequence: u32,
+    acknowledgement: u32,
+    /// The TCP options, padded to a multiple of 4 bytes.
+    options: &'a [u8],
+    data: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// Appends the packet to a capture.
+    fn write(&self, file: &mut Vec<u8>) {
+        let Self {
+            us,
+            to_server,
+            flags,
+            sequence,
+            acknowledgement,
+            options,
+            data,
+        } = *self;
+        let length = 40 + options.len() + data.len();
+        for word in [
+            1_767_323_045,
+            us,
+            u32::try_from(length).expect("it is short"),
+            u32::try_from(length).expect("it is short"),
+        ] {
+            file.extend(word.to_le_bytes());
+        }
+        let (client, server) = (([192, 0, 2, 1], 40_000_u16), ([198, 51, 100, 7], 443_u16));
+        let (from, to) = if to_server {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        file.extend([0x45, 0]);
+        file.extend(u16::try_from(length).expect("it is short").to_be_bytes());
+        file.extend([0, 1, 0, 0, 64, 6, 0, 0]);
+        file.extend(from.0);
+        file.extend(to.0);
+        file.extend(from.1.to_be_bytes());
+        file.extend(to.1.to_be_bytes());
+        file.extend(sequence.to_be_bytes());
+        file.extend(acknowledgement.to_be_bytes());
+        let words = u8::try_from(5 + options.len() / 4).expect("it is short");
+        file.extend([words << 4, flags, 1, 0, 0, 0, 0, 0]);
+        file.extend(options);
+        file.extend(data);
     }
-    let (client, server) = (([192, 0, 2, 1], 40_000_u16), ([198, 51, 100, 7], 443_u16));
-    let (from, to) = if to_server {
-        (client, server)
-    } else {
-        (server, client)
-    };
-    file.extend([0x45, 0]);
-    file.extend(u16::try_from(length).expect("it is short").to_be_bytes());
-    file.extend([0, 1, 0, 0, 64, 6, 0, 0]);
-    file.extend(from.0);
-    file.extend(to.0);
-    file.extend(from.1.to_be_bytes());
-    file.extend(to.1.to_be_bytes());
-    file.extend(numbers.map(u32::to_be_bytes).concat());
-    let words = u8::try_from(5 + options.len() / 4).expect("it is short");
-    file.extend([words << 4, flags, 1, 0, 0, 0, 0, 0]);
-    file.extend(options);
-    file.extend(data);
 }
 
 /// A file that is removed at the end of the test.

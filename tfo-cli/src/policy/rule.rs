@@ -10,9 +10,9 @@ use tfo_common::{
 use crate::{addr::Prefix, duration};
 
 /// Shortest time to live: a shorter one would be over before a user has read the answer.
-const SHORTEST_TTL: Duration = Duration::from_secs(1);
+const MIN_TTL: Duration = Duration::from_secs(1);
 /// Longest time to live: 100 years, whose nanoseconds fit into 64 bits.
-const LONGEST_TTL: Duration = Duration::from_hours(876_000);
+const MAX_TTL: Duration = Duration::from_hours(876_000);
 
 /// A cgroup as a user names it: it is still to be looked up, and may not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -201,7 +201,7 @@ pub fn ports(mut ranges: Vec<PortRange>) -> Result<Vec<PortRange>, String> {
 /// Reads a time to live of one second to 100 years.
 pub fn ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration::parse(text)?;
-    if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
+    if (MIN_TTL..=MAX_TTL).contains(&ttl) {
         Ok(ttl)
     } else {
         Err(format!("'{text}' is not a time to live of 1s to 100 years"))

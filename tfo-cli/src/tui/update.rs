@@ -18,7 +18,7 @@ use super::{
 /// Readings that the big steps through time go.
 const BIG_STEP: isize = 60;
 /// Host names remembered at most; beyond that, all are forgotten and looked up again.
-const MOST_HOSTS: usize = 16_384;
+const MAX_HOSTS: usize = 16_384;
 
 /// What an action asks for beyond a change of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     };
     let unnamed = state.unnamed();
     if !unnamed.is_empty() {
-        if state.hosts.len() > MOST_HOSTS {
+        if state.hosts.len() > MAX_HOSTS {
             state.hosts.clear();
         }
         // An entry without a name keeps the address from being looked up twice.

@@ -17,7 +17,7 @@ use nix::{
 use crate::{policy, support};
 
 /// How long a test may take: ten times as long as any takes on an idle machine.
-const LONGEST: Duration = Duration::from_mins(6);
+const TIME_LIMIT: Duration = Duration::from_mins(6);
 
 /// A name and what it runs.
 pub type Test = (&'static str, fn() -> Result<()>);
@@ -87,9 +87,9 @@ pub fn run(tests: &[Test]) -> ExitCode {
 fn watchdog(name: &'static str) -> Sender<()> {
     let (ends, ended) = mpsc::channel();
     thread::spawn(move || {
-        if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(TIME_LIMIT) == Err(RecvTimeoutError::Timeout) {
             println!(
-                "test {name} ... FAILED\n  it hangs: {LONGEST:?} have passed\n\ntest result: FAILED. 0 passed; 1 failed"
+                "test {name} ... FAILED\n  it hangs: {TIME_LIMIT:?} have passed\n\ntest result: FAILED. 0 passed; 1 failed"
             );
             process::exit(1);
         }

@@ -154,15 +154,28 @@ impl Drop for Capture {
     }
 }
 
-/// What either of them says about one end of a connection.
+/// What `trace` or `analyze` reports about one end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Said {
+struct EndReport {
+    /// Name of the outcome, or `?` and the name of what a capture does not tell.
     outcome: String,
-    /// Option, its kind, bytes in the SYN; of a client also bytes acked, cookie, retransmissions.
-    wire: String,
+    option_sent: String,
+    /// 34 or 254; `None` without an option.
+    option_kind: Option<u64>,
+    syn_data_len: u64,
+    /// `None` for a server.
+    client: Option<ClientReport>,
 }
 
-/// Namespace of the client, role, client's end, server's end.
+/// What only the client's end has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ClientReport {
+    syn_data_acked: u64,
+    cookie_received: bool,
+    syn_retrans: u64,
+}
+
+/// Inode of the client's namespace, role, address of the client, address of the server.
 type Key = (u64, &'static str, SocketAddr, SocketAddr);
 
 #[test]
@@ -282,9 +295,9 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// By connection, in the order of their verdicts.
-fn of_trace(traced: &[Flow], run: &Run) -> BTreeMap<Key, Vec<Said>> {
-    let mut said: BTreeMap<Key, Vec<(String, Said)>> = BTreeMap::new();
+/// The reports of `trace` by connection, in the order of their verdicts.
+fn of_trace(traced: &[Flow], run: &Run) -> BTreeMap<Key, Vec<EndReport>> {
+    let mut reports: BTreeMap<Key, Vec<(String, EndReport)>> = BTreeMap::new();
     for flow in traced {
         let (client, server) = match flow.role {
             Role::Client if flow.netns == Some(run.client_netns) => (flow.local(), flow.remote()),
@@ -292,50 +305,32 @@ fn of_trace(traced: &[Flow], run: &Run) -> BTreeMap<Key, Vec<Said>> {
             _ => continue,
         };
         let key = (run.client_netns, role_name(flow.role), client, server);
-        let one = Said {
+        let one = EndReport {
             outcome: flow.outcome.clone(),
-            wire: wire(
-                flow.role == Role::Client,
-                &flow.option_sent,
-                flow.option_kind.map(u64::from),
-                flow.syn_data_len as u64,
-                flow.syn_data_acked as u64,
-                flow.cookie_received,
-                u64::from(flow.syn_retrans),
-            ),
+            option_sent: flow.option_sent.clone(),
+            option_kind: flow.option_kind.map(u64::from),
+            syn_data_len: flow.syn_data_len as u64,
+            client: (flow.role == Role::Client).then(|| ClientReport {
+                syn_data_acked: flow.syn_data_acked as u64,
+                cookie_received: flow.cookie_received,
+                syn_retrans: u64::from(flow.syn_retrans),
+            }),
         };
-        said.entry(key).or_default().push((flow.ts.clone(), one));
+        reports.entry(key).or_default().push((flow.ts.clone(), one));
     }
-    in_order(said)
+    in_order(reports)
 }
 
-fn in_order(said: BTreeMap<Key, Vec<(String, Said)>>) -> BTreeMap<Key, Vec<Said>> {
-    let sorted = said.into_iter().map(|(key, mut all)| {
+fn in_order(reports: BTreeMap<Key, Vec<(String, EndReport)>>) -> BTreeMap<Key, Vec<EndReport>> {
+    let sorted = reports.into_iter().map(|(key, mut all)| {
         all.sort_by(|left, right| left.0.cmp(&right.0));
         (key, all.into_iter().map(|(_, one)| one).collect())
     });
     sorted.collect()
 }
 
-fn wire(
-    is_client: bool,
-    option: &str,
-    kind: Option<u64>,
-    length: u64,
-    acked: u64,
-    cookie: bool,
-    retrans: u64,
-) -> String {
-    let common = format!("{option} {kind:?} {length}");
-    if is_client {
-        format!("{common} acked {acked} cookie {cookie} retransmitted {retrans}")
-    } else {
-        common
-    }
-}
-
-/// The same of a capture, by the program under test.
-fn of_capture(file: &Path, client_netns: u64) -> Result<BTreeMap<Key, Vec<Said>>> {
+/// The reports of `analyze` about a capture.
+fn of_capture(file: &Path, client_netns: u64) -> Result<BTreeMap<Key, Vec<EndReport>>> {
     let output = Command::new(BINARY)
         .args(["analyze", "--all", "--format", "json"])
         .arg(file)
@@ -347,7 +342,7 @@ fn of_capture(file: &Path, client_netns: u64) -> Result<BTreeMap<Key, Vec<Said>>
         "analyze: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let mut said: BTreeMap<Key, Vec<(String, Said)>> = BTreeMap::new();
+    let mut reports: BTreeMap<Key, Vec<(String, EndReport)>> = BTreeMap::new();
     for line in String::from_utf8(output.stdout)?.lines() {
         let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
         if value["type"] != "flow" && value["type"] != "unclassified" {
@@ -366,21 +361,20 @@ fn of_capture(file: &Path, client_netns: u64) -> Result<BTreeMap<Key, Vec<Said>>
             (client_netns, "server", remote, local)
         };
         let number = |field: &str| value[field].as_u64().unwrap_or_default();
-        let one = Said {
+        let one = EndReport {
             outcome: value["outcome"]
                 .as_str()
                 .map_or_else(|| format!("?{}", text("unknown")), str::to_owned),
-            wire: wire(
-                is_client,
-                &text("option_sent"),
-                value["option_kind"].as_u64(),
-                number("syn_data_len"),
-                number("syn_data_acked"),
-                value["cookie_received"].as_bool().unwrap_or_default(),
-                number("syn_retrans"),
-            ),
+            option_sent: text("option_sent"),
+            option_kind: value["option_kind"].as_u64(),
+            syn_data_len: number("syn_data_len"),
+            client: is_client.then(|| ClientReport {
+                syn_data_acked: number("syn_data_acked"),
+                cookie_received: value["cookie_received"].as_bool().unwrap_or_default(),
+                syn_retrans: number("syn_retrans"),
+            }),
         };
-        said.entry(key).or_default().push((text("ts"), one));
+        reports.entry(key).or_default().push((text("ts"), one));
     }
-    Ok(in_order(said))
+    Ok(in_order(reports))
 }

@@ -115,7 +115,11 @@ fn boot_all(machines: &[MachineSpec], log: &mut TestLog) -> Result<Report> {
 fn judge(kernel: &Kernel, machine: &Machine, output: &str, log: &mut TestLog) -> Option<Entry> {
     let took = machine.age().as_secs();
     match verdict(kernel, output) {
-        Ok((version, series, verdict)) => {
+        Ok(Booted {
+            version,
+            series,
+            verdict,
+        }) => {
             let line = format!("{version}: {} CPUs, {took} s, {verdict}", kernel.cpus);
             println!("{line}");
             log.notes.push(line);
@@ -139,7 +143,15 @@ fn judge(kernel: &Kernel, machine: &Machine, output: &str, log: &mut TestLog) ->
     }
 }
 
-fn verdict(kernel: &Kernel, output: &str) -> Result<(String, Series, Verdict)> {
+/// The verdict about a machine that has finished.
+struct Booted {
+    /// The release, as `uname -r` printed it.
+    version: String,
+    series: Series,
+    verdict: Verdict,
+}
+
+fn verdict(kernel: &Kernel, output: &str) -> Result<Booted> {
     let serial = Serial::parse(output)?;
     let version = serial
         .lines("kernel")
@@ -150,5 +162,9 @@ fn verdict(kernel: &Kernel, output: &str) -> Result<(String, Series, Verdict)> {
         "another kernel was booted: {version}"
     );
     let series = Series::of(version)?;
-    Ok((version.to_owned(), series, Verdict::of(&serial, series)?))
+    Ok(Booted {
+        version: version.to_owned(),
+        series,
+        verdict: Verdict::of(&serial, series)?,
+    })
 }

@@ -28,9 +28,9 @@ const NAME: usize = 15;
 /// Columns for a number at the value axis.
 const VALUE: usize = 6;
 /// Columns that a reading takes at most, where there are few readings.
-const WIDEST: usize = 8;
+const MAX_READING_WIDTH: usize = 8;
 /// Lines that a band takes at most.
-const HIGHEST: usize = 6;
+const MAX_BAND_HEIGHT: usize = 6;
 /// Columns that a time of day takes.
 const TIME: usize = 8;
 /// Columns from one mark of the time axis to the next, at least: a time of day and some blanks.
@@ -53,8 +53,8 @@ pub fn lines(state: &State, width: u16, height: u16) -> Vec<Line<'static>> {
         return lines;
     }
     let scale = Scale {
-        columns: (room / shown.len()).clamp(1, WIDEST),
-        rows: (usize::from(height) / outcomes.len()).clamp(1, HIGHEST),
+        columns: (room / shown.len()).clamp(1, MAX_READING_WIDTH),
+        rows: (usize::from(height) / outcomes.len()).clamp(1, MAX_BAND_HEIGHT),
     };
     for outcome in outcomes {
         lines.extend(band(state, shown, outcome, scale));

@@ -21,9 +21,9 @@ use crate::{
 };
 
 /// Narrowest width of the column of services: it shrinks to this before any other column is hidden.
-const SERVICE_LEAST: u16 = 8;
+const SERVICE_MIN_WIDTH: u16 = 8;
 /// Widest width of the column of services.
-const SERVICE_MOST: u16 = 40;
+const SERVICE_MAX_WIDTH: u16 = 40;
 
 /// The columns that the user chose, or all.
 pub fn columns(state: &State) -> Vec<TableColumn> {
@@ -45,8 +45,8 @@ fn column(state: &State, spec: &ColumnSpec) -> TableColumn {
     let indent = if state.view == View::Services { 2 } else { 0 };
     let (least, most) = match spec.column {
         Column::Service => (
-            SERVICE_LEAST,
-            (state.widths.service + indent).clamp(SERVICE_LEAST, SERVICE_MOST),
+            SERVICE_MIN_WIDTH,
+            (state.widths.service + indent).clamp(SERVICE_MIN_WIDTH, SERVICE_MAX_WIDTH),
         ),
         // Folded services show the number of peers instead of addresses.
         Column::Remote if state.view == View::Services && state.unfolded.is_empty() => {
