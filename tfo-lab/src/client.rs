@@ -72,6 +72,8 @@ pub enum ClientOption {
     Cork,
     /// `MSG_MORE` on the call that sends the SYN. Only for payloads that fit a SYN.
     More,
+    /// An MPTCP socket.
+    Mptcp,
     /// `TCP_SYNCNT`: give up after this many SYN retransmissions.
     SynCount(u32),
 }

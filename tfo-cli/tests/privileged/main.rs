@@ -22,6 +22,7 @@ mod host;
 mod hostile_dns;
 mod identities;
 mod keys;
+mod listener_faults;
 mod listeners;
 mod names;
 mod namespaces;

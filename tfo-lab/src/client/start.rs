@@ -9,13 +9,12 @@ use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
     sys::{
-        socket::{
-            AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, connect, send, sendto,
-            setsockopt, socket, sockopt,
-        },
+        socket::{MsgFlags, SockaddrStorage, bind, connect, send, sendto, setsockopt, sockopt},
         time::{TimeVal, TimeValLike},
     },
 };
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Api, ClientOption, Connect, Family, Report, Source};
 use crate::{
@@ -134,12 +133,20 @@ fn send_flags(config: &Connect) -> MsgFlags {
 
 fn prepare(config: &Connect) -> Result<OwnedFd> {
     let domain = match config.family {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 | Family::Mapped => AddressFamily::Inet6,
+        Family::V4 => Domain::IPV4,
+        Family::V6 | Family::Mapped => Domain::IPV6,
     };
-    let mut flags = SockFlag::SOCK_CLOEXEC;
-    flags.set(SockFlag::SOCK_NONBLOCK, !config.blocking);
-    let socket = socket(domain, SockType::Stream, flags, None).context("TCP socket: opening it")?;
+    let protocol = if config.options.contains(&ClientOption::Mptcp) {
+        Protocol::MPTCP
+    } else {
+        Protocol::TCP
+    };
+    let socket =
+        Socket::new(domain, Type::STREAM.cloexec(), Some(protocol)).context("TCP socket: opening it")?;
+    socket
+        .set_nonblocking(!config.blocking)
+        .context("O_NONBLOCK: setting it")?;
+    let socket = OwnedFd::from(socket);
     if config.blocking {
         let limit = TimeVal::milliseconds(i64::try_from(config.timeout.as_millis()).unwrap_or(i64::MAX));
         setsockopt(&socket, sockopt::SendTimeout, &limit).context("SO_SNDTIMEO: setting it")?;
@@ -165,8 +172,8 @@ fn set(socket: &OwnedFd, option: ClientOption) -> nix::Result<()> {
         ClientOption::DeferAccept => setsockopt(socket, DeferAccept, &1),
         ClientOption::NoDelay => setsockopt(socket, sockopt::TcpNoDelay, &true),
         ClientOption::Cork => setsockopt(socket, Cork, &1),
-        // A flag of the call, not a setting of the socket.
-        ClientOption::More => Ok(()),
+        // No setting of the socket.
+        ClientOption::More | ClientOption::Mptcp => Ok(()),
         ClientOption::SynCount(count) => setsockopt(socket, SynCount, &count),
     }
 }

@@ -7,9 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen, setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     client::Family,
@@ -53,6 +52,8 @@ pub struct Listen {
     pub backlog: i32,
     /// `TCP_DEFER_ACCEPT`, in seconds.
     pub defer_accept: Option<u32>,
+    /// An MPTCP socket, as every listener of a Go program is.
+    pub mptcp: bool,
     /// Whether connections are accepted at all; if not, they fill the queues.
     pub accept: bool,
     /// What the server replies.
@@ -73,6 +74,7 @@ impl Listen {
             no_cookie: false,
             backlog: 256,
             defer_accept: None,
+            mptcp: false,
             accept: true,
             reply: Reply::default(),
             reply_delay: Duration::ZERO,
@@ -91,13 +93,14 @@ impl Listen {
 
     /// Opens the listening socket in the calling thread's namespace.
     pub(crate) fn open(&self) -> Result<TcpListener> {
-        let domain = if self.address.is_ipv4() {
-            AddressFamily::Inet
+        let protocol = if self.mptcp {
+            Protocol::MPTCP
         } else {
-            AddressFamily::Inet6
+            Protocol::TCP
         };
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(domain, SockType::Stream, flags, None).context("listener: opening its socket")?;
+        let kind = Type::STREAM.cloexec().nonblocking();
+        let socket = Socket::new(Domain::for_address(self.address), kind, Some(protocol))
+            .context("listener: opening its socket")?;
         let set = |what: &'static str, result: nix::Result<()>| {
             result.with_context(|| format!("listener {}: setting {what}", self.address))
         };

@@ -109,6 +109,11 @@ impl Tool {
             .with_context(|| format!("waiting for {count} lines"))
     }
 
+    /// What it has printed so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.stdout.as_ref().map(|lines| lines.all()).unwrap_or_default()
+    }
+
     /// Ends it as Ctrl-C does.
     pub fn stop(self) -> Result<Ended> {
         self.signal(Signal::SIGINT)?;
