@@ -26,6 +26,7 @@ pub mod listener;
 pub mod maps;
 pub mod outcome;
 pub mod policy;
+pub mod request;
 pub mod slots;
 pub mod time;
 

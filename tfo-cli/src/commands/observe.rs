@@ -21,6 +21,9 @@ use crate::{
 /// Cgroups and what they are called; `None` when one is gone.
 pub type Names = Vec<(u64, Option<CgroupName>)>;
 
+/// Readings taken until two agree; on a host that is never still the last one counts.
+const SETTLE_TRIES: u32 = 5;
+
 /// A source, and the recording it goes to.
 pub struct Observer {
     source: Box<dyn Source>,
@@ -166,6 +169,21 @@ impl Observer {
             left_out: 0,
         };
         Ok(reading)
+    }
+
+    /// Reads every counter of every network namespace until the kernel's and ours stand still, so that the cross-check
+    /// compares like with like.
+    pub fn read_settled(&mut self) -> anyhow::Result<(Reading, Host)> {
+        let mut read = self.read(true)?;
+        for _ in 0..SETTLE_TRIES {
+            let again = self.read(true)?;
+            let settled = again.0.netns == read.0.netns && again.1.mib == read.1.mib;
+            read = again;
+            if settled {
+                break;
+            }
+        }
+        Ok(read)
     }
 
     /// Records a reading with the names found since the one before; nothing where no recording is written.

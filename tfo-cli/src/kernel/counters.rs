@@ -4,8 +4,10 @@ use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
 use tfo_common::{
-    DestKey, DestStats, Loss, Outcome, Role,
+    DestKey, DestStats, Handshake, Loss, Outcome, Role,
+    classify::{End, classify},
     counters::{NetnsCounters, Stat, stat_index, total_index},
+    request::Request,
 };
 
 use super::{maps::Maps, sys};
@@ -13,7 +15,13 @@ use crate::model::source::{Reading, Totals};
 
 /// Reads all counters. Per-CPU counters are summed; each is exact, and all are read within a millisecond or
 /// so, not at one instant.
-pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> anyhow::Result<Reading> {
+pub fn read(
+    maps: &Maps,
+    with_dests: bool,
+    capacity: u32,
+    bad_records: u64,
+    unfinished: &mut Unfinished,
+) -> anyhow::Result<Reading> {
     let mut reading = Reading {
         at_ns: sys::monotonic_ns(),
         dests_capacity: capacity,
@@ -24,7 +32,14 @@ pub fn read(maps: &Maps, with_dests: bool, capacity: u32, bad_records: u64) -> a
         reading.losses[loss as usize] = counter(maps, loss as u32)?;
     }
     reading.losses[Loss::BadRecord as usize] = bad_records;
-    reading.losses[Loss::RequestEvicted as usize] = evicted_requests(maps)?;
+    reading.losses[Loss::RequestEvicted as usize] = unfinished.sweep(maps, reading.at_ns)?;
+    for (total, never) in reading.totals[Role::Server as usize]
+        .iter_mut()
+        .zip(unfinished.outcomes)
+    {
+        *total += never;
+    }
+    reading.losses[Loss::ListenerUnknown as usize] += unfinished.unknown;
     reading.events = counter(maps, stat_index(Stat::Events))?;
     // Rows change where a handshake is counted, and where the first byte comes after it.
     let handshakes: u64 = reading.totals.iter().flatten().sum();
@@ -91,21 +106,111 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>
         .collect())
 }
 
-/// SYN facts that went in, were not taken out by a finished handshake and are not there any more. Read in this order,
-/// what happens meanwhile makes it less, never more: who is stored later is not counted, who is taken later is.
-fn evicted_requests(maps: &Maps) -> anyhow::Result<u64> {
-    let stored = counter(maps, stat_index(Stat::RequestStored))?;
-    if stored == counter(maps, stat_index(Stat::RequestTaken))? {
-        return Ok(0);
+/// How long the facts of a SYN wait for the end of its handshake: by then the kernel has sent its SYN-ACK five times
+/// again (`net.ipv4.tcp_synack_retries`) and dropped the request.
+const PATIENCE_NS: u64 = 64_000_000_000;
+
+/// Server handshakes with Fast Open that never ended: nothing tells of their end but that nothing comes.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    /// How many, by what would have become of them.
+    outcomes: [u64; Outcome::COUNT],
+    /// Those of listeners of which this kernel tells too little.
+    unknown: u64,
+    taken: u64,
+}
+
+impl Unfinished {
+    /// Takes facts of SYNs that have waited too long out of the table and counts them. Returns how many went in, were
+    /// not taken out by a finished handshake or here, and are not there any more. Read in this order, what happens
+    /// meanwhile makes it less, never more: who is stored later is not counted, who is taken later is.
+    fn sweep(&mut self, maps: &Maps, now_ns: u64) -> anyhow::Result<u64> {
+        let stored = counter(maps, stat_index(Stat::RequestStored))?;
+        if stored == counter(maps, stat_index(Stat::RequestTaken))? + self.taken {
+            return Ok(0);
+        }
+        let info = maps.requests.info().context("read the request table's type")?;
+        let present = sys::map_entries(
+            maps.requests.fd().as_fd(),
+            size_of::<u64>(),
+            size_of::<Request>(),
+            info.max_entries() as usize,
+        )
+        .context("read the request table")?;
+        let mut left = present.count as u64;
+        let keys = present.keys.chunks_exact(size_of::<u64>());
+        let values = present.values.chunks_exact(size_of::<Request>());
+        for (key, value) in keys.zip(values) {
+            // SAFETY: `Request` is made of integers only.
+            let Some(request) = (unsafe { sys::value::<Request>(value) }) else {
+                continue;
+            };
+            // One that a handshake takes at this moment is not there any more, and counted there.
+            if is_over(&request, now_ns) && sys::map_delete(maps.requests.fd().as_fd(), key).is_ok() {
+                left -= 1;
+                self.taken += 1;
+                match outcome(&request) {
+                    Some(outcome) => self.outcomes[outcome as usize] += 1,
+                    None => self.unknown += 1,
+                }
+            }
+        }
+        let taken = counter(maps, stat_index(Stat::RequestTaken))? + self.taken;
+        Ok(stored.saturating_sub(taken).saturating_sub(left))
     }
-    let info = maps.requests.info().context("read the request table's type")?;
-    let present = sys::map_entries(
-        maps.requests.fd().as_fd(),
-        size_of::<u64>(),
-        info.value_size() as usize,
-        info.max_entries() as usize,
-    )
-    .context("read the request table")?;
-    let taken = counter(maps, stat_index(Stat::RequestTaken))?;
-    Ok(stored.saturating_sub(taken).saturating_sub(present.count as u64))
+}
+
+fn is_over(request: &Request, now_ns: u64) -> bool {
+    now_ns.saturating_sub(request.start_ns) > PATIENCE_NS
+}
+
+/// What would have become of the handshake; `None` where this kernel hides the listener's state.
+fn outcome(request: &Request) -> Option<Outcome> {
+    let mut facts = Handshake::plain(Role::Server);
+    facts.end = End::Failed;
+    request.add_to(&mut facts).then(|| classify(&facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::{TfoOption, classify::Listener, request::LISTENER_UNKNOWN};
+
+    use super::*;
+
+    #[test]
+    fn who_never_acknowledged_is_counted_as_what_it_would_have_become() {
+        let request = |option: TfoOption, listener| Request {
+            start_ns: 5,
+            syn_len: 100,
+            option: option as u8,
+            option_kind: 34,
+            listener,
+            syncookie: 0,
+        };
+        for (option, listener, want) in [
+            (
+                TfoOption::Cookie,
+                Listener::QueueFull as u8,
+                Some(Outcome::QueueOverflow),
+            ),
+            (
+                TfoOption::Cookie,
+                Listener::Ready as u8,
+                Some(Outcome::CookieRejected),
+            ),
+            (
+                TfoOption::Request,
+                Listener::Ready as u8,
+                Some(Outcome::CookieGranted),
+            ),
+            (TfoOption::Request, Listener::Off as u8, Some(Outcome::NotEnabled)),
+            (TfoOption::None, LISTENER_UNKNOWN, Some(Outcome::OptionStripped)),
+            (TfoOption::Cookie, LISTENER_UNKNOWN, None),
+        ] {
+            assert_eq!(outcome(&request(option, listener)), want);
+        }
+        let one = request(TfoOption::Cookie, 0);
+        assert!(!is_over(&one, 5 + PATIENCE_NS) && is_over(&one, 6 + PATIENCE_NS));
+        assert!(!is_over(&one, 0), "a clock read before");
+    }
 }

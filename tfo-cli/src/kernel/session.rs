@@ -41,7 +41,7 @@ use crate::{
     model::{
         cgroup as cgroup_path,
         diagnosis::looked::{Looked, MptcpListener},
-        source::{CgroupName, Degradation, Host, Keep, Lookup, ProgramRuns, Reading, Source},
+        source::{CgroupName, Degradation, Host, Keep, Lookup, Mib, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
     policy::{InForce, guard::Destination},
@@ -73,6 +73,7 @@ pub struct Session {
     bad_records: u64,
     /// Rows that were evicted, as of the latest reading of the table.
     evicted: u64,
+    unfinished: counters::Unfinished,
     foreign_checked: Instant,
     last_netns: Vec<u32>,
     log: Option<BpfLog>,
@@ -137,6 +138,7 @@ impl Session {
             destinations,
             bad_records: 0,
             evicted: 0,
+            unfinished: counters::Unfinished::default(),
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
             log,
@@ -337,7 +339,13 @@ impl Source for Session {
             set_foreign(&mut self.maps, &self.keeper);
             self.foreign_checked = Instant::now();
         }
-        let mut reading = counters::read(&self.maps, dests, self.destinations, self.bad_records)?;
+        let mut reading = counters::read(
+            &self.maps,
+            dests,
+            self.destinations,
+            self.bad_records,
+            &mut self.unfinished,
+        )?;
         // Known only with the table.
         let evicted = &mut reading.losses[Loss::DestEvicted as usize];
         if dests {
@@ -354,7 +362,16 @@ impl Source for Session {
         let answer = self
             .keeper
             .ask(move |state| (state.host.read(&wanted, all), state.host.gone()));
-        let (host, gone) = answer.context(NO_KEEPER)?;
+        let (mut host, gone) = answer.context(NO_KEEPER)?;
+        if self.cgroup.scope_id() != 0 {
+            // The kernel counts for everybody in a network namespace: what others do would look like ours.
+            for (_, mib) in &mut host.mib {
+                *mib = Mib {
+                    blackhole: mib.blackhole,
+                    ..Mib::default()
+                };
+            }
+        }
         self.forget(&gone);
         Ok(host)
     }

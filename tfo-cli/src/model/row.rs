@@ -201,9 +201,33 @@ impl DestRow {
         (attempts > 0).then(|| self.accepted() as f64 / attempts as f64)
     }
 
-    /// Mean round-trip time.
+    /// Round-trip time: the mean of the handshakes', but never above the bucket their median lies in. One handshake
+    /// whose retransmission went unnoticed would else make seconds of a path of 50 us.
     pub fn rtt_us(&self) -> Option<u64> {
-        self.rtt_sum_us.checked_div(u64::from(self.rtt_count))
+        let mean = self.rtt_sum_us.checked_div(u64::from(self.rtt_count))?;
+        Some(self.median_handshake_us().map_or(mean, |median| mean.min(median)))
+    }
+
+    /// Upper edge of the bucket of the median handshake, without those that waited for a timer: the longest ones.
+    fn median_handshake_us(&self) -> Option<u64> {
+        let mut sums = self.histograms.get(Latency::HandshakeTfo).map(u64::from);
+        let plain = self.histograms.get(Latency::HandshakePlain);
+        for (sum, count) in sums.iter_mut().zip(plain) {
+            *sum += u64::from(count);
+        }
+        let mut late = self.sum(Outcome::loses_timeout) + u64::from(self.plain_retrans);
+        for count in sums.iter_mut().rev() {
+            let taken = late.min(*count);
+            *count -= taken;
+            late -= taken;
+        }
+        let total: u64 = sums.iter().sum();
+        let mut below = 0;
+        let bucket = sums.iter().position(|count| {
+            below += count;
+            below > 0 && 2 * below >= total
+        });
+        bucket.map(|bucket| 1 << bucket)
     }
 
     /// Time saved minus time lost.
@@ -241,6 +265,8 @@ fn signed(us: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use tfo_common::time::bucket;
+
     use super::*;
     use crate::model::fake;
 
@@ -266,6 +292,35 @@ mod tests {
         stats.outcomes[Outcome::Accepted as usize] = 3;
         let row = DestRow::new(key, &stats, Some(&before));
         assert_eq!((row.fresh, row.trend[TREND - 1], row.trend[TREND - 2]), (3, 3, 0));
+    }
+
+    #[test]
+    fn one_outlier_does_not_spoil_the_round_trip() {
+        let mut stats = DestStats::ZERO;
+        let add = |stats: &mut DestStats, rtt_us: u32| {
+            stats.outcomes[Outcome::Accepted as usize] += 1;
+            stats.rtt_sum_us += u64::from(rtt_us);
+            stats.rtt_count += 1;
+            stats.handshake_tfo[bucket(rtt_us)] += 1;
+        };
+        let row = |stats: &DestStats| DestRow::new(fake::dest_key(1), stats, None);
+        for _ in 0..15 {
+            add(&mut stats, 50);
+        }
+        assert_eq!(row(&stats).rtt_us(), Some(50));
+        // The flag was lost that says that its SYN was sent again.
+        add(&mut stats, 1_040_000);
+        assert_eq!(row(&stats).rtt_us(), Some(64), "the mean is 65 ms");
+        // Handshakes that waited for a timer say nothing of it, however many there are.
+        stats.outcomes[Outcome::SynTimeout as usize] = 40;
+        stats.handshake_tfo[bucket(1_030_000)] += 40;
+        assert_eq!(row(&stats).rtt_us(), Some(64));
+        // A mean below the edge stays what it is.
+        let mut long = DestStats::ZERO;
+        for rtt_us in [20_000, 21_000, 22_000] {
+            add(&mut long, rtt_us);
+        }
+        assert_eq!(row(&long).rtt_us(), Some(21_000));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub enum Column {
     Cookies,
     /// SYN payload bytes.
     Syn,
-    /// Mean round-trip time.
+    /// Round-trip time.
     Rtt,
     /// Time saved.
     Saved,

@@ -23,6 +23,14 @@ use crate::support::{
     wait_until,
 };
 
+/// The diagnoses.
+const MISMATCH: &str = "namespace-sysctl-mismatch";
+const ACCEPT_FULL: &str = "accept-queue-full";
+const MPTCP: &str = "mptcp-listener";
+const OVERFLOW: &str = "tfo-queue-overflow";
+/// Connections that stay half-open.
+const CLIENTS: usize = 6;
+
 /// What is found of this name by a tool that starts and ends now.
 fn found_now(sandbox: &Sandbox, id: &str) -> Result<Vec<Value>> {
     stopped(watch(sandbox)?, id)
@@ -35,7 +43,6 @@ fn on_port(found: &[Value], port: u16) -> Vec<&Value> {
 #[test]
 fn a_queue_in_a_namespace_with_the_server_side_off() -> Result<()> {
     needs_kernel!();
-    const ID: &str = "namespace-sysctl-mismatch";
     let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;
     let listen = |fast_open| Listen {
@@ -46,7 +53,7 @@ fn a_queue_in_a_namespace_with_the_server_side_off() -> Result<()> {
     // Near miss: nobody wants Fast Open on this one.
     let plain = Server::start(lab.server(), &listen(None))?;
     lab.server().set_sysctl("net/ipv4/tcp_fastopen", "1")?;
-    let found = found_now(&sandbox, ID)?;
+    let found = found_now(&sandbox, MISMATCH)?;
     let [one] = on_port(&found, queue.address().port())[..] else {
         anyhow::bail!("{found:?}")
     };
@@ -58,7 +65,7 @@ fn a_queue_in_a_namespace_with_the_server_side_off() -> Result<()> {
     ensure!(on_port(&found, plain.address().port()).is_empty(), "{found:?}");
     // The fix it names, in that namespace.
     lab.server().set_sysctl("net/ipv4/tcp_fastopen", "3")?;
-    let found = found_now(&sandbox, ID)?;
+    let found = found_now(&sandbox, MISMATCH)?;
     ensure!(on_port(&found, queue.address().port()).is_empty(), "{found:?}");
     Ok(())
 }
@@ -82,7 +89,6 @@ fn lazy(lab: &Lab) -> Result<TcpListener> {
 #[test]
 fn an_accept_queue_beyond_its_limit() -> Result<()> {
     needs_kernel!();
-    const ID: &str = "accept-queue-full";
     let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;
     let listener = lazy(&lab)?;
@@ -94,10 +100,10 @@ fn an_accept_queue_beyond_its_limit() -> Result<()> {
     let open = || -> Result<Connection> { lab.in_client(|| connect.open()) };
     let first = open()?;
     // Near miss: full to its limit, and not beyond.
-    let found = found_now(&sandbox, ID)?;
+    let found = found_now(&sandbox, ACCEPT_FULL)?;
     ensure!(on_port(&found, target.port()).is_empty(), "{found:?}");
     let second = open()?;
-    let found = found_now(&sandbox, ID)?;
+    let found = found_now(&sandbox, ACCEPT_FULL)?;
     let [one] = on_port(&found, target.port())[..] else {
         anyhow::bail!("{found:?}")
     };
@@ -107,7 +113,7 @@ fn an_accept_queue_beyond_its_limit() -> Result<()> {
     );
     // The fix: an application that accepts.
     let _accepted = [listener.accept()?, listener.accept()?];
-    let found = found_now(&sandbox, ID)?;
+    let found = found_now(&sandbox, ACCEPT_FULL)?;
     ensure!(on_port(&found, target.port()).is_empty(), "{found:?}");
     drop((first, second));
     Ok(())
@@ -116,7 +122,6 @@ fn an_accept_queue_beyond_its_limit() -> Result<()> {
 #[test]
 fn an_mptcp_listener_without_a_queue() -> Result<()> {
     needs_kernel!();
-    const ID: &str = "mptcp-listener";
     let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;
     if lab.server().sysctl("net/mptcp/enabled")?.as_deref() != Some("1") {
@@ -136,7 +141,7 @@ fn an_mptcp_listener_without_a_queue() -> Result<()> {
         };
         // The first is the fault; then the fix, a queue, and a TCP listener, which is none.
         let (without, with, tcp) = (start(true, None)?, start(true, Some(16))?, start(false, None)?);
-        let found = found_now(&sandbox, ID)?;
+        let found = found_now(&sandbox, MPTCP)?;
         let [one] = on_port(&found, without.address().port())[..] else {
             anyhow::bail!("{address}: {found:?}")
         };
@@ -153,8 +158,6 @@ fn an_mptcp_listener_without_a_queue() -> Result<()> {
 #[test]
 fn half_open_connections_overflow_a_queue() -> Result<()> {
     needs_kernel!();
-    const ID: &str = "tfo-queue-overflow";
-    const CLIENTS: usize = 6;
     let sandbox = Sandbox::enter()?;
     let lab = Lab::up_unique()?;
     // Children give up after their second timeout instead of the sixth.
@@ -186,7 +189,7 @@ fn half_open_connections_overflow_a_queue() -> Result<()> {
         .since(&before)
         .of("TCPFastOpenListenOverflow");
     ensure!(kernel == CLIENTS as u64 - 2, "{kernel}");
-    let found = stopped(diagnose, ID)?;
+    let found = stopped(diagnose, OVERFLOW)?;
     let [one] = &found[..] else {
         anyhow::bail!("{found:?}")
     };
@@ -224,7 +227,7 @@ fn half_open_connections_overflow_a_queue() -> Result<()> {
     let open: Vec<Connection> = (0..CLIENTS)
         .map(|_| lab.in_client(|| connect.open()))
         .collect::<Result<_>>()?;
-    let found = stopped(diagnose, ID)?;
+    let found = stopped(diagnose, OVERFLOW)?;
     ensure!(found.is_empty(), "{found:?}");
     drop((path, open));
     Ok(())

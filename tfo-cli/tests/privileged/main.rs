@@ -9,6 +9,7 @@ mod answers;
 mod apps;
 mod asked;
 mod burst;
+mod bystanders;
 mod captures;
 mod coexist;
 mod cookies;

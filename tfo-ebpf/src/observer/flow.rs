@@ -173,27 +173,6 @@ pub struct Times {
     pub rtt_us: u32,
 }
 
-/// Facts of a SYN that carried TFO, kept until its handshake finishes.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Request {
-    /// When it was answered.
-    pub start_ns: u64,
-    /// Its payload.
-    pub syn_len: u32,
-    /// `TfoOption` code.
-    pub option: u8,
-    /// 34, 254 or 0.
-    pub option_kind: u8,
-    /// `classify::Listener` code, or [`LISTENER_UNKNOWN`].
-    pub listener: u8,
-    /// 1 when answered under SYN cookies.
-    pub syncookie: u8,
-}
-
-/// [`Request::listener`] where this kernel hides the listener's state.
-pub const LISTENER_UNKNOWN: u8 = 255;
-
 /// Callback flags we added to a listener.
 #[repr(C)]
 pub struct ListenerFlags {

@@ -13,9 +13,10 @@ use tfo_common::{
     limits,
     listener::Arrival,
     maps::Part,
+    request::Request,
 };
 
-use crate::observer::flow::{Flow, ListenerFlags, Request};
+use crate::observer::flow::{Flow, ListenerFlags};
 
 /// Flow records.
 #[btf_map]

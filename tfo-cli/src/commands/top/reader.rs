@@ -31,8 +31,6 @@ use crate::{
 pub const POLL: Duration = Duration::from_millis(100);
 /// Records folded under one lock.
 const CHUNK: usize = 4_096;
-/// Readings taken until two agree; on a host that is never still the last one counts.
-const SETTLE_TRIES: u32 = 5;
 /// Every so many readings the listening sockets and the policy are read as well: walking every socket of every
 /// namespace, and every rule, costs too much to do each time.
 const READINGS_PER_FULL_REFRESH: u64 = 5;
@@ -205,15 +203,7 @@ impl Reader {
     /// with like: for the base everything is counted from, and for a table that is printed once.
     pub fn settled_tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
-        let mut read = self.observer.read(true)?;
-        for _ in 0..SETTLE_TRIES {
-            let again = self.observer.read(true)?;
-            let settled = again.0.netns == read.0.netns && again.1.mib == read.1.mib;
-            read = again;
-            if settled {
-                break;
-            }
-        }
+        let read = self.observer.read_settled()?;
         self.fold(shared, read, true);
         Ok(())
     }

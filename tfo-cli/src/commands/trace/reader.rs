@@ -98,7 +98,8 @@ struct Reader {
 
 impl Reader {
     fn run(&mut self, batches: &SyncSender<Batch>, stop: &Stop) -> anyhow::Result<Last> {
-        self.tick()?;
+        // The first reading has every namespace: one that comes later began at zero.
+        self.tick(Observer::read_settled)?;
         let began_ns = if self.wants.summary {
             self.observer.counters(false)?.at_ns
         } else {
@@ -110,7 +111,7 @@ impl Reader {
                 break;
             }
             if self.recorded.elapsed() >= RECORD_EVERY {
-                self.tick()?;
+                self.tick(|observer| observer.read(false))?;
             }
         }
         // First the counters, then the records: what was counted has its record in the ring by then.
@@ -124,7 +125,7 @@ impl Reader {
             }
             thread::sleep(POLL);
         }
-        self.tick()?;
+        self.tick(Observer::read_settled)?;
         self.last(began_ns, reading)
     }
 
@@ -186,10 +187,13 @@ impl Reader {
     }
 
     /// Writes a reading into the recording, so that `top --replay` has tables to show.
-    fn tick(&mut self) -> anyhow::Result<()> {
+    fn tick(
+        &mut self,
+        read: impl FnOnce(&mut Observer) -> anyhow::Result<(Reading, Host)>,
+    ) -> anyhow::Result<()> {
         self.recorded = Instant::now();
         if self.observer.is_recording() {
-            let (reading, host) = self.observer.read(false)?;
+            let (reading, host) = read(&mut self.observer)?;
             let cgroups = reading.dests.iter().map(|(key, _)| key.cgroup_id);
             self.unsent.extend(self.observer.new_names(cgroups).0);
             self.observer.record(&reading, &host, None, None)?;

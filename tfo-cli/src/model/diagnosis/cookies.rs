@@ -177,8 +177,12 @@ fn address(facts: &Facts<'_>, remote: IpAddr) -> Subject {
 
 fn mean_rtt_us(facts: &Facts<'_>, remote: IpAddr) -> u64 {
     let rows = facts.clients().filter(|row| row.remote() == remote);
-    let (sum, count) = rows.fold((0, 0), |(sum, count), row| {
-        (sum + row.rtt_sum_us, count + u64::from(row.rtt_count))
+    let (sum, count) = rows.fold((0u64, 0u64), |(sum, count), row| {
+        let times = u64::from(row.rtt_count);
+        (
+            sum.saturating_add(row.rtt_us().unwrap_or(0).saturating_mul(times)),
+            count + times,
+        )
     });
     sum.checked_div(count).unwrap_or(0)
 }

@@ -68,10 +68,16 @@ impl Service<'_> {
         flows.find(|flow| flow.outcome() == outcome).copied()
     }
 
-    /// Mean round-trip time, us; 0 where unknown.
+    /// Mean round-trip time of its rows, each as often as it was taken, us; 0 where unknown.
     pub fn rtt_us(&self) -> u64 {
-        let sum: u64 = self.rows.iter().map(|row| row.rtt_sum_us).sum();
-        let count: u64 = self.rows.iter().map(|row| u64::from(row.rtt_count)).sum();
+        let rows = self.rows.iter();
+        let (sum, count) = rows.fold((0u64, 0u64), |(sum, count), row| {
+            let times = u64::from(row.rtt_count);
+            (
+                sum.saturating_add(row.rtt_us().unwrap_or(0).saturating_mul(times)),
+                count + times,
+            )
+        });
         sum.checked_div(count).unwrap_or(0)
     }
 

@@ -57,8 +57,8 @@ pub struct IterMeta {
 pub extern "C" fn tfo_list(ctx: *mut IterTcp) -> i32 {
     let Some(sk) = full_socket(ctx) else { return 0 };
     match state(sk) {
-        LISTEN => tell_listener(ctx, sk, Primed::No),
-        SYN_SENT if kern::uint(sk as u64, layout!(inet_defer_connect)) != 0 => {
+        LISTEN if is_in_scope(sk as u64) => tell_listener(ctx, sk, Primed::No),
+        SYN_SENT if kern::uint(sk as u64, layout!(inet_defer_connect)) != 0 && is_in_scope(sk as u64) => {
             write(ctx, &deferred(sk as u64));
         }
         _ => {}

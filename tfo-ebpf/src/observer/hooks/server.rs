@@ -7,6 +7,7 @@ use tfo_common::{
     counters::Stat,
     flags::Control,
     listener::Arrival,
+    request::{LISTENER_UNKNOWN, Request},
     time::{UNSEEN_US, us_between},
 };
 
@@ -17,7 +18,7 @@ use crate::{
     observer::{
         account,
         finish::finish_plain,
-        flow::{self, Flow, LISTENER_UNKNOWN, Request, Times, bit, stage},
+        flow::{self, Flow, Times, bit, stage},
         maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, config},
     },
     ops::{FoundOption, Ops, tcp_flag},
@@ -193,7 +194,7 @@ pub fn established(ops: &Ops) -> bool {
     let request = take_request(ops);
     match &request {
         Some(request) => {
-            if !add_facts(request, &mut facts) {
+            if !request.add_to(&mut facts) {
                 account::lost(Loss::ListenerUnknown);
                 return false;
             }
@@ -253,23 +254,6 @@ fn unless_repeated(handshake_us: u32, facts: &Handshake) -> u32 {
     } else {
         UNSEEN_US
     }
-}
-
-/// Adds what was kept of the SYN; false when this kernel hides what the listener could do for it.
-#[inline(always)]
-fn add_facts(request: &Request, facts: &mut Handshake) -> bool {
-    facts.option = TfoOption::from_code(request.option).unwrap_or(TfoOption::None);
-    facts.requested = !matches!(facts.option, TfoOption::None);
-    facts.syn_data_len = request.syn_len;
-    facts.syncookie = request.syncookie != 0;
-    facts.listener = match request.listener {
-        0 => Listener::Ready,
-        1 => Listener::QueueFull,
-        2 => Listener::Off,
-        _ if facts.syncookie || !facts.requested => Listener::Off,
-        _ => return false,
-    };
-    true
 }
 
 #[inline(always)]
