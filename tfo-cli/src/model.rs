@@ -31,7 +31,7 @@ pub mod varint;
 use std::{collections::HashMap, sync::Arc};
 
 use tfo_common::{
-    DestKey, DestStats, Loss, counters::NetnsCounters, event::Record, listener::ListenerRecord,
+    DestKey, DestStats, Loss, Outcome, counters::NetnsCounters, event::Record, listener::ListenerRecord,
 };
 
 use self::{
@@ -319,6 +319,13 @@ impl Model {
     /// Stores what a cgroup id is called; `None` when it is gone.
     pub fn name(&mut self, cgroup_id: u64, name: Option<CgroupName>) {
         self.names.insert(cgroup_id, name);
+    }
+
+    /// The latest connection of a client whose SYN data was dropped on this host: its id and network namespace.
+    pub fn local_drop(&self) -> Option<(u64, u32)> {
+        let mut flows = self.flows.iter().rev();
+        let dropped = flows.find(|flow| flow.outcome() == Outcome::LocalDrop)?;
+        Some((dropped.id(), dropped.event().netns))
     }
 
     /// Takes what was looked at beyond flows, tables and settings.

@@ -102,7 +102,7 @@ pub(super) fn watch(
     shared: &Shared,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let mut reader = Reader { observer };
+    let mut reader = Reader::new(observer);
     reader.settled_tick(shared)?;
     attach::announce(reader.observer.source())?;
     let end = Instant::now() + duration;

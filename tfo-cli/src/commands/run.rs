@@ -71,9 +71,7 @@ fn observed(config: &RunConfig) -> Result<Ended, Failure> {
         ..AttachOptions::default()
     };
     let shared = Shared::new(&options);
-    let mut reader = Reader {
-        observer: Observer::attach(&options, None)?,
-    };
+    let mut reader = Reader::new(Observer::attach(&options, None)?);
     reader.settled_tick(&shared)?;
     // Nobody else got what came until now.
     if let Some(came) = signals.next() {

@@ -52,7 +52,7 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
 
 fn attach(config: &TopConfig) -> Result<Reader, Failure> {
     let observer = Observer::attach(&config.attach, config.record.as_deref())?;
-    Ok(Reader { observer })
+    Ok(Reader::new(observer))
 }
 
 /// An empty model, with what networks are called.
@@ -186,7 +186,7 @@ mod tests {
         let mut out = Vec::new();
         let source = Box::new(Scenario::default().source(3));
         let observer = Observer::new(source, &config.attach, None).expect("nothing is recorded");
-        let reader = Reader { observer };
+        let reader = Reader::new(observer);
         print_live(&config, reader, &Stop::default(), &mut out).expect("it prints");
         String::from_utf8(out).expect("it is UTF-8")
     }

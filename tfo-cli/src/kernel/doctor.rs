@@ -14,7 +14,7 @@ use crate::{
         doctor::{Fact, Facts, FirewallRule, PlaceFacts},
         listeners::Settings,
     },
-    model::source::Mib,
+    model::{diagnosis::Seen, source::Mib},
 };
 
 /// Namespaces whose firewall is looked at: each costs a process.
@@ -103,4 +103,23 @@ fn read(path: &str) -> Option<String> {
     fs::read(path)
         .ok()
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What drops SYN data or the option in a network namespace, in words; the reason where nobody can tell.
+pub fn droppers(netns: u32) -> Seen<Vec<String>> {
+    const NO_FIREWALL: &str = "the firewall rules of its network namespace cannot be read";
+    let namespace = netns::all()
+        .remove(&netns)
+        .ok_or("its network namespace is gone")?;
+    let found = netns::inside(&namespace, || Ok((firewall::rules(), qdiscs::found())));
+    let (rules, qdiscs) = found.map_err(|_| "its network namespace cannot be entered")?;
+    let rules = rules.map_err(|_| NO_FIREWALL)?;
+    let rules = rules
+        .iter()
+        .map(|rule| format!("{}, which {}", rule.name, rule.effect.text()));
+    let qdiscs = qdiscs.unwrap_or_default();
+    let qdiscs = qdiscs
+        .iter()
+        .map(|(interface, what)| format!("{what} on {interface}"));
+    Ok(rules.chain(qdiscs).collect())
 }

@@ -29,7 +29,7 @@ use super::{
     cgroup_names::Names,
     cost, counters,
     deferred::Waiting,
-    foreign,
+    doctor, foreign,
     iterate::{self, Pass},
     keeper::Keeper,
     layout,
@@ -205,7 +205,17 @@ impl Session {
             .iter()
             .any(|one| one.name == Feature::Deferred.name())
         {
-            self.looked.deferred = Ok(self.waiting.update(&pass.deferred, sys::monotonic_ns()));
+            // Only the thread that keeps rights sees whose sockets these are.
+            let (mut waiting, records) = (std::mem::take(&mut self.waiting), pass.deferred.clone());
+            let now_ns = sys::monotonic_ns();
+            let found = self.keeper.ask(move |_| {
+                let found = waiting.update(&records, now_ns);
+                (waiting, found)
+            });
+            if let Some((waiting, found)) = found {
+                self.waiting = waiting;
+                self.looked.deferred = Ok(found);
+            }
         }
         if !self
             .degradations
@@ -407,6 +417,11 @@ impl Source for Session {
 
     fn looked(&mut self) -> Looked {
         self.looked.clone()
+    }
+
+    fn look_for_droppers(&mut self, netns: u32) {
+        let found = self.keeper.ask(move |_| doctor::droppers(netns));
+        self.looked.droppers = found.unwrap_or(Err("the thread that keeps rights has ended"));
     }
 
     fn policy(&mut self) -> Option<InForce> {

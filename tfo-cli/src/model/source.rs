@@ -177,6 +177,10 @@ pub trait Source: Send {
     fn looked(&mut self) -> Looked {
         Looked::default()
     }
+    /// Looks for what drops SYN data in a network namespace: [`Source::looked`] has it then.
+    fn look_for_droppers(&mut self, netns: u32) {
+        let _ = netns;
+    }
     /// The policy in force, whoever put it there; `None` where that cannot be known.
     fn policy(&mut self) -> Option<InForce> {
         None

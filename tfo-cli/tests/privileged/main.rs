@@ -11,6 +11,7 @@ mod asked;
 mod burst;
 mod bystanders;
 mod captures;
+mod client_faults;
 mod coexist;
 mod cookies;
 mod deferred;

@@ -125,6 +125,18 @@ impl tui::ModelHandle for Shared {
 pub struct Reader {
     /// Where records and readings come from.
     pub observer: Observer,
+    /// The latest connection whose dropper was looked for.
+    dropped: Option<u64>,
+}
+
+impl Reader {
+    /// Of this observer.
+    pub fn new(observer: Observer) -> Self {
+        Self {
+            observer,
+            dropped: None,
+        }
+    }
 }
 
 /// Starts the thread; it ends when asked to, and raises the flag when the source fails.
@@ -210,7 +222,15 @@ impl Reader {
 
     fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host), is_full: bool) {
         // A list that could not be read leaves the one before.
+        let dropped = shared.lock().local_drop().filter(|_| is_full);
         let source = self.observer.source();
+        if let Some((id, netns)) = dropped
+            && self.dropped != Some(id)
+        {
+            // It asks nft: once for each new one is enough.
+            self.dropped = Some(id);
+            source.look_for_droppers(netns);
+        }
         let listeners = is_full.then(|| source.listeners().ok()).flatten();
         let looked = listeners.is_some().then(|| source.looked());
         let programs = source.program_runs();

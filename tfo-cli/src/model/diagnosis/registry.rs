@@ -112,6 +112,11 @@ pub struct Diagnosis {
     pub not: &'static str,
     /// The lab's scenario that makes it; what stands in for it where there is none.
     pub scenario: &'static str,
+    /// The test below `tfo-cli/tests` that makes it with real packets, as `file::function`; `None` where only unit tests
+    /// show it.
+    pub found_by: Option<&'static str>,
+    /// The test that applies the fix and sees the fault go.
+    pub mended_by: Option<&'static str>,
     /// What mends it.
     pub fix: &'static str,
     /// What the fix does, and what it does not.
@@ -237,6 +242,21 @@ mod tests {
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
             );
+        }
+    }
+
+    #[test]
+    fn the_tests_it_names_exist_and_know_it() {
+        let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        for line in &TABLE {
+            for test in line.found_by.into_iter().chain(line.mended_by) {
+                let (file, function) = test.split_once("::").expect("file::function");
+                let text = std::fs::read_to_string(tests.join(file)).expect(file);
+                assert!(text.contains(&format!("fn {function}(")), "{test}");
+                assert!(text.contains(line.id.name()), "{file}: {}", line.id.name());
+            }
+            let unit_only = line.scenario.contains("unit tests");
+            assert!(!unit_only || line.found_by.is_none(), "{}", line.id.name());
         }
     }
 

@@ -22,6 +22,11 @@ reason. A finding whose latest ten attempts went without the fault is over, and 
 Random loss hits plain SYNs too. A path is blamed only when SYNs with Fast Open are lost more often than SYNs without it on
 the way to the same address, at two moments at least: the chance that bad luck blames any path of the host is below
 1 in 1,000, however many destinations there are.
+
+Each line names the test (below `tfo-cli/tests`) that makes the fault with real packets on a live kernel, and the one that
+applies the fix and sees the fault go. Where it says that there is none, only unit tests with made-up facts show it: of long
+lives, duplicated SYNs, keys in use and unsafe writes the live observer gathers no facts yet (`diagnose` lists them as not
+looked at; captures show the latter).
 ";
 
 /// The whole page.
@@ -32,24 +37,26 @@ pub fn page() -> String {
         put(
             &mut page,
             format_args!(
-                "| diagnosis | severity | scope | signature | lab scenario | fix | what the fix does |\n"
+                "| diagnosis | severity | scope | signature | lab scenario | found live by | fix | what the fix does | fix tried by |\n"
             ),
         );
         put(
             &mut page,
-            format_args!("| --- | --- | --- | --- | --- | --- | --- |\n"),
+            format_args!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"),
         );
         for line in of(group) {
             put(
                 &mut page,
                 format_args!(
-                    "| [`{name}`](#{name}) | {} | {} | {} | {} | {} | {} |\n",
+                    "| [`{name}`](#{name}) | {} | {} | {} | {} | {} | {} | {} | {} |\n",
                     line.severity.name(),
                     line.scope.name(),
                     line.signature,
                     line.scenario,
+                    test(line.found_by, "not shown live"),
                     line.fix,
                     line.effect,
+                    test(line.mended_by, "not tried live"),
                     name = line.id.name(),
                 ),
             );
@@ -70,6 +77,12 @@ pub fn page() -> String {
         }
     }
     page
+}
+
+/// The function of a test, or what it means that there is none.
+fn test(test: Option<&'static str>, none: &str) -> String {
+    let function = test.and_then(|test| test.split_once("::"));
+    function.map_or_else(|| none.to_owned(), |(_, function)| format!("`{function}`"))
 }
 
 fn of(group: Group) -> impl Iterator<Item = &'static Diagnosis> {
