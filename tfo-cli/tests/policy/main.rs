@@ -78,6 +78,7 @@ const TESTS: &[Test] = &[
     ),
     ("unit::systemd_takes_it", unit::systemd_takes_it),
     ("observer::denied_whoever_came_first", observer::denied),
+    ("observer::rules_hold_within_run", observer::within_run),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
     (
         "dashboard::without_the_flag_nothing_is_changed",

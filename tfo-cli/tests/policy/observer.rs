@@ -1,16 +1,20 @@
 //! The observer names denied connections, whoever was attached first.
 
+use std::{net::SocketAddr, process::Command};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
+    apps::Nginx,
     client::{Api, Connect, Family},
-    lab::Lab,
+    command,
+    lab::{self, Lab},
 };
 
 use crate::{
     enforce::{primed, service},
     policy::{self, add},
-    support::sandbox::Sandbox,
+    support::{BINARY, NO_CONFIG, sandbox::Sandbox},
 };
 
 pub fn denied() -> Result<()> {
@@ -83,5 +87,56 @@ pub fn denied() -> Result<()> {
             policy::clear().context(what)?;
         }
     }
+    Ok(())
+}
+
+/// `run` puts its command below the caller's cgroup, where the caller's rules hold, and names what they denied.
+pub fn within_run() -> Result<()> {
+    let missing = ["nginx", "curl"]
+        .into_iter()
+        .find(|name| !command::is_installed(name));
+    if let Some(missing) = missing {
+        println!("skipped: needs `{missing}`");
+        return Ok(());
+    }
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let nginx = Nginx::start(&lab, SocketAddr::new(lab::server_v4(0), 8080), Some(64))?;
+    let url = format!("http://{}/", nginx.address());
+    let run = || -> Result<Value> {
+        let output = lab.client().run(|| {
+            Command::new(BINARY)
+                .args([
+                    "run",
+                    "--format",
+                    "json",
+                    "--",
+                    "curl",
+                    "--silent",
+                    "--noproxy",
+                    "*",
+                ])
+                .args(["--max-time", "20", "--tcp-fastopen", &url])
+                .envs(NO_CONFIG)
+                .output()
+                .context("run curl")
+        })?;
+        ensure!(output.status.success() && output.stdout == b"ok", "{output:?}");
+        let text = String::from_utf8(output.stderr)?;
+        let last = text.lines().last().context("no report")?;
+        serde_json::from_str(last).with_context(|| text.clone())
+    };
+    let count = |report: &Value, outcome: &str| report["totals"]["client"][outcome].as_u64();
+    let first = run()?;
+    ensure!(count(&first, "cookie-granted") == Some(1), "{first}");
+    add(sandbox.path(), "10.77.0.2", &[])?;
+    let denied = run()?;
+    ensure!(
+        count(&denied, "denied") == Some(1) && count(&denied, "accepted") == Some(0),
+        "{denied}"
+    );
+    policy::clear()?;
+    let free = run()?;
+    ensure!(count(&free, "accepted") == Some(1), "{free}");
     Ok(())
 }

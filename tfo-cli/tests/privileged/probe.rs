@@ -11,7 +11,7 @@ use tfo_lab::{
     server::{Keys, Listen, Server},
 };
 
-use crate::support::{BINARY, ground::temporary_directory, needs_kernel};
+use crate::support::{BINARY, ground::temporary_directory, needs_kernel, once};
 
 /// What a probe said and its exit code.
 struct Probed {
@@ -243,6 +243,26 @@ fn nginx_with_and_without_fastopen_and_a_name_with_both_families() -> Result<()>
     );
     let without = Nginx::start(&lab, (addresses(1)[0], 80).into(), None)?;
     expect(&lab, without.address(), "no-server-support", 4)?;
+    // The fix, and its undo: the same nginx, without a restart.
+    let queue = |length: &str| {
+        let selector = without.address().to_string();
+        let netns = lab.server().label();
+        once::run(&[
+            "listeners",
+            "set",
+            &selector,
+            "--qlen",
+            length,
+            "--yes",
+            "--netns",
+            netns,
+        ])?
+        .ended(0)
+    };
+    queue("64")?;
+    expect(&lab, without.address(), "works", 0)?;
+    queue("0")?;
+    expect(&lab, without.address(), "refused", 4)?;
     // Fast Open on over IPv4 and off over IPv6: the worse of both counts, and each is told.
     let _over_v6 = Nginx::start(&lab, (v6, 80).into(), None)?;
     let directory = temporary_directory()?;
