@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         Time {
             rounds: args.rounds,
-            few: 5,
+            few: 4,
             seconds: 2,
         }
     };

@@ -42,7 +42,7 @@ fn beside_others(time: Time) -> Result<Section> {
          was 16 to 20 us.",
     )
     .drawn("us");
-    let rounds = time.few.min(3);
+    let rounds = time.few.min(2);
     let mut compared = false;
     let mut absent = [false; WHO.len()];
     for rate in RATES {
