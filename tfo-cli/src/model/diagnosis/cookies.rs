@@ -11,6 +11,7 @@ use tfo_common::{Outcome, Role};
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Subject,
     facts::{Service, is_over},
+    fix,
     threshold::{
         MISMATCH_LEAST, MISMATCH_LEAST_SERVER, MISMATCH_SHARE, MISMATCH_TURNS, ROTATING_LEAST,
         ROTATING_SHARE, UNCACHED_LEAST, UNCACHED_SHARE,
@@ -293,14 +294,7 @@ fn mismatch(
     }
     finding
         .or_else("a load balancer that translates addresses: cookies then differ in spite of one key")
-        .fix(Fix {
-            command: Some("tfo-cli keys".into()),
-            what: "shows a fingerprint of the key: run it on every server that shares the address, and give all of them \
-                   the same `net.ipv4.tcp_fastopen_key`"
-                .into(),
-            undo: "none needed: it changes nothing".into(),
-            is_rule: false,
-        })
+        .fix(fix::compare_keys())
 }
 
 /// cookie-key-mismatch, seen from a server: one client comes again and again with cookies of somebody else.
@@ -342,14 +336,7 @@ fn refused_here(facts: &Facts<'_>, cgroup_id: u64, port: u16, service: &Service<
         .excluded("a key that was rotated, or a restart: then each client is refused once")
         .or_else("many hosts behind the client's address")
         .cost(facts, CostKind::NotSaved, service.rtt_us(), rejected)
-        .fix(Fix {
-            command: Some("tfo-cli keys".into()),
-            what: "shows a fingerprint of the key: run it on every server that shares the address, and give all of them \
-                   the same `net.ipv4.tcp_fastopen_key`"
-                .into(),
-            undo: "none needed: it changes nothing".into(),
-            is_rule: false,
-        })
+        .fix(fix::compare_keys())
         .over(service.is_over(Outcome::CookieRejected)),
     )
 }

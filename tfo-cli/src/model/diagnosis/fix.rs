@@ -49,12 +49,25 @@ pub fn rule(facts: &Facts<'_>, row: &DestRow, action: Action) -> Fix {
             row.key.port,
         )),
         what: format!(
-            "SYNs of this service to this destination leave without {without}; applications notice nothing"
+            "SYNs of this service to this destination leave without {without}; applications notice nothing (a way round \
+             the path, whose owner has to mend it)"
         ),
         undo: format!(
             "`tfo-cli policy remove ID` (`tfo-cli policy list` shows the ID); it ends by itself after {TTL}"
         ),
         is_rule: true,
+    }
+}
+
+/// Looks whether the servers behind an address have the same key.
+pub fn compare_keys() -> Fix {
+    Fix {
+        command: Some("tfo-cli keys".into()),
+        what: "shows fingerprints of the keys and changes nothing: run it on every server that shares the address. Where \
+               they differ, give all of them one key, step by step, with `tfo-cli keys rotate` (docs/host.md)"
+            .into(),
+        undo: "none needed for looking; a rotation goes back with `tfo-cli keys rotate --step swap`".into(),
+        is_rule: false,
     }
 }
 
@@ -83,7 +96,10 @@ pub fn queue(facts: &Facts<'_>, cgroup_id: u64, port: u16, limit: Option<u32>) -
     let setting = setting(&facts.names.label(cgroup_id), qlen);
     Fix {
         command: Some(format!("tfo-cli listeners set :{port} --qlen {qlen}")),
-        what: format!("changes the running socket, capped by net.core.somaxconn; for good: {setting}"),
+        what: format!(
+            "changes the running socket, capped by net.core.somaxconn (`tfo-cli listeners` says what else is missing); for \
+             good: {setting}"
+        ),
         undo: limit.map_or_else(
             || "the command prints how to take it back".to_owned(),
             |limit| format!("`tfo-cli listeners set :{port} --qlen {limit}`"),

@@ -31,8 +31,9 @@ struct Tally<'a> {
 pub fn syns(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
     let (data, bare) = tallies(facts, row);
     // A path that drops the option drops it with data as well: look for the wider fault first.
-    judge(facts, row, Id::PathDropsTfoOption, &bare)
-        .or_else(|| judge(facts, row, Id::PathDropsSynData, &data))
+    judge(facts, row, Id::PathDropsTfoOption, &bare).or_else(|| {
+        judge(facts, row, Id::PathDropsSynData, &data).map(|finding| about_option(finding, &bare))
+    })
 }
 
 /// Sent again sooner than any timer: an ICMP error did it (`tcp_v4_mtu_reduced`, `tcp_simple_retransmit`).
@@ -132,6 +133,19 @@ fn tallies<'a>(facts: &Facts<'a>, row: &DestRow) -> (Tally<'a>, Tally<'a>) {
     )
 }
 
+/// The SYN that is sent again has neither data nor option: which of the two the path takes offence at, only SYNs with the
+/// option and no data tell.
+fn about_option(finding: Finding, bare: &Tally<'_>) -> Finding {
+    match bare.sent - bare.lost {
+        0 => finding.or_else(
+            "a path that drops the option, with data or without: where the rule does not help, `--action strip` does",
+        ),
+        answered => finding.excluded(format!(
+            "a path that drops the option: {answered} SYNs with the option and no data were answered"
+        )),
+    }
+}
+
 fn judge(facts: &Facts<'_>, row: &DestRow, id: Id, tally: &Tally<'_>) -> Option<Finding> {
     let baseline = facts.baseline(row.remote());
     let once = tally.flows.iter().filter(|flow| flow.event().syn_retrans == 1);
@@ -150,7 +164,7 @@ fn judge(facts: &Facts<'_>, row: &DestRow, id: Id, tally: &Tally<'_>) -> Option<
     let (lost, sent) = (tally.lost, tally.sent);
     let is_data = id == Id::PathDropsSynData;
     let sentence = if is_data {
-        format!("{lost} of {sent} SYNs with data got no answer; the same SYN without data did.")
+        format!("{lost} of {sent} SYNs with data got no answer; the bare SYN after it did.")
     } else {
         format!(
             "{lost} of {sent} SYNs with the Fast Open option and no data got no answer; without the option they did."

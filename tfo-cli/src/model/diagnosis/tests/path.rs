@@ -19,7 +19,9 @@ fn a_path_that_eats_syn_data() {
         .finding(Id::PathDropsSynData);
     assert_eq!(finding.severity, Severity::Fail);
     assert_eq!(finding.confidence, Confidence::High);
-    assert!(!finding.is_over && finding.or_else.is_empty());
+    assert!(!finding.is_over);
+    // The SYN that is sent again has neither data nor option.
+    assert!(matches!(&*finding.or_else, [other] if other.contains("drops the option")));
     assert_eq!(finding.evidence.counts[..2], [("unanswered", 20), ("sent", 20)]);
     let cost = finding.cost.expect("it costs");
     assert_eq!((cost.kind, cost.per_connection_us), (CostKind::Lost, 1_024_000));
@@ -35,6 +37,22 @@ fn a_path_that_eats_syn_data() {
         Some(
             "tfo-cli policy add --cgroup /system.slice/checkout.service --dst 198.51.100.7 --port 443 --ttl 7d"
         )
+    );
+}
+
+#[test]
+fn answered_cookie_requests_clear_the_option() {
+    let finding = Case::default()
+        .with(20, Outcome::SynTimeout)
+        .many(0, 4, Outcome::CookieGranted, request)
+        .plain(30, 0)
+        .finding(Id::PathDropsSynData);
+    assert!(finding.or_else.is_empty(), "{:?}", finding.or_else);
+    assert!(
+        finding
+            .excluded
+            .iter()
+            .any(|text| text.contains("drops the option: 4 SYNs"))
     );
 }
 
