@@ -26,7 +26,7 @@ pub struct Watch {
     pub added: u8,
     /// Which of its four entries it is the trial of, from 1; 0 for none.
     pub trial: u8,
-    /// When it has ended: [`Evidence`] code, or [`watch::NOTHING`].
+    /// When it has ended: [`Evidence`](super::Evidence) code, or [`watch::NOTHING`].
     pub evidence: u8,
     /// When it has ended: what a failure cost, us.
     pub lost_us: u32,

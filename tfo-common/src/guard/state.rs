@@ -77,7 +77,7 @@ pub mod doubt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct GuardState {
-    /// [`GuardKey::tag`] of the key it belongs to.
+    /// [`GuardKey::tag`](super::GuardKey::tag) of the key it belongs to.
     pub tag: u64,
     /// [`Phase`] code.
     pub phase: u8,
@@ -118,7 +118,7 @@ pub struct GuardState {
     pub denied: u64,
     /// How often it opened.
     pub opened: u64,
-    /// Network: its successes ([`Slot::tfo`]) when the latest failure came.
+    /// Network: its successes ([`Slot::tfo`](super::Slot::tfo)) when the latest failure came.
     pub seen: u32,
     /// Network: failures since the latest success.
     pub row: u8,
