@@ -38,7 +38,8 @@ const HEAD: &str = "\
 Written by `cargo xtask vm-test --bless` from `kernels.json`; not by hand.
 
 **Tested**: Debian's kernel of this release was booted, and observing, a policy, a guard and `strip` did with real \
-connections what they should, apart from the degradations named here, which `tfo-cli` names too. **Expected**: \
+connections what they should, apart from the degradations named here, which `tfo-cli` names too, and from what the policy \
+cannot do before 6.1 ([limits](limits.md)). **Expected**: \
 between two kernels that were tested. **Not claimed**: nobody looked, or what was found was wrong.
 
 The last columns have the highest number of instructions the verifier processed for a program of the object that \

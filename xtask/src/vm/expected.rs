@@ -13,11 +13,16 @@ pub struct Degradation {
     pub missed: &'static str,
 }
 
-pub const DEGRADATIONS: [Degradation; 4] = [
+pub const DEGRADATIONS: [Degradation; 5] = [
     Degradation {
         name: "priming-scope",
         before: Series::new(6, 1),
         missed: "with `--cgroup` listeners outside it get a callback flag too, which does nothing there",
+    },
+    Degradation {
+        name: "mptcp",
+        before: Series::new(6, 1),
+        missed: "MPTCP listeners are taken for TCP ones (Debian's 5.10 is built without MPTCP)",
     },
     Degradation {
         name: "listener-priming",
@@ -36,6 +41,15 @@ pub const DEGRADATIONS: [Degradation; 4] = [
         missed: "connections that end in an error before a SYN was sent again are shown when they are closed",
     },
 ];
+
+/// Before this series `bpf_setsockopt` sets no `TCP_NODELAY` from `sock_ops`: sockets that would stall without the push keep
+/// their Fast Open, and `policy list` counts them (docs/limits.md).
+const PUSH: Series = Series::new(6, 1);
+
+/// Whether a denied socket that would stall is pushed.
+pub fn has_push(series: Series) -> bool {
+    series >= PUSH
+}
 
 /// Programs that kernels before a series refuse, each behind a degradation above: the helper or tracepoint they need is
 /// not there.

@@ -60,6 +60,13 @@ impl Verdict {
             .lines("scenario")
             .chain(serial.lines("denied"))
             .map(Connection::parse)
+            .map(|parsed| {
+                if expected::has_push(series) {
+                    parsed
+                } else {
+                    parsed.map(Connection::without_push)
+                }
+            })
             .collect::<Result<_>>()
             .context("the scenario's output")?;
         let records: Vec<Value> = serial
@@ -108,7 +115,7 @@ impl Verdict {
                 problems.push(format!("{program}: {is}, should be {should}: {output}"));
             }
         }
-        problems.extend(enforcement::problems(serial));
+        problems.extend(enforcement::problems(serial, series));
         if expected.is_empty() {
             problems.push("the scenario made no connection".to_owned());
         }
