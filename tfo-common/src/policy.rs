@@ -165,13 +165,19 @@ impl Rule {
     /// Whether the rule has ended at this time of `CLOCK_MONOTONIC`, ns.
     #[inline(always)]
     pub const fn is_expired(&self, now_ns: u64) -> bool {
-        self.expires_ns != 0 && now_ns >= self.expires_ns
+        is_over(self.expires_ns, now_ns)
     }
 
     /// The action; `None` for a code of another version, under which SYNs pass.
     pub const fn action(&self) -> Option<PolicyAction> {
         PolicyAction::from_code(self.action)
     }
+}
+
+/// Whether a time that ends at `expires_ns` (0 for never) is over at `now_ns`; both `CLOCK_MONOTONIC`, ns.
+#[inline(always)]
+pub const fn is_over(expires_ns: u64, now_ns: u64) -> bool {
+    expires_ns != 0 && now_ns >= expires_ns
 }
 
 /// How often a rule applied.

@@ -126,7 +126,7 @@ pub struct Installed {
 impl Installed {
     /// Whether it has expired at this instant of `CLOCK_MONOTONIC`, ns ([`tfo_common::policy::Rule::is_expired`]).
     pub fn is_expired(&self, now_ns: u64) -> bool {
-        self.expires_ns != 0 && now_ns >= self.expires_ns
+        tfo_common::policy::is_over(self.expires_ns, now_ns)
     }
 }
 

@@ -11,11 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use tfo_lab::{
     apps::{Nginx, curl},
-    command,
     lab::{self, Lab},
 };
 
-use crate::support::{ground::temporary_directory, needs_kernel, tool::Tool, wait_until};
+use crate::support::{ground::temporary_directory, needs_kernel, needs_programs, tool::Tool, wait_until};
 
 const PAGE: &str = include_str!("../../../docs/recipes.md");
 
@@ -41,13 +40,7 @@ fn read(path: &Path) -> String {
 #[test]
 fn a_line_of_nginx_log_tells_what_fast_open_did() -> Result<()> {
     needs_kernel!();
-    if let Some(missing) = ["nginx", "curl", "jq"]
-        .into_iter()
-        .find(|name| !command::is_installed(name))
-    {
-        println!("skipped: needs `{missing}`");
-        return Ok(());
-    }
+    needs_programs!("nginx", "curl", "jq");
     let lab = Lab::up_unique()?;
     let directory = Directory(temporary_directory()?);
     let at = |name: &str| directory.0.join(name);

@@ -5,13 +5,12 @@ use std::{collections::HashMap, net::SocketAddr};
 use anyhow::{Context, Result, ensure};
 use tfo_lab::{
     apps::{Nginx, curl},
-    command,
     lab::{self, Lab},
 };
 
 use crate::support::{
     flow::{Flow, Key, Role, by_connection},
-    needs_kernel, no_problems,
+    needs_kernel, needs_programs, no_problems,
     tool::Tool,
 };
 
@@ -21,13 +20,7 @@ const SHORTEST_REQUEST: usize = 40;
 #[test]
 fn nginx_and_curl_are_seen_from_both_ends() -> Result<()> {
     needs_kernel!();
-    if let Some(missing) = ["nginx", "curl"]
-        .into_iter()
-        .find(|name| !command::is_installed(name))
-    {
-        println!("skipped: needs `{missing}`");
-        return Ok(());
-    }
+    needs_programs!("nginx", "curl");
     let lab = Lab::up_unique()?;
     // One that was there before the tool, one that comes later.
     let v4 = Nginx::start(&lab, SocketAddr::new(lab::server_v4(0), 8080), Some(64))?;

@@ -9,12 +9,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
-    command,
     lab::{self, Lab},
     server::{Listen, Server},
 };
 
-use crate::support::{BINARY, NO_CONFIG, ground::temporary_directory, needs_lab, once, wait_until};
+use crate::support::{
+    BINARY, NO_CONFIG, ground::temporary_directory, needs_lab, needs_programs, once, wait_until,
+};
 
 /// The queue that the kernel shows for the lab's only listener.
 fn queue(lab: &Lab) -> Result<Value> {
@@ -29,10 +30,7 @@ fn queue(lab: &Lab) -> Result<Value> {
 #[test]
 fn only_a_yes_on_the_terminal_changes_a_queue() -> Result<()> {
     needs_lab!();
-    if !command::is_installed("script") {
-        println!("skipped: needs `script`");
-        return Ok(());
-    }
+    needs_programs!("script");
     let lab = Lab::up_unique()?;
     let listen = Listen {
         fast_open: Some(8),

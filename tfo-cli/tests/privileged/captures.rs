@@ -22,7 +22,6 @@ use nix::{
 use serde_json::Value;
 use tfo_lab::{
     client::{Api, Family},
-    command,
     lab::{self, Lab},
     scenario::{Params, Run, Scenario},
 };
@@ -30,7 +29,7 @@ use tfo_lab::{
 use crate::support::{
     BINARY, NO_CONFIG,
     flow::{Flow, Role},
-    needs_kernel, no_problems,
+    needs_kernel, needs_programs, no_problems,
     sandbox::Sandbox,
     tcpdump, wait_until,
 };
@@ -181,10 +180,7 @@ type Key = (u64, &'static str, SocketAddr, SocketAddr);
 #[test]
 fn captures_say_what_the_kernel_says() -> Result<()> {
     needs_kernel!();
-    if !command::is_installed("tcpdump") {
-        println!("skipped: needs tcpdump");
-        return Ok(());
-    }
+    needs_programs!("tcpdump");
     let sandbox = Sandbox::enter()?;
     let folder = std::env::temp_dir().join(format!("tfo-captures-{}", std::process::id()));
     fs::create_dir_all(&folder)?;

@@ -8,7 +8,7 @@ use tfo_lab::{command, lab::Lab};
 use crate::support::{
     foreign::{self, Calls, Foreign},
     kernel::needs_quiet_host,
-    needs_kernel, no_problems, once,
+    needs_kernel, needs_programs, no_problems, once,
     round::{PER_ROUND, Pair, differences, round},
     sandbox::Sandbox,
     wait_until,
@@ -128,10 +128,7 @@ fn is_loaded(id: u32) -> bool {
 #[test]
 fn who_lets_nobody_else_in_is_named() -> Result<()> {
     needs_kernel!();
-    if !command::is_installed("bpftool") {
-        println!("skipped: needs bpftool");
-        return Ok(());
-    }
+    needs_programs!("bpftool");
     let sandbox = Sandbox::enter()?;
     // Attached elsewhere as well, so that it stays loaded.
     sandbox.within("theirs", || Ok(()))?;

@@ -11,7 +11,7 @@ use tfo_lab::{
     server::{Keys, Listen, Server},
 };
 
-use crate::support::{BINARY, ground::temporary_directory, needs_kernel, once};
+use crate::support::{BINARY, ground::temporary_directory, needs_kernel, needs_programs, once};
 
 /// What a probe said and its exit code.
 struct Probed {
@@ -227,10 +227,7 @@ fn a_pool_that_does_not_share_a_key_is_named() -> Result<()> {
 #[test]
 fn nginx_with_and_without_fastopen_and_a_name_with_both_families() -> Result<()> {
     needs_kernel!();
-    if !tfo_lab::command::is_installed("nginx") {
-        println!("skipped: needs `nginx`");
-        return Ok(());
-    }
+    needs_programs!("nginx");
     let lab = Lab::up_unique()?;
     let [v4, v6] = addresses(0);
     let with = Nginx::start(&lab, (v4, 80).into(), Some(64))?;

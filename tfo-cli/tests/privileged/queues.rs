@@ -26,7 +26,7 @@ use tfo_lab::{
 };
 
 use crate::support::{
-    BINARY, DEADLINE, needs_lab,
+    BINARY, DEADLINE, needs_lab, needs_programs,
     once::{self, Copy, Once},
     wait_until,
 };
@@ -99,13 +99,7 @@ fn request(stream: &mut TcpStream) -> Result<()> {
 #[test]
 fn fast_open_starts_and_stops_on_a_live_nginx() -> Result<()> {
     needs_lab!();
-    if let Some(missing) = ["nginx", "curl"]
-        .into_iter()
-        .find(|name| !command::is_installed(name))
-    {
-        println!("skipped: needs `{missing}`");
-        return Ok(());
-    }
+    needs_programs!("nginx", "curl");
     let lab = Lab::up_unique()?;
     let nginx = Nginx::start(&lab, SocketAddr::new(lab::server_v4(0), 8080), None)?;
     let selector = nginx.address().to_string();

@@ -22,8 +22,8 @@ use tfo_lab::{
 };
 
 use crate::support::{
-    BINARY, NO_CONFIG, ground::temporary_directory, kernel::Loaded, needs_kernel, once, sandbox::Sandbox,
-    wait_until,
+    BINARY, NO_CONFIG, ground::temporary_directory, kernel::Loaded, needs_kernel, needs_programs, once,
+    sandbox::Sandbox, wait_until,
 };
 
 /// Where reports and scripts lie.
@@ -113,13 +113,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn what_curl_got_from_fast_open_is_counted_and_its_output_is_its_own() -> Result<()> {
     needs_kernel!();
-    if let Some(missing) = ["nginx", "curl"]
-        .into_iter()
-        .find(|name| !command::is_installed(name))
-    {
-        println!("skipped: needs `{missing}`");
-        return Ok(());
-    }
+    needs_programs!("nginx", "curl");
     let lab = Lab::up_unique()?;
     let ground = Ground::new()?;
     let nginx = Nginx::start(&lab, SocketAddr::new(lab::server_v4(0), 8080), Some(64))?;
@@ -344,7 +338,7 @@ fn signals_sent_to_run_alone_are_passed_on() -> Result<()> {
         ground.nothing_left()?;
     }
     // Killed itself, it leaves a cgroup; the next one takes it away when it is empty.
-    let mut child = ready(&ground, "echo $$ > $(dirname $0)/pid 2>/dev/null; :")?;
+    let mut child = ready(&ground, ":")?;
     child.kill()?;
     child.wait()?;
     let left = cgroups()?;
@@ -363,10 +357,7 @@ fn signals_sent_to_run_alone_are_passed_on() -> Result<()> {
 #[test]
 fn ctrl_c_reaches_the_command_once() -> Result<()> {
     needs_kernel!();
-    if !command::is_installed("script") {
-        println!("skipped: needs `script`");
-        return Ok(());
-    }
+    needs_programs!("script");
     let ground = Ground::new()?;
     for (trap, ending) in [
         ("trap 'echo caught >> caught; exit 7' INT", "code 7"),

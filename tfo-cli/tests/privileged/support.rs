@@ -26,6 +26,17 @@ macro_rules! needs_kernel {
 }
 pub(crate) use needs_kernel;
 
+/// The same where a program is not installed.
+macro_rules! needs_programs {
+    ($($program:literal),+) => {
+        if let Some(missing) = [$($program),+].into_iter().find(|name| !tfo_lab::command::is_installed(name)) {
+            println!("skipped: needs `{missing}`");
+            return Ok(());
+        }
+    };
+}
+pub(crate) use needs_programs;
+
 /// The same where only the lab is needed: nothing is attached.
 macro_rules! needs_lab {
     () => {

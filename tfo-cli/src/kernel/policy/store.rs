@@ -410,10 +410,10 @@ impl Set {
 
     /// Notes in the switches that the programs are those of this build.
     fn note_build(&mut self) -> Result<(), Error> {
-        let build = build_of(object::policy_bytes()?).to_ne_bytes();
-        let [b0, b1, b2, b3, b4, b5, b6, b7] = build;
-        self.switch(Switch::BuildLow, u32::from_ne_bytes([b0, b1, b2, b3]))?;
-        self.switch(Switch::BuildHigh, u32::from_ne_bytes([b4, b5, b6, b7]))
+        // As `loaded` reads it: the low half first.
+        let [b0, b1, b2, b3, b4, b5, b6, b7] = build_of(object::policy_bytes()?).to_le_bytes();
+        self.switch(Switch::BuildLow, u32::from_le_bytes([b0, b1, b2, b3]))?;
+        self.switch(Switch::BuildHigh, u32::from_le_bytes([b4, b5, b6, b7]))
     }
 
     /// A number for a new rule. It is never given again, even if the command is killed before it makes the rule.
