@@ -64,78 +64,79 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum RawCommand {
-    /// Live dashboard of destinations, worst first; on a pipe or with --once a table.
+    /// Shows destinations in a live dashboard, the worst first; on a pipe or with --once, prints a table.
     ///
-    /// Never changes the system, but for the rules that are confirmed under --allow-policy. Needs root.
+    /// Changes nothing on the system except the rules that are confirmed under --allow-policy. Needs root, except with --replay.
     #[command(after_help = EXIT_CODES)]
     Top(TopArgs),
-    /// One line per connection that used Fast Open.
+    /// Prints one line per connection that used Fast Open.
     ///
-    /// Never changes the system. Needs root. Lines come in the order in which the handshakes of one CPU ended;
-    /// between CPUs the order is that of arrival. All times are wall clock in UTC. A summary ends the output:
-    /// on stderr, and for json as the last line.
+    /// Changes nothing on the system. Needs root, except with --replay. The handshakes of one CPU are printed in the order in
+    /// which they ended; between CPUs the order is that of arrival. All times are wall clock in UTC. A summary ends the
+    /// output: on stderr, and with --format json as the last line.
     #[command(after_help = EXIT_CODES)]
     Trace(TraceArgs),
     /// Says what is wrong with Fast Open here: named findings with evidence, cost and fix.
     ///
-    /// Never changes the system. Needs root, but for --replay. Watches for a while, then prints one line per finding, worst
-    /// first; each name is explained in docs/diagnoses.md. What nobody looked at is no evidence for anything.
+    /// Changes nothing on the system. Needs root, except with --replay. Watches for a while, then prints one line per finding,
+    /// the worst first; docs/diagnoses.md explains each name. What could not be looked at is listed, and counts neither for
+    /// nor against Fast Open.
     #[command(after_help = EXIT_CODES)]
     Diagnose(DiagnoseArgs),
-    /// Finds Fast Open in captures: what `trace` would have said, and what a capture cannot know by name.
+    /// Finds Fast Open in packet captures: what `trace` would have printed, and the names of what a capture cannot know.
     ///
-    /// Needs neither root nor a kernel with BPF. A summary ends the output: behind the lines of text, and for json
-    /// as the last line.
+    /// Needs neither root nor a kernel with BPF. A summary ends the output: after the lines of text, and with
+    /// --format json as the last line.
     #[command(after_help = EXIT_CODES)]
     Analyze(AnalyzeArgs),
     /// Writes one document for a ticket: verdict, what to do, cost, evidence, what could not be seen.
     ///
-    /// From this host, a recording or a capture. Never changes the system. Needs root, but for --replay. Cookies and keys
-    /// are never in it; --redact takes addresses and names out.
+    /// The source is this host, a recording or a capture. Changes nothing on the system. Needs root, except with --replay.
+    /// The document never contains cookies or keys; --redact takes addresses and names out.
     #[command(after_help = EXIT_CODES)]
     Report(ReportArgs),
     /// Switches Fast Open off for destinations and services, and on again.
     ///
-    /// Applications do not notice: calls return what they would with Fast Open, nothing is delayed. Rules stay
-    /// in force when the command has ended. Of several cgroups with a matching prefix the nearest to the socket
-    /// decides, and within it the longest prefix. Needs root.
+    /// Applications do not notice: their calls return what they return with Fast Open, and nothing is delayed. Rules stay in
+    /// force after the command has ended. Where several cgroups have a rule with a matching prefix, the cgroup nearest to
+    /// the socket decides, and within it the longest prefix. Needs root.
     Policy(PolicyArgs),
     /// Switches Fast Open off by itself where it fails, and on again when it works.
     ///
-    /// A circuit breaker per destination, inside the kernel: it acts before the next connection, and needs no
-    /// process running. A rule for the same connection beats it. Needs root.
+    /// A guard is a circuit breaker per destination inside the kernel: it acts before the next connection, and no process
+    /// has to run for it. A rule for the same connection comes first. Needs root.
     Guard(GuardArgs),
     /// Connects to one destination with and without Fast Open, and says what became of it.
     ///
-    /// Ordinary connections, no rights needed. Says beforehand what it will send.
+    /// Makes ordinary connections, which need no special rights, and says beforehand what it will send.
     #[command(after_help = probe::NOTES)]
     Probe(ProbeArgs),
     /// Runs a command and says what Fast Open did for it: connections, outcomes, time saved and lost, findings.
     ///
-    /// In a cgroup of its own below the caller's: limits, rules and guards hold. Exit code, output and signals are the
-    /// command's. Needs root; --user gives the command other rights.
+    /// The command runs in a cgroup of its own below the caller's, so that limits, rules and guards still apply to it. Exit
+    /// code, output and signals are those of the command. Needs root; --user runs the command with the rights of a user.
     #[command(after_help = run::NOTES)]
     Run(RunArgs),
-    /// Is Fast Open on here, does it work, and what stands in its way: checks with their fixes.
+    /// Checks whether Fast Open is on here, whether it works, and what stands in its way, with the fix for each.
     ///
-    /// Changes nothing, and is useful without root: what could not be looked at is said. The first line answers for clients,
-    /// for servers, and whether it worked within the last seconds. Firewall rules are those that name the option or the
-    /// length of SYNs; sets, maps and jumps are not followed.
+    /// Changes nothing, and is useful without root: it says what it could not look at. The first line says whether Fast Open
+    /// is on for clients and for servers, and whether it worked within the last seconds. Of the firewall, it finds rules
+    /// that match the TCP option or the length of SYNs; it does not follow sets, maps and jumps.
     #[command(after_help = EXIT_CODES)]
     Doctor(DoctorArgs),
-    /// Every listening socket: its Fast Open queue, whether Fast Open can work, and why not.
+    /// Lists every listening socket: its Fast Open queue, whether Fast Open can work on it, and why not.
     ///
-    /// As root of every network namespace and with processes. The length of queues takes an iterator program, which is
-    /// loaded, run once and dropped.
+    /// With root, sockets of every network namespace are listed, with their processes. The length of a queue is read by a BPF
+    /// iterator program, which is loaded, run once and removed.
     #[command(after_help = EXIT_CODES)]
     Listeners(ListenersArgs),
-    /// The kernel's cookie cache: who gave a cookie, and where SYNs with data were lost.
+    /// Lists the kernel's cookie cache: which servers gave a cookie, and where SYNs with data were lost.
     ///
-    /// One entry per pair of addresses: all ports of a destination share its cookie. Cookies are shown as short hashes,
-    /// salted anew at every boot. Without root only the own network namespace is seen.
+    /// There is one entry per pair of addresses: all ports of a destination share its cookie. Cookies are shown as short
+    /// hashes with a salt that changes at every boot. Without root, only the caller's own network namespace is listed.
     #[command(after_help = EXIT_CODES)]
     Cookies(CookiesArgs),
-    /// Fast Open keys as fingerprints, and their rotation without a refused cookie.
+    /// Shows Fast Open keys as fingerprints, and rotates them without a refused cookie.
     #[command(after_help = format!("{}\n\n{EXIT_CODES}", keys::PROCEDURE))]
     Keys(KeysArgs),
     /// Measures the user side.

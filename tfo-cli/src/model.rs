@@ -38,7 +38,7 @@ use self::{
     cleared::ClearedCounts,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    diagnosis::{Looked, Report, marks::Marks},
+    diagnosis::{HostFacts, Report, plain_baselines::PlainBaselines},
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
@@ -87,8 +87,8 @@ pub struct Model {
     listeners: Arc<[ListenerRecord]>,
     cost: Cost,
     cost_meter: CostMeter,
-    looked: Arc<Looked>,
-    marks: Marks,
+    host_facts: Arc<HostFacts>,
+    plain_baselines: PlainBaselines,
     diagnosis: Arc<Report>,
 }
 
@@ -132,8 +132,8 @@ impl Model {
             listeners: Arc::default(),
             cost: Cost::default(),
             cost_meter: CostMeter::default(),
-            looked: Arc::default(),
-            marks: Marks::default(),
+            host_facts: Arc::default(),
+            plain_baselines: PlainBaselines::default(),
             diagnosis: Arc::default(),
         }
     }
@@ -196,7 +196,7 @@ impl Model {
         for (key, stats) in dests {
             let earlier = before.remove(key);
             let row = DestRow::new(*key, stats, earlier);
-            self.marks.note(&row, earlier);
+            self.plain_baselines.note(&row, earlier);
             if !earlier.is_some_and(|earlier| row.is_same(earlier)) {
                 changes.add(key, earlier, Some(&row));
             }
@@ -235,7 +235,7 @@ impl Model {
         self.history.clear();
         self.flows.clear();
         self.processes = Processes::default();
-        self.marks.clear();
+        self.plain_baselines.clear();
         self.diagnosis = Arc::default();
     }
 
@@ -328,9 +328,9 @@ impl Model {
         Some((dropped.id(), dropped.event().netns))
     }
 
-    /// Takes what was looked at beyond flows, tables and settings.
-    pub fn look(&mut self, looked: Looked) {
-        self.looked = Arc::new(looked);
+    /// Takes facts of the host beyond flows, tables and settings.
+    pub fn note_host_facts(&mut self, host_facts: HostFacts) {
+        self.host_facts = Arc::new(host_facts);
     }
 
     /// Rows of the destination table.
@@ -370,8 +370,8 @@ impl Model {
             guarded: self.guarded,
             cost: self.cost.clone(),
             names: self.names.clone(),
-            looked: Arc::clone(&self.looked),
-            marks: self.marks.clone(),
+            host_facts: Arc::clone(&self.host_facts),
+            plain_baselines: self.plain_baselines.clone(),
             diagnosis: Arc::clone(&self.diagnosis),
             processes: self.processes.share(),
         }

@@ -15,7 +15,7 @@
 mod block;
 mod entry;
 mod flow;
-mod looked;
+mod host_facts;
 mod reader;
 mod writer;
 
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{reader::Recording, writer::Recorder};
 use crate::model::{
-    diagnosis::Looked,
+    diagnosis::HostFacts,
     snapshot::Prefixes,
     source::{CgroupName, Host, Reading},
 };
@@ -75,7 +75,7 @@ pub struct Tick {
     /// The listening sockets, where they were read with this reading.
     pub listeners: Option<Vec<ListenerRecord>>,
     /// What else was looked at, if it was.
-    pub looked: Option<Looked>,
+    pub host_facts: Option<HostFacts>,
 }
 
 /// Why a recording cannot be read or written.

@@ -14,16 +14,17 @@ pub struct AttachArgs {
     /// Only connections of this cgroup and those below it: a path in the cgroup2 file system.
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Rows of the destination table; the least recently used give way.
+    /// Rows of the destination table; when it is full, a new row replaces the least recently used.
     #[arg(long, value_name = "ROWS", default_value_t = limits::DESTS)]
     pub destinations: u32,
     /// Bits a client's IPv4 address is cut to in the rows of a server.
     #[arg(long, value_name = "BITS", default_value_t = limits::SERVER_V4_PREFIX)]
     pub server_v4_prefix: u8,
-    /// The same for IPv6.
+    /// Bits a client's IPv6 address is cut to in the rows of a server.
     #[arg(long, value_name = "BITS", default_value_t = limits::SERVER_V6_PREFIX)]
     pub server_v6_prefix: u8,
-    /// Of so many plain connections, one has its time to first byte taken; 1: each. With Fast Open each has it.
+    /// Measure the time to first byte of one in N plain connections; 1 measures each. Connections that use Fast Open are
+    /// always measured.
     #[arg(long, value_name = "N", default_value_t = limits::TTFB_SAMPLE)]
     pub ttfb_sample: u32,
 }

@@ -20,11 +20,10 @@ pub struct CookiesArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum RawCookies {
-    /// Deletes the entries of these destinations: the next connection asks for a new cookie.
+    /// Deletes the entries of destinations, so that the next connection asks for a new cookie.
     ///
-    /// The kernel keeps cookies and metrics in one place: what it knew of the round-trip time, the congestion window
-    /// and reordering of these pairs of addresses goes with them, and connections begin with the defaults again.
-    /// Needs `CAP_NET_ADMIN`.
+    /// The kernel keeps cookies and metrics in one entry: what it learnt of round-trip time, congestion window and reordering
+    /// between these addresses is deleted as well, and new connections begin with the defaults. Needs `CAP_NET_ADMIN`.
     #[command(after_help = EXIT_CODES)]
     Forget {
         /// Destinations: `203.0.113.0/24`, `2001:db8::/32`, `192.0.2.1`.

@@ -16,7 +16,7 @@ pub struct DiagnoseArgs {
     /// Format of the output.
     #[arg(long, value_enum, default_value_t = DiagnoseFormat::Text)]
     pub format: DiagnoseFormat,
-    /// Below each line of text: evidence, an example, what was excluded, cost, fix and how to undo it.
+    /// Below each finding, print evidence, an example, what was excluded, cost, fix and how to undo the fix.
     #[arg(long)]
     pub details: bool,
     /// Findings about which connections.

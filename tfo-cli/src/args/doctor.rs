@@ -13,10 +13,10 @@ pub struct DoctorArgs {
     /// Format of the output; json is one object per check.
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     format: ListFormat,
-    /// Show what passes, too.
+    /// Also show checks that pass.
     #[arg(long)]
     details: bool,
-    /// How long the kernel's counters are watched; 0 does not wait.
+    /// How long to watch the kernel's counters; 0 does not wait.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     watch: String,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use crate::{exit::Failure, model::filter::Filter};
 /// The filters on what packets alone tell about a connection.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PacketFilterArgs {
-    /// Only these outcomes; `good` and `failure` stand for several.
+    /// Only these outcomes; `good` and `failure` are groups of outcomes.
     #[arg(
         long,
         value_name = "OUTCOME,...",
@@ -41,7 +41,7 @@ pub struct PacketFilterArgs {
     /// Only this address family: 4 or 6.
     #[arg(long, value_name = "4|6", help_heading = "Filters")]
     family: Option<String>,
-    /// All of it in one expression: 'outcome:failure lost>100ms !port:443'.
+    /// An expression that combines conditions: 'outcome:failure lost>100ms !port:443'.
     #[arg(long, value_name = "EXPRESSION", help_heading = "Filters")]
     filter: Option<String>,
 }
@@ -67,7 +67,7 @@ pub struct FilterArgs {
         help_heading = "Filters"
     )]
     unit: Vec<String>,
-    /// File that names networks, a line each: `10.0.0.0/8 = office`; `network:office` filters by it.
+    /// File that names networks, one per line: `10.0.0.0/8 = office`. The filter `network:office` then selects by name.
     #[arg(long, value_name = "FILE", help_heading = "Filters")]
     pub networks: Option<PathBuf>,
 }

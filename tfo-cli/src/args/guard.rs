@@ -39,24 +39,24 @@ pub struct GuardArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum RawGuard {
-    /// Sets a guard on a cgroup, in place of the one that is there; what that knows of destinations is kept.
+    /// Sets a guard on a cgroup, or changes the guard that is there; what it learnt of destinations is kept.
     #[command(after_help = EXIT_CODES)]
     On {
         #[command(flatten)]
         scope: ScopeArgs,
-        /// Switch TFO off for a destination after this many failures ...
+        /// Switch Fast Open off for a destination after this many failures among its latest attempts (see --of).
         #[arg(long, value_name = "K", default_value_t = FAILURES)]
         failures: u8,
-        /// ... of the last so many attempts.
+        /// Number of latest attempts among which failures are counted.
         #[arg(long, value_name = "N", default_value_t = OF)]
         of: u8,
-        /// How long until a trial; doubled each time it fails.
+        /// Time until one connection tries Fast Open again; doubled each time that trial fails.
         #[arg(long, value_name = "TIME", default_value = "10m")]
         backoff: String,
-        /// How long at most.
+        /// Longest time until a trial.
         #[arg(long, value_name = "TIME", default_value = "24h")]
         max_backoff: String,
-        /// Strip the TFO option where SYNs with it are lost even without data.
+        /// Strip the Fast Open option where SYNs that carry it are lost even without data.
         #[arg(long)]
         escalate: bool,
         #[command(flatten)]
@@ -64,7 +64,7 @@ enum RawGuard {
         #[command(flatten)]
         pins: PinArgs,
     },
-    /// Removes the guard of a cgroup and what it knows.
+    /// Removes the guard of a cgroup and what it learnt.
     #[command(after_help = EXIT_CODES)]
     Off {
         #[command(flatten)]

@@ -37,9 +37,9 @@ enum RawKeys {
     /// Shows the keys of every network namespace as fingerprints, and which of them each listener uses.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArgs),
-    /// Makes a new key primary and keeps the old one as backup; the second step drops that.
+    /// Makes a new key primary and keeps the old key as backup; the second step drops the backup.
     ///
-    /// Keys come from files and are never shown. No step pushes out a key whose cookies are in use.
+    /// Keys are read from files and never shown. No step removes a key whose cookies are in use.
     #[command(after_help = format!("{PROCEDURE}\n\n{EXIT_CODES}"))]
     Rotate {
         /// The step.
@@ -48,10 +48,10 @@ enum RawKeys {
         /// The new key: a file with one line in the form of `net.ipv4.tcp_fastopen_key`. Default: a random one.
         #[arg(long, value_name = "FILE", conflicts_with = "new_key")]
         key: Option<PathBuf>,
-        /// Make a random key, keep it in this new file, and use it.
+        /// Make a random key, write it into this new file, and use it.
         #[arg(long, value_name = "FILE")]
         new_key: Option<PathBuf>,
-        /// In this network namespace: its name, its inode, a path, or the id of a process in it. Default: the caller's.
+        /// Network namespace: its name, its inode, a path, or the id of a process in it. Default: the caller's.
         #[arg(long, value_name = "NETNS")]
         netns: Option<String>,
     },
@@ -71,11 +71,11 @@ struct StatusArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum RawStep {
-    /// The new key becomes the backup: its cookies are taken, none is given.
+    /// The new key becomes the backup: its cookies are accepted, but none is handed out yet.
     Prepare,
     /// The new key becomes primary, the old one the backup.
     Promote,
-    /// The backup is forgotten.
+    /// The backup is removed.
     Drop,
     /// Primary and backup change places.
     Swap,
@@ -109,7 +109,7 @@ pub enum RotateStep {
     Prepare(KeySource),
     /// The new key becomes primary.
     Promote(KeySource),
-    /// The backup is forgotten.
+    /// The backup is removed.
     Drop,
     /// Primary and backup change places.
     Swap,

@@ -14,7 +14,7 @@ pub struct ListenersArgs {
     /// Format of the output; json is one object per socket.
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     format: ListFormat,
-    /// Below each socket where something could be better: what to do.
+    /// Below each socket where something could be better, print what to do.
     #[arg(long)]
     details: bool,
     #[command(flatten)]
@@ -25,21 +25,21 @@ pub struct ListenersArgs {
 enum RawListeners {
     /// Sets the length of the Fast Open queue of running sockets, without a restart; 0 switches Fast Open off.
     ///
-    /// Connections are not disturbed. The application does not know: after a restart it is as it was. Every socket of a
-    /// `SO_REUSEPORT` group is set. Asks before anything is changed, and prints the command that undoes it. Needs
-    /// `CAP_SYS_PTRACE` for the sockets of others.
+    /// Connections are not disturbed. The application is not told: after a restart it uses its own setting again. Every socket
+    /// of a `SO_REUSEPORT` group is set. The command asks before it changes anything, and prints the command that undoes the
+    /// change. Needs `CAP_SYS_PTRACE` for sockets of other users.
     #[command(after_help = EXIT_CODES)]
     Set {
-        /// ADDR:PORT as bound (`0.0.0.0:443`, `[::]:443`), :PORT whatever the address, or unit:NAME.
+        /// Sockets to set: ADDR:PORT as bound (`0.0.0.0:443`, `[::]:443`), :PORT for every address, or unit:NAME.
         selector: String,
-        /// Children whose handshake is not finished; beyond it clients get no Fast Open. The kernel cuts it to
+        /// Most connections whose handshake is not finished; clients beyond it get no Fast Open. The kernel cuts the number to
         /// `net.core.somaxconn` of the socket's network namespace.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
         qlen: u32,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
-        /// Of these sockets only the one with this inode; may be repeated.
+        /// Set only the socket with this inode; may be repeated.
         #[arg(long, value_name = "INODE")]
         socket: Vec<u64>,
         #[command(flatten)]

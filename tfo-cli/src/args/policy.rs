@@ -31,10 +31,10 @@ pub struct PolicyArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum RawPolicy {
-    /// Adds one rule; it holds until it is removed, its time is over or the host restarts.
+    /// Adds one rule; it holds until it is removed, its time is up or the host restarts.
     #[command(after_help = EXIT_CODES)]
     Add(AddArgs),
-    /// Shows rules: how often they applied, since when, how long still, who made them and why.
+    /// Lists rules: how often each applied, since when, how long it still holds, who made it and why.
     #[command(after_help = EXIT_CODES)]
     List {
         /// Format of the output.
@@ -46,7 +46,7 @@ enum RawPolicy {
     /// Removes rules by their numbers.
     #[command(after_help = EXIT_CODES)]
     Remove {
-        /// Numbers, as `list` shows them.
+        /// Numbers of rules, as `list` shows them.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<u32>,
         #[command(flatten)]
@@ -58,8 +58,8 @@ enum RawPolicy {
         #[command(flatten)]
         pins: PinArgs,
     },
-    /// Puts the programs of this build in the place of those in force, as after an upgrade: rules, guards and what they
-    /// know stay, and no connection is without them.
+    /// Replaces the programs in force by those of this build, as after an upgrade. Rules, guards and what guards learnt
+    /// stay, and no connection goes without them.
     #[command(after_help = EXIT_CODES)]
     Reload {
         #[command(flatten)]
@@ -76,19 +76,19 @@ enum RawPolicy {
         #[command(flatten)]
         interfaces: InterfaceArgs,
     },
-    /// Stays and looks after the policy: strips on interfaces as they come up, tells what guards do, removes what is
-    /// over. Rules and guards work without it.
+    /// Keeps running and looks after the policy: strips the option on interfaces that come up, prints what guards do, and
+    /// removes rules whose time is up. Rules and guards also work without it.
     #[command(after_help = EXIT_CODES)]
     Watch(WatchArgs),
 }
 
 #[derive(Args, Clone, Debug)]
 struct WatchArgs {
-    /// How often to look when nothing happens.
+    /// Longest time between two looks at rules and interfaces.
     #[arg(long, value_name = "TIME", default_value = "5s")]
     interval: String,
-    /// Add what this file lists for cgroups as they appear: a service that restarts gets a new one. Changes and removes
-    /// nothing; that is for `apply`.
+    /// Add the rules and guards of this file to cgroups when they appear, as a service that restarts gets a new one. Never
+    /// changes or removes rules; `apply` does.
     #[arg(long, value_name = "FILE")]
     keep: Option<PathBuf>,
     #[command(flatten)]
@@ -115,10 +115,10 @@ struct AddArgs {
     /// What happens to SYNs.
     #[arg(long, value_name = "ACTION", default_value = PolicyAction::NoData.name(), value_parser = actions())]
     action: String,
-    /// Remove the rule by itself after this time; the kernel keeps it.
+    /// End the rule after this time; the kernel does so without any process running.
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
-    /// Why, for those who find it later.
+    /// A note for those who find the rule later: why it is there.
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
     #[command(flatten)]

@@ -14,14 +14,14 @@ use crate::{
 
 /// What the help ends with.
 pub(super) const NOTES: &str = "\
-What rides in a SYN can reach the server twice: the network may duplicate it, and an attacker may replay it (RFC 7413
-section 6.1). So a probe sends only what does no harm when it is done again: a HEAD, a ClientHello, a DNS question. Take
-care that the same holds for the bytes of --data.
+Data in a SYN can reach the server twice: the network may duplicate it, and an attacker may replay it (RFC 7413 section 6.1). \
+So a probe sends only what does no harm when it is done again: a HEAD, a ClientHello, a DNS question. Take care that the \
+same holds for the bytes of --data.
 
-The kernel decides what a SYN carries: a cookie and data if it has a cookie for the address, else a request for one, with
-option 34, then 254. `tfo-cli cookies forget` makes it begin anew.
+The kernel decides what a SYN carries: with a cookie for the address in its cache, cookie and data; without one, a request \
+for a cookie, first with option 34, then with 254. `tfo-cli cookies forget` empties the cache for an address.
 
-Exit codes: 0 Fast Open works; 4 it does not; 1 that cannot be said (offline, transient), or something failed; 2 wrong
+Exit codes: 0 Fast Open works; 4 it does not; 1 the probe cannot tell (offline, transient), or something failed; 2 wrong \
 usage; 3 a permission or kernel feature is missing.";
 
 /// The options of `tfo-cli probe`, as the user typed them.
@@ -35,7 +35,7 @@ pub struct ProbeArgs {
         conflicts_with = "serve"
     )]
     target: Option<String>,
-    /// Attempts with and without Fast Open, at least 100 ms apart.
+    /// Number of attempts with Fast Open, and as many without, at least 100 ms apart.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "serve")]
     count: u32,
     /// Send the bytes of this file first.
@@ -50,23 +50,25 @@ pub struct ProbeArgs {
     /// Send a DNS question first (the default for port 53).
     #[arg(long, group = "payload", conflicts_with = "serve")]
     dns: bool,
-    /// Also send SYNs made by hand: with the experimental option 254, with an option nobody knows, with data and no option. Needs
-    /// `CAP_NET_RAW`.
+    /// Also send hand-made SYNs: with the experimental option 254, with an unassigned option, and with data but no option.
+    /// Needs `CAP_NET_RAW`.
     #[arg(long, conflicts_with = "serve")]
     raw: bool,
-    /// Also walk the TTL: between which hops SYNs with the option, or with data, are lost. Needs `CAP_NET_RAW`.
+    /// Also find the two hops between which SYNs with the option, or with data, are lost, by raising the TTL step by step.
+    /// Needs `CAP_NET_RAW`.
     #[arg(long, conflicts_with = "serve")]
     locate: bool,
-    /// Connect from this address of this host.
+    /// Connect from this local address.
     #[arg(long, value_name = "IP", conflicts_with = "serve")]
     source: Option<IpAddr>,
     /// Format of the output.
     #[arg(long, value_enum, default_value_t = ProbeFormat::Text, conflicts_with = "serve")]
     format: ProbeFormat,
-    /// Be the partner of a probe: listen on ADDRESS:PORT with Fast Open, and answer whatever comes.
+    /// Act as the server of a probe: listen on ADDRESS:PORT with Fast Open, and answer every request.
     #[arg(long, value_name = "ADDRESS:PORT")]
     serve: Option<SocketAddr>,
-    /// With --serve: connections whose handshake is not finished, at most (0: without Fast Open).
+    /// With --serve: length of the Fast Open queue, which is the most connections whose handshake is not finished; 0
+    /// switches Fast Open off.
     #[arg(long, value_name = "N", default_value_t = 256, requires = "serve")]
     qlen: u32,
 }

@@ -16,13 +16,13 @@ pub struct ReportArgs {
     /// Report a recording or a capture instead of this host; needs no root.
     #[arg(long, value_name = "FILE", conflicts_with = "duration")]
     pub replay: Option<PathBuf>,
-    /// Format; by default that of the name behind -o, else markdown.
+    /// Format of the document [default: the one the name given with -o ends with, else markdown].
     #[arg(long, value_enum)]
     pub format: Option<ReportFormat>,
     /// Write into this file, which must not exist, instead of to stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Replace addresses and names by labels, the same ones throughout.
+    /// Replace each address and name by a label, the same one throughout the document.
     #[arg(long)]
     pub redact: bool,
     /// Where to look.

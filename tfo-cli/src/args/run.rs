@@ -9,26 +9,26 @@ use crate::exit;
 
 /// What the help ends with.
 pub(super) const NOTES: &str = "\
-Sockets count that the command opened itself; those it was given by whoever started it belong to their cgroup. A daemon that \
-it leaves behind is moved to the caller's cgroup, where it would be anyway, and lives on; what it does from then on is not \
-counted.
+Only sockets that the command opened itself are counted; a socket it inherited belongs to the cgroup of whoever opened it. \
+A daemon that the command leaves behind is moved to the caller's cgroup, where it would be without `run`, and lives on; what \
+it does from then on is not counted.
 
-Exit codes: those of the command; where a signal ended it the same signal ends this. Failures of this program itself: 125; \
-126 the command cannot be executed; 127 there is no such command.";
+Exit codes: that of the command; where a signal ended the command, the same signal ends `run`. 125 `run` itself failed; 126 \
+the command cannot be executed; 127 there is no such command.";
 
 /// The options of `tfo-cli run`, as the user typed them.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Format of what is said at the end, on stderr or in the file of --output.
+    /// Format of the report that is written at the end, to stderr or to the file of --output.
     #[arg(long, value_enum, default_value_t = ListFormat::Text)]
     format: ListFormat,
-    /// Write it into this file; the command's own output is never mixed with it.
+    /// Write the report into this file; the command's own output is never mixed with it.
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
-    /// Below each finding: evidence, an example, what was excluded, cost, fix and how to undo it.
+    /// Below each finding, print evidence, an example, what was excluded, cost, fix and how to undo the fix.
     #[arg(long)]
     details: bool,
-    /// Run the command as this user: a name or a number. This program needs root, the command often does not.
+    /// Run the command as this user, a name or a number: tfo-cli needs root, the command often does not.
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// The command and its arguments.

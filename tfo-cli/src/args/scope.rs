@@ -17,10 +17,10 @@ pub struct ScopeArgs {
     /// Sockets of this cgroup and those below it: a path in the cgroup2 file system; / is the whole host.
     #[arg(long, value_name = "PATH", help_heading = "Where")]
     pub cgroup: Option<PathBuf>,
-    /// The same for a systemd unit: nginx, nginx.service, system.slice.
+    /// Sockets of this systemd unit: nginx, nginx.service, system.slice.
     #[arg(long, value_name = "NAME", help_heading = "Where")]
     pub unit: Option<String>,
-    /// The same for a container: its id, or the beginning of it.
+    /// Sockets of this container: its id, or the beginning of its id.
     #[arg(long, value_name = "ID", help_heading = "Where")]
     pub container: Option<String>,
 }

@@ -43,7 +43,7 @@ pub struct TopArgs {
     /// Recordings.
     #[command(flatten)]
     pub recordings: RecordingArgs,
-    /// Play it that many times as fast.
+    /// Replay this many times as fast as it was recorded.
     #[arg(
         long,
         value_name = "FACTOR",
@@ -55,20 +55,20 @@ pub struct TopArgs {
     /// Colours: auto, dark, light or mono [default: auto].
     #[arg(long, value_name = "THEME", help_heading = "Appearance")]
     pub theme: Option<String>,
-    /// No colours; the same as `NO_COLOR` in the environment.
+    /// Use no colours; `NO_COLOR` in the environment does the same.
     #[arg(long, help_heading = "Appearance")]
     pub no_color: bool,
-    /// No characters beyond ASCII.
+    /// Use ASCII characters only.
     #[arg(long, help_heading = "Appearance")]
     pub ascii: bool,
-    /// Show host names instead of addresses; asks the name server for every address on the screen.
+    /// Show host names instead of addresses; the name server is asked for every address on the screen.
     #[arg(long, help_heading = "Appearance")]
     pub names: bool,
     /// Configuration file [default: ~/.config/tfo-cli/config.toml, under sudo that of the caller].
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Let keys add, expire and remove rules for the selected destination. The plan of every change is shown, and
-    /// has to be confirmed.
+    /// Let keys add, expire and remove rules for the selected destination. The plan of every change is shown and has to
+    /// be confirmed.
     #[arg(long, conflicts_with_all = ["once", "replay"], help_heading = "Policy")]
     pub allow_policy: bool,
     /// Where the policy is.

@@ -22,11 +22,11 @@ pub struct TraceArgs {
     /// End after this many printed connections.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// End with what is wrong: findings with evidence, cost and fix, as `diagnose` prints them.
+    /// At the end, print findings with evidence, cost and fix, as `diagnose` does.
     #[arg(long)]
     pub summary: bool,
-    /// Hold a connection back so long for its time to first byte; 0 prints at once, without it where it comes
-    /// later.
+    /// Longest wait for a connection's time to first byte before it is printed; 0 prints at once, without a time that
+    /// is not known yet.
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub ttfb_wait: String,
     /// Which connections.

@@ -12,7 +12,7 @@ use super::{Counts, Judged, Unknown, carried::Carried};
 use crate::{
     addr::{self, Prefix},
     model::{
-        diagnosis::looked::{Looked, UnsafeWrite},
+        diagnosis::host_facts::{HostFacts, UnsafeWrite},
         source::{Reading, Totals},
     },
 };
@@ -78,12 +78,12 @@ impl Tally {
     }
 
     /// What the model cannot know by itself: what rode in SYNs.
-    pub fn looked(&self) -> Looked {
+    pub fn host_facts(&self) -> HostFacts {
         let mut writes: Vec<UnsafeWrite> = self.unsafe_writes.values().copied().collect();
         writes.sort_by_key(|write| (write.key.remote, write.key.port, write.what));
-        Looked {
+        HostFacts {
             unsafe_writes: Ok(writes),
-            ..Looked::default()
+            ..HostFacts::default()
         }
     }
 

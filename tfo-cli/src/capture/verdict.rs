@@ -328,12 +328,12 @@ fn judged(
             ttfb_us: connection
                 .first_byte_ns
                 .map_or(UNSEEN_US, |at| if_seen(us_between(times.start_ns, at).max(1))),
-            saved_us: if known == Outcome::Accepted && data_len > 0 && rtt_us != UNSEEN_US {
+            saved_us: if known.saves_round_trip() && data_len > 0 && rtt_us != UNSEEN_US {
                 rtt_us
             } else {
                 0
             },
-            lost_us: if matches!(known, Outcome::SynTimeout | Outcome::AcceptedLate) {
+            lost_us: if known.loses_timeout() {
                 times.lost_us
             } else {
                 0

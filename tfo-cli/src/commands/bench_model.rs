@@ -131,7 +131,7 @@ fn make_recording(path: &std::path::Path, config: &BenchArgs) -> Result<u8, Fail
             names: names.into_iter().map(|(id, name)| (id, Some(name))).collect(),
             host: Some(scenario.host()),
             listeners: first.then(Scenario::listeners),
-            looked: first.then(Scenario::looked),
+            host_facts: first.then(Scenario::host_facts),
         };
         recorder.tick(&tick).map_err(failed)?;
     }

@@ -10,7 +10,7 @@ use super::{attach, record};
 use crate::{
     exit::Failure,
     model::{
-        diagnosis::Looked,
+        diagnosis::HostFacts,
         names,
         source::{CgroupName, Host, Lookup, Reading, Source},
     },
@@ -192,7 +192,7 @@ impl Observer {
         reading: &Reading,
         host: &Host,
         listeners: Option<&[ListenerRecord]>,
-        looked: Option<&Looked>,
+        host_facts: Option<&HostFacts>,
     ) -> Result<(), RecordingError> {
         let Some(recorder) = &mut self.recorder else {
             return Ok(());
@@ -201,7 +201,7 @@ impl Observer {
             reading: reading.clone(),
             host: Some(host.clone()),
             listeners: listeners.map(<[ListenerRecord]>::to_vec),
-            looked: looked.cloned(),
+            host_facts: host_facts.cloned(),
             names: std::mem::take(&mut self.unrecorded),
             records: Vec::new(),
         })

@@ -19,7 +19,7 @@ use crate::{
         tally::{self, Tally},
     },
     exit::Failure,
-    model::{diagnosis::Looked, filter::Filter, source::Host},
+    model::{diagnosis::HostFacts, filter::Filter, source::Host},
     output,
     recording::{Preamble, Recording, Tick},
     signals::Stop,
@@ -93,10 +93,10 @@ impl Replay {
     }
 
     /// What was looked at beyond flows and tables: what rode in the SYNs of a capture.
-    pub fn looked(&self) -> Option<Looked> {
+    pub fn host_facts(&self) -> Option<HostFacts> {
         match self {
             Self::Recording(_) => None,
-            Self::Capture(capture) => Some(capture.tally.looked()),
+            Self::Capture(capture) => Some(capture.tally.host_facts()),
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 use tfo_common::listener::DeferredRecord;
 
 use super::listeners;
-use crate::{addr, model::diagnosis::looked::Deferred};
+use crate::{addr, model::diagnosis::host_facts::Deferred};
 
 /// A socket of the walk before.
 #[derive(Clone, Debug)]

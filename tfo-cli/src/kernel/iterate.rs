@@ -31,12 +31,12 @@ pub fn everywhere(program: BorrowedFd<'_>) -> io::Result<Pass> {
     for (inode, namespace) in netns::all() {
         let look = || Ok((once(link.as_fd())?, listeners::settings().tcp_fastopen));
         // Nobody needs a right to stay where they are.
-        let looked = if inode == own {
+        let host_facts = if inode == own {
             look()
         } else {
             netns::inside(&namespace, look)
         };
-        match looked {
+        match host_facts {
             Ok((bytes, sysctl)) => {
                 pass.namespaces.push((inode, sysctl));
                 if !pass.take(&bytes) {

@@ -40,7 +40,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
-        diagnosis::looked::{Looked, MptcpListener},
+        diagnosis::host_facts::{HostFacts, MptcpListener},
         source::{CgroupName, Degradation, Host, Keep, Lookup, Mib, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
@@ -65,7 +65,7 @@ pub struct Session {
     /// `iter/tcp` programs, where this kernel takes them.
     list: Option<OwnedFd>,
     waiting: Waiting,
-    looked: Looked,
+    host_facts: HostFacts,
     release: Option<OwnedFd>,
     tracepoints: Vec<&'static str>,
     degradations: Vec<Degradation>,
@@ -131,7 +131,7 @@ impl Session {
             bpffs: options.bpffs.clone(),
             list,
             waiting: Waiting::default(),
-            looked: Looked::default(),
+            host_facts: HostFacts::default(),
             release,
             tracepoints,
             degradations,
@@ -197,7 +197,7 @@ impl Session {
     /// Keeps what a walk over the sockets found besides listeners.
     fn look_at(&mut self, pass: &Pass) {
         let sysctls = pass.namespaces.iter();
-        self.looked.sysctls = Ok(sysctls
+        self.host_facts.sysctls = Ok(sysctls
             .filter_map(|(inode, value)| Some((*inode, (*value)?)))
             .collect());
         if !self
@@ -214,7 +214,7 @@ impl Session {
             });
             if let Some((waiting, found)) = found {
                 self.waiting = waiting;
-                self.looked.deferred = Ok(found);
+                self.host_facts.deferred = Ok(found);
             }
         }
         if !self
@@ -222,7 +222,7 @@ impl Session {
             .iter()
             .any(|one| one.name == Feature::Mptcp.name())
         {
-            self.looked.mptcp = Ok(pass.listeners.iter().filter_map(MptcpListener::of).collect());
+            self.host_facts.mptcp = Ok(pass.listeners.iter().filter_map(MptcpListener::of).collect());
         }
     }
 
@@ -415,13 +415,13 @@ impl Source for Session {
         }
     }
 
-    fn looked(&mut self) -> Looked {
-        self.looked.clone()
+    fn host_facts(&mut self) -> HostFacts {
+        self.host_facts.clone()
     }
 
     fn look_for_droppers(&mut self, netns: u32) {
         let found = self.keeper.ask(move |_| doctor::droppers(netns));
-        self.looked.droppers = found.unwrap_or(Err("the thread that keeps rights has ended"));
+        self.host_facts.droppers = found.unwrap_or(Err("the thread that keeps rights has ended"));
     }
 
     fn policy(&mut self) -> Option<InForce> {

@@ -10,8 +10,8 @@ mod cookies;
 mod facts;
 mod finding;
 mod fix;
-pub mod looked;
-pub mod marks;
+pub mod host_facts;
+pub mod plain_baselines;
 mod path;
 pub mod registry;
 mod server;
@@ -25,7 +25,7 @@ use tfo_common::DestKey;
 pub use self::{
     facts::Facts,
     finding::{Confidence, Cost, CostKind, Evidence, Finding, Fix, Subject},
-    looked::{Looked, Seen},
+    host_facts::{HostFacts, Fact},
     registry::{Id, Scope, Severity},
 };
 

@@ -7,7 +7,7 @@ use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 use super::{
     cost::Cost,
     crosscheck::CrossLine,
-    diagnosis::{Facts, Finding, Looked, Report, Subject, diagnose, marks::Marks},
+    diagnosis::{Facts, Finding, HostFacts, Report, Subject, diagnose, plain_baselines::PlainBaselines},
     filter::Filter,
     filterable::{FilterableRow, FilterableSubject},
     flow::Flow,
@@ -85,9 +85,9 @@ pub struct Snapshot {
     /// What cgroup ids are called.
     pub names: Names,
     /// What else was looked at.
-    pub looked: Arc<Looked>,
+    pub host_facts: Arc<HostFacts>,
     /// Where plain connections stood when Fast Open failed.
-    pub marks: Marks,
+    pub plain_baselines: PlainBaselines,
     /// What was found, as of the latest look.
     pub diagnosis: Arc<Report>,
     /// Processes by cgroup id.

@@ -7,7 +7,7 @@ use tfo_common::{
     DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
 };
 
-use super::diagnosis::Looked;
+use super::diagnosis::HostFacts;
 use crate::policy::{InForce, guard::Destination};
 
 /// Handshakes by role and outcome since the programs were attached: `totals[role][outcome]`.
@@ -174,8 +174,8 @@ pub trait Source: Send {
     /// TCP listeners of every network namespace that could be entered.
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>>;
     /// What the latest [`Source::listeners`] saw besides listening sockets.
-    fn looked(&mut self) -> Looked {
-        Looked::default()
+    fn host_facts(&mut self) -> HostFacts {
+        HostFacts::default()
     }
     /// Looks for what drops SYN data in a network namespace: [`Source::looked`] has it then.
     fn look_for_droppers(&mut self, netns: u32) {

@@ -36,12 +36,12 @@ struct Record<'a> {
     printed: u64,
     totals: ByRole<'a>,
     unknown: ByUnknown<'a>,
-    capture: Had,
+    capture: CaptureCounts,
     endings: &'a [(String, String)],
 }
 
 #[derive(Serialize)]
-struct Had {
+struct CaptureCounts {
     first: Option<String>,
     last: Option<String>,
     packets: u64,
@@ -85,7 +85,7 @@ impl JudgedSummary {
             printed: self.printed,
             totals: ByRole(&self.totals),
             unknown: ByUnknown(counts),
-            capture: Had {
+            capture: CaptureCounts {
                 first: counts.first_ns.map(|ns| time::rfc3339(ns.into())),
                 last: counts.first_ns.map(|_| time::rfc3339(counts.last_ns.into())),
                 packets: counts.packets,

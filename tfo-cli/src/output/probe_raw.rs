@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::json::SCHEMA;
 use crate::probe::{
     raw::{
-        Seen,
+        SynAnswer,
         locate::{Fate, Hop, Located, Place},
         tally::{self, Tally},
     },
@@ -50,9 +50,9 @@ fn counts(tally: &Tally) -> String {
 
 fn hop_address(hop: &Hop, report: &Report) -> Option<IpAddr> {
     match hop.plain {
-        Seen::Hop { address, .. } | Seen::Unreachable { address } => Some(address),
-        Seen::SynAck { .. } | Seen::Reset => Some(report.address.ip()),
-        Seen::Nothing => None,
+        SynAnswer::Hop { address, .. } | SynAnswer::Unreachable { address } => Some(address),
+        SynAnswer::SynAck { .. } | SynAnswer::Reset => Some(report.address.ip()),
+        SynAnswer::Nothing => None,
     }
 }
 
@@ -192,11 +192,11 @@ mod tests {
 
     fn report() -> Report {
         let address = "198.51.100.7:443".parse().expect("an address");
-        let syn_ack = Seen::SynAck {
+        let syn_ack = SynAnswer::SynAck {
             cookie: Some(34),
             data_acked: false,
         };
-        let router = |number| Seen::Hop {
+        let router = |number| SynAnswer::Hop {
             address: IpAddr::from([192, 0, 2, number]),
             option: Some(true),
         };
@@ -204,7 +204,7 @@ mod tests {
         report.raw = Kind::RAW.map(Tally::new).to_vec();
         for tally in &mut report.raw {
             let seen = if tally.kind.has_data() {
-                Seen::Nothing
+                SynAnswer::Nothing
             } else {
                 syn_ack
             };
@@ -218,8 +218,8 @@ mod tests {
         report.walk = Walk {
             hops: vec![
                 hop(1, router(1), Some(router(1))),
-                hop(2, router(2), Some(Seen::Nothing)),
-                hop(3, syn_ack, Some(Seen::Nothing)),
+                hop(2, router(2), Some(SynAnswer::Nothing)),
+                hop(3, syn_ack, Some(SynAnswer::Nothing)),
             ],
         };
         report

@@ -81,7 +81,7 @@ impl Kind {
 
 /// The answer to a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum SynAnswer {
     /// A router reported that the TTL was exceeded (ICMP time exceeded).
     Hop {
         /// Address of the router.

@@ -15,7 +15,7 @@ use super::{
     block::{self, Block, Checksum},
     entry::{Counters, tag, take_entry},
     flow::{take_listener, take_listener_facts, take_record},
-    looked::Stored,
+    host_facts::Stored,
 };
 use crate::model::{
     row_delta::{RowDelta, SparseRow, take_key},
@@ -171,7 +171,7 @@ impl Recording {
                 tag::HOST => self.tick.host = Some(self.json::<Host>(&payload)?),
                 tag::LISTENERS => self.tick.listeners = Some(self.listeners(&payload)?),
                 tag::LISTENER_FACTS => self.listener_facts(&payload)?,
-                tag::LOOKED => self.tick.looked = Some(self.json::<Stored>(&payload)?.looked()),
+                tag::LOOKED => self.tick.host_facts = Some(self.json::<Stored>(&payload)?.host_facts()),
                 tag::TICK => {
                     let mut tick = std::mem::take(&mut self.tick);
                     if std::mem::take(&mut self.has_rows) {

@@ -52,7 +52,7 @@ fn ticks(count: u64) -> Vec<Tick> {
             },
             host: Some(scenario.host()),
             listeners: (second == 0).then(Scenario::listeners),
-            looked: (second == 0).then(Scenario::looked),
+            host_facts: (second == 0).then(Scenario::host_facts),
         }
     };
     (0..count).map(tick).collect()

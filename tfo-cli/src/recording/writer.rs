@@ -15,7 +15,7 @@ use super::{
     FORMAT, MAGIC, Preamble, RecordingError, Tick, block,
     entry::{Counters, put_entry, tag},
     flow::{put_listener, put_listener_facts, put_record},
-    looked::Stored,
+    host_facts::Stored,
 };
 use crate::model::{
     row_delta::{SparseRow, put_key},
@@ -110,8 +110,8 @@ impl Recorder {
             }
             put_entry(tag::LISTENER_FACTS, &payload, &mut self.entries);
         }
-        if let Some(looked) = &tick.looked {
-            self.put_json(tag::LOOKED, &Stored::of(looked));
+        if let Some(host_facts) = &tick.host_facts {
+            self.put_json(tag::LOOKED, &Stored::of(host_facts));
         }
         put_entry(tag::TICK, &[], &mut self.entries);
         self.flush()

@@ -31,7 +31,7 @@ impl Findings {
         self.model.read(begin.reading(first_ns, &Counts::default()));
         self.model
             .read(self.tally.reading(counts.last_ns.max(first_ns), counts));
-        self.model.look(self.tally.looked());
+        self.model.note_host_facts(self.tally.host_facts());
         self.model.diagnose();
         self.model.snapshot()
     }

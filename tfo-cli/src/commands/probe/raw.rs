@@ -10,7 +10,7 @@ use crate::{
         PAUSE,
         connect::Destination,
         raw::{
-            Kind, Seen,
+            Kind, SynAnswer,
             locate::{Hop, MOST_HOPS, TRIES, Walk},
             socket::{FAR, RawSockets},
             tally::Tally,
@@ -121,7 +121,7 @@ impl ByHand<'_> {
                 suspects: [None; 2],
             };
             // Where a plain SYN is not told of nothing is learnt from others.
-            if hop.plain != Seen::Nothing {
+            if hop.plain != SynAnswer::Nothing {
                 for ((kind, wanted), seen) in Kind::SUSPECTS.into_iter().zip(wanted).zip(&mut hop.suspects) {
                     if wanted {
                         *seen = Some(self.ask_until_told(kind, ttl)?);
@@ -136,17 +136,17 @@ impl ByHand<'_> {
         Ok(walk)
     }
 
-    fn ask_until_told(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<Seen> {
+    fn ask_until_told(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<SynAnswer> {
         for _ in 0..TRIES {
             let seen = self.ask(kind, ttl)?;
-            if seen != Seen::Nothing {
+            if seen != SynAnswer::Nothing {
                 return Ok(seen);
             }
         }
-        Ok(Seen::Nothing)
+        Ok(SynAnswer::Nothing)
     }
 
-    fn ask(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<Seen> {
+    fn ask(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<SynAnswer> {
         anyhow::ensure!(!self.stop.raised(), "probe: interrupted");
         let seen = self.sockets.ask(kind, ttl)?;
         thread::sleep(PAUSE);

@@ -232,12 +232,12 @@ impl Reader {
             source.look_for_droppers(netns);
         }
         let listeners = is_full.then(|| source.listeners().ok()).flatten();
-        let looked = listeners.is_some().then(|| source.looked());
+        let host_facts = listeners.is_some().then(|| source.host_facts());
         let programs = source.program_runs();
         let kept = self
             .observer
             .is_recording()
-            .then(|| (reading.clone(), host.clone(), listeners.clone(), looked.clone()));
+            .then(|| (reading.clone(), host.clone(), listeners.clone(), host_facts.clone()));
         let source = self.observer.source();
         let wanted = {
             let mut model = shared.lock();
@@ -246,8 +246,8 @@ impl Reader {
             if let Some(listeners) = listeners {
                 model.read_listeners(listeners);
             }
-            if let Some(looked) = looked {
-                model.look(looked);
+            if let Some(host_facts) = host_facts {
+                model.note_host_facts(host_facts);
             }
             model.read_cost(own_cost::read(), programs);
             model.describe(source.attached(), source.degradations(), source.wall_offset_ns());
@@ -257,10 +257,10 @@ impl Reader {
             model.wanted()
         };
         let (names, later) = self.observer.names(wanted);
-        if let Some((reading, host, listeners, looked)) = kept {
+        if let Some((reading, host, listeners, host_facts)) = kept {
             let recorded = self
                 .observer
-                .record(&reading, &host, listeners.as_deref(), looked.as_ref());
+                .record(&reading, &host, listeners.as_deref(), host_facts.as_ref());
             self.check_recording(recorded, shared);
         }
         let mut model = shared.lock();

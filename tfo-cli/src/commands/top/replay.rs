@@ -85,8 +85,8 @@ pub fn play(
         }
         apply(tick, shared, speed.is_some());
     }
-    if let Some(looked) = recording.looked() {
-        shared.lock().look(looked);
+    if let Some(host_facts) = recording.host_facts() {
+        shared.lock().note_host_facts(host_facts);
     }
     // Who plays it at once wants to know what was wrong at its end, not after every reading of hours.
     shared.lock().diagnose();
@@ -132,8 +132,8 @@ fn apply(tick: Tick, shared: &Shared, is_watched: bool) {
     if let Some(listeners) = tick.listeners {
         model.read_listeners(listeners);
     }
-    if let Some(looked) = tick.looked {
-        model.look(looked);
+    if let Some(host_facts) = tick.host_facts {
+        model.note_host_facts(host_facts);
     }
     if is_watched {
         model.diagnose();

@@ -45,8 +45,8 @@ impl Found {
         if let Some(listeners) = &tick.listeners {
             self.model.read_listeners(listeners.clone());
         }
-        if let Some(looked) = &tick.looked {
-            self.model.look(looked.clone());
+        if let Some(host_facts) = &tick.host_facts {
+            self.model.note_host_facts(host_facts.clone());
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Severity, Subject,
     facts::is_over,
     fix,
-    looked::Deferred,
+    host_facts::Deferred,
     threshold::{
         CAPPED_LEAST, CAPPED_SHARE, DEFERRED_FAIL_US, DEFERRED_WARN_US, TINY_BYTES, TINY_LEAST, TINY_SHARE,
     },
@@ -32,7 +32,7 @@ pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
 
 /// client-disabled.
 fn disabled(facts: &Facts<'_>) -> Vec<Finding> {
-    let others = facts.looked.sysctls.as_deref().unwrap_or_default();
+    let others = facts.host_facts.sysctls.as_deref().unwrap_or_default();
     let here = facts.host.tcp_fastopen.map(|value| (facts.host.netns, value));
     let off = here.into_iter().chain(others.iter().copied());
     off.filter(|(_, value)| value & CLIENT == 0)
@@ -149,7 +149,7 @@ fn pause(facts: &Facts<'_>, netns: u32, flows: &[&Flow], count: u64) -> Finding 
 
 /// deferred-never-sent: by service and destination.
 fn deferred(facts: &Facts<'_>) -> Vec<Finding> {
-    let sockets = facts.looked.deferred.as_deref().unwrap_or_default();
+    let sockets = facts.host_facts.deferred.as_deref().unwrap_or_default();
     let mut by_destination: BTreeMap<(u64, SocketAddr), Vec<&Deferred>> = BTreeMap::new();
     for socket in sockets.iter().filter(|socket| socket.age_us >= DEFERRED_WARN_US) {
         let key = (socket.cgroup_id, socket.remote);
@@ -232,7 +232,7 @@ fn local_drop(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         })
         .over(is_over(flows, |flow| flow.outcome() == Outcome::LocalDrop))
     })?;
-    Some(match &facts.looked.droppers {
+    Some(match &facts.host_facts.droppers {
         Ok(droppers) if !droppers.is_empty() => droppers.iter().fold(finding, |finding, dropper| {
             finding.line(format!("may be dropped by {dropper}"))
         }),

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tfo_common::{Outcome, Role};
+use tfo_common::{Outcome, Role, SynData};
 
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Subject,
@@ -101,8 +101,8 @@ impl<'a> Story<'a> {
             let who = (event.netns, end(flow));
             // A connection that began before the new cookie came still has the old one.
             let is_fresh = issued.get(&who).is_some_and(|at| event.start_ns >= *at);
-            match flow.outcome() {
-                Outcome::CookieRejected => {
+            match flow.outcome().syn_data() {
+                Some(SynData::CookieWrong) => {
                     story.data += 1;
                     story.rejected += 1;
                     if is_fresh {
@@ -110,19 +110,19 @@ impl<'a> Story<'a> {
                         story.repeated += u64::from(!refused.insert(who));
                     }
                 }
-                Outcome::CookieGranted => {
-                    story.granted += 1;
-                    *story.askers.entry(who).or_default() += 1;
-                    if is_fresh {
-                        story.granted_again.push(flow);
-                    }
-                }
-                Outcome::Accepted | Outcome::AcceptedLate | Outcome::PartlyAccepted => {
+                Some(SynData::Taken) => {
                     story.data += 1;
                     story.accepted += 1;
                 }
-                Outcome::DataRefused | Outcome::SynTimeout if event.syn_data_len > 0 => story.data += 1,
-                _ => {}
+                Some(SynData::Refused | SynData::Lost) => story.data += u64::from(event.syn_data_len > 0),
+                None => {}
+            }
+            if flow.outcome() == Outcome::CookieGranted {
+                story.granted += 1;
+                *story.askers.entry(who).or_default() += 1;
+                if is_fresh {
+                    story.granted_again.push(flow);
+                }
             }
             if matches!(flow.outcome(), Outcome::CookieRejected | Outcome::CookieGranted)
                 || flow.cookie_received()

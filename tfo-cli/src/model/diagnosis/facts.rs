@@ -7,7 +7,7 @@ use std::{
 
 use tfo_common::{DestKey, Outcome, Role, listener::ListenerRecord};
 
-use super::{looked::Looked, marks::Mark, registry::Id, threshold};
+use super::{host_facts::HostFacts, plain_baselines::PlainBaseline, registry::Id, threshold};
 use crate::{
     addr,
     model::{DestRow, Flow, Snapshot, names::Names, source::Host},
@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     /// Listening sockets.
     pub listeners: &'a [ListenerRecord],
     /// What else was looked at.
-    pub looked: &'a Looked,
+    pub host_facts: &'a HostFacts,
     /// Flows that are still known, oldest first.
     pub all_flows: &'a [Flow],
     snapshot: &'a Snapshot,
@@ -180,7 +180,7 @@ impl<'a> Facts<'a> {
             names: &snapshot.names,
             window_ns: snapshot.elapsed_ns,
             listeners: &snapshot.listeners,
-            looked: &snapshot.looked,
+            host_facts: &snapshot.host_facts,
             all_flows: &snapshot.flows,
             snapshot,
             by_row,
@@ -231,14 +231,14 @@ impl<'a> Facts<'a> {
         if let Some(value) = of_listener.and_then(ListenerRecord::sysctl) {
             return Some(value);
         }
-        let known = self.looked.sysctls.as_ref().ok()?;
+        let known = self.host_facts.sysctls.as_ref().ok()?;
         let found = known.iter().find(|(inode, _)| *inode == netns);
         found.map(|(_, value)| *value)
     }
 
     /// Where plain connections stood when Fast Open failed.
-    pub fn mark(&self, key: &DestKey) -> Option<Mark> {
-        self.snapshot.marks.get(key)
+    pub fn plain_baseline(&self, key: &DestKey) -> Option<PlainBaseline> {
+        self.snapshot.plain_baselines.get(key)
     }
 
     /// How plain handshakes with an address fared.
@@ -267,7 +267,7 @@ impl<'a> Facts<'a> {
 
     /// Diagnoses for which nobody looked.
     pub fn unlooked(&self) -> Vec<(Id, &'static str)> {
-        self.looked.missing()
+        self.host_facts.missing()
     }
 }
 

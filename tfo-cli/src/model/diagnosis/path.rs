@@ -7,7 +7,7 @@ use tfo_common::{Outcome, TfoOption};
 
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Subject, fix,
-    marks::Plain,
+    plain_baselines::Plain,
     threshold::{
         GRUDGE_AFTER, GRUDGE_BEFORE, GRUDGE_LEAST, MOMENT_NS, STRIPPED_LEAST, SYNACK_LEAST, SYNACK_SHARE,
     },
@@ -94,8 +94,8 @@ fn synack_loss(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
 
 /// Plain SYNs were answered before Fast Open failed for the first time, and are not since.
 fn grudge(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
-    let mark = facts.mark(&row.key)?;
-    let (before, after) = (mark.first, Plain::of(row).since(mark.first));
+    let plain_baseline = facts.plain_baseline(&row.key)?;
+    let (before, after) = (plain_baseline.first, Plain::of(row).since(plain_baseline.first));
     let share = |plain: Plain| plain.retrans as f64 / plain.count.max(1) as f64;
     if before.count < GRUDGE_LEAST
         || after.count < GRUDGE_LEAST

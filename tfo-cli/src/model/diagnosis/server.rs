@@ -354,7 +354,7 @@ fn mismatch(facts: &Facts<'_>, listener: &ListenerRecord) -> Option<Finding> {
 
 /// mptcp-listener.
 fn mptcp(facts: &Facts<'_>) -> Vec<Finding> {
-    let listeners = facts.looked.mptcp.as_deref().unwrap_or_default();
+    let listeners = facts.host_facts.mptcp.as_deref().unwrap_or_default();
     let off = listeners.iter().filter(|listener| listener.tfo_max_qlen == 0);
     off.map(|listener| {
         Finding::new(

@@ -4,7 +4,7 @@ use tfo_common::Outcome;
 
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Subject,
-    looked::Lifetime,
+    host_facts::Lifetime,
     threshold::{
         BENEFIT_LATEST, BENEFIT_LEAST, BENEFIT_RTT_US, BENEFIT_SHARE, LIVED_LEAST, LIVED_ROUND_TRIPS,
         LIVED_US, UNUSED_LEAST, UNUSED_RTT_US, UNUSED_SHARE,
@@ -21,7 +21,7 @@ pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
         findings.extend(no_benefit(facts, row));
         findings.extend(not_used(facts, row));
     }
-    let lifetimes = facts.looked.lifetimes.as_deref().unwrap_or_default();
+    let lifetimes = facts.host_facts.lifetimes.as_deref().unwrap_or_default();
     findings.extend(
         lifetimes
             .iter()
@@ -164,7 +164,7 @@ fn long_lived(facts: &Facts<'_>, lifetime: &Lifetime) -> Option<Finding> {
 
 /// duplicate-syn-data.
 fn duplicates(facts: &Facts<'_>) -> Vec<Finding> {
-    let found = facts.looked.duplicates.as_deref().unwrap_or_default();
+    let found = facts.host_facts.duplicates.as_deref().unwrap_or_default();
     found
         .iter()
         .filter(|duplicate| duplicate.times > 1)
@@ -199,7 +199,7 @@ fn duplicates(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// not-idempotent.
 fn unsafe_writes(facts: &Facts<'_>) -> Vec<Finding> {
-    let found = facts.looked.unsafe_writes.as_deref().unwrap_or_default();
+    let found = facts.host_facts.unsafe_writes.as_deref().unwrap_or_default();
     found
         .iter()
         .filter(|write| write.count > 0)
@@ -233,7 +233,7 @@ fn unsafe_writes(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// key-in-use.
 fn keys(facts: &Facts<'_>) -> Vec<Finding> {
-    let found = facts.looked.keys.as_deref().unwrap_or_default();
+    let found = facts.host_facts.keys.as_deref().unwrap_or_default();
     found
         .iter()
         .map(|key| {

@@ -14,7 +14,7 @@ use tfo_common::{
 use super::{EPOCH_NS, FakeSource, dest_key, flow, padded};
 use crate::model::{
     Model, cgroup,
-    diagnosis::looked::{Deferred, Looked},
+    diagnosis::host_facts::{Deferred, HostFacts},
     source::{Degradation, Host, Mib, Reading},
 };
 
@@ -344,8 +344,8 @@ impl Scenario {
     }
 
     /// What else was looked at.
-    pub fn looked() -> Looked {
-        Looked {
+    pub fn host_facts() -> HostFacts {
+        HostFacts {
             deferred: Ok(vec![Deferred {
                 cgroup_id: 2,
                 remote: SocketAddr::from(([192, 0, 2, 25], 25)),
@@ -355,7 +355,7 @@ impl Scenario {
             }]),
             sysctls: Ok(vec![(NETNS, 3), (NETNS + 1, 1)]),
             mptcp: Ok(Vec::new()),
-            ..Looked::default()
+            ..HostFacts::default()
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Kind, Seen};
+use super::{Kind, SynAnswer};
 
 /// Most hops.
 pub const MOST_HOPS: u8 = 30;
@@ -23,9 +23,9 @@ pub struct Hop {
     /// The TTL, which is the number of the router on the path.
     pub ttl: u8,
     /// The answer to a plain SYN.
-    pub plain: Seen,
+    pub plain: SynAnswer,
     /// The answer to each of [`Kind::SUSPECTS`]; `None` where none was sent.
-    pub suspects: [Option<Seen>; 2],
+    pub suspects: [Option<SynAnswer>; 2],
 }
 
 /// A hop, by number and, when it is known, address.
@@ -93,14 +93,14 @@ impl Hop {
         Place {
             ttl: self.ttl,
             address: match self.plain {
-                Seen::Hop { address, .. } | Seen::Unreachable { address } => Some(address),
-                Seen::SynAck { .. } | Seen::Reset => Some(target),
-                Seen::Nothing => None,
+                SynAnswer::Hop { address, .. } | SynAnswer::Unreachable { address } => Some(address),
+                SynAnswer::SynAck { .. } | SynAnswer::Reset => Some(target),
+                SynAnswer::Nothing => None,
             },
         }
     }
 
-    fn of(&self, kind: Kind) -> Option<Seen> {
+    fn of(&self, kind: Kind) -> Option<SynAnswer> {
         let place = Kind::SUSPECTS.iter().position(|suspect| *suspect == kind)?;
         self.suspects[place]
     }
@@ -112,22 +112,22 @@ impl Walk {
         let ended = self
             .hops
             .last()
-            .is_some_and(|hop| !matches!(hop.plain, Seen::Hop { .. } | Seen::Nothing));
+            .is_some_and(|hop| !matches!(hop.plain, SynAnswer::Hop { .. } | SynAnswer::Nothing));
         let silent = self
             .hops
             .iter()
             .rev()
-            .take_while(|hop| hop.plain == Seen::Nothing)
+            .take_while(|hop| hop.plain == SynAnswer::Nothing)
             .count();
         ended || silent >= SILENT || self.hops.len() >= usize::from(MOST_HOPS)
     }
 
     /// Whether to send SYNs of this kind to the next hop: not when their fate is known.
     pub fn is_wanted(&self, kind: Kind) -> bool {
-        let mut told = self.hops.iter().rev().filter(|hop| hop.plain != Seen::Nothing);
+        let mut told = self.hops.iter().rev().filter(|hop| hop.plain != SynAnswer::Nothing);
         let missing = told
             .by_ref()
-            .take_while(|hop| hop.of(kind).is_none_or(|seen| seen == Seen::Nothing))
+            .take_while(|hop| hop.of(kind).is_none_or(|seen| seen == SynAnswer::Nothing))
             .count();
         let is_decided = self.hops.iter().any(|hop| decided(hop, kind).is_some());
         missing < GIVEN_UP && !is_decided
@@ -150,7 +150,7 @@ impl Walk {
             match (decided(hop, kind), hop.of(kind)) {
                 (Some(Fate::Arrive), _) => return found(Fate::Arrive, hop.place(target), None),
                 (Some(fate), _) => return found(fate, after, Some(hop.place(target))),
-                (None, Some(Seen::Hop { address, .. })) => {
+                (None, Some(SynAnswer::Hop { address, .. })) => {
                     after = Place {
                         ttl: hop.ttl,
                         address: Some(address),
@@ -158,7 +158,7 @@ impl Walk {
                     missing = None;
                 }
                 // It came nowhere near, or this hop tells nothing of such SYNs: the next ones show which.
-                (None, _) if hop.plain != Seen::Nothing => missing = missing.or(Some(hop.place(target))),
+                (None, _) if hop.plain != SynAnswer::Nothing => missing = missing.or(Some(hop.place(target))),
                 (None, _) => {}
             }
         }
@@ -179,17 +179,17 @@ impl Walk {
 /// What a hop proves.
 fn decided(hop: &Hop, kind: Kind) -> Option<Fate> {
     match (hop.plain, hop.of(kind)?) {
-        (_, Seen::SynAck { .. }) | (Seen::Reset, Seen::Reset) => Some(Fate::Arrive),
-        (Seen::Unreachable { .. }, Seen::Unreachable { .. }) => Some(Fate::Unknown),
+        (_, SynAnswer::SynAck { .. }) | (SynAnswer::Reset, SynAnswer::Reset) => Some(Fate::Arrive),
+        (SynAnswer::Unreachable { .. }, SynAnswer::Unreachable { .. }) => Some(Fate::Unknown),
         (
             _,
-            Seen::Hop {
+            SynAnswer::Hop {
                 option: Some(false), ..
             },
         ) => Some(Fate::Stripped),
-        (_, Seen::Reset) => Some(Fate::Reset),
-        (_, Seen::Unreachable { .. }) => Some(Fate::Refused),
-        (_, Seen::Hop { .. } | Seen::Nothing) => None,
+        (_, SynAnswer::Reset) => Some(Fate::Reset),
+        (_, SynAnswer::Unreachable { .. }) => Some(Fate::Refused),
+        (_, SynAnswer::Hop { .. } | SynAnswer::Nothing) => None,
     }
 }
 
@@ -197,7 +197,7 @@ fn decided(hop: &Hop, kind: Kind) -> Option<Fate> {
 mod tests {
     use super::*;
 
-    const SYN_ACK: Seen = Seen::SynAck {
+    const SYN_ACK: SynAnswer = SynAnswer::SynAck {
         cookie: None,
         data_acked: false,
     };
@@ -210,8 +210,8 @@ mod tests {
         IpAddr::from([198, 51, 100, 7])
     }
 
-    fn at(number: u8) -> Seen {
-        Seen::Hop {
+    fn at(number: u8) -> SynAnswer {
+        SynAnswer::Hop {
             address: router(number),
             option: Some(true),
         }
@@ -225,12 +225,12 @@ mod tests {
     }
 
     /// Three routers, then the destination; plain SYNs are told of by all that are not named.
-    fn walk(data: [Option<Seen>; 4], silent: &[u8]) -> Walk {
+    fn walk(data: [Option<SynAnswer>; 4], silent: &[u8]) -> Walk {
         let hops = (1..=4).zip(data).map(|(ttl, data)| Hop {
             ttl,
             plain: match ttl {
                 4 => SYN_ACK,
-                ttl if silent.contains(&ttl) => Seen::Nothing,
+                ttl if silent.contains(&ttl) => SynAnswer::Nothing,
                 ttl => at(ttl),
             },
             suspects: [None, data],
@@ -238,14 +238,14 @@ mod tests {
         Walk { hops: hops.collect() }
     }
 
-    fn located(data: [Option<Seen>; 4], silent: &[u8]) -> (Fate, u8, Option<Place>) {
+    fn located(data: [Option<SynAnswer>; 4], silent: &[u8]) -> (Fate, u8, Option<Place>) {
         let found = walk(data, silent).locate(Kind::CookieData, target());
         (found.fate, found.after.ttl, found.before)
     }
 
     #[test]
     fn the_hops_around_the_loss_are_named() {
-        let none = Some(Seen::Nothing);
+        let none = Some(SynAnswer::Nothing);
         assert_eq!(
             located([Some(at(1)), none, none, None], &[]),
             (Fate::Dropped, 1, Some(place(2)))
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn silent_hops_widen_the_range_and_do_not_mislead() {
-        let none = Some(Seen::Nothing);
+        let none = Some(SynAnswer::Nothing);
         // The second router tells nothing at all, the third nothing of SYNs with data: it may be either.
         assert_eq!(
             located([Some(at(1)), None, none, none], &[2]),
@@ -276,7 +276,7 @@ mod tests {
         let nobody = Walk {
             hops: vec![Hop {
                 ttl: 1,
-                plain: Seen::Nothing,
+                plain: SynAnswer::Nothing,
                 suspects: [None; 2],
             }],
         };
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_is_changed_or_refused_is_located_too() {
-        let stripped = Seen::Hop {
+        let stripped = SynAnswer::Hop {
             address: router(2),
             option: Some(false),
         };
@@ -293,18 +293,18 @@ mod tests {
             located([Some(at(1)), Some(stripped), None, None], &[]),
             (Fate::Stripped, 1, Some(place(2)))
         );
-        let reset = Some(Seen::Reset);
+        let reset = Some(SynAnswer::Reset);
         assert_eq!(
             located([Some(at(1)), Some(at(2)), reset, None], &[]),
             (Fate::Reset, 2, Some(place(3)))
         );
-        let refused = Some(Seen::Unreachable { address: router(2) });
+        let refused = Some(SynAnswer::Unreachable { address: router(2) });
         assert_eq!(
             located([Some(at(1)), refused, None, None], &[]),
             (Fate::Refused, 1, Some(place(2)))
         );
         // A short quote shows nothing about the option.
-        let short = Seen::Hop {
+        let short = SynAnswer::Hop {
             address: router(2),
             option: None,
         };
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_walk_ends_when_nothing_more_can_be_learnt() {
-        let none = Some(Seen::Nothing);
+        let none = Some(SynAnswer::Nothing);
         let mut walk = walk([Some(at(1)), none, none, None], &[]);
         assert!(walk.is_over(), "the destination");
         walk.hops.pop();
@@ -335,7 +335,7 @@ mod tests {
         walk.hops = (1..=6)
             .map(|ttl| Hop {
                 ttl,
-                plain: Seen::Nothing,
+                plain: SynAnswer::Nothing,
                 suspects: [None; 2],
             })
             .collect();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::TcpHeader;
 
-use super::{Kind, Seen};
+use super::{Kind, SynAnswer};
 use crate::{
     addr,
     capture::tcp::{ACK, Header, RST, SYN, fast_open},
@@ -71,7 +71,7 @@ pub fn syn(sent: &Sent, payload: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The answer in a TCP segment that has arrived; `None` when it is not one to this SYN.
-pub fn answer(tcp: &[u8], sent: &Sent) -> Option<Seen> {
+pub fn answer(tcp: &[u8], sent: &Sent) -> Option<SynAnswer> {
     let header = Header::parse(tcp).ok()?;
     if (header.source, header.destination) != (sent.remote.port(), sent.local.port()) {
         return None;
@@ -82,9 +82,9 @@ pub fn answer(tcp: &[u8], sent: &Sent) -> Option<Seen> {
         return None;
     }
     if header.has(RST) {
-        return Some(Seen::Reset);
+        return Some(SynAnswer::Reset);
     }
-    header.has(SYN).then(|| Seen::SynAck {
+    header.has(SYN).then(|| SynAnswer::SynAck {
         cookie: fast_open(&header)
             .filter(|option| !option.cookie.is_empty())
             .map(|option| option.kind),
@@ -93,7 +93,7 @@ pub fn answer(tcp: &[u8], sent: &Sent) -> Option<Seen> {
 }
 
 /// The answer in an ICMP message from `address`; `None` when it does not quote this SYN.
-pub fn error(icmp: &[u8], address: IpAddr, sent: &Sent) -> Option<Seen> {
+pub fn error(icmp: &[u8], address: IpAddr, sent: &Sent) -> Option<SynAnswer> {
     let (kind, quoted) = (*icmp.first()?, icmp.get(8..)?);
     let (is_exceeded, is_unreachable) = match address {
         IpAddr::V4(_) => (kind == 11, kind == 3),
@@ -109,11 +109,11 @@ pub fn error(icmp: &[u8], address: IpAddr, sent: &Sent) -> Option<Seen> {
         return None;
     }
     if is_unreachable {
-        return Some(Seen::Unreachable { address });
+        return Some(SynAnswer::Unreachable { address });
     }
     // RFC 792 requires only eight bytes of the segment to be quoted.
     let option = Header::parse(tcp).ok().and_then(|header| fast_open(&header));
-    Some(Seen::Hop {
+    Some(SynAnswer::Hop {
         address,
         option: option.map(|option| option.kind != 0),
     })
@@ -220,20 +220,20 @@ mod tests {
         let seen = |acked, options: &[u8]| answer(&reply(&sent, acked, options, false), &sent);
         assert_eq!(
             seen(1, &cookie),
-            Some(Seen::SynAck {
+            Some(SynAnswer::SynAck {
                 cookie: Some(34),
                 data_acked: false
             })
         );
         assert_eq!(
             seen(20, &[]),
-            Some(Seen::SynAck {
+            Some(SynAnswer::SynAck {
                 cookie: None,
                 data_acked: true
             })
         );
         assert_eq!((seen(0, &[]), seen(21, &[])), (None, None), "another SYN's");
-        assert_eq!(answer(&reply(&sent, 1, &[], true), &sent), Some(Seen::Reset));
+        assert_eq!(answer(&reply(&sent, 1, &[], true), &sent), Some(SynAnswer::Reset));
         let other = Sent {
             local: "10.0.0.1:40001".parse().expect("an address"),
             ..sent
@@ -245,7 +245,7 @@ mod tests {
     fn quotes_show_the_option_where_they_are_long_enough() {
         let sent = sent(Kind::CookieData);
         let hop = |option| {
-            Some(Seen::Hop {
+            Some(SynAnswer::Hop {
                 address: router(),
                 option,
             })
@@ -266,7 +266,7 @@ mod tests {
             error(&icmp(11, &stripped, 100), router(), &sent),
             hop(Some(false))
         );
-        let refused = Some(Seen::Unreachable { address: router() });
+        let refused = Some(SynAnswer::Unreachable { address: router() });
         assert_eq!(error(&icmp(3, &sent, 8), router(), &sent), refused);
         assert_eq!(error(&icmp(0, &sent, 100), router(), &sent), None, "an echo");
         let other = Sent { sequence: 5, ..sent };

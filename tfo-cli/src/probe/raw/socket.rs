@@ -18,7 +18,7 @@ use nix::{
 };
 
 use super::{
-    Kind, Seen,
+    Kind, SynAnswer,
     segment::{self, Sent},
 };
 use crate::exit::{self, Failure};
@@ -75,7 +75,7 @@ impl RawSockets {
     }
 
     /// Sends a SYN with this TTL and waits for its answer.
-    pub fn ask(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<Seen> {
+    pub fn ask(&mut self, kind: Kind, ttl: u8) -> anyhow::Result<SynAnswer> {
         // A new port and sequence number each time, so that a late answer is not taken for one to the next SYN.
         let (_held, local) = self.port()?;
         self.sequence = self.sequence.wrapping_add(0x0103_0507);
@@ -132,7 +132,7 @@ impl RawSockets {
         Ok((held, SocketAddr::new(self.local, port)))
     }
 
-    fn wait(&self, sent: &Sent) -> anyhow::Result<Seen> {
+    fn wait(&self, sent: &Sent) -> anyhow::Result<SynAnswer> {
         let end = Instant::now() + WAIT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -146,13 +146,13 @@ impl RawSockets {
                 return Ok(seen);
             }
             if left.is_zero() {
-                return Ok(Seen::Nothing);
+                return Ok(SynAnswer::Nothing);
             }
         }
     }
 
     /// Reads the packets that have arrived; the answer, if it is among them.
-    fn read(&self, sent: &Sent) -> anyhow::Result<Option<Seen>> {
+    fn read(&self, sent: &Sent) -> anyhow::Result<Option<SynAnswer>> {
         let mut bytes = [0; LONGEST];
         while let Some((length, _)) = receive(&self.tcp, &mut bytes)? {
             if let Some(seen) = self

@@ -1,6 +1,6 @@
 //! Counts the answers to the SYNs of `--raw` by kind, and judges them.
 
-use super::{Kind, Seen};
+use super::{Kind, SynAnswer};
 
 /// Numbers of SYNs of one kind, by their answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +36,17 @@ impl Tally {
     }
 
     /// Counts a SYN with this answer.
-    pub fn add(&mut self, seen: Seen) {
+    pub fn add(&mut self, seen: SynAnswer) {
         self.sent += 1;
         match seen {
-            Seen::SynAck { cookie, data_acked } => {
+            SynAnswer::SynAck { cookie, data_acked } => {
                 self.answered += 1;
                 self.cookies += u32::from(cookie.is_some());
                 self.data_acked += u32::from(data_acked);
             }
-            Seen::Reset => self.reset += 1,
-            Seen::Unreachable { .. } | Seen::Hop { .. } => self.unreachable += 1,
-            Seen::Nothing => {}
+            SynAnswer::Reset => self.reset += 1,
+            SynAnswer::Unreachable { .. } | SynAnswer::Hop { .. } => self.unreachable += 1,
+            SynAnswer::Nothing => {}
         }
     }
 
@@ -94,16 +94,16 @@ pub fn remarks(tallies: &[Tally]) -> Vec<&'static str> {
 mod tests {
     use super::*;
 
-    const SYN_ACK: Seen = Seen::SynAck {
+    const SYN_ACK: SynAnswer = SynAnswer::SynAck {
         cookie: None,
         data_acked: false,
     };
-    const COOKIE: Seen = Seen::SynAck {
+    const COOKIE: SynAnswer = SynAnswer::SynAck {
         cookie: Some(34),
         data_acked: false,
     };
 
-    fn of(answers: [Seen; 5]) -> Vec<&'static str> {
+    fn of(answers: [SynAnswer; 5]) -> Vec<&'static str> {
         let tallies = Kind::RAW.into_iter().zip(answers).map(|(kind, seen)| {
             let mut tally = Tally::new(kind);
             (0..3).for_each(|_| tally.add(seen));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn each_loss_has_its_sentence_and_health_has_none() {
-        use Seen::Nothing;
+        use SynAnswer::Nothing;
         let only = |answers, word: &str| {
             let found = of(answers);
             assert!(found.len() == 1 && found[0].contains(word), "{found:?}");

@@ -7,7 +7,7 @@ use super::{
         Confidence, CostKind, Facts, Finding, Id,
         facts::is_over,
         fix,
-        marks::Plain,
+        plain_baselines::Plain,
         threshold::{CERTAIN_LEAST, PATH_BROKEN_SHARE, PATH_MOMENTS, RESET_LEAST, RESET_OPEN},
     },
     destination, moments,

@@ -11,7 +11,7 @@ use tfo_common::{
 
 use crate::model::{
     Model, Snapshot,
-    diagnosis::{Facts, Finding, Id, Looked, Report, diagnose},
+    diagnosis::{Facts, Finding, Id, HostFacts, Report, diagnose},
     fake,
     source::{Host, Reading},
 };
@@ -32,7 +32,7 @@ pub struct Case {
     keep_flows: bool,
     host: Host,
     listeners: Vec<ListenerRecord>,
-    looked: Looked,
+    host_facts: HostFacts,
 }
 
 impl Default for Case {
@@ -50,7 +50,7 @@ impl Default for Case {
                 ..Host::default()
             },
             listeners: Vec::new(),
-            looked: Looked::default(),
+            host_facts: HostFacts::default(),
         }
     }
 }
@@ -131,8 +131,8 @@ impl Case {
 
     /// What else was looked at.
     #[must_use]
-    pub fn looked(mut self, change: impl FnOnce(&mut Looked)) -> Self {
-        change(&mut self.looked);
+    pub fn host_facts(mut self, change: impl FnOnce(&mut HostFacts)) -> Self {
+        change(&mut self.host_facts);
         self
     }
 
@@ -179,7 +179,7 @@ impl Case {
         model.read(reading(&rows, SECOND * (1 + self.window_s)));
         model.read_host(self.host.clone());
         model.read_listeners(self.listeners.clone());
-        model.look(self.looked.clone());
+        model.note_host_facts(self.host_facts.clone());
         model.name(
             1,
             Some(crate::model::cgroup::parse("/system.slice/checkout.service")),

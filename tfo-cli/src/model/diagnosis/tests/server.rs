@@ -125,7 +125,7 @@ fn on_for_the_host_and_off_for_the_container() {
     let container = |value| {
         Case::default()
             .listener(|listener| listener.netns = NETNS + 1)
-            .looked(|looked| looked.sysctls = Ok(vec![(NETNS + 1, value)]))
+            .host_facts(|host_facts| host_facts.sysctls = Ok(vec![(NETNS + 1, value)]))
     };
     let finding = container(1).finding(Id::NamespaceSysctlMismatch);
     assert!(
@@ -164,8 +164,8 @@ fn on_for_the_host_and_off_for_the_container() {
 #[test]
 fn listeners_of_mptcp() {
     let case = |tfo_max_qlen| {
-        Case::default().looked(|looked| {
-            looked.mptcp = Ok(vec![looked::MptcpListener {
+        Case::default().host_facts(|host_facts| {
+            host_facts.mptcp = Ok(vec![host_facts::MptcpListener {
                 cgroup_id: 1,
                 netns: NETNS,
                 local: None,

@@ -4,7 +4,7 @@ use tfo_common::{FlowEvent, Outcome};
 
 use super::{
     case::{Case, NETNS},
-    looked::{Duplicate, KeyInUse, Lifetime, UnsafeWrite},
+    host_facts::{Duplicate, KeyInUse, Lifetime, UnsafeWrite},
     *,
 };
 
@@ -66,8 +66,8 @@ fn connections_that_live_long() {
     let case = |ended: u64, mean_us: u64, rtt_us: u32| {
         Case::default()
             .many(0, 5, Outcome::Accepted, move |event| event.rtt_us = rtt_us)
-            .looked(|looked| {
-                looked.lifetimes = Ok(vec![Lifetime {
+            .host_facts(|host_facts| {
+                host_facts.lifetimes = Ok(vec![Lifetime {
                     key,
                     ended,
                     lived_us: ended * mean_us,
@@ -88,8 +88,8 @@ fn connections_that_live_long() {
 #[test]
 fn what_others_saw_is_told() {
     let case = |times| {
-        Case::default().looked(|looked| {
-            looked.duplicates = Ok(vec![Duplicate {
+        Case::default().host_facts(|host_facts| {
+            host_facts.duplicates = Ok(vec![Duplicate {
                 cgroup_id: 1,
                 netns: NETNS,
                 port: 443,
@@ -102,8 +102,8 @@ fn what_others_saw_is_told() {
     assert_eq!(case(2).ids(), ["duplicate-syn-data"]);
     let key = crate::model::fake::dest_key(1);
     let writes = |count| {
-        Case::default().looked(|looked| {
-            looked.unsafe_writes = Ok(vec![UnsafeWrite {
+        Case::default().host_facts(|host_facts| {
+            host_facts.unsafe_writes = Ok(vec![UnsafeWrite {
                 key,
                 what: "POST",
                 count,
@@ -112,8 +112,8 @@ fn what_others_saw_is_told() {
     };
     assert!(writes(0).ids().is_empty());
     assert_eq!(writes(1).ids(), ["not-idempotent"]);
-    let keys = Case::default().looked(|looked| {
-        looked.keys = Ok(vec![KeyInUse {
+    let keys = Case::default().host_facts(|host_facts| {
+        host_facts.keys = Ok(vec![KeyInUse {
             netns: NETNS,
             port: None,
             primary: "3f2a91c0".into(),

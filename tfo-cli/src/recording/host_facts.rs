@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::diagnosis::looked::{Deferred, Looked, MptcpListener, Seen};
+use crate::model::diagnosis::host_facts::{Deferred, HostFacts, MptcpListener, Fact};
 
 /// The facts that a recording keeps. Each may be absent, because other versions record fewer or more of them.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -15,18 +15,18 @@ pub struct Stored {
 
 impl Stored {
     /// The facts that were read.
-    pub fn of(looked: &Looked) -> Self {
+    pub fn of(host_facts: &HostFacts) -> Self {
         Self {
-            deferred: looked.deferred.clone().ok(),
-            sysctls: looked.sysctls.clone().ok(),
-            mptcp: looked.mptcp.clone().ok(),
+            deferred: host_facts.deferred.clone().ok(),
+            sysctls: host_facts.sysctls.clone().ok(),
+            mptcp: host_facts.mptcp.clone().ok(),
         }
     }
 
     /// The facts, for the diagnosis; those that are absent count as not read.
-    pub fn looked(self) -> Looked {
-        let missing = Looked::default();
-        Looked {
+    pub fn host_facts(self) -> HostFacts {
+        let missing = HostFacts::default();
+        HostFacts {
             deferred: known(self.deferred, missing.deferred),
             sysctls: known(self.sysctls, missing.sysctls),
             mptcp: known(self.mptcp, missing.mptcp),
@@ -35,6 +35,6 @@ impl Stored {
     }
 }
 
-fn known<T>(part: Option<T>, otherwise: Seen<T>) -> Seen<T> {
+fn known<T>(part: Option<T>, otherwise: Fact<T>) -> Fact<T> {
     part.map_or(otherwise, Ok)
 }

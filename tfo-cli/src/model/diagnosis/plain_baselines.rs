@@ -6,12 +6,12 @@ use tfo_common::{DestKey, Outcome};
 
 use crate::model::DestRow;
 
-/// Marks kept at most; the table of destinations is bounded as well.
+/// Baselines kept at most; the table of destinations is bounded as well.
 const MOST: usize = 16_384;
 
 /// Plain handshakes of a row at two instants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct PlainBaseline {
     /// Before the first failure.
     pub first: Plain,
     /// Before the latest.
@@ -47,29 +47,29 @@ impl Plain {
     }
 }
 
-/// The marks of every row that has failures.
+/// The baselines of every row that has failures.
 #[derive(Clone, Debug, Default)]
-pub struct Marks(Arc<HashMap<DestKey, Mark>>);
+pub struct PlainBaselines(Arc<HashMap<DestKey, PlainBaseline>>);
 
-impl Marks {
+impl PlainBaselines {
     /// Notes a row whose numbers moved; `earlier` is the same row one reading before.
     pub fn note(&mut self, row: &DestRow, earlier: Option<&DestRow>) {
         let failures =
             row.count(Outcome::SynTimeout) + row.count(Outcome::Reset) + row.count(Outcome::Failed);
         let known = self.0.get(&row.key);
-        if failures == 0 || known.is_some_and(|mark| mark.failures == failures) {
+        if failures == 0 || known.is_some_and(|baseline| baseline.failures == failures) {
             return;
         }
         let before = earlier.map(Plain::of).unwrap_or_default();
-        let first = known.map_or(before, |mark| mark.first);
-        let marks = Arc::make_mut(&mut self.0);
-        if marks.len() >= MOST && !marks.contains_key(&row.key) {
-            marks.clear();
+        let first = known.map_or(before, |baseline| baseline.first);
+        let baselines = Arc::make_mut(&mut self.0);
+        if baselines.len() >= MOST && !baselines.contains_key(&row.key) {
+            baselines.clear();
         }
         let last = before;
-        marks.insert(
+        baselines.insert(
             row.key,
-            Mark {
+            PlainBaseline {
                 first,
                 last,
                 failures,
@@ -78,7 +78,7 @@ impl Marks {
     }
 
     /// The marks of a row.
-    pub fn get(&self, key: &DestKey) -> Option<Mark> {
+    pub fn get(&self, key: &DestKey) -> Option<PlainBaseline> {
         self.0.get(key).copied()
     }
 
@@ -98,28 +98,28 @@ mod tests {
     #[test]
     fn first_and_last_failure_are_remembered_with_what_was_before_them() {
         let mut stats = DestStats::ZERO;
-        let mut marks = Marks::default();
+        let mut baselines = PlainBaselines::default();
         let mut earlier = None;
         for (plain, resets) in [(5, 0), (7, 1), (9, 1), (12, 2), (20, 2)] {
             stats.outcomes[Outcome::Plain as usize] = plain;
             stats.outcomes[Outcome::Reset as usize] = resets;
             let row = DestRow::new(fake::dest_key(1), &stats, None);
-            marks.note(&row, earlier.as_ref());
+            baselines.note(&row, earlier.as_ref());
             earlier = Some(row);
         }
-        let mark = marks.get(&fake::dest_key(1)).expect("it failed");
-        assert_eq!((mark.first.count, mark.last.count), (5, 9));
-        assert_eq!(marks.get(&fake::dest_key(2)), None);
+        let baseline = baselines.get(&fake::dest_key(1)).expect("it failed");
+        assert_eq!((baseline.first.count, baseline.last.count), (5, 9));
+        assert_eq!(baselines.get(&fake::dest_key(2)), None);
     }
 
     #[test]
     fn marks_are_bounded() {
         let mut stats = DestStats::ZERO;
         stats.outcomes[Outcome::Reset as usize] = 1;
-        let mut marks = Marks::default();
+        let mut baselines = PlainBaselines::default();
         for n in 0..20_000 {
-            marks.note(&DestRow::new(fake::dest_key(n), &stats, None), None);
+            baselines.note(&DestRow::new(fake::dest_key(n), &stats, None), None);
         }
-        assert!(marks.0.len() <= MOST);
+        assert!(baselines.0.len() <= MOST);
     }
 }

@@ -1,5 +1,5 @@
 //! What is known beyond flows, tables and the host's settings. Each part says for itself whether anybody looked: who
-//! did fills it in ([`crate::model::Model::look`]), and a diagnosis without its part is not made.
+//! did fills it in ([`crate::model::Model::note_host_facts`]), and a diagnosis without its part is not made.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,30 +10,30 @@ use super::registry::Id;
 use crate::addr;
 
 /// A fact, or why nobody knows it.
-pub type Seen<T> = Result<T, &'static str>;
+pub type Fact<T> = Result<T, &'static str>;
 
 /// Everything that may have been looked at.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Looked {
+pub struct HostFacts {
     /// Sockets whose connect is put off until the first write (`inet_sk(sk)->defer_connect`).
-    pub deferred: Seen<Vec<Deferred>>,
+    pub deferred: Fact<Vec<Deferred>>,
     /// `net.ipv4.tcp_fastopen` of network namespaces other than the tool's own: inode, value.
-    pub sysctls: Seen<Vec<(u32, u32)>>,
+    pub sysctls: Fact<Vec<(u32, u32)>>,
     /// MPTCP listeners.
-    pub mptcp: Seen<Vec<MptcpListener>>,
+    pub mptcp: Fact<Vec<MptcpListener>>,
     /// How long connections lived.
-    pub lifetimes: Seen<Vec<Lifetime>>,
+    pub lifetimes: Fact<Vec<Lifetime>>,
     /// SYNs with data that were accepted twice.
-    pub duplicates: Seen<Vec<Duplicate>>,
+    pub duplicates: Fact<Vec<Duplicate>>,
     /// Requests in SYNs that must not be done twice.
-    pub unsafe_writes: Seen<Vec<UnsafeWrite>>,
+    pub unsafe_writes: Fact<Vec<UnsafeWrite>>,
     /// Fast Open keys, as salted fingerprints.
-    pub keys: Seen<Vec<KeyInUse>>,
+    pub keys: Fact<Vec<KeyInUse>>,
     /// What drops SYN data on this host: firewall rule, qdisc or program, in words.
-    pub droppers: Seen<Vec<String>>,
+    pub droppers: Fact<Vec<String>>,
 }
 
-impl Default for Looked {
+impl Default for HostFacts {
     fn default() -> Self {
         Self {
             deferred: Err("sockets in SYN_SENT were not listed"),
@@ -48,7 +48,7 @@ impl Default for Looked {
     }
 }
 
-impl Looked {
+impl HostFacts {
     /// Diagnoses for which a part is missing, with the reason.
     pub fn missing(&self) -> Vec<(Id, &'static str)> {
         [
