@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use tfo_common::Outcome;
 use tfo_lab::{
     lab::Lab,
     scenario::{Connection, OptionSent, Params, Run, Scenario, View},
@@ -58,7 +59,18 @@ fn every_outcome_and_variant_reads_back() -> Result<()> {
     if summary.sum(true) != flows.len() as u64 {
         problems.push(format!("{} records, totals {:?}", flows.len(), summary.totals));
     }
+    problems.extend(without_scenario(&flows));
     no_problems(&problems)
+}
+
+/// Outcomes that no scenario made. A new outcome needs one; what a policy does has tests of its own.
+fn without_scenario(flows: &[Flow]) -> Vec<String> {
+    Outcome::ALL
+        .iter()
+        .filter(|outcome| **outcome != Outcome::Denied)
+        .filter(|outcome| !flows.iter().any(|flow| flow.outcome == outcome.name()))
+        .map(|outcome| format!("{}: no scenario makes it", outcome.name()))
+        .collect()
 }
 
 /// Plays all scenarios in all combinations, in labs side by side.
