@@ -333,11 +333,7 @@ fn judged(
             } else {
                 0
             },
-            lost_us: if known.loses_timeout() {
-                times.lost_us
-            } else {
-                0
-            },
+            lost_us: if known.loses_timeout() { times.lost_us } else { 0 },
             offered: 0,
             comm: [0; 16],
         },

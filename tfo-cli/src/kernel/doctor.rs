@@ -14,7 +14,7 @@ use crate::{
         doctor::{Fact, Facts, FirewallRule, PlaceFacts},
         listeners::Settings,
     },
-    model::{diagnosis::Fact, source::Mib},
+    model::{diagnosis::HostFact, source::Mib},
 };
 
 /// Namespaces whose firewall is looked at: each costs a process.
@@ -106,7 +106,7 @@ fn read(path: &str) -> Option<String> {
 }
 
 /// What drops SYN data or the option in a network namespace, in words; the reason where nobody can tell.
-pub fn droppers(netns: u32) -> Fact<Vec<String>> {
+pub fn droppers(netns: u32) -> HostFact<Vec<String>> {
     const NO_FIREWALL: &str = "the firewall rules of its network namespace cannot be read";
     let namespace = netns::all()
         .remove(&netns)

@@ -11,8 +11,8 @@ mod facts;
 mod finding;
 mod fix;
 pub mod host_facts;
-pub mod plain_baselines;
 mod path;
+pub mod plain_baselines;
 pub mod registry;
 mod server;
 pub mod threshold;
@@ -25,7 +25,7 @@ use tfo_common::DestKey;
 pub use self::{
     facts::Facts,
     finding::{Confidence, Cost, CostKind, Evidence, Finding, Fix, Subject},
-    host_facts::{HostFacts, Fact},
+    host_facts::{HostFact, HostFacts},
     registry::{Id, Scope, Severity},
 };
 

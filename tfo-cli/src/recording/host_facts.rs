@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::diagnosis::host_facts::{Deferred, HostFacts, MptcpListener, Fact};
+use crate::model::diagnosis::host_facts::{Deferred, HostFact, HostFacts, MptcpListener};
 
 /// The facts that a recording keeps. Each may be absent, because other versions record fewer or more of them.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,6 +35,6 @@ impl Stored {
     }
 }
 
-fn known<T>(part: Option<T>, otherwise: Fact<T>) -> Fact<T> {
+fn known<T>(part: Option<T>, otherwise: HostFact<T>) -> HostFact<T> {
     part.map_or(otherwise, Ok)
 }

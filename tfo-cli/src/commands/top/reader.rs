@@ -234,10 +234,14 @@ impl Reader {
         let listeners = is_full.then(|| source.listeners().ok()).flatten();
         let host_facts = listeners.is_some().then(|| source.host_facts());
         let programs = source.program_runs();
-        let kept = self
-            .observer
-            .is_recording()
-            .then(|| (reading.clone(), host.clone(), listeners.clone(), host_facts.clone()));
+        let kept = self.observer.is_recording().then(|| {
+            (
+                reading.clone(),
+                host.clone(),
+                listeners.clone(),
+                host_facts.clone(),
+            )
+        });
         let source = self.observer.source();
         let wanted = {
             let mut model = shared.lock();

@@ -10,27 +10,27 @@ use super::registry::Id;
 use crate::addr;
 
 /// A fact, or why nobody knows it.
-pub type Fact<T> = Result<T, &'static str>;
+pub type HostFact<T> = Result<T, &'static str>;
 
 /// Everything that may have been looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostFacts {
     /// Sockets whose connect is put off until the first write (`inet_sk(sk)->defer_connect`).
-    pub deferred: Fact<Vec<Deferred>>,
+    pub deferred: HostFact<Vec<Deferred>>,
     /// `net.ipv4.tcp_fastopen` of network namespaces other than the tool's own: inode, value.
-    pub sysctls: Fact<Vec<(u32, u32)>>,
+    pub sysctls: HostFact<Vec<(u32, u32)>>,
     /// MPTCP listeners.
-    pub mptcp: Fact<Vec<MptcpListener>>,
+    pub mptcp: HostFact<Vec<MptcpListener>>,
     /// How long connections lived.
-    pub lifetimes: Fact<Vec<Lifetime>>,
+    pub lifetimes: HostFact<Vec<Lifetime>>,
     /// SYNs with data that were accepted twice.
-    pub duplicates: Fact<Vec<Duplicate>>,
+    pub duplicates: HostFact<Vec<Duplicate>>,
     /// Requests in SYNs that must not be done twice.
-    pub unsafe_writes: Fact<Vec<UnsafeWrite>>,
+    pub unsafe_writes: HostFact<Vec<UnsafeWrite>>,
     /// Fast Open keys, as salted fingerprints.
-    pub keys: Fact<Vec<KeyInUse>>,
+    pub keys: HostFact<Vec<KeyInUse>>,
     /// What drops SYN data on this host: firewall rule, qdisc or program, in words.
-    pub droppers: Fact<Vec<String>>,
+    pub droppers: HostFact<Vec<String>>,
 }
 
 impl Default for HostFacts {

@@ -124,7 +124,11 @@ impl Walk {
 
     /// Whether to send SYNs of this kind to the next hop: not when their fate is known.
     pub fn is_wanted(&self, kind: Kind) -> bool {
-        let mut told = self.hops.iter().rev().filter(|hop| hop.plain != SynAnswer::Nothing);
+        let mut told = self
+            .hops
+            .iter()
+            .rev()
+            .filter(|hop| hop.plain != SynAnswer::Nothing);
         let missing = told
             .by_ref()
             .take_while(|hop| hop.of(kind).is_none_or(|seen| seen == SynAnswer::Nothing))

@@ -30,8 +30,10 @@ pub fn find(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         .count();
     let between =
         |flow: &&&Flow| flow.established() && flow.event().start_ns > first && flow.event().start_ns < last;
-    let plain = facts.mark(&row.key).map_or(0, |mark| {
-        Plain::of(row).count.min(mark.last.since(mark.first).count)
+    let plain = facts.plain_baseline(&row.key).map_or(0, |baseline| {
+        Plain::of(row)
+            .count
+            .min(baseline.last.since(baseline.first).count)
     });
     let open = flows.iter().filter(between).count() as u64 + plain;
     let count = row.count(Outcome::Reset);

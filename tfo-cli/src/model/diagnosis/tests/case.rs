@@ -11,7 +11,7 @@ use tfo_common::{
 
 use crate::model::{
     Model, Snapshot,
-    diagnosis::{Facts, Finding, Id, HostFacts, Report, diagnose},
+    diagnosis::{Facts, Finding, HostFacts, Id, Report, diagnose},
     fake,
     source::{Host, Reading},
 };

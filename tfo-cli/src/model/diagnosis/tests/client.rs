@@ -13,7 +13,8 @@ fn the_client_side_is_off() {
     assert_eq!(host(Some(2)), ["client-disabled"]);
     assert!(host(Some(1)).is_empty());
     assert!(host(None).is_empty(), "what could not be read is no evidence");
-    let other = Case::default().host_facts(|host_facts| host_facts.sysctls = Ok(vec![(NETNS + 1, 0), (NETNS + 2, 1)]));
+    let other = Case::default()
+        .host_facts(|host_facts| host_facts.sysctls = Ok(vec![(NETNS + 1, 0), (NETNS + 2, 1)]));
     assert_eq!(
         other.finding(Id::ClientDisabled).subject,
         Subject::Host {
@@ -86,7 +87,8 @@ fn connects_that_are_put_off() {
 fn data_dropped_on_this_host() {
     let case = Case::default().with(1, Outcome::LocalDrop);
     assert!(case.finding(Id::LocalDrop).or_else[0].contains("not known"));
-    let named = case.host_facts(|host_facts| host_facts.droppers = Ok(vec!["nft rule inet filter output 4".into()]));
+    let named =
+        case.host_facts(|host_facts| host_facts.droppers = Ok(vec!["nft rule inet filter output 4".into()]));
     let lines = named.finding(Id::LocalDrop).evidence.lines;
     assert!(
         lines.iter().any(|line| line.contains("inet filter output 4")),
