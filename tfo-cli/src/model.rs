@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 mod cleared;
+pub mod contradiction;
 pub mod cost;
 pub mod crosscheck;
 pub mod diagnosis;
@@ -62,6 +63,7 @@ pub struct Model {
     names: Names,
     wanted: Vec<u64>,
     bad_records: u64,
+    contradictory: u64,
     first_ns: Option<u64>,
     at_ns: u64,
     interval_ns: u64,
@@ -107,6 +109,7 @@ impl Model {
             names: Names::default(),
             wanted: Vec::new(),
             bad_records: 0,
+            contradictory: 0,
             first_ns: None,
             at_ns: 0,
             interval_ns: 0,
@@ -148,6 +151,7 @@ impl Model {
             }
             Record::Flow(event) => match Flow::new(event) {
                 Some(flow) => {
+                    self.contradictory += u64::from(contradiction::contradiction(&flow).is_some());
                     self.want(event.cgroup_id);
                     self.processes.count(&flow);
                     self.flows.push(flow);
@@ -172,6 +176,7 @@ impl Model {
         self.totals = reading.totals;
         self.losses = reading.losses;
         self.losses[Loss::BadRecord as usize] += self.bad_records;
+        self.losses[Loss::Contradictory as usize] += self.contradictory;
         self.events = reading.events;
         self.netns = reading.netns;
         if reading.dests_capacity > 0 {
@@ -229,6 +234,7 @@ impl Model {
         self.losses = [0; Loss::COUNT];
         self.events = 0;
         self.bad_records = 0;
+        self.contradictory = 0;
         self.cross.clear();
         self.cross_lines = Arc::default();
         self.rows = Arc::default();

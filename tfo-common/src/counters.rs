@@ -45,6 +45,8 @@ codes! {
         RequestEvicted = 10, "request-evicted", "SYN facts dropped before their handshake finished (at most)";
         /// User space: a record of a size or kind this version does not know.
         BadRecord = 11, "bad-record", "ring records that could not be read";
+        /// User space: records whose facts exclude each other.
+        Contradictory = 12, "contradictory", "records whose facts exclude each other: shown as they came (a defect, please report it)";
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What is where:
 //! * [`netns`], [`lab`]: namespaces and the client/server pair that cleans up after itself
-//! * [`client`], [`server`], [`responder`]: the two ends of a connection
+//! * [`client`], [`server`], [`responder`]: the two ends of a connection; [`crossed`]: both ends are clients
 //! * [`middlebox`]: what a bad path does to the handshake
 //! * [`mib`]: the kernel's own counters, the second witness
 //! * [`scenario`]: every outcome of the design, produced on demand with its expected record
@@ -18,6 +18,7 @@ pub mod bulk;
 pub mod cli;
 pub mod client;
 pub mod command;
+pub mod crossed;
 pub mod flood;
 mod guardian;
 pub mod lab;

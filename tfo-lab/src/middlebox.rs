@@ -128,6 +128,12 @@ impl Middlebox {
         Self::install(lab.client(), rule, Place::Output)
     }
 
+    /// Catches the packets that `rule` selects where they arrive in `namespace`, whose address is the rule's server: for
+    /// connections that do not begin at the lab's client.
+    pub fn before(namespace: &Namespace, rule: &Rule) -> Result<Self> {
+        Self::install(namespace, rule, Place::Arrival)
+    }
+
     fn install(namespace: &Namespace, rule: &Rule, place: Place) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

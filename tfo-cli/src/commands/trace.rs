@@ -31,6 +31,7 @@ use crate::{
     exit::{self, Failure},
     model::{
         Flow,
+        contradiction::contradiction,
         diagnosis::Finding,
         filter::Metric,
         filterable::FilterableFlow,
@@ -153,6 +154,7 @@ struct Tracer<'a> {
     pending: PendingFlows,
     summary: Summary,
     bad_records: u64,
+    contradictory: u64,
     /// The filter compares times to first byte: it can judge a flow only when that is known.
     late: bool,
     /// What is judged at the end, under `--summary`.
@@ -171,6 +173,7 @@ impl<'a> Tracer<'a> {
             pending: PendingFlows::new(config.ttfb_wait),
             summary: Summary::default(),
             bad_records: 0,
+            contradictory: 0,
             late: config.filter.compares(Metric::Ttfb),
             found: config.summary.then(|| Found::new(networks)),
         })
@@ -195,7 +198,9 @@ impl<'a> Tracer<'a> {
                 Record::FirstByte(first) => self.pending.first_byte(first.id, first.ttfb_us),
                 Record::Flow(event) => {
                     self.summary.events += 1;
-                    match Flow::new(&event) {
+                    let flow = Flow::new(&event);
+                    self.contradictory += u64::from(flow.as_ref().and_then(contradiction).is_some());
+                    match flow {
                         Some(flow) if self.late || self.passes(&flow) => {
                             if let Some(displaced) = self.pending.push(flow, batch.at) {
                                 self.release_one(&displaced, out)?;
@@ -262,6 +267,7 @@ impl<'a> Tracer<'a> {
             ..self.summary
         };
         summary.losses[Loss::BadRecord as usize] += self.bad_records;
+        summary.losses[Loss::Contradictory as usize] += self.contradictory;
         let judged = self.found.take().map(|found| found.judged(self.wall_offset_ns));
         let shown = judged.as_ref().map(|snapshot| {
             let findings = snapshot.diagnosis.findings.iter();

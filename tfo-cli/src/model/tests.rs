@@ -78,6 +78,25 @@ fn damaged_records_are_counted_not_shown() {
 }
 
 #[test]
+fn records_that_contradict_themselves_are_shown_and_counted() {
+    let mut model = Model::default();
+    let mut event = fake::flow(Outcome::SynTimeout);
+    event.lost_us = 0;
+    model.fold(&Record::Flow(event));
+    model.fold(&Record::Flow(fake::flow(Outcome::SynTimeout)));
+    model.read(Reading::default());
+    let snapshot = model.snapshot();
+    assert_eq!(snapshot.flows.len(), 2);
+    assert_eq!(
+        snapshot.losses_by_reason().collect::<Vec<_>>(),
+        [(Loss::Contradictory, 1)]
+    );
+    model.clear();
+    model.read(Reading::default());
+    assert_eq!(model.snapshot().lost(), 0);
+}
+
+#[test]
 fn cgroups_are_asked_for_once_and_named() {
     let mut model = Model::default();
     model.fold(&Record::Flow(fake::flow(Outcome::Accepted)));

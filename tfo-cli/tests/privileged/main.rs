@@ -14,6 +14,7 @@ mod captures;
 mod client_faults;
 mod coexist;
 mod cookies;
+mod crossed;
 mod deferred;
 mod diagnoses;
 mod doctor;

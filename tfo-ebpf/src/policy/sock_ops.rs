@@ -37,6 +37,7 @@ const SOL_TCP: i32 = 6;
 const TCP_NODELAY: i32 = 1;
 /// TCP states (include/net/tcp_states.h).
 const SYN_SENT: u32 = 2;
+const SYN_RECV: u32 = 3;
 const CLOSE: u32 = 7;
 /// Errors that a RST and silence end a handshake with (include/uapi/asm-generic/errno.h).
 const ECONNREFUSED: u32 = 111;
@@ -325,9 +326,11 @@ fn state(ops: &Ops) -> bool {
         };
         return report(ops, watch, evidence, 0);
     }
+    // The peer's own SYN has crossed ours: that is no answer (`tcp_rcv_synsent_state_process`), and shows nothing.
+    let has_crossed = ops.arg::<1>() == SYN_RECV;
     // What was answered late `established` looks at, which has the SYN-ACK at hand.
-    ops.total_retrans() == 0 && {
-        let evidence = if missed {
+    (has_crossed || ops.total_retrans() == 0) && {
+        let evidence = if missed || has_crossed {
             bits::NOTHING
         } else {
             answered_at_once(watch.flags)

@@ -236,6 +236,32 @@ fn damaged_records_are_counted_as_lost() {
     );
 }
 
+/// Seen once, with callback flags taken away: a SYN sent again, a handshake of 1.03 s, and no time lost.
+#[test]
+fn records_that_contradict_themselves_are_printed_and_counted() {
+    let mut event = fake::flow(Outcome::SynTimeout);
+    (event.handshake_us, event.lost_us) = (1_030_000, 0);
+    let source = FakeSource {
+        batches: [vec![
+            Record::Flow(event),
+            Record::Flow(fake::flow(Outcome::Accepted)),
+        ]]
+        .into(),
+        ..FakeSource::default()
+    };
+    let (summary, out) = trace("--format json", source);
+    assert_eq!(
+        (summary.printed, summary.losses[Loss::Contradictory as usize]),
+        (2, 1)
+    );
+    assert!(out.contains("\"contradictory\":1"), "{out}");
+    assert!(
+        summary
+            .lost_line()
+            .is_some_and(|line| line.contains("1 contradictory"))
+    );
+}
+
 #[test]
 fn a_summary_has_the_findings_before_the_last_line() {
     let (summary, out) = trace("--summary --format json", Scenario::default().source(8));

@@ -6,8 +6,9 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS, BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
-        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS,
+        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
     helpers::generated::bpf_get_current_task,
 };
@@ -193,7 +194,7 @@ pub fn established_plain(ops: &Ops) -> bool {
     false
 }
 
-/// Every end of a client's handshake but [`accepted`]. Returns whether there is a verdict to finish.
+/// Every end of a client's handshake but [`accepted`], that with crossed SYNs included: the kernel calls it passive. Returns whether there is a verdict to finish.
 #[inline(always)]
 pub fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
@@ -219,7 +220,7 @@ pub fn established(ops: &Ops) -> bool {
         what_left(tcp, flow, &mark, acked.wrapping_add(unacked), &mut facts);
         facts.syn_data_acked = if facts.syn_data_len > 0 { acked } else { 0 };
         facts.cookie_received = cookie_received(ops, flow);
-        if facts.syn_data_len > 0 {
+        if facts.syn_data_len > 0 && !has_crossed(ops) {
             let all = facts.syn_data_acked >= facts.syn_data_len;
             flow.netns = tcp.netns_inode();
             account::cross_check(flow.netns, active(all));
@@ -240,12 +241,20 @@ fn active(all: bool) -> CrossCheck {
     }
 }
 
+/// Whether the SYN met that of the peer on its way: `tcp_rcv_synsent_state_process` then looks neither at SYN data nor at
+/// cookies, and `tcp_rcv_fastopen_synack`, which counts, is never called.
+#[inline(always)]
+fn has_crossed(ops: &Ops) -> bool {
+    ops.op() == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+}
+
 /// How long it took. The kernel's own sample is the SYN's, taken where it left and where its answer came, if it was
 /// sent but once; else the answer belongs to the latest SYN, unless it is that of an earlier one, which shows.
 #[inline(always)]
 fn times(ops: &Ops, flow: &mut Flow, facts: &Handshake, now: u64) -> Times {
     let sample = ops.srtt_us();
-    if facts.syn_retrans == 0 && sample != 0 {
+    // With crossed SYNs the sample is of the SYN-ACK, which left later (`tcp_send_synack`).
+    if facts.syn_retrans == 0 && sample != 0 && !has_crossed(ops) {
         flow.start_ns = now - u64::from(sample) * 1_000;
         return Times {
             now,
@@ -280,6 +289,9 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
     let acked = ops.bytes_acked() as u32;
     let unacked = ops.unacked();
     if acked + unacked > 1 {
+        if has_crossed(ops) {
+            return account::lost(Loss::SynUnseen);
+        }
         account::cross_check(tcp.netns_inode(), active(unacked == 0));
         return account::lost(Loss::SynUnseen);
     }

@@ -7,6 +7,7 @@ use tfo_common::{
     counters::Stat,
     flags::Control,
     listener::Arrival,
+    maps::Part,
     request::{LISTENER_UNKNOWN, Request},
     time::{UNSEEN_US, us_between},
 };
@@ -20,6 +21,7 @@ use crate::{
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
         maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, config},
+        parts::jump,
     },
     ops::{FoundOption, Ops, tcp_flag},
 };
@@ -172,6 +174,13 @@ pub fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
         child_from_syn(ops, tcp, flow::now());
+        return false;
+    }
+    if ops.segments_out() != 0 {
+        // A child has sent nothing yet: its SYN-ACKs were its request's. This is a client whose SYN crossed that of its
+        // peer (`tcp_rcv_synsent_state_process`, then `tcp_rcv_state_process`, which takes every socket in SYN_RECV
+        // without a request for passive).
+        jump::<{ Part::Rare as u32 }>(ops);
         return false;
     }
     // `tcp_rcv_state_process` has just looked.

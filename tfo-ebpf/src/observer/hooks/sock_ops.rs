@@ -169,7 +169,7 @@ pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
         BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect_again(&ops),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             if client::established(&ops) {
                 jump::<{ Part::Finish as u32 }>(&ops);
             }

@@ -1,0 +1,146 @@
+//! Facts of one record that exclude each other: a defect of the kernel side, of another program that took our callback
+//! flags, or of a kernel that does what nobody has read. Such a record is shown as it came, and counted.
+
+use tfo_common::{Outcome, Role, event::event_flags};
+
+use super::flow::Flow;
+
+/// Why a record cannot be true; `None` for one that can.
+pub fn contradiction(flow: &Flow) -> Option<&'static str> {
+    let event = flow.event();
+    let (role, outcome) = (flow.role(), flow.outcome());
+    let is_established = event.flags & event_flags::NOT_ESTABLISHED == 0;
+    let checks = [
+        (!outcome.occurs_in(role), "an outcome of the other role"),
+        (
+            event.syn_data_acked > event.syn_data_len,
+            "more bytes acked than sent",
+        ),
+        (event.end_ns < event.start_ns, "it ended before it began"),
+        (
+            is_established && flow.reset(),
+            "established, and ended by a RST before that",
+        ),
+        (
+            !is_established && flow.handshake_us().is_some(),
+            "a handshake that never ended has a length",
+        ),
+        (
+            event.lost_us > 0 && !outcome.loses_timeout(),
+            "time lost without a timeout",
+        ),
+        (
+            event.saved_us > 0 && !outcome.saves_round_trip(),
+            "time saved by SYN data that was not accepted",
+        ),
+        (
+            outcome.loses_timeout() && event.lost_us == 0,
+            "a timeout that cost no time",
+        ),
+        (
+            outcome.loses_timeout() && event.syn_retrans == 0,
+            "a timeout without a SYN sent again",
+        ),
+        (
+            flow.handshake_us()
+                .is_some_and(|handshake| event.lost_us > handshake),
+            "more time lost than the handshake took",
+        ),
+        (
+            role == Role::Client && outcome == Outcome::Accepted && event.syn_retrans > 0,
+            "accepted at once, and sent again",
+        ),
+    ];
+    checks
+        .into_iter()
+        .find_map(|(is_wrong, why)| is_wrong.then_some(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use tfo_common::{FlowEvent, time::UNSEEN_US};
+
+    use super::*;
+    use crate::model::fake;
+
+    fn why(event: &FlowEvent) -> Option<&'static str> {
+        contradiction(&Flow::new(event).expect("codes are known"))
+    }
+
+    #[test]
+    fn records_that_can_be_true_are_not_blamed() {
+        for outcome in Outcome::ALL.into_iter().filter(|one| one.occurs_in(Role::Client)) {
+            let event = fake::flow(outcome);
+            assert_eq!(why(&event), None, "{event:?}");
+            // A handshake that never ended, where that can be.
+            let mut never = event;
+            (never.flags, never.handshake_us) = (never.flags | event_flags::NOT_ESTABLISHED, UNSEEN_US);
+            assert_eq!(why(&never), None, "{never:?}");
+        }
+        // A child whose SYN-ACK was sent again is accepted all the same.
+        let mut child = fake::flow(Outcome::Accepted);
+        (child.role, child.syn_retrans) = (Role::Server as u8, 2);
+        assert_eq!(why(&child), None);
+    }
+
+    /// What was wrong, from which record, and what is said of it.
+    type Row = (Outcome, fn(&mut FlowEvent), &'static str);
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let rows: [Row; 11] = [
+            // Seen once: sent again, 1.03 s, nothing lost.
+            (
+                Outcome::SynTimeout,
+                |event| (event.syn_retrans, event.handshake_us, event.lost_us) = (1, 1_030_000, 0),
+                "cost no time",
+            ),
+            (Outcome::AcceptedLate, |event| event.lost_us = 0, "cost no time"),
+            (
+                Outcome::SynTimeout,
+                |event| event.syn_retrans = 0,
+                "without a SYN sent again",
+            ),
+            (
+                Outcome::SynTimeout,
+                |event| event.lost_us = event.handshake_us + 1,
+                "more time lost",
+            ),
+            (Outcome::Accepted, |event| event.syn_retrans = 1, "sent again"),
+            (
+                Outcome::Accepted,
+                |event| event.syn_data_acked += 1,
+                "more bytes acked",
+            ),
+            (Outcome::DataRefused, |event| event.saved_us = 1, "not accepted"),
+            (
+                Outcome::DataRefused,
+                |event| event.lost_us = 1,
+                "without a timeout",
+            ),
+            (
+                Outcome::Reset,
+                |event| event.flags |= event_flags::RESET,
+                "ended by a RST",
+            ),
+            (
+                Outcome::Failed,
+                |event| event.flags |= event_flags::NOT_ESTABLISHED,
+                "never ended has a length",
+            ),
+            (Outcome::QueueOverflow, |_| (), "the other role"),
+        ];
+        for (outcome, damage, what) in rows {
+            let mut event = fake::flow(outcome);
+            damage(&mut event);
+            let said = why(&event);
+            assert!(
+                said.is_some_and(|said| said.contains(what)),
+                "{said:?}: {event:?}"
+            );
+        }
+        let mut event = fake::flow(Outcome::Plain);
+        event.end_ns = event.start_ns - 1;
+        assert_eq!(why(&event), Some("it ended before it began"));
+    }
+}
