@@ -9,7 +9,10 @@ use std::{
 };
 
 use tfo_cli::{
-    model::filter::{KEYS, Metric},
+    model::{
+        diagnosis::registry,
+        filter::{KEYS, Metric},
+    },
     output::column::COLUMNS,
     probe::verdict::Verdict,
     tui::{COMMANDS, Command as Bound, Keys},
@@ -159,6 +162,22 @@ fn regenerate(text: &str) -> (String, Vec<String>) {
         rest = &marked[end + END.len()..];
     }
     (out + rest, names)
+}
+
+#[test]
+fn the_page_of_diagnoses_is_the_table_in_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(registry::PAGE);
+    let (current, text) = (registry::page(), fs::read_to_string(&path).expect("it is there"));
+    if current != text {
+        assert!(
+            std::env::var_os("UPDATE_DOCS").is_some(),
+            "{}: run `UPDATE_DOCS=1 cargo test -p tfo-cli --test docs`",
+            path.display()
+        );
+        fs::write(&path, current).expect("a document can be written");
+    }
 }
 
 #[test]

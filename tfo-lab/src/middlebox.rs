@@ -49,6 +49,8 @@ pub enum Effect {
     ResetSynData,
     /// SYNs with the TFO option are answered by RST.
     ResetTfoSyn,
+    /// SYNs with the TFO option are dropped, and from then on the first SYN of every connection of that client. IPv4 only.
+    Grudge,
 }
 
 /// An effect and the connections it applies to.

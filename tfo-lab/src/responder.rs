@@ -1,4 +1,5 @@
-//! A TCP peer in user space for answers that no Linux server gives: it acks only part of the data in a SYN.
+//! A TCP peer in user space for answers that no Linux server gives: it acks only part of the data in a SYN, or it is as far
+//! away as it likes, on kernels without a queueing discipline that delays.
 //!
 //! It works on a raw socket beside the server's own stack, whose RSTs a [`Middlebox`] rule drops. It grants cookies,
 //! accepts any cookie, echoes data and answers FIN. It retransmits nothing, as the lab's link does not lose packets by
@@ -8,11 +9,12 @@ mod flow;
 mod segment;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Arc,
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -36,6 +38,30 @@ use crate::{
     middlebox::{Effect, Middlebox, Rule},
 };
 
+/// How a responder answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Bytes of SYN data that it acks at most.
+    pub ack_limit: usize,
+    /// The cookies that it grants.
+    pub cookie: Cookie,
+    /// Time between a segment and the answer to it: the round trip, as the client sees it.
+    pub delay: Duration,
+    /// Whether it answers the data of a SYN right behind its SYN-ACK; if not, after the handshake.
+    pub is_eager: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            ack_limit: usize::MAX,
+            cookie: Cookie::ORDINARY,
+            delay: Duration::ZERO,
+            is_eager: false,
+        }
+    }
+}
+
 /// A running responder; dropping it stops it.
 #[derive(Debug)]
 pub struct Responder {
@@ -54,15 +80,25 @@ impl Responder {
 
     /// Starts a responder that grants cookies of this kind and length.
     pub fn start_with(lab: &Lab, address: SocketAddr, ack_limit: usize, cookie: Cookie) -> Result<Self> {
+        let manner = Manner {
+            ack_limit,
+            cookie,
+            ..Manner::default()
+        };
+        Self::start_as(lab, address, manner)
+    }
+
+    /// Starts a responder that answers so.
+    pub fn start_as(lab: &Lab, address: SocketAddr, manner: Manner) -> Result<Self> {
         let rule = Rule::new(Effect::DropServerReset, address.ip()).port(address.port());
         let silence = Middlebox::on_path(lab, &rule)?;
         let raw = lab.in_server(|| open(address.ip()))?;
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).context("eventfd: creating it")?;
         let stop = Arc::new(stop);
         let stopped = Arc::clone(&stop);
-        let thread = lab.server().spawn("tfo-responder", move || {
-            answer(&raw, address, &|| Flow::new(ack_limit, cookie), &stopped)
-        })?;
+        let thread = lab
+            .server()
+            .spawn("tfo-responder", move || answer(&raw, address, manner, &stopped))?;
         Ok(Self {
             address,
             stop,
@@ -99,20 +135,37 @@ fn open(ip: IpAddr) -> Result<OwnedFd> {
     Ok(raw)
 }
 
-fn answer(raw: &OwnedFd, address: SocketAddr, meet: &dyn Fn() -> Flow, stop: &EventFd) -> Result<()> {
+/// A packet that leaves when its time has come.
+struct Due {
+    at: Instant,
+    packet: Vec<u8>,
+    peer: IpAddr,
+}
+
+fn answer(raw: &OwnedFd, address: SocketAddr, manner: Manner, stop: &EventFd) -> Result<()> {
     let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
+    // In the order of their times, because every answer takes as long.
+    let mut waiting: VecDeque<Due> = VecDeque::new();
     let mut buffer = vec![0_u8; 64 * 1024];
     loop {
+        while let Some(due) = waiting.pop_front_if(|due| due.at <= Instant::now()) {
+            let target = SockaddrStorage::from(SocketAddr::new(due.peer, 0));
+            sendto(raw.as_raw_fd(), &due.packet, &target, MsgFlags::empty())
+                .with_context(|| format!("responder: answering {}", due.peer))?;
+        }
         let mut fds = [
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),
             PollFd::new(raw.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, until_next(&waiting)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("responder: poll"),
         }
         if fds[0].any() == Some(true) {
             return Ok(());
+        }
+        if fds[1].any() != Some(true) {
+            continue;
         }
         let received = recvfrom::<SockaddrStorage>(raw.as_raw_fd(), &mut buffer);
         let (len, from) = received.context("responder: receiving")?;
@@ -127,17 +180,28 @@ fn answer(raw: &OwnedFd, address: SocketAddr, meet: &dyn Fn() -> Flow, stop: &Ev
             continue;
         }
         let peer = SocketAddr::new(peer, segment.source);
-        let flow = flows.entry(peer).or_insert_with(meet);
+        let flow = flows.entry(peer).or_insert_with(|| Flow::new(manner));
         let ends = Ends {
             from: address,
             to: peer,
         };
-        for reply in flow.receive(&segment) {
-            let target = SockaddrStorage::from(SocketAddr::new(peer.ip(), 0));
-            sendto(raw.as_raw_fd(), &reply.encode(&ends), &target, MsgFlags::empty())
-                .with_context(|| format!("responder: answering {peer}"))?;
-        }
+        let at = Instant::now() + manner.delay;
+        waiting.extend(flow.receive(&segment).iter().map(|reply| Due {
+            at,
+            packet: reply.encode(&ends),
+            peer: peer.ip(),
+        }));
     }
+}
+
+/// Time until the first answer is due.
+fn until_next(waiting: &VecDeque<Due>) -> PollTimeout {
+    let Some(due) = waiting.front() else {
+        return PollTimeout::NONE;
+    };
+    // Rounded up: waking a moment early would spin until it is due.
+    let wait = due.at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
 }
 
 fn ip_of(address: SockaddrStorage) -> Option<IpAddr> {

@@ -1,12 +1,17 @@
 //! The fix that `diagnose` prints, run as printed: the fault is gone afterwards, and `diagnose` does not find it any more.
 
-use std::process::Command;
+use std::{
+    net::SocketAddr,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
-    client::{Api, Connect, Family},
-    lab::Lab,
+    client::{Api, Connect, Family, Source},
+    lab::{self, Lab},
     middlebox::{Effect, Middlebox, Rule},
 };
 
@@ -30,9 +35,16 @@ fn diagnosed(sandbox: &Sandbox, connect: impl FnOnce() -> Result<()>) -> Result<
     Ok((ended.code, found.collect()))
 }
 
-/// Types a command into a shell that finds the program under test.
-fn typed(command: &str) -> Result<()> {
-    let command = command.replacen("tfo-cli", BINARY, 1);
+/// Types the fix of a finding into a shell that finds the program under test. The process that connects is this one: its
+/// threads are in the lab's namespace, and its first thread, which `--netns PID` goes by, is not.
+fn typed(lab: &Lab, finding: &Value) -> Result<()> {
+    let command = finding["fix"].as_str().context("no command")?;
+    let here = format!("--netns {}", std::process::id());
+    let command = command.replacen("tfo-cli", BINARY, 1).replacen(
+        &here,
+        &format!("--netns {}", lab.client().label()),
+        1,
+    );
     let output = Command::new("sh")
         .args(["-c", &command])
         .envs(NO_CONFIG)
@@ -52,7 +64,7 @@ fn mended(effect: Effect, id: &str, api: Api) -> Result<()> {
     let lab = Lab::up_unique()?;
     let (server, connect) = primed(&lab, Family::V4, 0)?;
     let rule = Rule::new(effect, server.address().ip()).port(server.address().port());
-    let _path = Middlebox::on_path(&lab, &rule)?;
+    let path = Middlebox::on_path(&lab, &rule)?;
     let connect = Connect { api, ..connect };
     let run = |times| {
         for _ in 0..times {
@@ -64,9 +76,11 @@ fn mended(effect: Effect, id: &str, api: Api) -> Result<()> {
     let one = found.iter().find(|one| one["id"] == id);
     let one = one.with_context(|| format!("{id} is missing: {found:?}"))?;
     ensure!(code == Some(4) && one["severity"] == "fail", "{code:?} {one}");
-    typed(one["fix"].as_str().context("no command")?)?;
+    typed(&lab, one)?;
+    let hits = path.hits()?;
     let (code, found) = diagnosed(&sandbox, || run(3))?;
     ensure!(code == Some(0) && found.is_empty(), "{code:?} {found:?}");
+    ensure!(path.hits()? == hits, "the path still has something to drop");
     policy::clear()
 }
 
@@ -87,4 +101,112 @@ pub fn syn_data() -> Result<()> {
 
 pub fn option() -> Result<()> {
     mended(Effect::DropTfoSyn, "path-drops-tfo-option", Api::MsgFastopen)
+}
+
+/// Longer than two moments lie apart.
+const MOMENTS: Duration = Duration::from_millis(2_200);
+
+pub fn reset() -> Result<()> {
+    // The diagnosis.
+    let id = "reset-on-syn-data";
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let (server, connect) = primed(&lab, Family::V4, 0)?;
+    let rule = Rule::new(Effect::ResetSynData, server.address().ip()).port(server.address().port());
+    let _path = Middlebox::on_path(&lab, &rule)?;
+    let (code, found) = diagnosed(&sandbox, || {
+        let begin = Instant::now();
+        while begin.elapsed() < MOMENTS {
+            let report = connect.run_in(lab.client())?;
+            ensure!(!report.established(), "{report:?}");
+            // The port is open: a request for a cookie succeeds.
+            lab.client().flush_tcp_metrics()?;
+            ensure!(connect.run_in(lab.client())?.reply_matched, "the port is closed");
+        }
+        Ok(())
+    })?;
+    let one = found.iter().find(|one| one["id"] == id);
+    let one = one.with_context(|| format!("{id} is missing: {found:?}"))?;
+    ensure!(code == Some(4), "{code:?} {one}");
+    typed(&lab, one)?;
+    let (code, found) = diagnosed(&sandbox, || {
+        (0..4).try_for_each(|_| {
+            let report = connect.run_in(lab.client())?;
+            ensure!(report.reply_matched, "{report:?}");
+            Ok(())
+        })
+    })?;
+    ensure!(code == Some(0) && found.is_empty(), "{code:?} {found:?}");
+    policy::clear()
+}
+
+/// Makes so many connections at the same time.
+fn at_once(lab: &Lab, connect: &Connect, times: usize) -> Result<()> {
+    let run = || -> Result<()> {
+        let report = connect.run_in(lab.client())?;
+        ensure!(report.reply_matched, "{report:?}");
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..times).map(|_| scope.spawn(run)).collect();
+        clients
+            .into_iter()
+            .try_for_each(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
+    })
+}
+
+pub fn grudge() -> Result<()> {
+    // The diagnosis.
+    let id = "middlebox-blacklists-client";
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let (server, connect) = primed(&lab, Family::V4, 0)?;
+    let from = |index| Connect {
+        source: Source::Bound(SocketAddr::new(lab::client_v4(index), 0)),
+        ..connect.clone()
+    };
+    let plain = |connect: &Connect| Connect {
+        api: Api::Plain,
+        ..connect.clone()
+    };
+    let rule = Rule::new(Effect::Grudge, server.address().ip()).port(server.address().port());
+    let path = Middlebox::on_path(&lab, &rule)?;
+    let first = from(0);
+    let (code, found) = diagnosed(&sandbox, || {
+        at_once(&lab, &plain(&first), 5)?;
+        // Its SYN is dropped, and the next: three seconds, in which counters are read.
+        at_once(&lab, &first, 1)?;
+        at_once(&lab, &plain(&first), 5)
+    })?;
+    let one = found.iter().find(|one| one["id"] == id);
+    let one = one.with_context(|| format!("{id} is missing: {found:?}"))?;
+    ensure!(code == Some(4), "{code:?} {one}");
+    ensure!(one["counts"]["plain-lost-before"] == 0, "{one}");
+    ensure!(one["counts"]["plain-lost-after"] == 5, "{one}");
+    // The fix as it is printed, once the middlebox has forgotten.
+    typed(&lab, one)?;
+    drop(path);
+    let path = Middlebox::on_path(&lab, &rule)?;
+    let (code, found) = diagnosed(&sandbox, || {
+        at_once(&lab, &first, 3)?;
+        at_once(&lab, &plain(&first), 5)
+    })?;
+    ensure!(code == Some(0) && found.is_empty(), "{code:?} {found:?}");
+    let seen = path.hits()?;
+    ensure!(
+        seen == 0,
+        "the middlebox has seen Fast Open {seen} times after {one}"
+    );
+    policy::clear()?;
+    drop(path);
+    // Near miss: loss that was there before.
+    let _path = Middlebox::on_path(&lab, &rule)?;
+    at_once(&lab, &first, 1)?;
+    let (_, found) = diagnosed(&sandbox, || {
+        at_once(&lab, &plain(&first), 5)?;
+        at_once(&lab, &first, 1)?;
+        at_once(&lab, &plain(&first), 5)
+    })?;
+    ensure!(found.iter().all(|one| one["id"] != id), "{found:?}");
+    Ok(())
 }

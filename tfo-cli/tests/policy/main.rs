@@ -89,6 +89,8 @@ const TESTS: &[Test] = &[
     ("dashboard::looking_is_cheap", dashboard::looking_is_cheap),
     ("diagnose::the_fix_for_lost_data_is_one", diagnose::syn_data),
     ("diagnose::the_fix_for_a_lost_option_is_one", diagnose::option),
+    ("diagnose::the_fix_for_resets_is_one", diagnose::reset),
+    ("diagnose::the_fix_for_a_grudge_is_one", diagnose::grudge),
     ("foreign::on_the_same_cgroup", foreign::on_the_same_cgroup),
     ("foreign::on_the_same_interface", foreign::on_the_same_interface),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),

@@ -12,15 +12,20 @@ const HEADER_WORDS: std::ops::RangeInclusive<u16> = 5..=15;
 
 /// The nft table of a rule.
 pub(super) fn ruleset(table: &str, rule: &Rule, place: Place) -> String {
-    let memory = if rule.effect == Effect::DropEarlySynAcks {
-        sent_syns(rule)
-    } else {
-        String::new()
+    let memory = match rule.effect {
+        Effect::DropEarlySynAcks => sent_syns(rule),
+        Effect::Grudge => GRUDGE.to_owned(),
+        _ => String::new(),
     };
     let hook = hook(rule.effect, place);
     let lines = lines(rule).join("\n");
     format!("table inet {table} {{\n{memory}chain c {{\n{hook}\n{lines}\n}}\n}}\n")
 }
+
+/// Who used Fast Open, and the connections whose first SYN was dropped since.
+const GRUDGE: &str = "set clients { type ipv4_addr; size 65535; flags dynamic; }
+set dropped { type ipv4_addr . inet_service; size 65535; flags dynamic; }
+";
 
 /// Two sets: the connections whose SYN has left, and those whose SYN has left a second time.
 fn sent_syns(rule: &Rule) -> String {
@@ -72,6 +77,16 @@ fn lines(rule: &Rule) -> Vec<String> {
         Effect::DropEarlySynAcks => {
             let flow = format!("{} daddr . tcp dport", family(rule));
             vec![format!("{from} {SYN_ACK} {flow} != @again counter drop")]
+        }
+        Effect::Grudge => {
+            let mut lines = with_option(|option| {
+                format!("{to} {SYN} tcp option {option} exists add @clients {{ ip saddr }} counter drop")
+            });
+            let flow = "ip saddr . tcp sport";
+            lines.push(format!(
+                "{to} {SYN} ip saddr @clients {flow} != @dropped add @dropped {{ {flow} }} counter drop"
+            ));
+            lines
         }
         Effect::StripSyn { experimental } => strip(&format!("{to} {SYN}"), experimental),
         Effect::StripSynAck { experimental } => strip(&format!("{from} {SYN_ACK}"), experimental),

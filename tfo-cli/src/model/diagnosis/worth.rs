@@ -84,7 +84,8 @@ fn no_benefit(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         .or_else("a server that happens to think for one round trip")
         .confidence(Confidence::Low)
         .fix(Fix::advice(
-            "let the server read before the handshake ends (no TCP_DEFER_ACCEPT); or switch Fast Open off, nothing is lost",
+            "a server that answers what the SYN brought, before the handshake is over (a request that fits one SYN, no \
+             client that has to speak twice); or switch Fast Open off, nothing is lost",
         )),
     )
 }

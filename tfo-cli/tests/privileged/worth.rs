@@ -1,0 +1,142 @@
+//! Whether Fast Open pays: a long way on which nobody uses it, and data in SYNs that is answered no sooner for it. Each is
+//! found, its fix makes it go, and its near misses are not found.
+
+use std::{net::SocketAddr, process::Command, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tfo_lab::{
+    client::{Api, Connect},
+    lab::{self, Lab},
+    responder::{Manner, Responder},
+};
+
+use crate::support::{
+    BINARY,
+    found::{findings, watch},
+    needs_kernel, once,
+    sandbox::Sandbox,
+};
+
+/// The diagnoses.
+const UNUSED: &str = "not-used";
+const NO_BENEFIT: &str = "no-benefit";
+/// Below the range of automatic ports.
+const PORT: u16 = 7_000;
+/// Connections at the same time.
+const AT_ONCE: usize = 10;
+
+/// A server so far away, on address number `index`.
+fn far(lab: &Lab, index: u8, round_trip: Duration, is_eager: bool) -> Result<Responder> {
+    let address = SocketAddr::new(lab::server_v4(index), PORT);
+    let manner = Manner {
+        delay: round_trip,
+        is_eager,
+        ..Manner::default()
+    };
+    Responder::start_as(lab, address, manner)
+}
+
+/// Makes so many connections, several at a time.
+fn connect(lab: &Lab, connect: &Connect, times: usize) -> Result<()> {
+    let run = |share: usize| -> Result<()> {
+        for _ in 0..share {
+            let report = connect.run_in(lab.client())?;
+            ensure!(report.reply_matched, "{report:?}");
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let shares = (0..AT_ONCE).map(|part| (times + part) / AT_ONCE);
+        let threads: Vec<_> = shares.map(|share| scope.spawn(move || run(share))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
+    })
+}
+
+/// What is found of this name, by the address it is about.
+fn about<'a>(found: &'a [Value], id: &str, address: SocketAddr) -> Option<&'a Value> {
+    let ip = address.ip().to_string();
+    found
+        .iter()
+        .find(|one| one["id"] == id && one["remote_addr"] == *ip)
+}
+
+#[test]
+fn a_long_way_that_could_be_shorter() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let server = far(&lab, 0, Duration::from_millis(25), true)?;
+    // Near misses: too few connections, and too short a way.
+    let few = far(&lab, 1, Duration::from_millis(25), true)?;
+    let near = far(&lab, 2, Duration::ZERO, true)?;
+    let plain = |to: &Responder| Connect {
+        api: Api::Plain,
+        ..Connect::new(to.address(), 100)
+    };
+    let diagnose = watch(&sandbox)?;
+    connect(&lab, &plain(&server), 100)?;
+    connect(&lab, &plain(&few), 99)?;
+    connect(&lab, &plain(&near), 100)?;
+    let found = findings(&diagnose.stop()?)?;
+    let one = about(&found, UNUSED, server.address()).with_context(|| format!("{found:?}"))?;
+    ensure!(one["counts"]["plain"] == 100, "{one}");
+    let saved_us = one["cost_us_per_connection"].as_u64();
+    ensure!(saved_us.is_some_and(|saved| saved >= 25_000), "{one}");
+    for other in [&few, &near] {
+        ensure!(
+            about(&found, UNUSED, other.address()).is_none(),
+            "{}: {found:?}",
+            other.address()
+        );
+    }
+    // The fix it names: first ask the server, then use it.
+    let command = one["fix"].as_str().context("no fix")?;
+    let args: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let probed = lab
+        .client()
+        .run(|| once::once(Command::new(BINARY).args(&args)))?
+        .ended(0)?;
+    ensure!(probed.stdout.contains("works"), "{probed:?}");
+    let diagnose = watch(&sandbox)?;
+    connect(&lab, &Connect::new(server.address(), 100), 100)?;
+    let found = findings(&diagnose.stop()?)?;
+    ensure!(
+        about(&found, UNUSED, server.address()).is_none(),
+        "{UNUSED}: {found:?}"
+    );
+    Ok(())
+}
+
+/// What is found after a dozen connections with Fast Open to a server that answers so.
+fn answered(sandbox: &Sandbox, lab: &Lab, is_eager: bool) -> Result<bool> {
+    let server = far(lab, 0, Duration::from_millis(100), is_eager)?;
+    lab.client().flush_tcp_metrics()?;
+    let connect_once = Connect::new(server.address(), 100);
+    // The first one only asks for a cookie.
+    connect_once.run_in(lab.client())?;
+    let diagnose = watch(sandbox)?;
+    connect(lab, &connect_once, 15)?;
+    let found = findings(&diagnose.stop()?)?;
+    Ok(about(&found, NO_BENEFIT, server.address()).is_some())
+}
+
+#[test]
+fn answers_that_wait_for_the_end_of_the_handshake() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    // A machine that stands still makes late answers later: then once more.
+    let found = (0..5).try_fold(false, |found, _| {
+        Ok::<_, anyhow::Error>(found || answered(&sandbox, &lab, false)?)
+    })?;
+    ensure!(found, "{NO_BENEFIT} is not found");
+    // The fix: a server that answers what the SYN brought.
+    ensure!(
+        !answered(&sandbox, &lab, true)?,
+        "{NO_BENEFIT} of a server that answers at once"
+    );
+    Ok(())
+}
