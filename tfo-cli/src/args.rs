@@ -11,6 +11,7 @@ mod filters;
 mod guard;
 mod keys;
 mod listeners;
+mod overhead;
 mod policy;
 mod probe;
 mod recordings;

@@ -14,6 +14,7 @@ mod listeners;
 mod man;
 mod networks;
 mod observe;
+mod overhead;
 mod policy;
 mod probe;
 mod record;

@@ -20,6 +20,7 @@ pub mod host;
 pub mod ladder;
 pub mod names;
 pub mod networks;
+pub mod overhead;
 mod processes;
 pub mod row;
 pub mod row_delta;
@@ -293,6 +294,16 @@ impl Model {
         self.attached = attached.into();
         self.degradations = degradations.into();
         self.wall_offset_ns = wall_offset_ns;
+    }
+
+    /// What this host cannot do.
+    pub fn degradations(&self) -> Arc<[Degradation]> {
+        Arc::clone(&self.degradations)
+    }
+
+    /// Takes what this host cannot do, and what was given up since.
+    pub fn degrade(&mut self, degradations: &[Degradation]) {
+        self.degradations = degradations.into();
     }
 
     /// Sets what networks are called.

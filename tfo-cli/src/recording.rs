@@ -76,6 +76,8 @@ pub struct Tick {
     pub listeners: Option<Vec<ListenerRecord>>,
     /// What else was looked at, if it was.
     pub host_facts: Option<HostFacts>,
+    /// What could not be observed from here on, name and reason, where that is not what it was before.
+    pub degradations: Option<Vec<(String, String)>>,
 }
 
 /// Why a recording cannot be read or written.

@@ -47,6 +47,8 @@ codes! {
         BadRecord = 11, "bad-record", "ring records that could not be read";
         /// User space: records whose facts exclude each other.
         Contradictory = 12, "contradictory", "records whose facts exclude each other: shown as they came (a defect, please report it)";
+        /// User space, from [`Stat::Shed`]: plain handshakes that were not looked at, to keep within `--max-overhead`.
+        Shed = 13, "shed", "connections without Fast Open that were only counted here, to keep within --max-overhead";
     }
 }
 
@@ -72,6 +74,8 @@ codes! {
         ListenersSeen = 5, "listeners-seen", "listeners that started while the tool ran";
         /// First bytes of plain connections, noted in their row alone.
         PlainFirstBytes = 6, "plain-first-bytes", "first bytes of plain connections";
+        /// Handshakes without Fast Open under [`crate::flags::Shed::Plain`].
+        Shed = 7, "shed", "handshakes without Fast Open that were not looked at";
     }
 }
 

@@ -1,5 +1,7 @@
 //! Switches of the kernel side: fixed at load ([`Config`]) or changed while it runs ([`Control`]).
 
+use crate::codes::codes;
+
 /// Fixed when the programs are loaded: the verifier removes what is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -55,11 +57,38 @@ pub enum Control {
     /// Kernel side: 1 once a SYN with TFO was answered under SYN cookies. Only then finished handshakes are
     /// looked up by address too (the child's socket cookie differs from the request's).
     SyncookieSeen = 1,
+    /// User space: code of [`Shed`], what is given up so that observing costs less.
+    Shed = 2,
 }
 
 impl Control {
     /// Number of entries.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
+}
+
+codes! {
+    /// What is given up to keep the own cost within `--max-overhead`, in this order; each step gives up what those before it
+    /// do as well.
+    Shed: u32 {
+        /// Nothing.
+        Nothing = 0, "nothing", "nothing is given up";
+        /// Nobody waits for the first byte of an answer any more.
+        FirstBytes = 1, "first-bytes", "times to first byte are not taken";
+        /// A handshake without Fast Open is counted in one number, [`crate::counters::Stat::Shed`].
+        Plain = 2, "plain", "connections without Fast Open are neither in totals nor in rows; times to first byte are not taken";
+        /// The programs are detached, for good.
+        Detached = 3, "detached", "everything is detached: nothing is counted any more";
+    }
+}
+
+#[expect(
+    clippy::derivable_impls,
+    reason = "the macro that makes the enum knows of no default"
+)]
+impl Default for Shed {
+    fn default() -> Self {
+        Self::Nothing
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, scope::PinArgs, value};
+use super::{
+    AttachArgs, filters::FilterArgs, overhead::OverheadArgs, recordings::RecordingArgs, scope::PinArgs, value,
+};
 use crate::{
     config::Config,
     exit::{self, Failure},
@@ -77,6 +79,9 @@ pub struct TopArgs {
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
+    /// What it may cost.
+    #[command(flatten)]
+    pub overhead: OverheadArgs,
 }
 
 /// Formats of `top --once`.
@@ -181,7 +186,7 @@ impl TopArgs {
             appearance,
             attach: AttachOptions {
                 bpffs: self.pins.bpffs,
-                ..self.attach.resolve(false)?
+                ..self.overhead.resolve(self.attach.resolve(false)?)?
             },
         })
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{AttachArgs, filters::FilterArgs, recordings::RecordingArgs, value};
+use super::{AttachArgs, filters::FilterArgs, overhead::OverheadArgs, recordings::RecordingArgs, value};
 use crate::{exit::Failure, model::filter::Filter, options::AttachOptions, output::TraceFormat};
 
 /// The options of `tfo-cli trace`, as the user typed them.
@@ -38,6 +38,9 @@ pub struct TraceArgs {
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
+    /// What it may cost.
+    #[command(flatten)]
+    pub overhead: OverheadArgs,
 }
 
 /// The checked options of `tfo-cli trace`.
@@ -85,7 +88,7 @@ impl TraceArgs {
             count: self.count,
             summary: self.summary,
             ttfb_wait: value::duration("--ttfb-wait", &self.ttfb_wait)?,
-            attach: self.attach.resolve(self.all)?,
+            attach: self.overhead.resolve(self.attach.resolve(self.all)?)?,
         })
     }
 }

@@ -132,6 +132,7 @@ fn make_recording(path: &std::path::Path, config: &BenchArgs) -> Result<u8, Fail
             host: Some(scenario.host()),
             listeners: first.then(Scenario::listeners),
             host_facts: first.then(Scenario::host_facts),
+            degradations: None,
         };
         recorder.tick(&tick).map_err(failed)?;
     }

@@ -4,15 +4,19 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use tfo_common::{event::Record, listener::ListenerRecord};
+use tfo_common::{event::Record, flags::Shed, listener::ListenerRecord};
 
-use super::{attach, record};
+use super::{
+    attach,
+    overhead::{Decided, Overhead},
+    record,
+};
 use crate::{
     exit::Failure,
     model::{
         diagnosis::HostFacts,
         names,
-        source::{CgroupName, Host, Lookup, Reading, Source},
+        source::{CgroupName, Degradation, Host, Lookup, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
     recording::{Recorder, RecordingError, Tick},
@@ -33,6 +37,12 @@ pub struct Observer {
     /// Names that are not in the recording yet.
     unrecorded: Names,
     table: Table,
+    /// The limit on what observing costs, where there is one.
+    overhead: Option<Overhead>,
+    /// Run time of the programs, as of the latest look under a limit.
+    runs: Vec<ProgramRuns>,
+    /// What was recorded last of what this host cannot do.
+    recorded: Vec<Degradation>,
 }
 
 /// When the table of destinations was read, and what it had counted then.
@@ -65,6 +75,9 @@ impl Observer {
         let begin = |path| record::begin(path, &*source, options);
         Ok(Self {
             recorder: record.map(begin).transpose()?,
+            overhead: options.max_overhead.map(Overhead::new),
+            runs: Vec::new(),
+            recorded: source.degradations().to_vec(),
             source,
             asked: names::Names::default(),
             unrecorded: Names::new(),
@@ -75,6 +88,33 @@ impl Observer {
     /// The source, for what is asked of it directly.
     pub fn source(&mut self) -> &mut dyn Source {
         &mut *self.source
+    }
+
+    /// Run time of the BPF programs.
+    pub fn program_runs(&mut self) -> Vec<ProgramRuns> {
+        if self.overhead.is_some() {
+            // Asking begins and ends samples, and the limit asks as often as it needs to.
+            self.runs.clone()
+        } else {
+            self.source.program_runs()
+        }
+    }
+
+    /// Keeps within `--max-overhead`, where that was asked for: to be called all the time, looks once a second. What it
+    /// decided, if anything.
+    pub fn keep_within(&mut self) -> anyhow::Result<Option<Decided>> {
+        let Some(overhead) = self.overhead.as_mut().filter(|one| one.is_due()) else {
+            return Ok(None);
+        };
+        self.runs = self.source.program_runs();
+        overhead
+            .look(&mut *self.source, &self.runs)
+            .context("keep within --max-overhead")
+    }
+
+    /// What is given up to keep within it.
+    pub fn shed(&self) -> Shed {
+        self.overhead.as_ref().map_or(Shed::Nothing, Overhead::step)
     }
 
     /// Whether a recording is written.
@@ -197,11 +237,17 @@ impl Observer {
         let Some(recorder) = &mut self.recorder else {
             return Ok(());
         };
+        let now = self.source.degradations();
+        let degradations = (now != self.recorded).then(|| {
+            self.recorded = now.to_vec();
+            record::degradations(now)
+        });
         recorder.tick(&Tick {
             reading: reading.clone(),
             host: Some(host.clone()),
             listeners: listeners.map(<[ListenerRecord]>::to_vec),
             host_facts: host_facts.cloned(),
+            degradations,
             names: std::mem::take(&mut self.unrecorded),
             records: Vec::new(),
         })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     exit::{self, Failure},
-    model::source::Source,
+    model::source::{Degradation, Source},
     options::AttachOptions,
     recording::{Preamble, Recorder, RecordingError},
 };
@@ -16,13 +16,15 @@ pub fn begin(path: &Path, source: &dyn Source, options: &AttachOptions) -> Resul
         wall_offset_ns: source.wall_offset_ns(),
         server_prefixes: (options.server_v4_prefix, options.server_v6_prefix),
         attached: source.attached(),
-        degradations: source
-            .degradations()
-            .iter()
-            .map(|one| (one.name.to_owned(), one.why.clone()))
-            .collect(),
+        degradations: degradations(source.degradations()),
     };
     Recorder::create(path, &preamble).map_err(|error| failure(&error))
+}
+
+/// What this host cannot do, as it is recorded.
+pub fn degradations(found: &[Degradation]) -> Vec<(String, String)> {
+    let pairs = found.iter().map(|one| (one.name.to_owned(), one.why.clone()));
+    pairs.collect()
 }
 
 /// A recording's error as the user sees it.

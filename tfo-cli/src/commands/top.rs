@@ -137,6 +137,7 @@ fn print_live(
             .observer
             .wait(end.saturating_duration_since(Instant::now()).min(reader::POLL))?;
         reader.drain(&shared);
+        reader.observer.keep_within()?;
     }
     reader.settled_tick(&shared)?;
     // A long table is not judged after every reading.

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tfo_common::{Loss, event::Record};
+use tfo_common::{Loss, event::Record, flags::Shed};
 
 use self::{
     found::Found,
@@ -64,7 +64,10 @@ pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
     if let Some(lost) = summary.lost_line() {
         output::complain(&format_args!("tfo-cli: {lost}"))?;
     }
-    Ok(if incomplete(&summary) {
+    if let Some(shed) = summary.shed_line() {
+        output::complain(&format_args!("tfo-cli: {shed}"))?;
+    }
+    Ok(if incomplete(&summary, config.attach.emit_plain) {
         exit::FAILED
     } else {
         exit::DONE
@@ -72,17 +75,23 @@ pub fn run(config: &TraceConfig) -> Result<u8, Failure> {
 }
 
 /// Whether flows are missing that should have been printed. The tables of `top` are none of our business, and
-/// handshakes that were under way when we attached began before we were asked.
-fn incomplete(summary: &Summary) -> bool {
+/// handshakes that were under way when we attached began before we were asked; plain ones that were only counted are missed
+/// where all were asked for.
+fn incomplete(summary: &Summary, all: bool) -> bool {
     let elsewhere = [
         Loss::DestInsert,
         Loss::DestEvicted,
         Loss::NetnsFull,
         Loss::SynUnseen,
     ];
-    Loss::ALL
-        .into_iter()
-        .any(|loss| summary.losses[loss as usize] > 0 && !elsewhere.contains(&loss))
+    let missed = |loss: Loss| match loss {
+        Loss::Shed => all,
+        _ => !elsewhere.contains(&loss),
+    };
+    summary.shed == Shed::Detached
+        || Loss::ALL
+            .into_iter()
+            .any(|loss| summary.losses[loss as usize] > 0 && missed(loss))
 }
 
 /// Prints the flows of a source until it is time to stop; returns what was seen. A closed pipe is a clean end.
@@ -137,6 +146,7 @@ pub fn trace_source(
     let counted = Summary {
         totals: last_reading.reading.totals,
         losses: last_reading.reading.losses,
+        shed: last_reading.shed,
         ..Summary::default()
     };
     if let Some(found) = &mut tracer.found {
@@ -264,6 +274,7 @@ impl<'a> Tracer<'a> {
         let mut summary = Summary {
             totals: counted.totals,
             losses: counted.losses,
+            shed: counted.shed,
             ..self.summary
         };
         summary.losses[Loss::BadRecord as usize] += self.bad_records;

@@ -97,7 +97,7 @@ pub fn mount_point() -> Result<PathBuf, Error> {
 
 /// Tells instances of this tool apart: every running one holds a shared `flock` on the root of the
 /// hierarchy. The kernel drops it with the process, also on SIGKILL, and nothing is written to disk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Presence {
     root: Option<File>,
 }

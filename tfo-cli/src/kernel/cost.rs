@@ -1,7 +1,7 @@
 //! What the BPF programs cost: run time as the kernel measures it, sampled.
 //!
 //! Measuring (`BPF_ENABLE_STATS`, 5.8) adds two clock readings to every run of every BPF program on the host, so
-//! it is on for one reading in eight. The kernel counts who wants it by descriptor: closing ours, also by dying,
+//! it is on for one reading of several (`AttachOptions::measure_every`). The kernel counts who wants it by descriptor: closing ours, also by dying,
 //! leaves `kernel.bpf_stats_enabled` and other measurers as they were.
 
 use std::os::fd::OwnedFd;
@@ -14,12 +14,10 @@ use aya::{
 use super::sys;
 use crate::model::source::ProgramRuns;
 
-/// One reading in so many is a sample.
-const ONE_IN: u32 = 8;
-
 /// Takes the samples.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sampler {
+    one_in: u32,
     measuring: Option<(OwnedFd, u64)>,
     measured_ns: u64,
     turn: u32,
@@ -27,6 +25,17 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// One reading in so many is a sample.
+    pub fn new(one_in: u32) -> Self {
+        Self {
+            one_in: one_in.max(1),
+            measuring: None,
+            measured_ns: 0,
+            turn: 0,
+            latest: Vec::new(),
+        }
+    }
+
     /// Called at every reading: ends a sample, or begins the next one when its turn has come.
     pub fn turn(&mut self, ebpf: &Ebpf, measure: impl FnOnce() -> Option<OwnedFd>) -> Vec<ProgramRuns> {
         let now = sys::monotonic_ns();
@@ -37,7 +46,7 @@ impl Sampler {
         if self.turn == 0 {
             self.measuring = measure().map(|stats| (stats, now));
         }
-        self.turn = (self.turn + 1) % ONE_IN;
+        self.turn = (self.turn + 1) % self.one_in;
         self.latest.clone()
     }
 }

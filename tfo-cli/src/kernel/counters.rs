@@ -40,6 +40,7 @@ pub fn read(
         *total += never;
     }
     reading.losses[Loss::ListenerUnknown as usize] += unfinished.unknown;
+    reading.losses[Loss::Shed as usize] = counter(maps, stat_index(Stat::Shed))?;
     reading.events = counter(maps, stat_index(Stat::Events))?;
     // Rows change where a handshake is counted, and where the first byte comes after it.
     let handshakes: u64 = reading.totals.iter().flatten().sum();

@@ -15,7 +15,7 @@ use aya::{Btf, Ebpf};
 use tfo_common::{
     DestKey, Loss,
     event::Record,
-    flags::{Config, Control, mask32, mask128},
+    flags::{Config, Control, Shed, mask32, mask128},
     layout::Feature,
     layout::Layout,
     limits,
@@ -41,6 +41,7 @@ use crate::{
     model::{
         cgroup as cgroup_path,
         diagnosis::host_facts::{HostFacts, MptcpListener},
+        overhead,
         source::{CgroupName, Degradation, Host, Keep, Lookup, Mib, ProgramRuns, Reading, Source},
     },
     options::AttachOptions,
@@ -78,6 +79,7 @@ pub struct Session {
     last_netns: Vec<u32>,
     log: Option<BpfLog>,
     cost: cost::Sampler,
+    is_detached: bool,
 }
 
 impl Session {
@@ -142,7 +144,8 @@ impl Session {
             foreign_checked: Instant::now(),
             last_netns: Vec::new(),
             log,
-            cost: cost::Sampler::default(),
+            cost: cost::Sampler::new(options.measure_every),
+            is_detached: false,
         };
         session.prime(prime);
         session.try_names();
@@ -442,6 +445,24 @@ impl Source for Session {
             .turn(&self.ebpf, || keeper.ask(|_| cost::measure()).flatten())
     }
 
+    fn shed(&mut self, step: Shed, why: &str) -> anyhow::Result<()> {
+        self.maps
+            .control
+            .set(Control::Shed as u32, step as u32, 0)
+            .with_context(|| format!("tell the programs to give up {}", step.name()))?;
+        self.degradations
+            .retain(|one| overhead::step_of(one.name).is_none());
+        self.degradations
+            .extend(overhead::degradation(step).map(|name| Degradation {
+                name,
+                why: why.to_owned(),
+            }));
+        if step == Shed::Detached {
+            self.take_back();
+        }
+        Ok(())
+    }
+
     fn give_up_rights(&mut self, keep: Keep) -> anyhow::Result<bool> {
         rights::give_up(keep)?;
         Ok(true)
@@ -452,6 +473,9 @@ impl Source for Session {
     }
 
     fn attached(&self) -> Vec<String> {
+        if self.is_detached {
+            return Vec::new();
+        }
         let sock_ops = format!("sock_ops on {}", self.cgroup.path.display());
         std::iter::once(sock_ops)
             .chain(self.tracepoints.iter().map(|name| format!("tp_btf {name}")))
@@ -463,9 +487,12 @@ impl Source for Session {
     }
 }
 
-impl Drop for Session {
-    /// Programs first, so that no new flag is set; then, when no other instance needs them, the flags.
-    fn drop(&mut self) {
+impl Session {
+    /// Detaches. Programs first, so that no new flag is set; then, when no other instance needs them, the flags.
+    fn take_back(&mut self) {
+        if std::mem::replace(&mut self.is_detached, true) {
+            return;
+        }
         programs::detach(&mut self.ebpf);
         if self.presence.leave().unwrap_or(false)
             && let Some(release) = &self.release
@@ -474,5 +501,13 @@ impl Drop for Session {
             // Nobody is left to tell when it fails; the flags do nothing without programs.
             let _ = self.everywhere(release);
         }
+        // Others may come again.
+        self.presence = Presence::default();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }

@@ -8,10 +8,12 @@ use std::{collections::VecDeque, time::Duration};
 use tfo_common::{
     DestKey, FirstByteEvent, FlowEvent, Outcome, Role,
     event::{EventKind, Record, event_flags},
+    flags::Shed,
     listener::ListenerRecord,
 };
 
 pub use self::scenario::Scenario;
+use super::overhead;
 use super::source::{CgroupName, Degradation, Host, Lookup, Reading, Source};
 
 /// 2026-01-02T03:04:05Z in ns: wall clock of kernel time zero in every fake.
@@ -116,6 +118,8 @@ pub struct FakeSource {
     pub listeners: Vec<ListenerRecord>,
     /// What `degradations` returns.
     pub degradations: Vec<Degradation>,
+    /// What was given up, one step after the other.
+    pub shed: Vec<Shed>,
     /// How long `wait` really sleeps.
     pub pause: Duration,
 }
@@ -163,6 +167,18 @@ impl Source for FakeSource {
 
     fn listeners(&mut self) -> anyhow::Result<Vec<ListenerRecord>> {
         Ok(self.listeners.clone())
+    }
+
+    fn shed(&mut self, step: Shed, why: &str) -> anyhow::Result<()> {
+        self.shed.push(step);
+        self.degradations
+            .retain(|one| overhead::step_of(one.name).is_none());
+        self.degradations
+            .extend(overhead::degradation(step).map(|name| Degradation {
+                name,
+                why: why.to_owned(),
+            }));
+        Ok(())
     }
 
     fn degradations(&self) -> &[Degradation] {

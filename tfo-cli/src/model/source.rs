@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tfo_common::{
-    DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, listener::ListenerRecord,
+    DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, flags::Shed,
+    listener::ListenerRecord,
 };
 
 use super::diagnosis::HostFacts;
@@ -195,6 +196,14 @@ pub trait Source: Send {
     /// Run time of the BPF programs, sampled; empty before the first sample.
     fn program_runs(&mut self) -> Vec<ProgramRuns> {
         Vec::new()
+    }
+    /// Gives up what this step names, or takes up again what it does not; `why` stands with its degradation. Nothing comes
+    /// back after [`Shed::Detached`].
+    fn shed(&mut self, step: Shed, why: &str) -> anyhow::Result<()> {
+        anyhow::bail!(
+            "give up {}: {why}: this source has nothing to give up",
+            step.name()
+        )
     }
     /// Gives up, for the calling thread and those it starts, every right that reading does not need; false where there
     /// was none to give up.

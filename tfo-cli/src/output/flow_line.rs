@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tfo_common::{Loss, Outcome, Role};
+use tfo_common::{Loss, Outcome, Role, flags::Shed};
 
 use crate::model::{
     Flow, Snapshot,
@@ -44,6 +44,8 @@ pub struct Summary {
     pub losses: [u64; Loss::COUNT],
     /// Handshakes the kernel side counted, by role and outcome.
     pub totals: Totals,
+    /// The most that was given up to keep within `--max-overhead`.
+    pub shed: Shed,
     /// How many findings there are of what severity, where they were asked for.
     pub found: Option<String>,
 }
@@ -83,6 +85,13 @@ impl Summary {
                 self.unjudged
             )
         })
+    }
+
+    /// The most that was given up on the way; `None` when nothing was.
+    pub fn shed_line(&self) -> Option<String> {
+        let (name, what) = (self.shed.name(), self.shed.describe());
+        (self.shed != Shed::Nothing)
+            .then(|| format!("given up at times to keep within --max-overhead: {name} ({what})"))
     }
 
     /// What was lost, by reason; `None` when nothing was.

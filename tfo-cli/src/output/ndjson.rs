@@ -27,6 +27,8 @@ pub struct SummaryRecord<'a> {
     pub printed: u64,
     /// Flows the filter could not judge: it asks for the name of a cgroup that was gone before it was known.
     pub unjudged: u64,
+    /// The most that was given up to keep within `--max-overhead`: `nothing`, `first-bytes`, `plain` or `detached`.
+    pub shed: &'static str,
     /// What did not arrive, by reason.
     pub lost: ByReason<'a>,
     /// Handshakes counted in the kernel, by role and outcome; exact also when records were lost.
@@ -58,6 +60,7 @@ impl TraceWriter for Ndjson {
             events: summary.events,
             printed: summary.printed,
             unjudged: summary.unjudged,
+            shed: summary.shed.name(),
             lost: ByReason(&summary.losses),
             totals: ByRole(&summary.totals),
         };

@@ -33,6 +33,8 @@ pub mod tag {
     pub const LISTENER_FACTS: u8 = 10;
     /// What else was looked at, JSON.
     pub const LOOKED: u8 = 11;
+    /// What cannot be observed from here on: names and reasons, JSON.
+    pub const DEGRADED: u8 = 12;
 }
 
 /// Appends an entry.

@@ -172,6 +172,7 @@ impl Recording {
                 tag::LISTENERS => self.tick.listeners = Some(self.listeners(&payload)?),
                 tag::LISTENER_FACTS => self.listener_facts(&payload)?,
                 tag::LOOKED => self.tick.host_facts = Some(self.json::<Stored>(&payload)?.host_facts()),
+                tag::DEGRADED => self.tick.degradations = Some(self.json(&payload)?),
                 tag::TICK => {
                     let mut tick = std::mem::take(&mut self.tick);
                     if std::mem::take(&mut self.has_rows) {

@@ -53,6 +53,7 @@ fn ticks(count: u64) -> Vec<Tick> {
             host: Some(scenario.host()),
             listeners: (second == 0).then(Scenario::listeners),
             host_facts: (second == 0).then(Scenario::host_facts),
+            degradations: (second == 2).then(|| vec![("overhead-plain".into(), "why".into())]),
         }
     };
     (0..count).map(tick).collect()

@@ -113,6 +113,9 @@ impl Recorder {
         if let Some(host_facts) = &tick.host_facts {
             self.put_json(tag::LOOKED, &Stored::of(host_facts));
         }
+        if let Some(degradations) = &tick.degradations {
+            self.put_json(tag::DEGRADED, degradations);
+        }
         put_entry(tag::TICK, &[], &mut self.entries);
         self.flush()
     }

@@ -31,6 +31,7 @@ mod listeners;
 mod names;
 mod namespaces;
 mod outcomes;
+mod overhead;
 mod pmtu;
 mod pools;
 mod probe;

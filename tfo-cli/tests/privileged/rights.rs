@@ -20,7 +20,7 @@ const SYS_ADMIN: u32 = 21;
 const BPF: u32 = 39;
 
 /// Nobody, with `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` and nothing else. Older programs know the first two by number.
-fn with_three(program: &Copy, args: &[&str]) -> Command {
+pub fn with_three(program: &Copy, args: &[&str]) -> Command {
     const THREE: &str = "-all,+cap_39,+cap_38,+net_admin";
     let mut command = Command::new("setpriv");
     command.args([

@@ -12,6 +12,7 @@ use tfo_common::{
     classify::End,
     counters::Stat,
     event::event_flags,
+    flags::Shed,
     slots,
     time::{UNSEEN_US, bucket, us_between},
 };
@@ -30,6 +31,9 @@ use crate::{
 /// Counts a finished handshake without a flow: nobody asked for TFO.
 #[inline(always)]
 pub fn finish_plain(ops: &Ops, cgroup_id: u64, facts: &Handshake, times: &Times) {
+    if flags::is_shed(Shed::Plain) {
+        return account::stat(Stat::Shed);
+    }
     let outcome = Outcome::Plain;
     account::total(facts.role, outcome);
     let key = account::dest_key(ops, facts.role, cgroup_id);
@@ -46,7 +50,7 @@ pub fn finish(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
     let Some(tcp) = ops.tcp() else { return };
     tell(tcp, flow);
-    if flow.waits_on != 0 && flow.ttfb_us == UNSEEN_US {
+    if flow.waits_on != 0 && flow.ttfb_us == UNSEEN_US && !flags::is_shed(Shed::FirstBytes) {
         // The headers built from here on tell when the first byte comes (`first_byte`).
         flags::swap(ops, flow, STATE | RETRANS, WRITE);
     } else {

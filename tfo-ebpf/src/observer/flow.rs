@@ -8,11 +8,12 @@
 use core::arch::asm;
 
 use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_ktime_get_ns};
-use tfo_common::{Handshake, Loss, Role, classify, slots, time::UNSEEN_US};
+use tfo_common::{Handshake, Loss, Role, classify, flags::Shed, slots, time::UNSEEN_US};
 
 use crate::{
     observer::{
         account,
+        hooks::flags,
         maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, ZERO_FLOW, config},
     },
     ops::{Address, Ops},
@@ -267,12 +268,12 @@ pub fn number(sk: *mut bpf_sock) -> u64 {
     number
 }
 
-/// Whether this plain connection is one of those whose time to first byte is taken. Chance is in the clock's low
+/// Whether this plain connection is one of those whose time to first byte is taken; none is where that is shed. Chance is in the clock's low
 /// digits: a socket's address would be that of the one before, a counter would keep step with the traffic.
 #[inline(always)]
 pub fn is_sampled(now: u64) -> bool {
     let chance = now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    (chance * u64::from(config!(ttfb_sample))) >> 32 == 0
+    (chance * u64::from(config!(ttfb_sample))) >> 32 == 0 && !flags::is_shed(Shed::FirstBytes)
 }
 
 /// The start slot of a plain connection, by the number of its socket.

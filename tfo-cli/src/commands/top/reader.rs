@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tfo_common::DestKey;
+use tfo_common::{DestKey, flags::Shed};
 
 use crate::{
     commands::observe::Observer,
@@ -172,8 +172,11 @@ impl Reader {
                 self.look(shared, true);
                 shared.advance();
             }
+            let decided = self.observer.keep_within()?.is_some();
             let now = Instant::now();
-            if now >= next {
+            // Once detached there is nothing new to read, and reading costs something.
+            let is_due = now >= next && self.observer.shed() != Shed::Detached;
+            if decided || is_due {
                 self.tick(shared)?;
                 // After a stall (a suspended machine) the rhythm starts anew instead of catching up.
                 next = (next + interval).max(now);
@@ -233,7 +236,7 @@ impl Reader {
         }
         let listeners = is_full.then(|| source.listeners().ok()).flatten();
         let host_facts = listeners.is_some().then(|| source.host_facts());
-        let programs = source.program_runs();
+        let programs = self.observer.program_runs();
         let kept = self.observer.is_recording().then(|| {
             (
                 reading.clone(),

@@ -13,7 +13,7 @@ use crate::{
     commands::replay::Replay,
     exit::Failure,
     kernel,
-    model::source::Degradation,
+    model::{overhead, source::Degradation},
     own_cost,
     recording::{Preamble, Tick},
     signals::Stop,
@@ -98,20 +98,24 @@ pub fn play(
 const FOREVER: Duration = Duration::from_hours(366 * 24);
 
 fn describe(preamble: &Preamble, shared: &Shared) {
-    // Names of degradations are constants of the program that noticed them; a recording is read once.
-    let degradations: Vec<Degradation> = preamble
-        .degradations
-        .iter()
-        .take(64)
-        .map(|(name, why)| Degradation {
-            name: name.clone().leak(),
-            why: why.clone(),
-        })
-        .collect();
+    // Names of degradations are constants of the program that noticed them; a recording has one preamble.
+    let degradations = degradations(&preamble.degradations, |name| name.to_owned().leak());
     let mut model = shared.lock();
     model.describe(preamble.attached.clone(), &degradations, preamble.wall_offset_ns);
     model.set_prefixes(preamble.prefixes());
 }
+
+/// What could not be observed.
+fn degradations(recorded: &[(String, String)], named: impl Fn(&str) -> &'static str) -> Vec<Degradation> {
+    let one = |(name, why): &(String, String)| Degradation {
+        name: named(name),
+        why: why.clone(),
+    };
+    recorded.iter().take(MOST_DEGRADATIONS).map(one).collect()
+}
+
+/// More than there are names for.
+const MOST_DEGRADATIONS: usize = 64;
 
 fn apply(tick: Tick, shared: &Shared, is_watched: bool) {
     let mut model = shared.lock();
@@ -127,6 +131,15 @@ fn apply(tick: Tick, shared: &Shared, is_watched: bool) {
     }
     if let Some(host) = tick.host {
         model.read_host(host);
+    }
+    if let Some(recorded) = &tick.degradations {
+        let before = model.degradations();
+        let known = |name: &str| {
+            let step = overhead::step_of(name).and_then(overhead::degradation);
+            let same = before.iter().find(|one| one.name == name);
+            step.or(same.map(|one| one.name)).unwrap_or("unknown")
+        };
+        model.degrade(&degradations(recorded, known));
     }
     model.read_cost(own_cost::read(), Vec::new());
     if let Some(listeners) = tick.listeners {

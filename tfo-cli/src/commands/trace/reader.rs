@@ -7,11 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tfo_common::{event::Record, listener::ListenerRecord};
+use tfo_common::{event::Record, flags::Shed, listener::ListenerRecord};
 
 use crate::{
     commands::observe::{Names, Observer},
     model::source::{Host, Reading},
+    output,
     signals::Stop,
 };
 
@@ -53,6 +54,8 @@ pub struct Last {
     pub listeners: Option<Vec<ListenerRecord>>,
     /// Cgroups of the tables that no flow had.
     pub names: Names,
+    /// The most that was given up to keep within `--max-overhead`.
+    pub shed: Shed,
 }
 
 /// What is asked for beyond the records.
@@ -78,6 +81,7 @@ pub fn spawn(
         held: Vec::new(),
         recorded: Instant::now(),
         wants,
+        shed: Shed::Nothing,
     };
     thread::Builder::new()
         .name("reader".into())
@@ -94,6 +98,8 @@ struct Reader {
     /// When the recording got its latest reading.
     recorded: Instant,
     wants: Wants,
+    /// The most that was given up so far.
+    shed: Shed,
 }
 
 impl Reader {
@@ -105,8 +111,16 @@ impl Reader {
         } else {
             0
         };
-        while !stop.raised() {
+        while !stop.raised() && self.observer.shed() != Shed::Detached {
             self.observer.wait(POLL)?;
+            if let Some(decided) = self.observer.keep_within()? {
+                self.shed = self.shed.max(decided.step);
+                output::complain(&format_args!(
+                    "tfo-cli: given up: {}: {}",
+                    decided.step.name(),
+                    decided.why
+                ))?;
+            }
             if !self.send(batches)? {
                 break;
             }
@@ -133,6 +147,7 @@ impl Reader {
         if !self.wants.summary {
             return Ok(Last {
                 reading,
+                shed: self.shed,
                 ..Last::default()
             });
         }
@@ -147,6 +162,7 @@ impl Reader {
             // Without the list findings about listeners are less precise, and the trace is none the worse.
             listeners: source.listeners().ok(),
             names,
+            shed: self.shed,
         })
     }
 

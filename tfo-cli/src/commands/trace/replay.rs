@@ -6,11 +6,14 @@ use std::{
     time::Instant,
 };
 
+use tfo_common::flags::Shed;
+
 use super::{Tracer, reader::Batch};
 use crate::{
     args::TraceConfig,
     commands::replay::{CUT_SHORT, Replay},
     exit::Failure,
+    model::overhead,
     output::Summary,
     recording::Tick,
     signals::Stop,
@@ -39,6 +42,9 @@ pub fn trace(
         if tick.reading.at_ns > 0 {
             (counted.totals, counted.losses) = (tick.reading.totals, tick.reading.losses);
         }
+        let given_up = tick.degradations.iter().flatten();
+        let step = given_up.filter_map(|(name, _)| overhead::step_of(name)).max();
+        counted.shed = counted.shed.max(step.unwrap_or(Shed::Nothing));
         if let Some(found) = &mut tracer.found {
             found.tick(&tick);
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tfo_common::{Loss, Outcome, event::Record, time::UNSEEN_US};
+use tfo_common::{Loss, Outcome, event::Record, flags::Shed, time::UNSEEN_US};
 
 use super::{incomplete, trace_source};
 use crate::{
@@ -206,10 +206,21 @@ fn losses_decide_the_exit_code() {
         readings: [reading.clone()].into(),
         ..FakeSource::default()
     };
-    assert!(!incomplete(&trace("", source(&reading)).0));
+    assert!(!incomplete(&trace("", source(&reading)).0, false));
+    reading.losses[Loss::Shed as usize] = 1;
+    let (summary, _) = trace("", source(&reading));
+    assert!(
+        !incomplete(&summary, false) && incomplete(&summary, true),
+        "plain ones were asked for"
+    );
+    let detached = Summary {
+        shed: Shed::Detached,
+        ..Summary::default()
+    };
+    assert!(incomplete(&detached, false), "nobody looked any more");
     reading.losses[Loss::RingFull as usize] = 1;
     let (summary, _) = trace("", source(&reading));
-    assert!(incomplete(&summary));
+    assert!(incomplete(&summary, false));
     assert!(
         summary
             .lost_line()

@@ -46,6 +46,16 @@ pub enum Role {
     Server,
 }
 
+impl Role {
+    /// As totals have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// What tells the two ends of all connections apart: a connection over loopback has both in one namespace.
 pub type Key = (Option<u64>, Role, SocketAddr, SocketAddr);
 

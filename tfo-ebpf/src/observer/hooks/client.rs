@@ -15,6 +15,7 @@ use aya_ebpf::{
 use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
     classify::{End, Withheld},
+    flags::Shed,
     maps::Part,
     policy::{Mark, mark as marked},
     slots,
@@ -77,7 +78,7 @@ fn begin(ops: &Ops, tcp: Typed) {
     }
     let request = tcp.follow(at);
     let now = flow::now();
-    if request.address() == 0 && config!(emit_plain) == 0 {
+    if request.address() == 0 && (config!(emit_plain) == 0 || flags::is_shed(Shed::Plain)) {
         return flow::set_start(ops.sk(), now, Role::Client, false);
     }
     let Some(flow) = flow::begin(ops, Role::Client, now) else {

@@ -1,7 +1,7 @@
 //! Callback flags: shared with every other `sock_ops` program, so ours go in by OR and only ours come out.
 
 use aya_ebpf::bindings::BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE;
-use tfo_common::flags::Control;
+use tfo_common::flags::{Control, Shed};
 
 use crate::{
     observer::{flow::Flow, maps::TFO_CONTROL},
@@ -44,6 +44,12 @@ pub fn drop_write(ops: &Ops) {
 #[inline(always)]
 pub fn inherited_is_ours() -> bool {
     control(Control::ForeignSockOps) == 0
+}
+
+/// Whether this is given up for now, to cost less.
+#[inline(always)]
+pub fn is_shed(what: Shed) -> bool {
+    control(Control::Shed) >= what as u32
 }
 
 /// A switch.

@@ -5,7 +5,7 @@ use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
     classify::{End, Listener},
     counters::Stat,
-    flags::Control,
+    flags::{Control, Shed},
     listener::Arrival,
     maps::Part,
     request::{LISTENER_UNKNOWN, Request},
@@ -214,7 +214,7 @@ pub fn established(ops: &Ops) -> bool {
                 us_between(start_ns, now)
             };
         }
-        None if config!(emit_plain) == 0 => {
+        None if config!(emit_plain) == 0 || flags::is_shed(Shed::Plain) => {
             let times = Times {
                 now,
                 handshake_us,
