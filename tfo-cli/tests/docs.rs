@@ -411,6 +411,7 @@ fn degradations_are_those_the_kernel_side_names() {
         include_str!("../src/kernel/programs.rs"),
         include_str!("../src/kernel/session.rs"),
         include_str!("../src/kernel/rights.rs"),
+        include_str!("../src/model/overhead.rs"),
     ]
     .concat();
     let page = document("docs/limits.md");

@@ -1,7 +1,7 @@
 //! `--max-overhead`: measures what observing costs, and has the source give up what the limit asks for.
 //!
 //! The process's part comes from its CPU clock. That of the BPF programs is their run time as the kernel measures it, in one
-//! second of two: measuring costs something too. Who may not have the kernel measure (CAP_SYS_ADMIN) goes by the number of
+//! second of two: measuring costs something too. Who may not have the kernel measure (`CAP_SYS_ADMIN`) goes by the number of
 //! handshakes.
 
 use std::time::{Duration, Instant};
@@ -35,12 +35,12 @@ pub struct Overhead {
     looked: Instant,
     /// Looks since the latest sample.
     unsampled: u32,
-    before: Option<Measured>,
+    before: Option<Used>,
 }
 
 /// What was used until then.
 #[derive(Clone, Copy, Debug)]
-struct Measured {
+struct Used {
     at: Instant,
     process_ns: u64,
     run_ns: u64,
@@ -84,7 +84,7 @@ impl Overhead {
     pub fn look(&mut self, source: &mut dyn Source, runs: &[ProgramRuns]) -> anyhow::Result<Option<Decided>> {
         self.looked = Instant::now();
         let programs = runs.iter().filter(|one| !OWN.contains(&&*one.name));
-        let now = Measured {
+        let now = Used {
             at: self.looked,
             process_ns: own_cost::cpu_ns(),
             run_ns: programs.map(|one| one.run_ns).sum(),
@@ -124,7 +124,7 @@ fn handshakes(source: &mut dyn Source) -> anyhow::Result<u64> {
 }
 
 /// What was used between two looks, as parts of all CPUs of the host.
-fn spent(before: &Measured, now: &Measured, cpus: f64) -> Spent {
+fn spent(before: &Used, now: &Used, cpus: f64) -> Spent {
     let elapsed_ns = now.at.saturating_duration_since(before.at).as_nanos() as f64 * cpus;
     let part = |used_ns: u64, of: f64| if of > 0.0 { used_ns as f64 / of } else { 0.0 };
     let sampled_ns = now.measured_ns.saturating_sub(before.measured_ns);
@@ -145,8 +145,8 @@ mod tests {
     use super::*;
     use crate::model::{fake::FakeSource, source::Reading};
 
-    fn measured(at: Instant, process_ns: u64, run_ns: u64, measured_ns: u64, handshakes: u64) -> Measured {
-        Measured {
+    fn measured(at: Instant, process_ns: u64, run_ns: u64, measured_ns: u64, handshakes: u64) -> Used {
+        Used {
             at,
             process_ns,
             run_ns,

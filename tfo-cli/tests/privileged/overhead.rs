@@ -186,7 +186,7 @@ fn only_a_load_is_above_a_limit_that_has_room() -> Result<()> {
     no_problems(&problems)
 }
 
-/// Without CAP_SYS_ADMIN the kernel measures no programs for us: the figure is said to be an estimate.
+/// Without `CAP_SYS_ADMIN` the kernel measures no programs for us: the figure is said to be an estimate.
 #[test]
 fn who_may_not_measure_estimates_and_says_so() -> Result<()> {
     needs_kernel!();

@@ -43,8 +43,8 @@ pub fn trace(
             (counted.totals, counted.losses) = (tick.reading.totals, tick.reading.losses);
         }
         let given_up = tick.degradations.iter().flatten();
-        let step = given_up.filter_map(|(name, _)| overhead::step_of(name)).max();
-        counted.shed = counted.shed.max(step.unwrap_or(Shed::Nothing));
+        let most = given_up.filter_map(|(name, _)| overhead::step_of(name)).max();
+        counted.shed = counted.shed.max(most.unwrap_or(Shed::Nothing));
         if let Some(found) = &mut tracer.found {
             found.tick(&tick);
         }
