@@ -49,6 +49,8 @@ codes! {
         Contradictory = 12, "contradictory", "records whose facts exclude each other: shown as they came (a defect, please report it)";
         /// User space, from [`Stat::Shed`]: plain handshakes that were not looked at, to keep within `--max-overhead`.
         Shed = 13, "shed", "connections without Fast Open that were only counted here, to keep within --max-overhead";
+        /// User space: rows of [`crate::maps::ARRIVALS`] the LRU replaced.
+        ListenerEvicted = 14, "listener-evicted", "listeners whose counts of SYNs with Fast Open began anew: the table was full (at most)";
     }
 }
 
@@ -76,6 +78,10 @@ codes! {
         PlainFirstBytes = 6, "plain-first-bytes", "first bytes of plain connections";
         /// Handshakes without Fast Open under [`crate::flags::Shed::Plain`].
         Shed = 7, "shed", "handshakes without Fast Open that were not looked at";
+        /// Rows inserted into [`crate::maps::ARRIVALS`].
+        ListenersCounted = 8, "listeners-counted", "listeners whose SYNs with Fast Open are counted";
+        /// Those of them taken out, because another listener has their address.
+        ListenersForgotten = 9, "listeners-forgotten", "listeners whose address was given to another";
     }
 }
 

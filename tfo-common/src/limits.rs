@@ -56,6 +56,8 @@ mod tests {
         assert_eq!(lru_entries(REQUESTS, 8), REQUESTS);
         assert_eq!(lru_entries(REQUESTS, 64), REQUESTS);
         assert_eq!(lru_entries(REQUESTS, 512), 131_072);
+        assert_eq!(lru_entries(LISTENERS, 16), LISTENERS);
+        assert_eq!(lru_entries(1_024, 8), 2_048);
         assert_eq!(lru_entries(1, u32::MAX), u32::MAX);
     }
 }

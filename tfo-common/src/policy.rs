@@ -302,6 +302,12 @@ codes! {
         Unflagged = 15, "unflagged";
         /// Fast Open handshakes that were not watched for guards, because another one's had the place.
         Unwatched = 16, "unwatched";
+        /// Entries that guards made in [`STATES`], for a destination or a network with a failure.
+        StatesMade = 17, "states_made";
+        /// User space: those taken out together with their guard.
+        StatesRemoved = 18, "states_removed";
+        /// User space, worked out: those the LRU map dropped to make room, at most.
+        StatesEvicted = 19, "states_evicted";
     }
 }
 

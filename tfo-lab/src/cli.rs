@@ -63,6 +63,13 @@ enum Command {
         #[arg(long = "i-am-a-throwaway-vm")]
         throwaway: bool,
     },
+    /// More handshakes at once, and more listeners, than a table of 64 entries holds, for a throwaway VM; prints what was
+    /// made as JSON
+    VmCrowd {
+        /// Of each
+        #[arg(long, default_value_t = 300)]
+        count: u32,
+    },
     /// Connections that a policy is to deny, for a throwaway VM: fetches cookies, runs the command that makes the
     /// policy, and prints a JSON line per connection
     VmDenied {
@@ -185,6 +192,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::Bulk { seconds } => commands::bulk(*seconds),
         Command::Traffic { seconds } => commands::traffic(tag, *seconds),
         Command::VmScenario { throwaway } => commands::vm_scenario(*throwaway),
+        Command::VmCrowd { count } => commands::vm_crowd(*count),
         Command::VmDenied { command } => commands::vm_denied(command),
     }
 }

@@ -7,7 +7,8 @@
 //! * [`mib`]: the kernel's own counters, the second witness
 //! * [`scenario`]: every outcome of the design, produced on demand with its expected record
 //! * [`undisturbed`]: what keeps ends of child processes from interrupting connections
-//! * [`load`], [`bulk`], [`flood`]: connections per second, bytes per second, very many destinations
+//! * [`load`], [`bulk`], [`flood`], [`crowd`]: connections per second, bytes per second, very many destinations, very
+//!   many handshakes and listeners at once
 //! * [`traffic`], [`apps`], [`vm`]: demo, third-party programs, throwaway VMs
 //!
 //! Traffic stays inside namespaces made here (or on the loopback of a throwaway VM); the host's
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod crossed;
+pub mod crowd;
 pub mod flood;
 mod guardian;
 pub mod lab;

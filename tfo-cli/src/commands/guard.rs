@@ -43,7 +43,7 @@ pub fn run_on(policies: &dyn Policies, what: &GuardWhat) -> Result<u8, Failure> 
             let destinations = store.destinations()?;
             let now = kernel::now();
             output::print(&match format {
-                ListFormat::Text => policy_text::guards(&guards, &destinations, now),
+                ListFormat::Text => policy_text::guards(&guards, &destinations, &store.stats(), now),
                 ListFormat::Json => policy_json::guards(&guards, &destinations, &store.stats(), now)?,
             })?;
         }

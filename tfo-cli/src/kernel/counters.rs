@@ -7,6 +7,7 @@ use tfo_common::{
     DestKey, DestStats, Handshake, Loss, Outcome, Role,
     classify::{End, classify},
     counters::{NetnsCounters, Stat, stat_index, total_index},
+    listener::Arrival,
     request::Request,
 };
 
@@ -33,6 +34,7 @@ pub fn read(
     }
     reading.losses[Loss::BadRecord as usize] = bad_records;
     reading.losses[Loss::RequestEvicted as usize] = unfinished.sweep(maps, reading.at_ns)?;
+    reading.losses[Loss::ListenerEvicted as usize] = unfinished.listeners_evicted(maps)?;
     for (total, never) in reading.totals[Role::Server as usize]
         .iter_mut()
         .zip(unfinished.outcomes)
@@ -119,9 +121,31 @@ pub struct Unfinished {
     /// Those of listeners of which this kernel tells too little.
     unknown: u64,
     taken: u64,
+    /// Rows of listeners there had been when the table was looked at last, and how many of them had been evicted.
+    listeners: (u64, u64),
 }
 
 impl Unfinished {
+    /// Rows of listeners that gave way to others: those made, less those taken out and those that are there. Nothing is
+    /// evicted without a new row, so only then the table is read. What happens while it is makes it less, never more.
+    fn listeners_evicted(&mut self, maps: &Maps) -> anyhow::Result<u64> {
+        let made = counter(maps, stat_index(Stat::ListenersCounted))?;
+        if made != self.listeners.0 {
+            let forgotten = counter(maps, stat_index(Stat::ListenersForgotten))?;
+            let info = maps.arrivals.info().context("read the listener table's type")?;
+            let present = sys::map_entries(
+                maps.arrivals.fd().as_fd(),
+                size_of::<u64>(),
+                size_of::<[u64; Arrival::COUNT]>(),
+                info.max_entries() as usize,
+            )
+            .context("read the listener table")?;
+            let left = made.saturating_sub(forgotten + present.count as u64);
+            self.listeners = (made, left.max(self.listeners.1));
+        }
+        Ok(self.listeners.1)
+    }
+
     /// Takes facts of SYNs that have waited too long out of the table and counts them. Returns how many went in, were
     /// not taken out by a finished handshake or here, and are not there any more. Read in this order, what happens
     /// meanwhile makes it less, never more: who is stored later is not counted, who is taken later is.

@@ -22,6 +22,8 @@ pub struct Maps {
     pub dests: MapData,
     /// SYN facts in flight.
     pub requests: MapData,
+    /// What became of SYNs, by listener.
+    pub arrivals: MapData,
     /// Times to first byte, mapped into memory.
     pub first_bytes: FirstBytes,
     /// Switches.
@@ -40,6 +42,7 @@ impl Maps {
             netns: typed(ebpf, maps::NETNS)?,
             dests: lru(ebpf, maps::DESTS)?,
             requests: lru(ebpf, maps::REQUESTS)?,
+            arrivals: lru(ebpf, maps::ARRIVALS)?,
             first_bytes: map_first_bytes(ebpf)?,
             control: typed(ebpf, maps::CONTROL)?,
             parts: typed(ebpf, maps::PARTS)?,

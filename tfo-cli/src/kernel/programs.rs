@@ -48,12 +48,14 @@ const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 
 /// Creates the maps and prepares the programs.
 pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
-    let requests = limits::lru_entries(limits::REQUESTS, sys::possible_cpus()?);
+    let requests = sys::lru_entries(limits::REQUESTS)?;
+    let arrivals = sys::lru_entries(limits::LISTENERS)?;
     EbpfLoader::new()
         .btf(Some(btf))
         .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
         .map_max_entries(maps::DESTS, destinations)
         .map_max_entries(maps::REQUESTS, requests)
+        .map_max_entries(maps::ARRIVALS, arrivals)
         .load(object::Prepared::new(object::bytes()?, layout).bytes())
         .map_err(|error| Error::Load { why: chain(&error) })
 }

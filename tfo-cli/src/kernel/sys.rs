@@ -457,6 +457,20 @@ pub fn tick_us() -> u32 {
     }
 }
 
+/// Overrides the size of LRU maps, to see what full ones do.
+const LRU_ENTRIES: &str = "TFO_LRU_ENTRIES";
+
+/// Entries of an LRU map on this host, where `wanted` are asked for ([`tfo_common::limits::lru_entries`]).
+pub fn lru_entries(wanted: u32) -> Result<u32, super::Error> {
+    let asked = std::env::var(LRU_ENTRIES)
+        .ok()
+        .and_then(|value| value.parse().ok());
+    match asked {
+        Some(entries) => Ok(entries),
+        None => Ok(tfo_common::limits::lru_entries(wanted, possible_cpus()?)),
+    }
+}
+
 /// CPUs this machine may ever have: what per-CPU and LRU maps are sized by.
 pub fn possible_cpus() -> Result<u32, super::Error> {
     let count = aya::util::nr_cpus().map_err(|(path, source)| super::Error::Io {

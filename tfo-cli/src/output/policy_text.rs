@@ -1,6 +1,11 @@
 //! Rules, guards and plans as tables for people.
 
-use tfo_common::{guard::Phase, policy::Stat};
+use std::fmt::Write as _;
+
+use tfo_common::{
+    guard::Phase,
+    policy::{MAX_STATES, Stat},
+};
 
 use super::{
     aligned::{Heading, table},
@@ -79,7 +84,25 @@ pub fn rules(rules: &[Installed], stripping_on: &[String], stats: &[u64; Stat::C
 }
 
 /// Guards and the destinations they know, the latest change first.
-pub fn guards(guards: &[InstalledGuard], destinations: &[Destination], now: Now) -> String {
+pub fn guards(
+    guards: &[InstalledGuard],
+    destinations: &[Destination],
+    stats: &[u64; Stat::COUNT],
+    now: Now,
+) -> String {
+    let mut text = known(guards, destinations, now);
+    let evicted = stats[Stat::StatesEvicted as usize];
+    if evicted > 0 {
+        let _ = writeln!(
+            text,
+            "\nforgotten: at most {evicted} destinations and networks with a failure, because the table of {MAX_STATES} was full"
+        );
+    }
+    text
+}
+
+/// Guards, and what they know.
+fn known(guards: &[InstalledGuard], destinations: &[Destination], now: Now) -> String {
     if guards.is_empty() {
         return "no guards\n".to_owned();
     }

@@ -139,6 +139,23 @@ pub fn bounded() -> Result<()> {
         ensure!(found.iter().all(|entries| *entries <= most), "{found:?}");
         // Full, or nothing was tried. The kernel keeps some free on every CPU.
         ensure!(found[..1].iter().all(|entries| *entries > most / 2), "{found:?}");
+        // What was dropped is counted, and told.
+        let counters = policy::guards()?["counters"].clone();
+        let counter = |name: &str| {
+            counters[name]
+                .as_u64()
+                .with_context(|| format!("{name}: {counters}"))
+        };
+        let (made, evicted) = (counter("states_made")?, counter("states_evicted")?);
+        ensure!(
+            made >= u64::from(count) && evicted > 0 && made == evicted + found[0] as u64,
+            "{found:?}: {counters}"
+        );
+        let status = policy::ok(&["guard", "status"])?;
+        ensure!(
+            status.contains(&format!("forgotten: at most {evicted} destinations")),
+            "{status}"
+        );
         ensure!(
             memory()? == memory_before,
             "{:?}, not {memory_before:?}",

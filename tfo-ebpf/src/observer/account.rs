@@ -100,7 +100,12 @@ pub fn arrived(listener: u64, what: Arrival) {
     let mut row = TFO_ARRIVALS.get_ptr_mut(listener);
     if row.is_none() {
         // Loses to another CPU that inserts at the same time: then the row is there as well.
-        let _ = TFO_ARRIVALS.insert(listener, &ZERO_ARRIVALS, u64::from(BPF_NOEXIST));
+        if TFO_ARRIVALS
+            .insert(listener, &ZERO_ARRIVALS, u64::from(BPF_NOEXIST))
+            .is_ok()
+        {
+            stat(Stat::ListenersCounted);
+        }
         row = TFO_ARRIVALS.get_ptr_mut(listener);
     }
     if let Some(row) = row {

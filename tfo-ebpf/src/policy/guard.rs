@@ -188,6 +188,7 @@ fn copy<'a>(
             if !make {
                 return None;
             }
+            count::stat(Stat::StatesMade);
             bpf_probe_read_kernel(to.cast(), size_of::<GuardState>() as u32, (&raw const NEW).cast());
             (*to).tag = tag;
         }

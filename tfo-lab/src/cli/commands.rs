@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{LoadArgs, RunArgs, signals::EndSignals};
 use crate::{
-    bulk,
+    bulk, crowd,
     lab::Lab,
     load::{Limit, Load},
     scenario::Scenario,
@@ -103,6 +103,10 @@ pub fn vm_scenario(throwaway: bool) -> Result<()> {
         vm::prepare()?;
     }
     vm::run(&mut |connection| print_json(connection))
+}
+
+pub fn vm_crowd(count: u32) -> Result<()> {
+    print_json(&crowd::run(count, count)?)
 }
 
 pub fn vm_denied(policy: &[String]) -> Result<()> {

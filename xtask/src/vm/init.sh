@@ -34,6 +34,18 @@ done
 tfo-lab vm-scenario --i-am-a-throwaway-vm >/tmp/scenario 2>/tmp/scenario-stderr
 scenario_exit=$?
 echo hello | nc -w 10 127.0.0.1 4000 >/dev/null
+# Small tables: what they drop is counted (verdict/crowd.rs). No cookies are cached of these addresses.
+TFO_LRU_ENTRIES=64 tfo-cli trace --format json >/tmp/crowd-trace 2>/tmp/crowd-trace-stderr &
+crowd_trace=$!
+tries=0
+until grep -q attached /tmp/crowd-trace-stderr || ! kill -0 $crowd_trace 2>/dev/null || [ $tries -ge 600 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+tfo-lab vm-crowd >/tmp/crowd 2>/tmp/crowd-stderr
+crowd_exit=$?
+kill -INT $crowd_trace
+wait $crowd_trace
 # Enforcement: rules and a guard that deny, strip and open (addresses of tfo-lab's vm/denied.rs).
 mount -t bpf bpf /sys/fs/bpf
 cat >/tmp/make-policy <<'END'
@@ -65,13 +77,14 @@ section() {
 }
 section kernel
 uname -r
-for name in trace-stderr scenario-stderr scenario denied-stderr denied policy counters programs-stderr programs trace; do
+for name in trace-stderr scenario-stderr scenario crowd-stderr crowd crowd-trace denied-stderr denied policy counters programs-stderr programs trace; do
     section $name
     cat /tmp/$name
 done
 section exit
 echo "trace $trace_exit"
 echo "scenario $scenario_exit"
+echo "crowd $crowd_exit"
 echo "denied $denied_exit"
 echo "policy $policy_exit"
 section end

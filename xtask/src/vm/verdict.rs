@@ -1,6 +1,7 @@
 //! Compares the connections that the scenario made in a machine with the records of `tfo-cli trace`.
 
 mod connection;
+mod crowd;
 mod enforcement;
 mod programs;
 
@@ -96,6 +97,7 @@ impl Verdict {
         for (program, should) in [
             ("trace", i32::from(unprimed)),
             ("scenario", 0),
+            ("crowd", 0),
             ("denied", 0),
             ("policy", 0),
         ] {
@@ -116,6 +118,7 @@ impl Verdict {
             }
         }
         problems.extend(enforcement::problems(serial, series));
+        problems.extend(crowd::problems(serial));
         if expected.is_empty() {
             problems.push("the scenario made no connection".to_owned());
         }
@@ -170,6 +173,11 @@ mod tests {
 
     const VIEW: &str = r#"{"outcome":"accepted","option_sent":"cookie","option_kind":34,"syn_data_len":5,"syn_data_acked":5,"cookie_in_syn_ack":false}"#;
     const COUNTERS: &str = r#"{"counters":{"denied":4,"pushed":4,"stripped":1,"push_failed":0,"passed_at_risk":0,"passed_no_mark":0,"strip_failed":0,"strip_missed":0}}"#;
+    const CROWD: &str = concat!(
+        "=== vm: crowd\r\n{\"handshakes\":9,\"listeners\":80}\r\n=== vm: crowd-trace\r\n",
+        r#"{"type":"summary","lost":{"request-evicted":3,"request-insert":0,"listener-evicted":16},"#,
+        r#""totals":{"server":{"cookie-granted":6,"plain":3,"accepted":80}}}"#
+    );
     const PROGRAM: &str = r#"{"object":"tfo-ebpf","program":"tfo_x","instructions":9,"jited_bytes":9,"verified_insns":9,"refused":null,"bound":50000}"#;
     const DEGRADED: &str = "tfo-cli: attached\r\ntfo-cli: degraded: listener-priming: too old";
     const EARLY: &str =
@@ -186,7 +194,7 @@ mod tests {
         let log = format!(
             "=== vm: trace-stderr\r\n{stderr}\r\n=== vm: scenario\r\n{scenario}\r\n=== vm: trace\r\n{trace}\r\n\
              === vm: counters\r\n{COUNTERS}\r\n=== vm: policy\r\n127.0.0.4:80  open  no-data\r\n\
-             === vm: programs\r\n{PROGRAM}\r\n=== vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\ndenied 0\r\npolicy 0\r\n=== vm: end\r\n"
+             {CROWD}\r\n=== vm: programs\r\n{PROGRAM}\r\n=== vm: exit\r\ntrace {trace_exit}\r\nscenario 0\r\ncrowd 0\r\ndenied 0\r\npolicy 0\r\n=== vm: end\r\n"
         );
         // A kernel without listener priming, or one with it.
         let series = if stderr.contains("degraded") {

@@ -3,10 +3,7 @@
 use std::{os::fd::AsFd as _, time::Duration};
 
 use aya::maps::{HashMap, MapData};
-use tfo_common::{
-    guard::{GuardConfig, GuardKey, GuardState, Phase, kind},
-    policy::MAX_STATES,
-};
+use tfo_common::guard::{GuardConfig, GuardKey, GuardState, Phase, kind};
 
 use super::{
     super::sys,
@@ -67,12 +64,13 @@ impl Guards {
             .map_err(|error| Error::map("set", spec.to_string(), &error))
     }
 
-    /// Removes a guard, then its states.
-    pub fn remove(&mut self, guard: &InstalledGuard) -> Result<(), Error> {
+    /// Removes a guard, then its states; returns how many of the latter were taken out.
+    pub fn remove(&mut self, guard: &InstalledGuard) -> Result<u64, Error> {
+        let mut removed = 0;
         let id = guard.spec.cgroup.id;
         // A command that was killed may have removed it already.
         let _ = self.configs.remove(&id);
-        for map in std::iter::once(&self.states).chain(&self.others) {
+        for (place, map) in std::iter::once(&self.states).chain(&self.others).enumerate() {
             let value_len = map
                 .info()
                 .map_err(|error| Error::map("read", "guard states".into(), &error))?
@@ -80,11 +78,17 @@ impl Guards {
             for key in keys(map, value_len)? {
                 if codec::value::<_, GuardKey>(&key).cgroup == id {
                     // The LRU map may have dropped the entry meanwhile.
-                    let _ = sys::map_delete(map.fd().as_fd(), &key);
+                    let is_removed = sys::map_delete(map.fd().as_fd(), &key).is_ok();
+                    removed += u64::from(is_removed && place == 0);
                 }
             }
         }
-        Ok(())
+        Ok(removed)
+    }
+
+    /// Number of states there are.
+    pub fn states(&self) -> Result<u64, Error> {
+        Ok(entries(&self.states, size_of::<GuardState>())?.count as u64)
     }
 
     /// Destinations with a failure, the one whose state changed last first.
@@ -153,11 +157,14 @@ pub fn configs(
 }
 
 fn entries(map: &MapData, value_len: usize) -> Result<sys::Entries, Error> {
+    let info = map
+        .info()
+        .map_err(|error| Error::map("read", "guard states".into(), &error))?;
     sys::map_entries(
         map.fd().as_fd(),
         size_of::<GuardKey>(),
         value_len,
-        MAX_STATES as usize,
+        info.max_entries() as usize,
     )
     .map_err(Error::io("read", "guard states"))
 }

@@ -9,7 +9,6 @@ use aya::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, ProgramFd, SchedClassifier, SockOps,
         links::FdLink,
     },
-    util::nr_cpus,
 };
 use tfo_common::policy;
 
@@ -31,9 +30,8 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
     for name in policy::MAPS {
         loader.map_pin_path(name, directory.pin(name));
     }
-    let cpus = nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(u32::MAX));
     for (name, least) in policy::LRU_MAPS {
-        loader.map_max_entries(name, lru_entries(least, cpus));
+        loader.map_max_entries(name, sys::lru_entries(least)?);
     }
     let mut ebpf = loader
         .load(object::Prepared::new(object::policy_bytes()?, &layout).bytes())
@@ -42,13 +40,6 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
         })?;
     load_programs(&mut ebpf, directory)?;
     Ok(ebpf)
-}
-
-/// Size of an LRU map that should have at least `least` entries. Each CPU takes free entries in blocks of 128 and keeps
-/// them (`bpf_common_lru_pop_free`, `kernel/bpf/bpf_lru_list.c`). With fewer than 128 entries for each possible CPU, some
-/// CPUs could only replace their own newest ones; twice as many leave a choice.
-fn lru_entries(least: u32, possible_cpus: u32) -> u32 {
-    least.max(possible_cpus.saturating_mul(2 * 128))
 }
 
 /// Loads the programs into the kernel, so that a refusal is known before anything is attached, and pins the classifier
@@ -143,24 +134,5 @@ pub fn pin_failed(name: &str, error: &dyn std::error::Error) -> Error {
         operation: "pin",
         object: name.to_owned(),
         source: std::io::Error::other(programs::chain(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cpu_is_left_without_elements() {
-        for (wanted, cpus, entries) in [
-            (65_536, 1, 65_536),
-            (65_536, 256, 65_536),
-            (65_536, 512, 131_072),
-            (1_024, 2, 1_024),
-            (1_024, 8, 2_048),
-            (1_024, u32::MAX, u32::MAX),
-        ] {
-            assert_eq!(lru_entries(wanted, cpus), entries, "{wanted} on {cpus}");
-        }
     }
 }

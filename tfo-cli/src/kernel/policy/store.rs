@@ -135,6 +135,12 @@ impl Store {
             for stat in Stat::ALL {
                 values[stat as usize] = set.stat(stat);
             }
+            // Those made are read first: what is made meanwhile makes it less, never more.
+            let gone = values[Stat::StatesMade as usize].saturating_sub(set.stat(Stat::StatesRemoved));
+            values[Stat::StatesEvicted as usize] = set
+                .guards
+                .states()
+                .map_or(0, |present| gone.saturating_sub(present));
         }
         values
     }
@@ -235,7 +241,7 @@ impl Store {
                     set.switch(Switch::Guards, 1)?;
                     set.guards.set(spec, stamp)?;
                 }
-                Change::Unguard(old) => set.guards.remove(old)?,
+                Change::Unguard(old) => set.unguard(old)?,
             }
             // Without attached programs the change is not in force yet; `settle` attaches them.
             done(change);
@@ -323,7 +329,7 @@ impl Store {
             set.rules.remove(rule)?;
         }
         for guard in &self.removed.orphan_guards {
-            set.guards.remove(guard)?;
+            set.unguard(guard)?;
         }
         set.rules.tidy(&rules)?;
         self.removed.interfaces = strip::refresh(&self.directory)?;
@@ -433,6 +439,14 @@ impl Set {
         self.switches
             .set(which as u32, value, 0)
             .map_err(|error| Error::map("set", "switches".into(), &error))
+    }
+
+    /// Removes a guard, and counts the states that go with it.
+    fn unguard(&mut self, guard: &InstalledGuard) -> Result<(), Error> {
+        let removed = self.stat(Stat::StatesRemoved) + self.guards.remove(guard)?;
+        self.stats
+            .set(Stat::StatesRemoved as u32, removed, 0)
+            .map_err(|error| Error::map("count", "guard states".into(), &error))
     }
 
     fn stat(&self, stat: Stat) -> u64 {

@@ -43,6 +43,11 @@ impl Tool {
         Ok(tool)
     }
 
+    /// The same with an environment variable set.
+    pub fn attached_with(variable: (&str, &str), args: &[&str]) -> Result<Self> {
+        Self::attached_by(Command::new(BINARY).args(args).env(variable.0, variable.1))
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -40,7 +40,9 @@ const SYSCTL_SERVER: u64 = 0x2;
 pub fn listen(ops: &Ops) {
     let before = ops.flags();
     // The address may have been another listener's.
-    let _ = TFO_ARRIVALS.remove(ops.sk() as u64);
+    if TFO_ARRIVALS.remove(ops.sk() as u64).is_ok() {
+        account::stat(Stat::ListenersForgotten);
+    }
     account::stat(Stat::ListenersSeen);
     if before & WRITE != 0 {
         return;
