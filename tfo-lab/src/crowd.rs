@@ -50,7 +50,7 @@ pub fn run(handshakes: u32, listeners: u32) -> Result<Crowd> {
     })
 }
 
-/// The server drops last ACKs until data comes (TCP_DEFER_ACCEPT), so that every handshake is under way until the last
+/// The server drops last ACKs until data comes (`TCP_DEFER_ACCEPT`), so that every handshake is under way until the last
 /// one has begun. Each goes to an address of its own, whose cookie is not known.
 fn wait_for_data(namespace: &Namespace, count: u32, cpus: &[usize]) -> Result<()> {
     let server = Server::start(
