@@ -1,5 +1,5 @@
-//! Times that others would stretch: a server that waits for data (TCP_DEFER_ACCEPT), a client that acknowledges late
-//! (TCP_QUICKACK off).
+//! Times that others would stretch: a server that waits for data (`TCP_DEFER_ACCEPT`), a client that acknowledges late
+//! (`TCP_QUICKACK` off).
 
 use std::{collections::HashMap, thread, time::Duration};
 
