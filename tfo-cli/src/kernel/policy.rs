@@ -8,13 +8,15 @@
 //! tcx-*, clsact-*, every-*     the interfaces that it is attached to or meant for (see `strip::pin`)
 //! ```
 //! `link-egress` is pinned last and removed first: the policy is in force exactly while that pin exists. Pins without it
-//! were left by a command that was killed, and the next command removes them.
+//! were left by a command that was killed, and the next command removes them. One thing stays outside and afterwards: the
+//! number of the last rule (`numbers`).
 
 mod bpffs;
 mod codec;
 mod enforcement;
 mod error;
 mod guards;
+mod numbers;
 mod peek;
 mod pins;
 mod programs;

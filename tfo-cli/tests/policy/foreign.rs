@@ -49,7 +49,7 @@ fn step(name: &str, sandbox: &Sandbox, family: Family, more: &[&str]) -> Result<
         "add a rule for others" => add(sandbox.path(), "192.0.2.0/24", more),
         "add" => add(sandbox.path(), &service(family, 0).to_string(), more),
         "guard on" => ok(&["guard", "on", "--cgroup", &path]).map(drop),
-        "remove" => ok(&["policy", "remove", "2"]).map(drop),
+        "remove" => ok(&["policy", "remove", &policy::newest()?]).map(drop),
         "guard off" => ok(&["guard", "off", "--cgroup", &path]).map(drop),
         "flush" => policy::clear(),
         _ => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -64,10 +65,7 @@ pub fn nothing_is_left() -> Result<()> {
         }
         ensure!(in_kernel().len() >= 11, "{removal}: {:?}", in_kernel());
         let mode = fs::metadata(PINS)?.permissions();
-        ensure!(
-            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777 == 0o700,
-            "{mode:?}"
-        );
+        ensure!(mode.mode() & 0o777 == 0o700, "{mode:?}");
         connect.run_in(lab.client())?;
         match removal {
             "remove" => ok(&["policy", "remove", "1"])?,
@@ -83,6 +81,50 @@ pub fn nothing_is_left() -> Result<()> {
         );
         wait_until_gone().context(removal)?;
     }
+    Ok(())
+}
+
+/// A number that stands in a ticket means one rule, whatever was flushed since, by a command or by the last rule.
+pub fn numbers() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    add(sandbox.path(), "10.0.0.0/8", &[])?;
+    let mut given = vec![policy::newest()?];
+    for end in ["flush", "remove", "guard off", "killed", "flush"] {
+        let path = sandbox.path().to_string_lossy().into_owned();
+        match end {
+            "flush" => policy::clear()?,
+            "guard off" => {
+                // The policy that ends has given no number at all.
+                policy::clear()?;
+                ok(&["guard", "on", "--cgroup", &path])?;
+                ok(&["guard", "off", "--cgroup", &path])?;
+            }
+            "killed" => {
+                // What a command leaves that is killed while it removes the policy.
+                fs::remove_file(Path::new(PINS).join("link-egress")).context("the pin that goes first")?;
+            }
+            _ => drop(ok(&["policy", "remove", &policy::newest()?])?),
+        }
+        add(sandbox.path(), "10.0.0.0/8", &[])?;
+        let newest = policy::newest()?;
+        ensure!(
+            !given.contains(&newest),
+            "{end}: number {newest} is given again: {given:?}"
+        );
+        given.push(newest);
+    }
+    let mode = fs::metadata(policy::LAST_RULE).context(policy::LAST_RULE)?;
+    ensure!(mode.permissions().mode() & 0o777 == 0o600, "{mode:?}");
+    // What others could have written is not believed, and named.
+    policy::clear()?;
+    chown(policy::LAST_RULE, Some(65_534), None).context("chown")?;
+    let path = sandbox.path().to_string_lossy().into_owned();
+    let refused = fails(&["policy", "add", "--cgroup", &path, "--dst", "::/0"], 1)?;
+    ensure!(
+        refused.contains(policy::LAST_RULE) && refused.contains("others may write to it: remove it"),
+        "{refused}"
+    );
+    ensure!(!Path::new(PINS).exists(), "half of a policy is left");
     Ok(())
 }
 

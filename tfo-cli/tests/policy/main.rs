@@ -57,6 +57,7 @@ const TESTS: &[Test] = &[
     ("programs::resolver", programs::resolver),
     ("capture::no_syn_with_data_leaves", capture::no_data_leaves),
     ("lifecycle::nothing_is_left_behind", lifecycle::nothing_is_left),
+    ("lifecycle::numbers_are_never_given_twice", lifecycle::numbers),
     ("lifecycle::flags_are_taken_back", lifecycle::flags_are_taken_back),
     ("lifecycle::bad_input_changes_nothing", lifecycle::bad_input),
     ("doctor::tells_versions_apart", doctor::tells_versions_apart),

@@ -1,18 +1,55 @@
 //! Functions that run the commands under test and return what they print as values.
 
 use std::{
+    fs,
     path::Path,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
 
 use crate::support::{BINARY, NO_CONFIG};
 
 /// The directory of the pins.
 pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
+
+/// Where the number of the last rule is kept beyond the policy.
+pub const LAST_RULE: &str = "/run/tfo-cli/last-rule";
+
+/// Directory of it.
+const NUMBERS: &str = "/run/tfo-cli";
+
+/// A directory for the number of the last rule in this mount namespace alone: that of the host is left as it is.
+pub fn own_numbers() -> Result<()> {
+    if !Path::new(NUMBERS).exists() {
+        fs::create_dir(NUMBERS).context(NUMBERS)?;
+    }
+    mount(
+        Some("tmpfs"),
+        NUMBERS,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=700"),
+    )
+    .context(NUMBERS)
+}
+
+/// Ends that; a directory that was made for it goes, one with the host's number in it stays.
+pub fn give_numbers_back() {
+    // What fails is only a directory that stays.
+    let _ = umount(NUMBERS).map(|()| fs::remove_dir(NUMBERS));
+}
+
+/// The number of the newest rule.
+pub fn newest() -> Result<String> {
+    let list = list()?;
+    let rules = list["rules"].as_array().context("no rules")?;
+    let newest = rules.iter().filter_map(|rule| rule["id"].as_u64()).max();
+    Ok(newest.with_context(|| format!("no rule: {list}"))?.to_string())
+}
 
 /// Whether commands are to treat this kernel as one without TCX.
 static BEFORE_TCX: AtomicBool = AtomicBool::new(false);

@@ -58,6 +58,8 @@ pub fn run(tests: &[Test]) -> ExitCode {
     let mut failed = Vec::new();
     for (name, test) in &selected {
         let begun = Instant::now();
+        // Numbers begin at 1 in each.
+        let _ = std::fs::remove_file(policy::LAST_RULE);
         let _watched = watchdog(name);
         let result = panic::catch_unwind(*test).unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
         // A test that failed half-way must not spoil the next one.
@@ -70,6 +72,7 @@ pub fn run(tests: &[Test]) -> ExitCode {
             }
         }
     }
+    policy::give_numbers_back();
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {verdict}. {} passed; {} failed",
@@ -105,10 +108,11 @@ fn why_not() -> Option<String> {
     }
 }
 
-/// A mount namespace with a bpffs of its own at the usual place.
+/// A mount namespace with a bpffs of its own at the usual place, and numbers of rules of its own.
 fn enter() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace")?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making mounts private")?;
-    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mounting a bpffs")
+    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mounting a bpffs")?;
+    policy::own_numbers()
 }

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     }
     let result = time().and_then(soak::run);
     let cleared = policy::clear();
+    policy::give_numbers_back();
     match result.and_then(|report| cleared.map(|()| report)) {
         Ok(report) => {
             println!("soak: {report}");
@@ -66,10 +67,11 @@ fn time() -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// A mount namespace with a bpffs of its own at the usual place.
+/// A mount namespace with a bpffs of its own at the usual place, and numbers of rules of its own.
 fn enter() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace")?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making mounts private")?;
-    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mounting a bpffs")
+    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).context("mounting a bpffs")?;
+    policy::own_numbers()
 }

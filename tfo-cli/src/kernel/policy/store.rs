@@ -17,7 +17,7 @@ use super::{
     Cgroups, Error,
     bpffs::Directory,
     guards::Guards,
-    pins, programs,
+    numbers, pins, programs,
     rules::{Rules, Stamp},
     strip,
 };
@@ -291,6 +291,8 @@ impl Store {
         let set = self.set.take();
         let names = self.directory.names()?.unwrap_or_default();
         pins::detach(&self.directory, pins::LINK_EGRESS)?;
+        // While the pins have it; a failure must not keep the rest of the policy in place.
+        let kept = keep_number(self.directory.path());
         if let Some(stats) = set
             .map(|set| set.stats)
             .or_else(|| open_map(self.directory.path(), policy::STATS).ok())
@@ -310,7 +312,7 @@ impl Store {
         }
         match stuck.into_iter().next() {
             Some((_, error)) => Err(error),
-            None => self.directory.remove(),
+            None => self.directory.remove().and(kept),
         }
     }
 
@@ -334,6 +336,17 @@ impl Store {
         set.rules.tidy(&rules)?;
         self.removed.interfaces = strip::refresh(&self.directory)?;
         self.settle_for(&rules, &guards)
+    }
+}
+
+/// Keeps the number of the last rule beyond the maps, also those of another version: the switch has always been the same.
+fn keep_number(directory: &Path) -> Result<(), Error> {
+    let Ok(switches) = open_map::<Array<MapData, u32>>(directory, policy::SWITCHES) else {
+        return Ok(());
+    };
+    match switches.get(&(Switch::LastId as u32), 0) {
+        Ok(0) | Err(_) => Ok(()),
+        Ok(last) => numbers::keep(last),
     }
 }
 
@@ -406,6 +419,9 @@ impl Set {
         let mut switches: Array<MapData, u32> = open_map(directory.path(), policy::SWITCHES)?;
         switches
             .set(Switch::Abi as u32, ABI, 0)
+            .map_err(|error| Error::map("set", "switches".into(), &error))?;
+        switches
+            .set(Switch::LastId as u32, numbers::last()?, 0)
             .map_err(|error| Error::map("set", "switches".into(), &error))?;
         drop(switches);
         let mut set = Self::open(directory)?;
