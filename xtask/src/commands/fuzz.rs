@@ -43,7 +43,13 @@ enum Profile {
 
 pub fn run(args: &Args) -> Result<()> {
     let mut log = TestLog::default();
-    fuzz(Profile::Fuzz, args.target.as_deref(), args.time, args.keep, &mut log)?;
+    fuzz(
+        Profile::Fuzz,
+        args.target.as_deref(),
+        args.time,
+        args.keep,
+        &mut log,
+    )?;
     println!("{} passed, {} failed", log.passed, log.failed);
     ensure!(log.failed == 0, "an input was not survived");
     Ok(())
@@ -56,13 +62,7 @@ pub fn all(time: Duration, log: &mut TestLog) -> Result<()> {
     Ok(())
 }
 
-fn fuzz(
-    profile: Profile,
-    target: Option<&str>,
-    time: Duration,
-    keep: bool,
-    log: &mut TestLog,
-) -> Result<()> {
+fn fuzz(profile: Profile, target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> Result<()> {
     let corpus = workspace::root().join("tfo-fuzz/corpus");
     let names = targets(&corpus)?;
     let chosen: Vec<&str> = match target {
