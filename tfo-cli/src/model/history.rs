@@ -9,12 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use tfo_common::{DestKey, Loss, Outcome};
+use tfo_common::{DestKey, DestStats, Loss, Outcome};
 
 use super::{
     crosscheck::CrossLine,
     row::{DestRow, TREND},
-    row_delta::{RowDelta, SparseRow, put_key, take_key},
+    row_delta::{RowDelta, SparseRow, put_change, put_key, take_key},
     snapshot::Snapshot,
     sort::SortKey,
     source::Totals,
@@ -78,9 +78,9 @@ pub struct Changes(Vec<u8>);
 impl Changes {
     /// A row went from one state to the other; `None` is a row that is not there.
     pub fn add(&mut self, key: &DestKey, before: Option<&DestRow>, now: Option<&DestRow>) {
-        let fields = |row: Option<&DestRow>| row.map(|row| SparseRow::of(&row.stats())).unwrap_or_default();
+        let stats = |row: Option<&DestRow>| row.map_or(DestStats::ZERO, DestRow::stats);
         put_key(key, &mut self.0);
-        fields(now).put_difference(&fields(before), &mut self.0);
+        put_change(&stats(before), &stats(now), &mut self.0);
     }
 }
 

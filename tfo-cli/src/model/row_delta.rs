@@ -11,6 +11,8 @@ use super::varint::{put, take, take_array, unzigzag, zigzag};
 const SUMS: u8 = 64;
 /// First bucket of the four histograms.
 const BUCKET: u8 = 96;
+/// Fields of each of them.
+const HISTOGRAM: u8 = 24;
 
 /// Numbers that are not zero, by field, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,13 +23,8 @@ impl SparseRow {
     pub fn of(stats: &DestStats) -> Self {
         let outcomes = (0u8..).zip(stats.outcomes);
         let sums = (SUMS..).zip(sums(stats));
-        let histograms = [
-            &stats.handshake_tfo,
-            &stats.handshake_plain,
-            &stats.ttfb_tfo,
-            &stats.ttfb_plain,
-        ];
-        let buckets = (BUCKET..).zip(histograms.into_iter().flatten().map(|count| u64::from(*count)));
+        let all = histograms(stats).into_iter().flatten();
+        let buckets = (BUCKET..).zip(all.map(|count| u64::from(*count)));
         Self(
             outcomes
                 .chain(sums)
@@ -92,6 +89,38 @@ impl SparseRow {
     }
 }
 
+/// Writes what turns `before` into `now`, as [`SparseRow::put_difference`] does, but without a list of either: for
+/// tables of which every row changes each second.
+pub fn put_change(before: &DestStats, now: &DestStats, out: &mut Vec<u8>) {
+    let length_at = out.len();
+    out.push(0);
+    let mut fields = 0;
+    let mut note = |field: u8, before: u64, now: u64| {
+        if before != now {
+            out.push(field);
+            put(zigzag(now, before), out);
+            fields += 1;
+        }
+    };
+    for (field, (before, now)) in (0u8..).zip(before.outcomes.iter().zip(&now.outcomes)) {
+        note(field, *before, *now);
+    }
+    for (field, (before, now)) in (SUMS..).zip(sums(before).into_iter().zip(sums(now))) {
+        note(field, before, now);
+    }
+    let mut first = BUCKET;
+    for (before, now) in histograms(before).into_iter().zip(histograms(now)) {
+        // Most of them stand still.
+        if before != now {
+            for (field, (before, now)) in (first..=u8::MAX).zip(before.iter().zip(now)) {
+                note(field, u64::from(*before), u64::from(*now));
+            }
+        }
+        first += HISTOGRAM;
+    }
+    out[length_at] = fields;
+}
+
 /// What changed, by field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowDelta(Vec<(u8, i64)>);
@@ -145,6 +174,15 @@ impl RowDelta {
             .map(|(_, by)| by)
             .sum()
     }
+}
+
+fn histograms(stats: &DestStats) -> [&[u32; BUCKETS]; 4] {
+    [
+        &stats.handshake_tfo,
+        &stats.handshake_plain,
+        &stats.ttfb_tfo,
+        &stats.ttfb_plain,
+    ]
 }
 
 fn sums(stats: &DestStats) -> [u64; 9] {
@@ -227,6 +265,9 @@ pub fn take_key(bytes: &mut &[u8]) -> Option<DestKey> {
 
 const _: () = assert!(Outcome::COUNT <= SUMS as usize);
 const _: () = assert!(BUCKET as usize + 4 * BUCKETS <= u8::MAX as usize + 1);
+const _: () = assert!(HISTOGRAM as usize == BUCKETS);
+// The number of fields of a difference takes one byte.
+const _: () = assert!(Outcome::COUNT + 9 + 4 * BUCKETS < 0x80);
 
 #[cfg(test)]
 mod tests {
@@ -260,6 +301,14 @@ mod tests {
             let mut again = Vec::new();
             difference.put(&mut again);
             prop_assert_eq!(again, bytes);
+        }
+
+        #[test]
+        fn a_change_is_the_difference_of_two_lists(before in stats(), now in stats()) {
+            let (mut lists, mut change) = (Vec::new(), Vec::new());
+            SparseRow::of(&now).put_difference(&SparseRow::of(&before), &mut lists);
+            put_change(&before, &now, &mut change);
+            prop_assert_eq!(lists, change);
         }
 
         #[test]
