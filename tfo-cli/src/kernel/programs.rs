@@ -1,11 +1,16 @@
 //! Loading and attaching each program, and what it means when an optional one is refused.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{MapData, ProgramArray},
-    programs::{BtfTracePoint, CgroupAttachMode, Iter, ProgramError, SockOps},
+    programs::{BtfTracePoint, CgroupAttachMode, Iter, Program, ProgramError, SockOps},
 };
 use tfo_common::{
     flags::Config,
@@ -66,44 +71,114 @@ pub(super) fn bytes_of<T: Copy>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
 
-/// Loads and attaches the `sock_ops` program, after its parts are where it jumps to. Cgroup links are always
+/// What became of programs the verifier was asked about, by name.
+pub type Verified = HashMap<&'static str, Result<(), ProgramError>>;
+
+/// Threads that load programs at most: the longest verification takes as long as all others but a few.
+const LOADERS: usize = 4;
+
+/// Loads every program, several at a time: they know nothing of each other, and the verifier of a privileged caller
+/// takes no lock. Those that need longest come first.
+pub fn verify(ebpf: &mut Ebpf, btf: &Btf) -> Verified {
+    let mut waiting: Vec<(&'static str, &mut Program)> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| Some((known(name)?, program)))
+        .collect();
+    // Taken from the end.
+    waiting.sort_by_key(|(name, _)| SLOW.iter().rev().position(|slow| slow == name));
+    let waiting = Mutex::new(waiting);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((name, program)) = next() {
+            done.push((name, load_one(name, program, btf)));
+        }
+        done
+    };
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(LOADERS);
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        // One that panicked leaves its programs unloaded, which whoever needs them says.
+        done.extend(
+            others
+                .into_iter()
+                .filter_map(|thread| thread.join().ok())
+                .flatten(),
+        );
+        done.into_iter().collect()
+    })
+}
+
+/// Programs whose verification takes longest, the longest first.
+const SLOW: [&str; 4] = [
+    Part::Rare.program(),
+    Part::ServerEstablished.program(),
+    maps::PROG_DESTROY_SOCK,
+    maps::PROG_SK_ERROR,
+];
+
+/// The name of one of our programs as `tfo_common` has it.
+fn known(name: &str) -> Option<&'static str> {
+    let parts = Part::ALL.map(Part::program);
+    let mut all = maps::PROGRAMS.into_iter().chain(parts);
+    all.find(|known| *known == name)
+}
+
+fn load_one(name: &str, program: &mut Program, btf: &Btf) -> Result<(), ProgramError> {
+    match program {
+        Program::SockOps(program) => program.load(),
+        Program::Iter(program) => program.load("tcp", btf),
+        Program::BtfTracePoint(program) => program.load(tracepoint_of(name).unwrap_or_default(), btf),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Whether a program was loaded; why not, where it was not.
+fn check(verified: &mut Verified, name: &'static str) -> Result<(), Error> {
+    let result = verified.remove(name).unwrap_or(Err(ProgramError::NotLoaded));
+    result.map_err(|error| refused("load", name, &error))
+}
+
+/// Attaches the `sock_ops` program, after its parts are where it jumps to. Cgroup links are always
 /// "multi"; aya's other modes are refused by the kernel (EINVAL). The kernel empties an array of programs with its
 /// last descriptor, so `parts` has to stay open.
 pub fn attach_sock_ops(
     ebpf: &mut Ebpf,
+    verified: &mut Verified,
     parts: &mut ProgramArray<MapData>,
     cgroup: &Cgroup,
 ) -> Result<(), Error> {
     for part in Part::ALL {
         let name = part.program();
+        check(verified, name)?;
         let program: &mut SockOps = find(ebpf, name)?;
-        program.load().map_err(|error| refused("load", name, &error))?;
         let fd = program.fd().map_err(|error| refused("load", name, &error))?;
         parts.set(part as u32, fd, 0).map_err(|error| Error::Load {
             why: format!("put {name} into map {}: {error}", maps::PARTS),
         })?;
     }
+    check(verified, maps::PROG_SOCK_OPS)?;
     let program: &mut SockOps = find(ebpf, maps::PROG_SOCK_OPS)?;
-    program
-        .load()
-        .map_err(|error| refused("load", maps::PROG_SOCK_OPS, &error))?;
     program
         .attach(cgroup, CgroupAttachMode::Single)
         .map_err(|error| not_attached(maps::PROG_SOCK_OPS, &error, cgroup, Hook::SockOps))?;
     Ok(())
 }
 
-/// Loads and attaches the tracepoints; returns the names of those attached.
+/// Attaches the tracepoints; returns the names of those attached.
 pub fn attach_tracepoints(
     ebpf: &mut Ebpf,
-    btf: &Btf,
+    verified: &mut Verified,
     degradations: &mut Vec<Degradation>,
 ) -> Result<Vec<&'static str>, Error> {
     let (program, tracepoint) = DESTROY;
-    attach_tracepoint(ebpf, program, tracepoint, btf)?;
+    attach_tracepoint(ebpf, verified, program)?;
     let mut attached = vec![tracepoint];
     for (name, tracepoint, degradation, without) in OPTIONAL {
-        match attach_tracepoint(ebpf, name, tracepoint, btf) {
+        match attach_tracepoint(ebpf, verified, name) {
             Ok(()) => attached.push(tracepoint),
             Err(error) => degradations.push(Degradation {
                 name: degradation,
@@ -121,23 +196,28 @@ pub(super) fn tracepoint_of(program: &str) -> Option<&'static str> {
     all.find_map(|(name, tracepoint)| (name == program).then_some(tracepoint))
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<(), Error> {
+fn attach_tracepoint(ebpf: &mut Ebpf, verified: &mut Verified, name: &'static str) -> Result<(), Error> {
+    check(verified, name)?;
     let program: &mut BtfTracePoint = find(ebpf, name)?;
-    program
-        .load(tracepoint, btf)
-        .map_err(|error| refused("load", name, &error))?;
     program
         .attach()
         .map_err(|error| refused("attach", name, &error))?;
     Ok(())
 }
 
-/// Loads an `iter/tcp` program and returns a descriptor of it.
+/// Loads one `iter/tcp` program and no other, and returns a descriptor of it.
 pub fn load_iter(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<OwnedFd, Error> {
+    let program = ebpf.program_mut(name).ok_or_else(|| Error::Load {
+        why: format!("the object has no program {name}"),
+    })?;
+    let mut verified = Verified::from([(name, load_one(name, program, btf))]);
+    iter(ebpf, &mut verified, name)
+}
+
+/// A descriptor of an `iter/tcp` program.
+pub fn iter(ebpf: &mut Ebpf, verified: &mut Verified, name: &'static str) -> Result<OwnedFd, Error> {
+    check(verified, name)?;
     let program: &mut Iter = find(ebpf, name)?;
-    program
-        .load("tcp", btf)
-        .map_err(|error| refused("load", name, &error))?;
     let fd = program.fd().map_err(|error| refused("load", name, &error))?;
     fd.as_fd().try_clone_to_owned().map_err(|source| Error::Io {
         operation: "duplicate the descriptor of",
@@ -161,7 +241,7 @@ pub fn detach(ebpf: &mut Ebpf) {
 
 pub(super) fn find<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
 where
-    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     ebpf.program_mut(name)
         .ok_or_else(|| Error::Load {
