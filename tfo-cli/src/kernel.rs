@@ -27,6 +27,7 @@ pub mod link_events;
 pub mod listeners;
 pub mod listening_socket;
 mod log;
+mod mapped;
 mod maps;
 mod neighbours;
 mod netlink;

@@ -62,7 +62,8 @@ impl Loss {
 codes! {
     /// Bookkeeping of the BPF programs, stored behind the losses in [`crate::maps::LOSSES`].
     Stat: u32 {
-        /// Flow records put into the ring.
+        /// Flow records put into the ring. Counted only where plain handshakes have records too; else there is one for every
+        /// other handshake that was counted, but for [`Loss::RingFull`].
         Events = 0, "events", "flow records put into the ring";
         /// Rows inserted into the destination table.
         DestInserted = 1, "dest-inserted", "rows inserted into the destination table";
@@ -70,18 +71,14 @@ codes! {
         RequestStored = 2, "request-stored", "SYN facts stored";
         /// SYN facts taken out again by their finished handshake.
         RequestTaken = 3, "request-taken", "SYN facts used";
-        /// First bytes noted for flows that have a record.
-        FirstBytes = 4, "first-bytes", "first bytes of recorded flows";
-        /// Listeners that got our callback flag from `TCP_LISTEN_CB`.
-        ListenersSeen = 5, "listeners-seen", "listeners that started while the tool ran";
         /// First bytes of plain connections, noted in their row alone.
-        PlainFirstBytes = 6, "plain-first-bytes", "first bytes of plain connections";
+        PlainFirstBytes = 4, "plain-first-bytes", "first bytes of plain connections";
         /// Handshakes without Fast Open under [`crate::flags::Shed::Plain`].
-        Shed = 7, "shed", "handshakes without Fast Open that were not looked at";
+        Shed = 5, "shed", "handshakes without Fast Open that were not looked at";
         /// Rows inserted into [`crate::maps::ARRIVALS`].
-        ListenersCounted = 8, "listeners-counted", "listeners whose SYNs with Fast Open are counted";
+        ListenersCounted = 6, "listeners-counted", "listeners whose SYNs with Fast Open are counted";
         /// Those of them taken out, because another listener has their address.
-        ListenersForgotten = 9, "listeners-forgotten", "listeners whose address was given to another";
+        ListenersForgotten = 7, "listeners-forgotten", "listeners whose address was given to another";
     }
 }
 

@@ -1,4 +1,4 @@
-//! The per-destination table: key and value of [`crate::maps::DESTS`].
+//! The per-destination table: key and value of [`crate::maps::DESTS`], and what the value adds up to.
 
 use crate::{
     limits::BUCKETS,
@@ -58,6 +58,83 @@ pub struct DestStats {
     pub ttfb_plain: [u32; BUCKETS],
 }
 
+/// [`DestStats`] as the kernel side keeps it, the value of [`crate::maps::DESTS`]. An addition that other CPUs see takes as
+/// long as a look-up in an array, so that of a healthy handshake only what cannot be told from the rest is added, and it
+/// lies side by side. All durations in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct DestCounts {
+    /// As [`DestStats::ttfb_plain`].
+    pub ttfb_plain: [u32; BUCKETS],
+    /// As [`DestStats::ttfb_tfo`].
+    pub ttfb_tfo: [u32; BUCKETS],
+    /// As [`DestStats::handshake_plain`].
+    pub handshake_plain: [u32; BUCKETS],
+    /// As [`DestStats::handshake_tfo`].
+    pub handshake_tfo: [u32; BUCKETS],
+    /// As [`DestStats::last_ns`].
+    pub last_ns: u64,
+    /// Sum of the RTTs that were saved: as [`DestStats::saved_us`].
+    pub saved_us: u64,
+    /// Sum of all other RTTs.
+    pub other_rtts_us: u64,
+    /// As [`DestStats::syn_bytes_acked`].
+    pub syn_bytes_acked: u64,
+    /// As [`DestStats::outcomes`].
+    pub outcomes: [u64; Outcome::COUNT],
+    /// SYN payload bytes that were not accepted.
+    pub syn_bytes_refused: u64,
+    /// Handshakes without an RTT: those that failed, that were not timed, or of which something was sent again.
+    pub without_rtt: u64,
+    /// As [`DestStats::lost_us`].
+    pub lost_us: u64,
+    /// As [`DestStats::cookies`].
+    pub cookies: u64,
+    /// As [`DestStats::plain_retrans`].
+    pub plain_retrans: u64,
+}
+
+impl DestCounts {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        ttfb_plain: [0; BUCKETS],
+        ttfb_tfo: [0; BUCKETS],
+        handshake_plain: [0; BUCKETS],
+        handshake_tfo: [0; BUCKETS],
+        last_ns: 0,
+        saved_us: 0,
+        other_rtts_us: 0,
+        syn_bytes_acked: 0,
+        outcomes: [0; Outcome::COUNT],
+        syn_bytes_refused: 0,
+        without_rtt: 0,
+        lost_us: 0,
+        cookies: 0,
+        plain_retrans: 0,
+    };
+
+    /// What it adds up to. A handshake that is being added at this moment may be in one number and not yet in another.
+    pub fn stats(&self) -> DestStats {
+        let handshakes: u64 = self.outcomes.iter().sum();
+        DestStats {
+            outcomes: self.outcomes,
+            syn_bytes: self.syn_bytes_acked + self.syn_bytes_refused,
+            syn_bytes_acked: self.syn_bytes_acked,
+            saved_us: self.saved_us,
+            lost_us: self.lost_us,
+            rtt_sum_us: self.saved_us + self.other_rtts_us,
+            rtt_count: handshakes.saturating_sub(self.without_rtt),
+            cookies: self.cookies,
+            plain_retrans: self.plain_retrans,
+            last_ns: self.last_ns,
+            handshake_tfo: self.handshake_tfo,
+            handshake_plain: self.handshake_plain,
+            ttfb_tfo: self.ttfb_tfo,
+            ttfb_plain: self.ttfb_plain,
+        }
+    }
+}
+
 impl DestStats {
     /// All zero.
     pub const ZERO: Self = Self {
@@ -96,4 +173,26 @@ impl Default for DestStats {
 
 const _: () = assert!(size_of::<DestKey>() == 32);
 const _: () = assert!(size_of::<DestStats>() == Outcome::COUNT * 8 + 9 * 8 + 4 * BUCKETS * 4);
+const _: () = assert!(size_of::<DestCounts>() == size_of::<DestStats>());
 const _: () = assert!(Role::COUNT == 2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_counted_follows_from_the_rest() {
+        let mut counts = DestCounts::ZERO;
+        assert_eq!(counts.stats(), DestStats::ZERO);
+        counts.outcomes[Outcome::Accepted as usize] = 5;
+        counts.outcomes[Outcome::Plain as usize] = 3;
+        counts.outcomes[Outcome::Reset as usize] = 1;
+        counts.without_rtt = 2;
+        (counts.saved_us, counts.other_rtts_us) = (500, 70);
+        (counts.syn_bytes_acked, counts.syn_bytes_refused) = (1_000, 24);
+        let stats = counts.stats();
+        assert_eq!((stats.rtt_sum_us, stats.rtt_count), (570, 7));
+        assert_eq!((stats.syn_bytes, stats.syn_bytes_acked), (1_024, 1_000));
+        assert_eq!((stats.saved_us, stats.handshakes()), (500, 9));
+    }
+}

@@ -33,6 +33,6 @@ pub mod time;
 pub use action::PolicyAction;
 pub use classify::{End, Handshake, TfoOption, classify};
 pub use counters::{CrossCheck, Loss};
-pub use dest::{DestKey, DestStats};
+pub use dest::{DestCounts, DestKey, DestStats};
 pub use event::{EventKind, FirstByteEvent, FlowEvent};
 pub use outcome::{Outcome, Role, SynData};

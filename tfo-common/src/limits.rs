@@ -8,18 +8,20 @@ pub const RING_WAKE_BYTES: u32 = RING_BYTES / 4;
 pub const DESTS: u32 = 16_384;
 /// Server facts of handshakes in flight (request sockets that carried TFO).
 pub const REQUESTS: u32 = 16_384;
+/// Kinds that they are told apart by before one is looked up: as many as have their counters in one cache line.
+pub const REQUEST_KINDS: usize = 16;
 /// Listeners whose SYNs with Fast Open are counted one by one; the one least used starts anew beyond it.
 pub const LISTENERS: u32 = 4_096;
-/// TFO connections between their SYN and their first byte.
+/// Places for TFO connections between their SYN and their first byte. A power of two. Each of them is found at one of
+/// [`FLOW_STEPS`] + 1 of these; while no more than half are taken, one in a hundred thousand finds none.
 pub const FLOWS: u32 = 32_768;
+/// Places that are tried where another connection has the first one.
+pub const FLOW_STEPS: u32 = 16;
 /// Slots that remember when a plain connection sent its SYN. A power of two.
 pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
-/// Slots that remember SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is
-/// reused after 16 seconds on average.
-pub const SYNS: u32 = 16_384;
 /// Elements of an LRU map that a CPU takes and keeps for itself (`LOCAL_FREE_TARGET`, `kernel/bpf/bpf_lru_list.c`).
 pub const LRU_BLOCK: u32 = 128;
 

@@ -9,40 +9,43 @@ pub const TOTALS: &str = "TFO_TOTALS";
 pub const LOSSES: &str = "TFO_LOSSES";
 /// Per-CPU hash of network namespace inode -> [`crate::counters::NetnsCounters`].
 pub const NETNS: &str = "TFO_NETNS";
-/// LRU hash of [`crate::DestKey`] -> [`crate::DestStats`].
+/// LRU hash of [`crate::DestKey`] -> [`crate::DestCounts`].
 pub const DESTS: &str = "TFO_DESTS";
-/// Hash of TFO connections under way, by socket address.
+/// Array of TFO connections under way, each at one of the places that its socket's address leads to, see [`crate::slots`].
 pub const FLOWS: &str = "TFO_FLOWS";
+/// Array of who wants each place of [`FLOWS`].
+pub const CLAIMS: &str = "TFO_CLAIMS";
 /// Array of `u64`: when plain connections sent their SYN, see [`crate::slots`].
 pub const STARTS: &str = "TFO_STARTS";
 /// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
 pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
-/// Array of `u64`: SYNs whose data was accepted, see [`crate::slots::syn_mark`].
-pub const SYNS: &str = "TFO_SYNS";
 /// Socket storage of listeners: the callback flags this tool added.
 pub const LISTENERS: &str = "TFO_LISTENERS";
 /// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
 pub const ARRIVALS: &str = "TFO_ARRIVALS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
 pub const REQUESTS: &str = "TFO_REQUESTS";
+/// Memory-mapped array of one entry: how many SYNs of each kind may wait in [`REQUESTS`], as `u32`.
+pub const WAITING: &str = "TFO_WAITING";
 /// Array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
 pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
     EVENTS,
     TOTALS,
     LOSSES,
     NETNS,
     DESTS,
     FLOWS,
+    CLAIMS,
     STARTS,
     FIRST_BYTES,
-    SYNS,
     LISTENERS,
     ARRIVALS,
     REQUESTS,
+    WAITING,
     CONTROL,
     PARTS,
 ];

@@ -18,6 +18,10 @@ pub struct Request {
     pub listener: u8,
     /// 1 when answered under SYN cookies.
     pub syncookie: u8,
+    /// Which counter of [`crate::maps::WAITING`] it is counted by.
+    pub kind: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// [`Request::listener`] where this kernel hides the listener's state.
@@ -42,4 +46,4 @@ impl Request {
     }
 }
 
-const _: () = assert!(size_of::<Request>() == 16);
+const _: () = assert!(size_of::<Request>() == 24);

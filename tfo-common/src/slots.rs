@@ -2,15 +2,17 @@
 //!
 //! A slot keeps an optional fact of a connection at the price of one store: no allocation, no lock, no deletion. Two
 //! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
-//! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
+//! seen. A foreign tag equals the own one in one of 65,536 collisions (starts) or of 2^32 (first bytes).
 
-use crate::limits::{FIRST_BYTES, STARTS, SYNS};
+use crate::limits::{FIRST_BYTES, FLOWS, REQUEST_KINDS, STARTS};
 
-/// Layout of a start slot, from the top: 16 bits tag, server, flag added, 46 bits microseconds.
+/// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits microseconds, of one that is
+/// connecting ticks.
 const TAG_SHIFT: u32 = 48;
 const SERVER: u64 = 1 << 47;
 const ADDED: u64 = 1 << 46;
-const TIME: u64 = ADDED - 1;
+const CONNECTING: u64 = 1 << 45;
+const TIME: u64 = CONNECTING - 1;
 
 /// Mixes the bits of a socket's address (Fibonacci hashing): its low bits are always the same.
 #[inline(always)]
@@ -32,9 +34,30 @@ pub const fn start_value(socket: u64, ns: u64, server: bool, added: bool) -> u64
     spread(socket) << TAG_SHIFT | flags | (ns / 1_000) & TIME
 }
 
-/// Whether a slot's value belongs to this socket.
+/// What to store there for a client whose SYN leaves in this tick (`jiffies`): nobody waits for its first byte yet.
+#[inline(always)]
+pub const fn connecting_value(socket: u64, tick: u64) -> u64 {
+    spread(socket) << TAG_SHIFT | CONNECTING | tick & TIME
+}
+
+/// Ticks since the SYN of this socket left, if the slot's value says so.
+#[inline(always)]
+pub const fn connecting_since(socket: u64, value: u64, tick: u64) -> Option<u64> {
+    if is_of(socket, value) && value & CONNECTING != 0 {
+        Some(tick.wrapping_sub(value) & TIME)
+    } else {
+        None
+    }
+}
+
+/// Whether a slot's value belongs to this socket, and its first byte is waited for.
 #[inline(always)]
 pub const fn start_is_of(socket: u64, value: u64) -> bool {
+    is_of(socket, value) && value & CONNECTING == 0
+}
+
+#[inline(always)]
+const fn is_of(socket: u64, value: u64) -> bool {
     value != 0 && value >> TAG_SHIFT == spread(socket) & 0xffff
 }
 
@@ -50,7 +73,7 @@ pub const fn start_added(value: u64) -> bool {
     value & ADDED != 0
 }
 
-/// Microseconds since the connection began. Times wrap after 2.2 years; differences do not mind.
+/// Microseconds since the connection began. Times wrap after 1.1 years; differences do not mind.
 #[inline(always)]
 pub const fn since_start_us(value: u64, now_ns: u64) -> u32 {
     let us = (now_ns / 1_000).wrapping_sub(value) & TIME;
@@ -59,6 +82,26 @@ pub const fn since_start_us(value: u64, now_ns: u64) -> u32 {
     } else {
         us as u32
     }
+}
+
+/// The place in [`crate::maps::FLOWS`] where the flow of a socket is looked for first, and after it, for `step` from 1 on,
+/// those it may have been put to instead because another one's was there. Every step leads to another place.
+#[inline(always)]
+pub const fn flow_place(socket: u64, step: u32) -> u32 {
+    let spread = spread(socket);
+    // Sockets lie at even distances, which one multiplication keeps.
+    let mixed = (spread ^ spread >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // Odd, so that no place comes twice; from other bits than the first, so that two that meet there part.
+    let stride = (mixed >> 40) as u32 | 1;
+    ((mixed >> 20) as u32).wrapping_add(step.wrapping_mul(stride)) & (FLOWS - 1)
+}
+
+/// Which of the counters of [`crate::maps::WAITING`] a SYN from this port and address belongs to: the first and the last
+/// word of the address.
+#[inline(always)]
+pub const fn request_kind(port: u16, first: u32, last: u32) -> usize {
+    let mixed = (port as u32 ^ first ^ last).wrapping_mul(0x9e37_79b1);
+    (mixed >> 28) as usize & (REQUEST_KINDS - 1)
 }
 
 /// Slot of a flow in [`crate::maps::FIRST_BYTES`], from its socket cookie.
@@ -83,30 +126,12 @@ pub const fn first_byte_of(id: u64, value: u64) -> Option<u32> {
     }
 }
 
-/// What stands for a SYN whose data was accepted: a mixture of its source (address in network order, port), the local port
-/// and its initial sequence number. Never zero. The mixing steps lose nothing (multiplication by an odd number, xor with
-/// itself shifted), so that of IPv4 SYNs to one port from one port no two are the same.
-#[inline(always)]
-pub const fn syn_mark(remote: [u32; 4], remote_port: u16, local_port: u16, sequence: u32) -> u64 {
-    let rest = (remote[1] as u64) << 32 | remote[2] as u64;
-    let rest = (rest ^ (remote[3] as u64) << 16).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    let ports = (remote_port as u64) << 16 | local_port as u64;
-    let mut mark = (remote[0] as u64) << 32 | sequence as u64;
-    mark ^= rest;
-    mark = (mark ^ mark >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mark ^= ports << 16;
-    mark = (mark ^ mark >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    if mark == 0 { 1 } else { mark }
-}
-
-/// Slot of a SYN in [`crate::maps::SYNS`], from what stands for it.
-#[inline(always)]
-pub const fn syn_slot(mark: u64) -> u32 {
-    (mark >> 40) as u32 & (SYNS - 1)
-}
-
-const _: () = assert!(SYNS.is_power_of_two());
-const _: () = assert!(STARTS.is_power_of_two() && FIRST_BYTES.is_power_of_two());
+const _: () = assert!(
+    STARTS.is_power_of_two()
+        && FIRST_BYTES.is_power_of_two()
+        && FLOWS.is_power_of_two()
+        && REQUEST_KINDS.is_power_of_two()
+);
 const _: () = assert!(
     FIRST_BYTES == 1 << 16,
     "first-byte tags leave out the low 16 bits of the id"
@@ -115,6 +140,7 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::FLOW_STEPS;
 
     #[test]
     fn own_values_come_back_and_foreign_ones_do_not() {
@@ -127,6 +153,15 @@ mod tests {
             assert_eq!(since_start_us(value, 123_456_889_000), 100);
         }
         assert!(!start_is_of(socket, 0));
+        let connecting = connecting_value(socket, 1_000);
+        assert!(
+            !start_is_of(socket, connecting),
+            "nobody waits for its first byte"
+        );
+        assert_eq!(connecting_since(socket, connecting, 1_250), Some(250));
+        assert_eq!(connecting_since(other, connecting, 1_250), None);
+        let waited_for = start_value(socket, 5_000, false, false);
+        assert_eq!(connecting_since(socket, waited_for, 1_250), None);
         assert!(start_slot(socket) < STARTS);
 
         let value = first_byte_value(0x12_3456_789a, 77);
@@ -137,35 +172,36 @@ mod tests {
     }
 
     #[test]
-    fn syns_differ_by_address_ports_and_sequence_number() {
-        let one = syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 443, 7);
-        assert_eq!(one, syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 443, 7));
-        let others = [
-            syn_mark([0x0a4d_0002, 0, 0, 0], 40_000, 443, 7),
-            syn_mark([0x0a4d_0001, 1, 0, 0], 40_000, 443, 7),
-            syn_mark([0x0a4d_0001, 0, 1, 0], 40_000, 443, 7),
-            syn_mark([0x0a4d_0001, 0, 0, 1], 40_000, 443, 7),
-            syn_mark([0x0a4d_0001, 0, 0, 0], 40_001, 443, 7),
-            syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 444, 7),
-            syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 443, 8),
-        ];
-        assert!(others.iter().all(|other| *other != one));
-        assert!(syn_mark([0; 4], 0, 0, 0) != 0);
-        // Clients that come one after the other spread over the slots.
-        let mut taken = [false; SYNS as usize];
-        for port in 0..4_096u16 {
-            let mark = syn_mark([0x0a4d_0001, 0, 0, 0], port, 443, u32::from(port));
-            taken[syn_slot(mark) as usize] = true;
-        }
-        let slots = taken.iter().filter(|taken| **taken).count();
-        assert!(slots > 3_400, "{slots} slots for 4,096 SYNs");
-    }
-
-    #[test]
     fn time_wraps_without_harm() {
         let almost = (TIME - 4) * 1_000;
         let value = start_value(64, almost, true, false);
         assert_eq!(since_start_us(value, almost + 10_000), 10);
+    }
+
+    #[test]
+    fn a_flow_has_places_enough() {
+        // Sixteen thousand sockets at once, half of what there is room for: each finds a free place.
+        let mut taken = [false; FLOWS as usize];
+        for index in 0..u64::from(FLOWS / 2) {
+            let socket = 0xffff_8881_0000_0000 + index * 2_432;
+            let mut places = (0..=FLOW_STEPS).map(|step| flow_place(socket, step) as usize);
+            let free = places.find(|place| !taken[*place]).expect("a place");
+            taken[free] = true;
+        }
+        let places: [u32; 17] = core::array::from_fn(|step| flow_place(77 << 6, step as u32));
+        for (index, place) in places.iter().enumerate() {
+            assert!(*place < FLOWS && !places[..index].contains(place));
+        }
+    }
+
+    #[test]
+    fn ports_of_one_host_are_of_different_kinds() {
+        let host = u32::from_ne_bytes([192, 0, 2, 1]);
+        let mut seen = [0u32; REQUEST_KINDS];
+        for port in 32_768..33_768 {
+            seen[request_kind(port, host, 0)] += 1;
+        }
+        assert!(seen.iter().all(|count| (40..85).contains(count)), "{seen:?}");
     }
 
     #[test]

@@ -12,9 +12,17 @@ pub fn add(counter: *mut u64, by: u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by, options(nostack)) };
 }
 
+/// Adds to a shared 32-bit counter.
+#[inline(always)]
+pub fn add32(counter: *mut u32, by: u32) {
+    // SAFETY: points into a live map value, aligned to 4.
+    unsafe {
+        asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) counter, in(reg) u64::from(by), options(nostack))
+    };
+}
+
 /// Adds one to a shared 32-bit counter.
 #[inline(always)]
 pub fn add_one32(counter: *mut u32) {
-    // SAFETY: points into a live map value, aligned to 4.
-    unsafe { asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64, options(nostack)) };
+    add32(counter, 1);
 }

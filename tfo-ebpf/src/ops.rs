@@ -11,7 +11,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_socket_cookie, bpf_load_hdr_opt, bpf_sock_ops_cb_flags_set},
     programs::SockOpsContext,
 };
-use tfo_common::TfoOption;
+use tfo_common::{TfoOption, slots};
 
 use crate::kern::Typed;
 
@@ -40,6 +40,9 @@ pub struct Address {
 }
 
 impl Address {
+    /// None.
+    pub const ZERO: Self = Self { words: [0; 4] };
+
     /// As bytes.
     #[inline(always)]
     pub fn bytes(self) -> [u8; 16] {
@@ -235,12 +238,6 @@ impl Ops {
         field!(self.snd_nxt).wrapping_sub(field!(self.snd_una))
     }
 
-    /// The sequence number that is expected next: of a child made from a SYN, that behind the SYN.
-    #[inline(always)]
-    pub fn receive_next(&self) -> u32 {
-        field!(self.rcv_nxt)
-    }
-
     /// Smoothed RTT in us; 0 when there is no sample yet (the kernel stores it times 8).
     #[inline(always)]
     pub fn srtt_us(&self) -> u32 {
@@ -352,6 +349,14 @@ impl Ops {
         hash | 1 << 63
     }
 
+    /// What a server's connection is counted by while facts of its SYN wait.
+    #[inline(always)]
+    pub fn request_kind(&self) -> usize {
+        let family = self.family();
+        let remote = self.remote(family).words;
+        slots::request_kind(self.remote_port(), remote[0], remote[3])
+    }
+
     /// The TFO option of the packet at hand: kind 34, or 254 with magic 0xF989.
     #[inline(always)]
     pub fn tfo_option(&self) -> Option<FoundOption> {
@@ -410,6 +415,16 @@ impl Ops {
         // SAFETY: a valid context and a buffer of the length we say.
         unsafe { bpf_load_hdr_opt(self.ctx.ops, buffer.as_mut_ptr().cast(), 20, from) }
     }
+}
+
+/// Whether a header has exactly the options that Linux puts into a SYN or a SYN-ACK without TFO: maximum segment size, SACK
+/// permitted and timestamps, window scale. `words` begin with the one that has its length, the fourth.
+#[inline(always)]
+pub fn are_usual_options(words: &[u32; 8]) -> bool {
+    words[0] as u8 >> 4 == 10
+        && words[2] & 0xffff == u32::from_le_bytes([2, 4, 0, 0])
+        && words[3] == u32::from_le_bytes([4, 2, 8, 10])
+        && words[6] & 0x00ff_ffff == u32::from_le_bytes([1, 3, 3, 0])
 }
 
 /// Where an option is searched into: five words.

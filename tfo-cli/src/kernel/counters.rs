@@ -1,10 +1,10 @@
 //! Reading every counter of the kernel side.
 
-use std::os::fd::AsFd as _;
+use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 
 use anyhow::Context as _;
 use tfo_common::{
-    DestKey, DestStats, Handshake, Loss, Outcome, Role,
+    DestCounts, DestKey, DestStats, Handshake, Loss, Outcome, Role,
     classify::{End, classify},
     counters::{NetnsCounters, Stat, stat_index, total_index},
     listener::Arrival,
@@ -19,6 +19,7 @@ use crate::model::source::{Reading, Totals};
 pub fn read(
     maps: &Maps,
     with_dests: bool,
+    emit_plain: bool,
     capacity: u32,
     bad_records: u64,
     unfinished: &mut Unfinished,
@@ -29,6 +30,13 @@ pub fn read(
         ..Reading::default()
     };
     reading.totals = totals(maps)?;
+    let with_record = if emit_plain {
+        0
+    } else {
+        // Every handshake with Fast Open has a record: the kernel side need not count them once more.
+        let (all, plain) = counted(&reading.totals);
+        all - plain
+    };
     for loss in Loss::ALL.into_iter().take(Loss::KERNEL) {
         reading.losses[loss as usize] = counter(maps, loss as u32)?;
     }
@@ -43,12 +51,15 @@ pub fn read(
     }
     reading.losses[Loss::ListenerUnknown as usize] += unfinished.unknown;
     reading.losses[Loss::Shed as usize] = counter(maps, stat_index(Stat::Shed))?;
-    reading.events = counter(maps, stat_index(Stat::Events))?;
+    reading.events = if emit_plain {
+        counter(maps, stat_index(Stat::Events))?
+    } else {
+        with_record.saturating_sub(reading.losses[Loss::RingFull as usize])
+    };
     // Rows change where a handshake is counted, and where the first byte comes after it.
-    let handshakes: u64 = reading.totals.iter().flatten().sum();
-    let first_bytes = counter(maps, stat_index(Stat::FirstBytes))?;
+    let (handshakes, _) = counted(&reading.totals);
     let plain_first_bytes = counter(maps, stat_index(Stat::PlainFirstBytes))?;
-    reading.row_changes = Some(handshakes + first_bytes + plain_first_bytes);
+    reading.row_changes = Some(handshakes + maps.first_bytes.settled() + plain_first_bytes);
     for entry in &maps.netns {
         // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
         let Ok((inode, per_cpu)) = entry else { break };
@@ -83,6 +94,15 @@ fn totals(maps: &Maps) -> anyhow::Result<Totals> {
     Ok(totals)
 }
 
+/// All handshakes, and the plain ones among them.
+fn counted(totals: &Totals) -> (u64, u64) {
+    let plain = totals
+        .iter()
+        .map(|of_role| of_role[Outcome::Plain as usize])
+        .sum();
+    (totals.iter().flatten().sum(), plain)
+}
+
 fn counter(maps: &Maps, index: u32) -> anyhow::Result<u64> {
     Ok(maps
         .losses
@@ -96,16 +116,18 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>
     let entries = sys::map_entries(
         maps.dests.fd().as_fd(),
         size_of::<DestKey>(),
-        size_of::<DestStats>(),
+        size_of::<DestCounts>(),
         capacity as usize,
     )
     .context("read the destination table")?;
     let keys = entries.keys.chunks_exact(size_of::<DestKey>());
-    let values = entries.values.chunks_exact(size_of::<DestStats>());
+    let values = entries.values.chunks_exact(size_of::<DestCounts>());
     // SAFETY: both types are made of integers only.
     Ok(keys
         .zip(values)
-        .filter_map(|(key, value)| unsafe { Some((sys::value(key)?, sys::value(value)?)) })
+        .filter_map(|(key, value)| unsafe {
+            Some((sys::value(key)?, sys::value::<DestCounts>(value)?.stats()))
+        })
         .collect())
 }
 
@@ -174,6 +196,9 @@ impl Unfinished {
             if is_over(&request, now_ns) && sys::map_delete(maps.requests.fd().as_fd(), key).is_ok() {
                 left -= 1;
                 self.taken += 1;
+                if let Some(waiting) = maps.waiting.half_word(request.kind as usize) {
+                    waiting.fetch_sub(1, Ordering::Relaxed);
+                }
                 match outcome(&request) {
                     Some(outcome) => self.outcomes[outcome as usize] += 1,
                     None => self.unknown += 1,
@@ -211,6 +236,8 @@ mod tests {
             option_kind: 34,
             listener,
             syncookie: 0,
+            kind: 0,
+            pad: 0,
         };
         for (option, listener, want) in [
             (

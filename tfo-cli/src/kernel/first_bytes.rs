@@ -1,13 +1,7 @@
 //! Times to first byte of flows whose record has been read: the kernel side leaves them in a memory-mapped
 //! array, one store each, and this module finds them by the flow's id.
 
-use std::{
-    collections::VecDeque,
-    io,
-    os::fd::{AsFd as _, AsRawFd as _},
-    ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::{collections::VecDeque, io, sync::atomic::Ordering};
 
 use aya::maps::MapData;
 use tfo_common::{
@@ -16,6 +10,8 @@ use tfo_common::{
     limits, slots,
     time::UNSEEN_US,
 };
+
+use super::mapped::Mapped;
 
 /// Flows that wait for their first byte at most; a newer one takes the place of the oldest.
 const MOST_WAITING: usize = limits::FIRST_BYTES as usize;
@@ -26,40 +22,21 @@ const PATIENCE_NS: u64 = 10_000_000_000;
 /// The mapped array and the flows that wait.
 #[derive(Debug)]
 pub struct FirstBytes {
-    slots: NonNull<AtomicU64>,
-    /// Its descriptor must stay open until the programs that use the map are loaded.
-    _map: MapData,
+    slots: Mapped,
     waiting: VecDeque<(u64, u64)>,
+    /// Flows that waited and do not any more.
+    settled: u64,
 }
-
-// SAFETY: the mapping is shared memory that any thread may read; the pointer is not tied to one.
-unsafe impl Send for FirstBytes {}
 
 const BYTES: usize = limits::FIRST_BYTES as usize * size_of::<u64>();
 
 impl FirstBytes {
     /// Maps the array.
     pub fn map(map: MapData) -> io::Result<Self> {
-        let fd = map.fd().as_fd().as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                BYTES,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                fd,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let slots = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         Ok(Self {
-            slots,
-            _map: map,
+            slots: Mapped::new(map, BYTES)?,
             waiting: VecDeque::new(),
+            settled: 0,
         })
     }
 
@@ -70,17 +47,18 @@ impl FirstBytes {
         }
         if self.waiting.len() >= MOST_WAITING {
             self.waiting.pop_front();
+            self.settled += 1;
         }
         self.waiting.push_back((flow.id, flow.end_ns));
     }
 
     /// Hands over the first bytes that have come meanwhile.
     pub fn collect(&mut self, now_ns: u64, sink: &mut dyn FnMut(&Record)) {
-        let slots = self.slots;
+        let slots = &self.slots;
+        let before = self.waiting.len();
         self.waiting.retain(|(id, since)| {
             let index = slots::first_byte_slot(*id) as usize;
-            // SAFETY: the index is below the number of slots mapped; the mapping lives as long as `self`.
-            let value = unsafe { slots.add(index).as_ref() }.load(Ordering::Relaxed);
+            let value = slots.word(index).map_or(0, |slot| slot.load(Ordering::Relaxed));
             match slots::first_byte_of(*id, value) {
                 Some(ttfb_us) => {
                     let kind = EventKind::FirstByte as u8;
@@ -95,12 +73,11 @@ impl FirstBytes {
                 None => now_ns.saturating_sub(*since) < PATIENCE_NS,
             }
         });
+        self.settled += (before - self.waiting.len()) as u64;
     }
-}
 
-impl Drop for FirstBytes {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `map`, not used any more.
-        unsafe { libc::munmap(self.slots.as_ptr().cast(), BYTES) };
+    /// Flows whose first byte has come, or is not waited for any more: so often rows may have changed by one.
+    pub fn settled(&self) -> u64 {
+        self.settled
     }
 }

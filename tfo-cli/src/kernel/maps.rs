@@ -4,9 +4,9 @@ use aya::{
     Ebpf,
     maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
 };
-use tfo_common::{CrossCheck, maps};
+use tfo_common::{CrossCheck, limits, maps};
 
-use super::{Error, first_bytes::FirstBytes};
+use super::{Error, first_bytes::FirstBytes, mapped::Mapped};
 
 /// Handles of the maps.
 pub struct Maps {
@@ -24,6 +24,8 @@ pub struct Maps {
     pub requests: MapData,
     /// What became of SYNs, by listener.
     pub arrivals: MapData,
+    /// How many of them there are of each kind, mapped into memory.
+    pub waiting: Mapped,
     /// Times to first byte, mapped into memory.
     pub first_bytes: FirstBytes,
     /// Switches.
@@ -43,7 +45,10 @@ impl Maps {
             dests: lru(ebpf, maps::DESTS)?,
             requests: lru(ebpf, maps::REQUESTS)?,
             arrivals: lru(ebpf, maps::ARRIVALS)?,
-            first_bytes: map_first_bytes(ebpf)?,
+            waiting: mapped(ebpf, maps::WAITING, |data| {
+                Mapped::new(data, limits::REQUEST_KINDS * size_of::<u32>())
+            })?,
+            first_bytes: mapped(ebpf, maps::FIRST_BYTES, FirstBytes::map)?,
             control: typed(ebpf, maps::CONTROL)?,
             parts: typed(ebpf, maps::PARTS)?,
         })
@@ -72,15 +77,20 @@ fn lru(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
     }
 }
 
-fn map_first_bytes(ebpf: &mut Ebpf) -> Result<FirstBytes, Error> {
-    let Map::Array(data) = take(ebpf, maps::FIRST_BYTES)? else {
+/// An array that is mapped into memory.
+fn mapped<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    map: impl FnOnce(MapData) -> std::io::Result<T>,
+) -> Result<T, Error> {
+    let Map::Array(data) = take(ebpf, name)? else {
         return Err(Error::Load {
-            why: format!("map {} is not an array", maps::FIRST_BYTES),
+            why: format!("map {name} is not an array"),
         });
     };
-    FirstBytes::map(data).map_err(|source| Error::Io {
+    map(data).map_err(|source| Error::Io {
         operation: "map into memory",
-        object: maps::FIRST_BYTES.into(),
+        object: name.into(),
         source,
     })
 }

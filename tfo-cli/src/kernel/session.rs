@@ -71,6 +71,8 @@ pub struct Session {
     tracepoints: Vec<&'static str>,
     degradations: Vec<Degradation>,
     destinations: u32,
+    /// Whether plain handshakes have records.
+    emit_plain: bool,
     bad_records: u64,
     /// Rows that were evicted, as of the latest reading of the table.
     evicted: u64,
@@ -119,11 +121,12 @@ impl Session {
         let mut maps = Maps::take(&mut ebpf)?;
         set_foreign(&mut maps, &keeper);
         let presence = Presence::announce(&cgroup.mount);
-        let list = optional_iter(&mut ebpf, PROG_LIST, &btf, &mut degradations);
-        let prime = optional_iter(&mut ebpf, PROG_PRIME, &btf, &mut degradations);
-        let release = optional_iter(&mut ebpf, PROG_RELEASE, &btf, &mut degradations);
-        let tracepoints = programs::attach_tracepoints(&mut ebpf, &btf, &mut degradations)?;
-        programs::attach_sock_ops(&mut ebpf, &mut maps.parts, &cgroup)?;
+        let mut verified = programs::verify(&mut ebpf, &btf);
+        let list = optional_iter(&mut ebpf, &mut verified, PROG_LIST, &mut degradations);
+        let prime = optional_iter(&mut ebpf, &mut verified, PROG_PRIME, &mut degradations);
+        let release = optional_iter(&mut ebpf, &mut verified, PROG_RELEASE, &mut degradations);
+        let tracepoints = programs::attach_tracepoints(&mut ebpf, &mut verified, &mut degradations)?;
+        programs::attach_sock_ops(&mut ebpf, &mut verified, &mut maps.parts, &cgroup)?;
         let mut session = Self {
             keeper,
             ebpf,
@@ -133,15 +136,12 @@ impl Session {
             bpffs: options.bpffs.clone(),
             list,
             waiting: Waiting::default(),
-            host_facts: HostFacts {
-                // The programs compare.
-                duplicates: Ok(()),
-                ..HostFacts::default()
-            },
+            host_facts: HostFacts::default(),
             release,
             tracepoints,
             degradations,
             destinations,
+            emit_plain: options.emit_plain,
             bad_records: 0,
             evicted: 0,
             unfinished: counters::Unfinished::default(),
@@ -270,11 +270,11 @@ const WITHOUT_PRIMING: &str = "on listeners that existed before the tool only ac
 /// An iterator program that is nice to have.
 fn optional_iter(
     ebpf: &mut Ebpf,
+    verified: &mut programs::Verified,
     name: &'static str,
-    btf: &Btf,
     degradations: &mut Vec<Degradation>,
 ) -> Option<OwnedFd> {
-    match programs::load_iter(ebpf, name, btf) {
+    match programs::iter(ebpf, verified, name) {
         Ok(fd) => Some(fd),
         Err(error) => {
             let (name, without) = match name {
@@ -359,6 +359,7 @@ impl Source for Session {
         let mut reading = counters::read(
             &self.maps,
             dests,
+            self.emit_plain,
             self.destinations,
             self.bad_records,
             &mut self.unfinished,

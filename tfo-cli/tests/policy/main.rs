@@ -20,7 +20,6 @@ mod guards;
 mod lifecycle;
 mod log;
 mod matrix;
-mod mptcp;
 mod observer;
 mod packets;
 mod policy;
@@ -104,7 +103,6 @@ const TESTS: &[Test] = &[
     ("fair::everybody_needs_two_witnesses", fair::witnesses),
     ("fair::a_network_pays_a_few_timeouts", fair::network),
     ("destinations::memory_is_bounded", destinations::bounded),
-    ("mptcp::rules_and_guards", mptcp::rules_and_guards),
     ("strip::no_option_leaves", strip::no_option_leaves),
     (
         "strip::no_option_leaves_before_tcx",

@@ -2,12 +2,12 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tfo_common::{
-    CrossCheck, DestKey, DestStats, Loss, Outcome, Role,
+    CrossCheck, DestCounts, DestKey, Loss, Outcome, Role,
     counters::{Stat, stat_index, total_index},
     listener::Arrival,
 };
 
-pub use crate::atomic::{add, add_one32};
+pub use crate::atomic::{add, add_one32, add32};
 use crate::{
     observer::{
         flow::Flow,
@@ -43,17 +43,6 @@ pub fn stat(stat: Stat) {
     if let Some(slot) = TFO_LOSSES.get_ptr_mut(stat_index(stat)) {
         add(slot, 1);
     }
-}
-
-/// Counts a record put into the ring; returns how many this CPU has put there.
-#[inline(always)]
-pub fn count_event() -> u64 {
-    let Some(slot) = TFO_LOSSES.get_ptr_mut(stat_index(Stat::Events)) else {
-        return 0;
-    };
-    add(slot, 1);
-    // SAFETY: a live map value. A softirq in between makes it one too many, which does no harm.
-    unsafe { core::ptr::read_volatile(slot) }
 }
 
 /// Counts for the comparison with the kernel's own counters, in the network namespace with this inode.
@@ -158,7 +147,7 @@ fn key(role: u8, family: u8, mut remote: Address, port: u16, cgroup_id: u64) -> 
 
 /// The row of a destination, inserted if new; `None` is counted.
 #[inline(always)]
-pub fn dest_row(key: &DestKey) -> Option<*mut DestStats> {
+pub fn dest_row(key: &DestKey) -> Option<*mut DestCounts> {
     if let Some(row) = TFO_DESTS.get_ptr_mut(key) {
         return Some(row);
     }

@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use tfo_common::{
-    DestStats, EventKind, Handshake, Loss, Outcome, Role,
+    DestCounts, EventKind, Handshake, Loss, Outcome, Role,
     classify::End,
     counters::Stat,
     event::event_flags,
@@ -25,7 +25,7 @@ use crate::{
         hooks::flags,
         maps::{TFO_EVENTS, TFO_FIRST_BYTES, config},
     },
-    ops::Ops,
+    ops::{Address, Ops},
 };
 
 /// Counts a finished handshake without a flow: nobody asked for TFO.
@@ -123,7 +123,7 @@ fn bounded(outcome: Outcome) -> Option<usize> {
 /// Adds one handshake to its destination.
 #[inline(always)]
 fn add_to_row(
-    row: *mut DestStats,
+    row: *mut DestCounts,
     outcome: Outcome,
     facts: &Handshake,
     times: &Times,
@@ -135,9 +135,12 @@ fn add_to_row(
     unsafe {
         account::add(&raw mut (*row).outcomes[code], 1);
         (*row).last_ns = times.now;
-        if times.rtt_us != UNSEEN_US {
-            account::add(&raw mut (*row).rtt_sum_us, u64::from(times.rtt_us));
-            account::add(&raw mut (*row).rtt_count, 1);
+        if saved_us > 0 {
+            account::add(&raw mut (*row).saved_us, u64::from(saved_us));
+        } else if times.rtt_us != UNSEEN_US {
+            account::add(&raw mut (*row).other_rtts_us, u64::from(times.rtt_us));
+        } else {
+            account::add(&raw mut (*row).without_rtt, 1);
         }
         if outcome.is_plain() {
             if facts.syn_retrans > 0 {
@@ -152,11 +155,11 @@ fn add_to_row(
             account::add_one32(&raw mut (*row).handshake_tfo[bucket(times.handshake_us)]);
         }
         if facts.syn_data_len > 0 {
-            account::add(&raw mut (*row).syn_bytes, u64::from(facts.syn_data_len));
             account::add(&raw mut (*row).syn_bytes_acked, u64::from(facts.syn_data_acked));
-        }
-        if saved_us > 0 {
-            account::add(&raw mut (*row).saved_us, u64::from(saved_us));
+            let refused = facts.syn_data_len.wrapping_sub(facts.syn_data_acked);
+            if refused != 0 {
+                account::add(&raw mut (*row).syn_bytes_refused, u64::from(refused));
+            }
         }
         if lost_us > 0 {
             account::add(&raw mut (*row).lost_us, u64::from(lost_us));
@@ -185,9 +188,6 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         End::Established => {}
         End::Reset => flags |= event_flags::RESET | event_flags::NOT_ESTABLISHED,
         End::Failed => flags |= event_flags::NOT_ESTABLISHED,
-    }
-    if flow.has(bit::SEEN_BEFORE) {
-        flags |= event_flags::SEEN_BEFORE;
     }
     let record = entry.as_mut_ptr();
     // Field by field: a whole `FlowEvent` would be built on the 512-byte stack first.
@@ -220,9 +220,17 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         (*record).saved_us = saved_us;
         (*record).lost_us = lost_us;
         (*record).offered = flow.offered;
-        flow.comm.write_to(&raw mut (*record).comm);
+        if flow.role == Role::Client as u8 {
+            flow.comm.write_to(&raw mut (*record).comm);
+        } else {
+            // A server's flow has what an earlier one has left there.
+            Address::ZERO.write_to(&raw mut (*record).comm);
+        }
     }
-    entry.submit(wakeup());
+    entry.submit(wakeup(flow.end_ns));
+    if config!(emit_plain) == 1 {
+        account::stat(Stat::Events);
+    }
 }
 
 /// The first payload byte of the server's answer, in [`Flow::ttfb_us`]: for the destination's distribution, and for
@@ -237,7 +245,6 @@ pub fn first_byte(flow: &Flow) {
             // SAFETY: points into an array; one aligned store.
             unsafe { *slot = slots::first_byte_value(flow.id, flow.ttfb_us) };
         }
-        account::stat(Stat::FirstBytes);
     }
 }
 
@@ -255,7 +262,7 @@ pub fn count_plain_first_byte(ops: &Ops, role: Role, ttfb_us: u32) {
 }
 
 #[inline(always)]
-fn add_first_byte(row: *mut DestStats, tfo: bool, ttfb_us: u32) {
+fn add_first_byte(row: *mut DestCounts, tfo: bool, ttfb_us: u32) {
     let slot = bucket(ttfb_us);
     // SAFETY: `row` points to a map value and `bucket` is below BUCKETS.
     unsafe {
@@ -267,14 +274,14 @@ fn add_first_byte(row: *mut DestStats, tfo: bool, ttfb_us: u32) {
     }
 }
 
-/// Records between two looks at how full the ring is. A look reads both of its positions, which the reader's
-/// CPU is writing.
+/// One record in so many, by chance, has a look at how full the ring is. A look reads both of its positions, which the
+/// reader's CPU is writing; a counter would be one more addition, which waits until the record is out of this CPU.
 const LOOK_EVERY: u64 = 64;
 
 /// Ring flags: the reader polls by timer and is woken only when the ring fills up.
 #[inline(always)]
-fn wakeup() -> u64 {
-    if account::count_event() % LOOK_EVERY != 0 {
+fn wakeup(now: u64) -> u64 {
+    if !flow::by_chance(now, LOOK_EVERY) {
         return u64::from(BPF_RB_NO_WAKEUP);
     }
     // SAFETY: `TFO_EVENTS` is a ring buffer of this object.

@@ -1,20 +1,24 @@
 //! State of one connection, of one SYN under way, and of a listener.
 //!
-//! A TFO connection has an entry in a hash keyed by its socket's address, from its SYN to its first byte;
-//! `tcp_destroy_sock` removes what is left. Not socket storage: creating one costs two accounted allocations
-//! and an RCU free, 0.6 us a socket and twice that with the free (measured with `cargo xtask bench`), against 0.1 us
-//! for a preallocated hash entry. A plain connection has no entry at all, only a start slot.
+//! A TFO connection has a place in an array, from its SYN to its first byte; `tcp_destroy_sock` frees what is left. Not
+//! socket storage: creating one costs two accounted allocations and an RCU free, 0.6 us a socket and twice that with
+//! the free; and not a preallocated hash, whose insertion, look-ups and removal took a third of all that a Fast Open
+//! connection took, 0.5 us (measured with `cargo xtask bench` and `perf`). A plain connection has no place at all,
+//! only a start slot.
 
-use core::arch::asm;
+use core::{arch::asm, mem::offset_of};
 
-use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_ktime_get_ns};
-use tfo_common::{Handshake, Loss, Role, classify, flags::Shed, slots, time::UNSEEN_US};
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns},
+};
+use tfo_common::{Handshake, Loss, Role, classify, flags::Shed, limits, slots, time::UNSEEN_US};
 
 use crate::{
     observer::{
         account,
         hooks::flags,
-        maps::{TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, ZERO_FLOW, config},
+        maps::{ANCHOR, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, config},
     },
     ops::{Address, Ops},
     storage,
@@ -32,8 +36,6 @@ pub mod stage {
 pub mod bit {
     /// The application asked for TFO.
     pub const REQUESTED: u8 = 1;
-    /// The SYN a child was made from had been accepted before.
-    pub const SEEN_BEFORE: u8 = 2;
     /// A RST came.
     pub const RESET: u8 = 16;
     /// Server child created from the SYN.
@@ -42,34 +44,21 @@ pub mod bit {
     pub const EMITTED: u8 = 64;
 }
 
-/// One TFO connection (any connection with `trace --all`). What every connection needs comes first.
+/// One TFO connection (any connection with `trace --all`). In the order of need: what a server's callbacks use lies in the
+/// first cache line of its [`Place`], for they run on other CPUs in turns.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Flow {
     /// First SYN built (client) or answered (server), `CLOCK_MONOTONIC` ns.
     pub start_ns: u64,
-    /// Latest SYN built (client).
-    pub syn_ns: u64,
-    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
-    pub end_ns: u64,
-    /// cgroup v2 id, known from the verdict on.
-    pub cgroup_id: u64,
     /// Socket cookie.
     pub id: u64,
-    /// Bytes the application offered with the connect.
-    pub offered: u32,
-    /// Process id of the client.
-    pub tgid: u32,
     /// Time to first byte, us; [`UNSEEN_US`] until it is seen.
     pub ttfb_us: u32,
-    /// First SYN to the end, us; [`UNSEEN_US`] where unknown.
-    pub handshake_us: u32,
-    /// The answered SYN to its answer, us; [`UNSEEN_US`] where unknown.
-    pub rtt_us: u32,
     /// Inode of the network namespace, where it is known already.
     pub netns: u32,
-    /// What happened, once the verdict is reached: [`crate::observer::finish`] reads it.
-    pub facts: Handshake,
+    /// Payload of the SYN a child was made from.
+    pub syn_len: u32,
     /// SYN-ACK retransmissions of a child created from the SYN.
     pub synack_retrans: u16,
     /// Callbacks spent waiting for the first byte.
@@ -100,51 +89,52 @@ pub struct Flow {
     pub local_port: u16,
     /// Host order.
     pub remote_port: u16,
-    /// Payload of the SYN a child was made from.
-    pub syn_len: u32,
+    /// First SYN to the end, us; [`UNSEEN_US`] where unknown.
+    pub handshake_us: u32,
+    /// The answered SYN to its answer, us; [`UNSEEN_US`] where unknown.
+    pub rtt_us: u32,
+    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
+    pub end_ns: u64,
+    /// What happened, once the verdict is reached: [`crate::observer::finish`] reads it.
+    pub facts: Handshake,
+    /// cgroup v2 id, known from the verdict on.
+    pub cgroup_id: u64,
+    /// Latest SYN built (client).
+    pub syn_ns: u64,
+    /// Bytes the application offered with the connect.
+    pub offered: u32,
+    /// Process id of the client.
+    pub tgid: u32,
     /// Network order. Kept because a socket that failed to connect forgets its addresses before it goes.
     pub remote: Address,
     /// Network order.
     pub local: Address,
-    /// Name of the client's process, in words like an address.
+    /// Name of a client's process, in words like an address; of a server's whatever was there before.
     pub comm: Address,
 }
 
 impl Flow {
-    /// Nothing known.
-    pub const ZERO: Self = Self {
-        start_ns: 0,
-        syn_ns: 0,
-        end_ns: 0,
-        cgroup_id: 0,
-        id: 0,
-        offered: 0,
-        tgid: 0,
-        ttfb_us: UNSEEN_US,
-        handshake_us: UNSEEN_US,
-        rtt_us: UNSEEN_US,
-        netns: 0,
-        facts: Handshake::plain(Role::Client),
-        synack_retrans: 0,
-        waits: 0,
-        outcome: 0,
-        stage: stage::HANDSHAKE,
-        role: 0,
-        bits: 0,
-        option: 0,
-        option_kind: 0,
-        added: 0,
-        policy: 0,
-        waits_on: 0,
-        family: 0,
-        pad: [0; 2],
-        local_port: 0,
-        remote_port: 0,
-        syn_len: 0,
-        remote: Address { words: [0; 4] },
-        local: Address { words: [0; 4] },
-        comm: Address { words: [0; 4] },
-    };
+    /// A flow that begins: what an earlier one at its place has left goes. What a verdict writes in any case stays.
+    #[inline(always)]
+    fn reset(&mut self, start_ns: u64, role: Role) {
+        self.start_ns = start_ns;
+        self.syn_ns = start_ns;
+        self.offered = 0;
+        self.tgid = 0;
+        self.ttfb_us = UNSEEN_US;
+        // Word by word: a row of zeros becomes a call of `memset`, which stores one byte at a time.
+        // SAFETY: fields of this flow, as the assertions below say.
+        unsafe {
+            (&raw mut self.netns).write_volatile(0);
+            (&raw mut self.syn_len).write_volatile(0);
+            // With `waits`.
+            (&raw mut self.synack_retrans).cast::<u32>().write_volatile(0);
+            // From `outcome` to `policy`.
+            let codes = u64::from(role as u8) << 16 | u64::from(stage::HANDSHAKE) << 8;
+            (&raw mut self.outcome).cast::<u64>().write_volatile(codes);
+            (&raw mut self.waits_on).write_volatile(0);
+        }
+    }
 
     /// Writes down a verdict for [`crate::observer::finish`], which is another program.
     #[inline(always)]
@@ -164,7 +154,14 @@ impl Flow {
     }
 }
 
-const _: () = assert!(size_of::<Address>() == tfo_common::limits::COMM_LEN);
+const _: () = assert!(size_of::<Address>() == limits::COMM_LEN);
+const _: () = {
+    const OUTCOME: usize = offset_of!(Flow, outcome);
+    assert!(offset_of!(Flow, synack_retrans) % 4 == 0);
+    assert!(offset_of!(Flow, waits) == offset_of!(Flow, synack_retrans) + 2);
+    assert!(OUTCOME % 8 == 0 && offset_of!(Flow, policy) == OUTCOME + 7);
+    assert!(offset_of!(Flow, stage) == OUTCOME + 1 && offset_of!(Flow, role) == OUTCOME + 2);
+};
 
 /// Times of one handshake, us; [`UNSEEN_US`] where unknown.
 pub struct Times {
@@ -183,35 +180,144 @@ pub struct ListenerFlags {
     pub added: u32,
 }
 
-/// The flow of the socket of a callback, without reading its address from memory first.
+/// A place for a flow: whole cache lines of an array that begins with a page, because user space may map it.
+#[repr(C, align(64))]
+pub struct Place {
+    /// Number of the socket whose flow it is; 0 while it is nobody's.
+    owner: u64,
+    /// The flow.
+    flow: Flow,
+}
+
+/// Who wants a place: all zero while nobody has one that begins there. Beside the places, because most sockets that end
+/// have none, and these are few enough to stay in a cache.
+#[repr(C)]
+pub struct Claims {
+    /// Sockets that want this place: one has it, others have tried in the same instant and are about to leave.
+    here: u32,
+    /// Flows that belong to this place and are at another one.
+    elsewhere: u32,
+}
+
+impl Place {
+    /// Takes it for a socket, if it is free. Two that try at once see each other, for additions come one after another:
+    /// then one of them has it, or none.
+    #[inline(always)]
+    fn claim(&mut self, claims: &mut Claims, number: u64) -> bool {
+        let here = &raw mut claims.here;
+        // SAFETY: a live map value.
+        if unsafe { here.read_volatile() } != 0 {
+            return false;
+        }
+        account::add32(here, 1);
+        // SAFETY: as above.
+        if unsafe { here.read_volatile() } != 1 {
+            account::add32(here, u32::MAX);
+            return false;
+        }
+        self.owner = number;
+        true
+    }
+
+    #[inline(always)]
+    fn free(&mut self, claims: &mut Claims) {
+        // SAFETY: a live map value. Before the claim ends: the next one writes its own.
+        unsafe { (&raw mut self.owner).write_volatile(0) };
+        account::add32(&raw mut claims.here, u32::MAX);
+    }
+}
+
+/// The claims of the place that a socket's flow is at after so many steps.
+#[inline(always)]
+fn claims<'a>(number: u64, step: u32) -> Option<&'a mut Claims> {
+    // SAFETY: points into an array, which is never freed while programs run.
+    TFO_CLAIMS
+        .get_ptr_mut(slots::flow_place(number, step))
+        .map(|claims| unsafe { &mut *claims })
+}
+
+/// The place a socket's flow is at after so many steps.
+#[inline(always)]
+fn place<'a>(number: u64, step: u32) -> Option<&'a mut Place> {
+    // SAFETY: points into an array, which is never freed while programs run.
+    TFO_FLOWS
+        .get_ptr_mut(slots::flow_place(number, step))
+        .map(|place| unsafe { &mut *place })
+}
+
+/// One more. LLVM does not see what it becomes, and leaves the loop a loop: unrolled, those on the rare paths would be
+/// half of the code.
+#[inline(always)]
+fn next(step: u32) -> u32 {
+    let mut step = u64::from(step);
+    // SAFETY: adds one to this register.
+    unsafe { asm!("{0} += 1", inout(reg) step, options(pure, nomem, nostack)) };
+    step as u32
+}
+
+/// The place of a socket's flow where it is not the first one.
+#[inline(always)]
+fn place_elsewhere<'a>(number: u64) -> Option<&'a mut Place> {
+    let mut step = 1;
+    while step <= limits::FLOW_STEPS {
+        if let Some(place) = place(number, step)
+            && place.owner == number
+        {
+            return Some(place);
+        }
+        step = next(step);
+    }
+    None
+}
+
+/// The flow of the socket of a callback.
 #[inline(always)]
 pub fn of_context<'a>(ops: &Ops) -> Option<&'a mut Flow> {
-    // The verifier lets a pointer serve as a key, but not be calculated with.
-    of(ops.sk() as u64)
+    of(ops.sk())
 }
 
 /// The flow of a socket, if it has one.
 ///
-/// The entry belongs to one connection, callbacks of a connection run under its socket's lock, and it is
-/// removed only by this connection or when its socket is destroyed: nobody else changes it under our hands.
+/// It belongs to one connection, callbacks of a connection run under its socket's lock, and it is removed only by
+/// this connection or when its socket is destroyed: nobody else changes it under our hands.
 #[inline(always)]
-pub fn of<'a>(sk: u64) -> Option<&'a mut Flow> {
-    // SAFETY: points into a preallocated map; see above.
-    TFO_FLOWS.get_ptr_mut(sk).map(|flow| unsafe { &mut *flow })
+pub fn of<'a, S>(sk: *mut S) -> Option<&'a mut Flow> {
+    if sk.is_null() {
+        return None;
+    }
+    let number = number(sk);
+    let home = place(number, 0)?;
+    if home.owner == number {
+        return Some(&mut home.flow);
+    }
+    if claims(number, 0)?.elsewhere == 0 {
+        return None;
+    }
+    place_elsewhere(number).map(|place| &mut place.flow)
+}
+
+/// The same for sockets of which most have none.
+#[inline(always)]
+pub fn of_any<'a, S>(sk: *mut S) -> Option<&'a mut Flow> {
+    if sk.is_null() {
+        return None;
+    }
+    let claims = claims(number(sk), 0)?;
+    if claims.here | claims.elsewhere == 0 {
+        return None;
+    }
+    of(sk)
 }
 
 /// Begins the flow of the socket of a callback, in place of whatever its address had before. One that finds no place
 /// is lost, and counted.
 #[inline(always)]
 pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
-    if TFO_FLOWS.insert(ops.sk() as u64, &ZERO_FLOW, 0).is_err() {
+    let Some(flow) = of_context(ops).or_else(|| new(ops)) else {
         account::lost(Loss::FlowTable);
         return None;
-    }
-    let flow = of_context(ops)?;
-    flow.start_ns = start_ns;
-    flow.syn_ns = start_ns;
-    flow.role = role as u8;
+    };
+    flow.reset(start_ns, role);
     flow.id = ops.cookie();
     let family = ops.family();
     flow.family = family;
@@ -222,6 +328,31 @@ pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
     Some(flow)
 }
 
+#[inline(always)]
+fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
+    let sk = ops.sk();
+    if sk.is_null() {
+        return None;
+    }
+    let number = number(sk);
+    let home = claims(number, 0)?;
+    let place_at_home = place(number, 0)?;
+    if place_at_home.claim(home, number) {
+        return Some(&mut place_at_home.flow);
+    }
+    let mut step = 1;
+    while step <= limits::FLOW_STEPS {
+        if let (Some(other), Some(claims)) = (place(number, step), claims(number, step))
+            && other.claim(claims, number)
+        {
+            account::add32(&raw mut home.elsewhere, 1);
+            return Some(&mut other.flow);
+        }
+        step = next(step);
+    }
+    None
+}
+
 /// The same flow, whose fields are read from memory again. Without it LLVM makes a copy of what follows for each value
 /// that was just written, and the verifier goes through every copy (`tfo_destroy`: 112,402 instructions on 6.1).
 #[inline(always)]
@@ -229,59 +360,91 @@ pub fn reread(flow: &mut Flow) -> &mut Flow {
     let mut place = core::ptr::from_mut(flow);
     // SAFETY: does nothing with the pointer but hide it from LLVM, which must take memory for changed.
     unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) place);
+        asm!("{0} = {0}", inout(reg) place);
         &mut *place
     }
 }
 
-/// Removes a flow that has nothing more to tell, by the address of its socket.
+/// Removes the flow of a socket, which has nothing more to tell.
 #[inline(always)]
-pub fn remove(sk: impl Into<SocketKey>) {
-    let _ = TFO_FLOWS.remove(sk.into().0);
-}
-
-/// The address of a socket as a key.
-pub struct SocketKey(u64);
-
-impl From<u64> for SocketKey {
-    #[inline(always)]
-    fn from(address: u64) -> Self {
-        Self(address)
+pub fn remove<S>(sk: *mut S) {
+    if sk.is_null() {
+        return;
     }
-}
-
-impl From<*mut bpf_sock> for SocketKey {
-    #[inline(always)]
-    fn from(sk: *mut bpf_sock) -> Self {
-        Self(sk as u64)
+    let number = number(sk);
+    let (Some(home), Some(at_home)) = (place(number, 0), claims(number, 0)) else {
+        return;
+    };
+    if home.owner == number {
+        return home.free(at_home);
+    }
+    if at_home.elsewhere == 0 {
+        return;
+    }
+    let mut step = 1;
+    while step <= limits::FLOW_STEPS {
+        if let (Some(other), Some(claims)) = (place(number, step), claims(number, step))
+            && other.owner == number
+        {
+            other.free(claims);
+            return account::add32(&raw mut at_home.elsewhere, u32::MAX);
+        }
+        step = next(step);
     }
 }
 
 /// A number that stands for a socket among these programs: its address, less that of a constant of ours. The
 /// verifier does not let a pointer be calculated with, but the difference of two is a number to it.
 #[inline(always)]
-pub fn number(sk: *mut bpf_sock) -> u64 {
+pub fn number<S>(sk: *mut S) -> u64 {
     let number: u64;
     // SAFETY: one subtraction.
     unsafe {
-        asm!("{0} -= {1}", inout(reg) sk => number, in(reg) &raw const ZERO_FLOW,
+        asm!("{0} -= {1}", inout(reg) sk => number, in(reg) &raw const ANCHOR,
             options(pure, nomem, nostack));
     }
     number
 }
 
-/// Whether this plain connection is one of those whose time to first byte is taken; none is where that is shed. Chance is in the clock's low
-/// digits: a socket's address would be that of the one before, a counter would keep step with the traffic.
+/// Whether this plain connection is one of those whose time to first byte is taken; none is where that is shed.
 #[inline(always)]
 pub fn is_sampled(now: u64) -> bool {
+    by_chance(now, config!(ttfb_sample).into()) && !flags::is_shed(Shed::FirstBytes)
+}
+
+/// Once in so many times, of 32 bits. Chance is in the clock's low digits: a socket's address would be that of the one
+/// before, a counter would keep step with the traffic.
+#[inline(always)]
+pub fn by_chance(now: u64, one_in: u64) -> bool {
     let chance = now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    (chance * u64::from(config!(ttfb_sample))) >> 32 == 0 && !flags::is_shed(Shed::FirstBytes)
+    (chance * one_in) >> 32 == 0
 }
 
 /// The start slot of a plain connection, by the number of its socket.
 #[inline(always)]
 pub fn start_slot(number: u64) -> Option<*mut u64> {
     TFO_STARTS.get_ptr_mut(slots::start_slot(number))
+}
+
+/// Remembers in which tick a plain client sent its SYN. To look at the clock takes longer than everything else that is
+/// done there, and a SYN that need not be sent again is timed by the kernel.
+#[inline(always)]
+pub fn set_connecting(sk: *mut bpf_sock) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = start_slot(number) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = slots::connecting_value(number, jiffies()) };
+    }
+}
+
+/// The kernel's ticks.
+#[inline(always)]
+pub fn jiffies() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_jiffies64() }
 }
 
 /// Remembers when a plain connection began. `added`: its callback flag is ours to take back.

@@ -3,11 +3,11 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf, SkStorage},
+    btf_maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
-    CrossCheck, DestKey, DestStats, FlowEvent,
+    CrossCheck, DestCounts, DestKey, FlowEvent,
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
     flags::{Config, Control, mask32, mask128},
     limits,
@@ -16,7 +16,7 @@ use tfo_common::{
     request::Request,
 };
 
-use crate::observer::flow::{Flow, ListenerFlags};
+use crate::observer::flow::{Claims, ListenerFlags, Place};
 
 /// Flow records.
 #[btf_map]
@@ -36,11 +36,15 @@ pub static TFO_NETNS: PerCpuHashMap<u32, NetnsCounters, { limits::NETNS as usize
 
 /// The destination table.
 #[btf_map]
-pub static TFO_DESTS: LruHashMap<DestKey, DestStats, { limits::DESTS as usize }> = LruHashMap::new();
+pub static TFO_DESTS: LruHashMap<DestKey, DestCounts, { limits::DESTS as usize }> = LruHashMap::new();
 
-/// TFO connections under way, by socket address.
+/// TFO connections under way.
 #[btf_map]
-pub static TFO_FLOWS: HashMap<u64, Flow, { limits::FLOWS as usize }> = HashMap::new();
+pub static TFO_FLOWS: Array<Place, { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Who wants each of their places.
+#[btf_map]
+pub static TFO_CLAIMS: Array<Claims, { limits::FLOWS as usize }> = Array::new();
 
 /// When plain connections began.
 #[btf_map]
@@ -50,10 +54,6 @@ pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
 #[btf_map]
 pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F_MMAPABLE as usize }> =
     Array::new();
-
-/// SYNs whose data was accepted.
-#[btf_map]
-pub static TFO_SYNS: Array<u64, { limits::SYNS as usize }> = Array::new();
 
 /// Callback flags we added to listeners.
 #[btf_map]
@@ -68,6 +68,10 @@ pub static TFO_ARRIVALS: LruHashMap<u64, [u64; Arrival::COUNT], { limits::LISTEN
 /// address for SYN cookies.
 #[btf_map]
 pub static TFO_REQUESTS: LruHashMap<u64, Request, { limits::REQUESTS as usize }> = LruHashMap::new();
+
+/// How many SYNs of each kind may wait among [`TFO_REQUESTS`], by [`tfo_common::slots::request_kind`].
+#[btf_map]
+pub static TFO_WAITING: Array<[u32; limits::REQUEST_KINDS], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Switches, indexed by [`Control`].
 #[btf_map]
@@ -93,7 +97,7 @@ pub static TFO_CONFIG: Global<Config> = Global::new(Config {
 });
 
 /// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.
-pub static ZERO_DEST: DestStats = DestStats::ZERO;
+pub static ZERO_DEST: DestCounts = DestCounts::ZERO;
 
 /// A new row of a network namespace: on the stack its zeros would be a call of `memset`.
 pub static ZERO_NETNS: NetnsCounters = NetnsCounters {
@@ -103,8 +107,8 @@ pub static ZERO_NETNS: NetnsCounters = NetnsCounters {
 /// A new row of a listener, likewise.
 pub static ZERO_ARRIVALS: [u64; Arrival::COUNT] = [0; Arrival::COUNT];
 
-/// A new flow, copied from here for the same reason.
-pub static ZERO_FLOW: Flow = Flow::ZERO;
+/// What the addresses of sockets are compared with: the distance is a number to the verifier.
+pub static ANCHOR: u64 = 0;
 
 /// A load-time switch, `config!(emit_plain)`, without copying the rest: the verifier sees a constant and removes the
 /// branches it rules out.

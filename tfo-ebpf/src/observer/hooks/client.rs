@@ -77,11 +77,10 @@ fn begin(ops: &Ops, tcp: Typed) {
         return;
     }
     let request = tcp.follow(at);
-    let now = flow::now();
     if request.address() == 0 && (config!(emit_plain) == 0 || flags::is_shed(Shed::Plain)) {
-        return flow::set_start(ops.sk(), now, Role::Client, false);
+        return flow::set_connecting(ops.sk());
     }
-    let Some(flow) = flow::begin(ops, Role::Client, now) else {
+    let Some(flow) = flow::begin(ops, Role::Client, flow::now()) else {
         return;
     };
     process(flow);
@@ -115,9 +114,13 @@ fn process(flow: &mut Flow) {
     let task = unsafe { bpf_get_current_task() };
     flow.tgid = kern::uint(task, layout!(task_tgid)) as u32;
     let comm = layout!(task_comm);
-    if comm.is_present() {
-        flow.comm = kern::read(kern::pointer(task, layout!(task_leader)) + u64::from(comm.byte));
-    }
+    // What cannot be read is zero.
+    let name_at = if comm.is_present() {
+        kern::pointer(task, layout!(task_leader)) + u64::from(comm.byte)
+    } else {
+        0
+    };
+    flow.comm = kern::read(name_at);
 }
 
 /// `__tcp_retransmit_skb`: a SYN has left again, always bare. From here on the end is worth a callback of its own.
@@ -301,31 +304,22 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
     }
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
-    let mut handshake_us = UNSEEN_US;
-    let number = flow::number(ops.sk());
-    if let Some(slot) = flow::start_slot(number) {
-        // SAFETY: points into an array; aligned.
-        let value = unsafe { *slot };
-        if slots::start_is_of(number, value) {
-            handshake_us = slots::since_start_us(value, now);
-            let mut kept = 0;
-            if flow::is_sampled(now) {
-                let before = ops.flags();
-                if before & WRITE == 0 {
-                    ops.set_flags(before | WRITE);
-                }
-                let start = now - u64::from(handshake_us) * 1_000;
-                kept = slots::start_value(number, start, false, before & WRITE == 0);
-            }
-            // SAFETY: as above; one store.
-            unsafe { *slot = kept };
-        }
-    }
-    let rtt_us = if facts.syn_retrans == 0 {
-        handshake_us
-    } else {
-        UNSEEN_US
+    // The kernel's own sample is the SYN's, if it was sent but once.
+    let (handshake_us, rtt_us) = match (facts.syn_retrans, ops.srtt_us()) {
+        // With crossed SYNs it is that of the SYN-ACK, which left later.
+        (0, _) if has_crossed(ops) => (UNSEEN_US, UNSEEN_US),
+        (0, 0) => (UNSEEN_US, UNSEEN_US),
+        (0, sample) => (sample, sample),
+        _ => (since_first_syn(ops), UNSEEN_US),
     };
+    if handshake_us != UNSEEN_US && flow::is_sampled(now) {
+        let before = ops.flags();
+        if before & WRITE == 0 {
+            ops.set_flags(before | WRITE);
+        }
+        let start_ns = now - u64::from(handshake_us) * 1_000;
+        flow::set_start(ops.sk(), start_ns, Role::Client, before & WRITE == 0);
+    }
     finish_plain(
         ops,
         tcp.cgroup_id(),
@@ -336,6 +330,26 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
             rtt_us,
         },
     );
+}
+
+/// Time since a plain client's first SYN left, us, to a tick; [`UNSEEN_US`] where another socket has taken its slot.
+#[inline(always)]
+fn since_first_syn(ops: &Ops) -> u32 {
+    if ops.sk().is_null() {
+        return UNSEEN_US;
+    }
+    let number = flow::number(ops.sk());
+    let Some(slot) = flow::start_slot(number) else {
+        return UNSEEN_US;
+    };
+    // SAFETY: points into an array; aligned.
+    match slots::connecting_since(number, unsafe { *slot }, flow::jiffies()) {
+        Some(ticks) => {
+            let us = ticks.min(1 << 30) * u64::from(config!(tick_us));
+            us.min(u64::from(UNSEEN_US - 1)) as u32
+        }
+        None => UNSEEN_US,
+    }
 }
 
 /// What the SYN was like, from what it left on the socket (`tcp_send_syn_data`, `tcp_syn_options`) and on the mark of

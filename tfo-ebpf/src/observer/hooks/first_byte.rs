@@ -8,10 +8,7 @@
 //! `PARSE_HDR_OPT_CB` would be the obvious hook for a client, but header prediction (`tcp_rcv_established`)
 //! skips it: it stays silent whenever a pure ACK came before the data.
 
-use aya_ebpf::{
-    bindings::{BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE},
-    helpers::generated::bpf_jiffies64,
-};
+use aya_ebpf::bindings::{BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE};
 use tfo_common::{Role, slots, time::UNSEEN_US};
 
 use super::{flags, server};
@@ -158,9 +155,7 @@ fn elapsed(ops: &Ops, role: Role, start_ns: u64) -> u32 {
         && received.is_present()
         && let Some(tcp) = ops.tcp()
     {
-        // SAFETY: no arguments.
-        let jiffies = unsafe { bpf_jiffies64() } as u32;
-        let ago = jiffies.wrapping_sub(tcp.uint(received) as u32);
+        let ago = (flow::jiffies() as u32).wrapping_sub(tcp.uint(received) as u32);
         if ago <= 1 {
             // It came in this jiffy or the last one; the kernel looked at the clock when it did (`tcp_rcv_established`).
             tcp.clock()

@@ -97,7 +97,7 @@ pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
 pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
     let Some(sk) = full_socket(ctx) else { return 0 };
     let mut ours = 0;
-    if let Some(flow) = flow::of(sk as u64) {
+    if let Some(flow) = flow::of(sk) {
         ours = u32::from(flow.added);
         flow.added = 0;
     }

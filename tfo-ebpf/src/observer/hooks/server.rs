@@ -6,10 +6,10 @@ use tfo_common::{
     classify::{End, Listener},
     counters::Stat,
     flags::{Control, Shed},
+    limits::REQUEST_KINDS,
     listener::Arrival,
     maps::Part,
     request::{LISTENER_UNKNOWN, Request},
-    slots,
     time::{UNSEEN_US, us_between},
 };
 
@@ -21,10 +21,10 @@ use crate::{
         account,
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
-        maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, TFO_SYNS, config},
+        maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, TFO_WAITING, config},
         parts::jump,
     },
-    ops::{FoundOption, Ops, tcp_flag},
+    ops::{FoundOption, Ops, are_usual_options, tcp_flag},
 };
 
 /// TCP states (include/net/tcp_states.h).
@@ -44,7 +44,6 @@ pub fn listen(ops: &Ops) {
     if TFO_ARRIVALS.remove(ops.sk() as u64).is_ok() {
         account::stat(Stat::ListenersForgotten);
     }
-    account::stat(Stat::ListenersSeen);
     if before & WRITE != 0 {
         return;
     }
@@ -54,7 +53,7 @@ pub fn listen(ops: &Ops) {
     }
 }
 
-/// `tcp_synack_options`: a SYN is being answered. Plain SYNs leave after two option look-ups; for the
+/// `tcp_synack_options`: a SYN is being answered. Plain SYNs leave after a look at their header; for the
 /// others the facts are kept until the handshake finishes, because only here the SYN and the state of the
 /// listener are at hand.
 #[inline(always)]
@@ -62,12 +61,16 @@ pub fn syn_answered(ops: &Ops) {
     if ops.tcp_flags() & tcp_flag::SYN == 0 {
         return;
     }
+    let syn = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb));
+    if is_usual(syn) && syn_payload(syn) == 0 {
+        return;
+    }
     // None: a retransmitted SYN-ACK, the facts are kept already.
     let Some(found) = ops.tfo_option_of_syn() else {
         return;
     };
     let has_option = !matches!(found.option, TfoOption::None);
-    let mut syn_len = if has_option { 0 } else { syn_payload(ops) };
+    let mut syn_len = if has_option { 0 } else { syn_payload(syn) };
     if !has_option && syn_len == 0 {
         return;
     }
@@ -77,7 +80,7 @@ pub fn syn_answered(ops: &Ops) {
         return;
     }
     if has_option {
-        syn_len = syn_payload(ops);
+        syn_len = syn_payload(syn);
     }
     let syncookie = ops.arg::<0>() == SYNACK_COOKIE;
     let socket = kern::pointer(request, layout!(skc_listener));
@@ -92,10 +95,24 @@ pub fn syn_answered(ops: &Ops) {
         option_kind: found.kind,
         listener,
         syncookie: u8::from(syncookie),
+        kind: ops.request_kind() as u32,
+        pad: 0,
     };
     // The child of a SYN cookie gets a socket cookie of its own.
     let key = if syncookie { ops.tuple() } else { ops.cookie() };
+    let Some(waiting) = waiting(facts.kind as usize) else {
+        return;
+    };
+    // Before they are there, so that nobody is told that there are none; and only once, for a SYN may come again. Of
+    // those that the table drops the count stays: who meets it looks in vain.
+    let is_new = TFO_REQUESTS.get_ptr(key).is_none();
+    if is_new {
+        account::add32(waiting, 1);
+    }
     if TFO_REQUESTS.insert(key, facts, 0).is_err() {
+        if is_new {
+            account::add32(waiting, u32::MAX);
+        }
         account::lost(Loss::RequestInsert);
         return;
     }
@@ -108,14 +125,29 @@ pub fn syn_answered(ops: &Ops) {
     }
 }
 
-/// Payload of the SYN: the sequence numbers it covers, less one for the SYN itself.
+/// Whether a SYN has exactly the options that Linux puts into one without TFO. Two reads of memory, where a search for
+/// both kinds of the option takes twice as long. `tcp_v4_rcv` has left `data` at the TCP header.
 #[inline(always)]
-fn syn_payload(ops: &Ops) -> u32 {
+fn is_usual(syn: u64) -> bool {
+    if !layout!(skb_data).is_present() {
+        return false;
+    }
+    let header = kern::pointer(syn, layout!(skb_data));
+    if header == 0 {
+        return false;
+    }
+    let words: [u32; 8] = kern::read(header + 12);
+    are_usual_options(&words)
+}
+
+/// Payload of a SYN: the sequence numbers it covers, less one for the SYN itself.
+#[inline(always)]
+fn syn_payload(syn: u64) -> u32 {
     let block = layout!(skb_cb);
     if !block.is_present() {
         return 0;
     }
-    let block = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb)) + u64::from(block.byte);
+    let block = syn + u64::from(block.byte);
     let (first_at, end_at) = (layout!(cb_seq), layout!(cb_end_seq));
     let (first, end) = if end_at.byte == first_at.byte + 4 {
         let both: u64 = kern::read(block + u64::from(first_at.byte));
@@ -304,9 +336,6 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
         flow.option = found.option as u8;
         flow.option_kind = found.kind;
     }
-    if flow.syn_len > 0 && was_accepted(ops, flow) {
-        flow.bits |= bit::SEEN_BEFORE;
-    }
     if ops.flags() & WRITE != 0 {
         adopt_inherited(flow);
     }
@@ -314,36 +343,31 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
     flags::add(ops, flow, RTO | WRITE);
 }
 
-/// Whether the SYN this child was made from has made one before: then the network has brought it twice, and the first
-/// child was gone by the time (an older one would have taken the segment: `__inet_lookup_established` comes first).
-/// `tcp_create_openreq_child` has set `rcv_nxt` to the number behind the SYN's.
-#[inline(always)]
-fn was_accepted(ops: &Ops, flow: &Flow) -> bool {
-    let mark = slots::syn_mark(
-        flow.remote.words,
-        flow.remote_port,
-        flow.local_port,
-        ops.receive_next(),
-    );
-    let Some(slot) = TFO_SYNS.get_ptr_mut(slots::syn_slot(mark)) else {
-        return false;
-    };
-    // SAFETY: points into an array; one aligned load, one aligned store.
-    unsafe {
-        let before = slot.read_volatile();
-        slot.write_volatile(mark);
-        before == mark
-    }
-}
-
-/// Takes the facts of this connection's SYN out of the table.
+/// Takes the facts of this connection's SYN out of the table. Of most connections there are none: then a counter tells,
+/// where the table would take two cache misses and a socket cookie.
 #[inline(always)]
 fn take_request(ops: &Ops) -> Option<Request> {
-    let found = take(ops.cookie());
-    if found.is_some() || flags::control(Control::SyncookieSeen) == 0 {
-        return found;
+    let waiting = waiting(ops.request_kind())?;
+    // SAFETY: points into an array; aligned.
+    if unsafe { waiting.read_volatile() } == 0 {
+        return None;
     }
-    take(ops.tuple())
+    let mut found = take(ops.cookie());
+    if found.is_none() && flags::control(Control::SyncookieSeen) != 0 {
+        found = take(ops.tuple());
+    }
+    if found.is_some() {
+        account::add32(waiting, u32::MAX);
+    }
+    found
+}
+
+/// The counter of SYNs of a kind.
+#[inline(always)]
+fn waiting(kind: usize) -> Option<*mut u32> {
+    let counters = TFO_WAITING.get_ptr_mut(0)?;
+    // SAFETY: within the only value of the map.
+    Some(unsafe { (&raw mut (*counters)[0]).add(kind & (REQUEST_KINDS - 1)) })
 }
 
 #[inline(always)]

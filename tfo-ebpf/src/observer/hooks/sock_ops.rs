@@ -142,7 +142,7 @@ pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    match flow::of_context(&ops) {
+    match flow::of_any(ops.sk()) {
         Some(flow) => {
             if first_byte::building(&ops, flow) {
                 jump::<{ Part::Finish as u32 }>(&ops);

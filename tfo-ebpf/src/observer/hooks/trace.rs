@@ -18,15 +18,21 @@ const CLOSE: u64 = 7;
 /// `TCP_SYN_SENT`.
 const SYN_SENT: u64 = 2;
 
+/// The socket, which is the first argument of each.
+#[inline(always)]
+fn socket_of(ctx: &BtfTracePointContext) -> *mut core::ffi::c_void {
+    ctx.arg(0)
+}
+
 /// `tcp_reset` (net/ipv4/tcp_input.c): `TP_PROTO(struct sock *sk)`. Noted for connections whose handshake
 /// lasts; the error that follows ends them.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
     // Most resets end connections, not handshakes.
-    if Typed::sock(ctx.arg::<*mut core::ffi::c_void>(0)).uint(layout!(skc_state)) != SYN_SENT {
+    if Typed::sock(socket_of(&ctx)).uint(layout!(skc_state)) != SYN_SENT {
         return 0;
     }
-    if let Some(flow) = flow::of(ctx.arg::<u64>(0)) {
+    if let Some(flow) = flow::of_any(socket_of(&ctx)) {
         if flow.stage == stage::HANDSHAKE {
             flow.bits |= bit::RESET;
         }
@@ -38,7 +44,7 @@ pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
 /// the child; for others it is the listener, and the child gets the number in `total_retrans`.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
-    if let Some(flow) = flow::of(ctx.arg::<u64>(0)) {
+    if let Some(flow) = flow::of_any(socket_of(&ctx)) {
         flow.synack_retrans = flow.synack_retrans.saturating_add(1);
     }
     0
@@ -48,11 +54,11 @@ pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
 /// or an ICMP message, ends here, before its application knows.
 #[btf_tracepoint(function = "inet_sk_error_report")]
 pub fn tfo_sk_error(ctx: BtfTracePointContext) -> i32 {
-    let sk = ctx.arg::<u64>(0);
-    if let Some(flow) = flow::of(sk)
+    let sk = socket_of(&ctx);
+    if let Some(flow) = flow::of_any(sk)
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
-        && let Some(tcp) = Typed::tcp_sock(ctx.arg::<*mut core::ffi::c_void>(0))
+        && let Some(tcp) = Typed::tcp_sock(sk)
         && is_over(tcp)
     {
         client::give_up(tcp, flow);
@@ -73,10 +79,10 @@ fn is_over(tcp: Typed) -> bool {
 /// socket's next. One that has no verdict by now gets it: nobody is left to change it.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
-    let sk = ctx.arg::<u64>(0);
-    let Some(flow) = flow::of(sk) else { return 0 };
+    let sk = socket_of(&ctx);
+    let Some(flow) = flow::of_any(sk) else { return 0 };
     if flow.stage == stage::HANDSHAKE
-        && let Some(tcp) = Typed::tcp_sock(ctx.arg::<*mut core::ffi::c_void>(0))
+        && let Some(tcp) = Typed::tcp_sock(sk)
     {
         last_words(tcp, flow);
         finish::tell(tcp, flow::reread(flow));

@@ -1,0 +1,64 @@
+//! An array of the kernel side that is mapped into our memory: read, and counted down in, without a system call.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, AtomicU64},
+};
+
+use aya::maps::MapData;
+
+/// The mapping.
+#[derive(Debug)]
+pub struct Mapped {
+    at: NonNull<AtomicU64>,
+    bytes: usize,
+    /// Its descriptor must stay open until the programs that use the map are loaded.
+    _map: MapData,
+}
+
+// SAFETY: the mapping is shared memory that any thread may use by atomic operations; the pointer is not tied to one.
+unsafe impl Send for Mapped {}
+
+impl Mapped {
+    /// Maps the first bytes of an array that was made with `BPF_F_MMAPABLE`.
+    pub fn new(map: MapData, bytes: usize) -> io::Result<Self> {
+        let fd = map.fd().as_fd().as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { at, bytes, _map: map })
+    }
+
+    /// The 64-bit number with this index; `None` beyond what is mapped.
+    pub fn word(&self, index: usize) -> Option<&AtomicU64> {
+        // SAFETY: within the mapping, which lives as long as `self`; aligned, for it begins with a page.
+        (index < self.bytes / 8).then(|| unsafe { self.at.add(index).as_ref() })
+    }
+
+    /// The 32-bit number with this index; `None` beyond what is mapped.
+    pub fn half_word(&self, index: usize) -> Option<&AtomicU32> {
+        // SAFETY: as above.
+        (index < self.bytes / 4).then(|| unsafe { self.at.cast::<AtomicU32>().add(index).as_ref() })
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, not used any more.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.bytes) };
+    }
+}
