@@ -177,6 +177,14 @@ impl Session {
         self.last_netns.retain(|inode| !gone.contains(inode));
     }
 
+    /// Looks for `sock_ops` programs of others, unless that was done a moment ago.
+    fn look_for_foreign(&mut self) {
+        if self.foreign_checked.elapsed() >= FOREIGN_INTERVAL {
+            set_foreign(&mut self.maps, &self.keeper);
+            self.foreign_checked = Instant::now();
+        }
+    }
+
     /// Runs an iterator in every network namespace that can be entered.
     fn everywhere(&self, program: &OwnedFd) -> std::io::Result<Pass> {
         let program = program.try_clone()?;
@@ -331,6 +339,8 @@ impl Source for Session {
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize {
+        // Here, because every command drains all the time; some read but twice.
+        self.look_for_foreign();
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -352,10 +362,6 @@ impl Source for Session {
     }
 
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading> {
-        if self.foreign_checked.elapsed() >= FOREIGN_INTERVAL {
-            set_foreign(&mut self.maps, &self.keeper);
-            self.foreign_checked = Instant::now();
-        }
         let mut reading = counters::read(
             &self.maps,
             dests,

@@ -161,7 +161,8 @@ pub struct ProgramRuns {
 pub trait Source: Send {
     /// Sleeps until records are worth reading, at most for `timeout`.
     fn wait(&mut self, timeout: Duration) -> anyhow::Result<()>;
-    /// Hands over every record there is; returns how many.
+    /// Hands over every record there is; returns how many. To be called several times a second: it also sees to what has
+    /// come beside us.
     fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize;
     /// Reads every counter; the destination table only when `dests` is set.
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading>;

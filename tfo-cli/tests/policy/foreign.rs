@@ -26,14 +26,14 @@ use crate::{
 };
 
 /// A port without a listener, to which a foreign program drops packets.
-const REFUSED: u16 = 9;
+pub const REFUSED: u16 = 9;
 /// UDP, for what comes behind.
 const TAKEN: u16 = 10;
 /// Of the names in the kernel, how ours begin.
 const OURS: &str = "tfo_pol";
 
 /// What is done to the policy while others look on, and whether the connection under watch is denied then.
-const STEPS: [(&str, bool); 7] = [
+pub const STEPS: [(&str, bool); 7] = [
     ("nothing is in force", false),
     ("add a rule for others", false),
     ("add", true),
@@ -43,7 +43,7 @@ const STEPS: [(&str, bool); 7] = [
     ("flush", false),
 ];
 
-fn step(name: &str, sandbox: &Sandbox, family: Family, more: &[&str]) -> Result<()> {
+pub fn step(name: &str, sandbox: &Sandbox, family: Family, more: &[&str]) -> Result<()> {
     let path = sandbox.path().to_string_lossy().into_owned();
     match name {
         "add a rule for others" => add(sandbox.path(), "192.0.2.0/24", more),
@@ -57,7 +57,7 @@ fn step(name: &str, sandbox: &Sandbox, family: Family, more: &[&str]) -> Result<
 }
 
 /// One connection to the server under watch, closed at once.
-fn connect_once(lab: &Lab, connect: &Connect, denied: bool) -> Result<()> {
+pub fn connect_once(lab: &Lab, connect: &Connect, denied: bool) -> Result<()> {
     let connect = Connect {
         reset_on_close: true,
         ..connect.clone()
@@ -71,7 +71,7 @@ fn connect_once(lab: &Lab, connect: &Connect, denied: bool) -> Result<()> {
 }
 
 /// Root of the cgroup2 hierarchy, where ours are attached.
-fn root(sandbox: &Sandbox) -> Result<PathBuf> {
+pub fn root(sandbox: &Sandbox) -> Result<PathBuf> {
     let parent = sandbox.path().parent();
     Ok(parent.context("the sandbox is not below the root")?.to_path_buf())
 }
@@ -99,7 +99,7 @@ fn links_of(programs: &[u32]) -> Vec<(u32, u32)> {
 }
 
 /// A datagram to the port that is dropped.
-fn is_refused(lab: &Lab, family: Family) -> Result<bool> {
+pub fn is_refused(lab: &Lab, family: Family) -> Result<bool> {
     lab.in_client(|| {
         let own = if family == Family::V6 {
             lab::client_v6(0)
@@ -180,7 +180,7 @@ pub fn on_the_same_cgroup() -> Result<()> {
 }
 
 /// Calls of a foreign `sock_ops` program for one connection, once both ends are closed.
-fn calls(foreign: &Foreign, connect: impl FnOnce() -> Result<()>) -> Result<Calls> {
+pub fn calls(foreign: &Foreign, connect: impl FnOnce() -> Result<()>) -> Result<Calls> {
     // At each end the change to ESTABLISHED and the one to CLOSE.
     const STATES: u64 = 2 * 2;
     let before = foreign.calls()?;
@@ -191,7 +191,7 @@ fn calls(foreign: &Foreign, connect: impl FnOnce() -> Result<()>) -> Result<Call
     Ok(foreign.calls()?.since(&before))
 }
 
-fn ports(server: &Server) -> Ports {
+pub fn ports(server: &Server) -> Ports {
     Ports {
         counted: server.address().port(),
         dropped: REFUSED,

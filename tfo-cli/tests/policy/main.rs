@@ -20,6 +20,7 @@ mod guards;
 mod lifecycle;
 mod log;
 mod matrix;
+mod neighbours;
 mod observer;
 mod packets;
 mod policy;
@@ -32,6 +33,7 @@ mod support;
 mod unit;
 mod upgrade;
 mod watch;
+mod writer;
 
 use runner::Test;
 
@@ -94,6 +96,12 @@ const TESTS: &[Test] = &[
     ("diagnose::the_fix_for_a_grudge_is_one", diagnose::grudge),
     ("foreign::on_the_same_cgroup", foreign::on_the_same_cgroup),
     ("foreign::on_the_same_interface", foreign::on_the_same_interface),
+    ("neighbours::on_a_cgroup_below_in_every_way", neighbours::below_us),
+    ("neighbours::who_lets_nobody_in_is_named", neighbours::in_the_way),
+    (
+        "neighbours::a_writer_of_options_loses_nothing",
+        neighbours::writer_of_options,
+    ),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),

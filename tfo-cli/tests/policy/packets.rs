@@ -37,16 +37,23 @@ pub struct Watcher {
 impl Watcher {
     /// `cgroup_skb/egress`, by a link.
     pub fn on_cgroup(cgroup: &Path, ports: Ports) -> Result<Self> {
+        let Self { mut ebpf } = Self::egress(ports)?;
+        let program: &mut CgroupSkb = ebpf.program_mut(NAME).context("no program")?.try_into()?;
+        let directory = File::open(cgroup).with_context(|| cgroup.display().to_string())?;
+        program
+            .attach(directory, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)
+            .context("foreign egress program: attaching it")?;
+        Ok(Self { ebpf })
+    }
+
+    /// The same, attached nowhere.
+    pub fn egress(ports: Ports) -> Result<Self> {
         const PASS: i32 = 1;
         const DROP: i32 = 0;
         let elf = object::with_counts("cgroup_skb/egress", &code(0, ports, PASS, DROP), LOAD_MAP, 2)?;
         let mut ebpf = Ebpf::load(&elf).context("foreign egress program: reading it")?;
         let program: &mut CgroupSkb = ebpf.program_mut(NAME).context("no program")?.try_into()?;
         program.load().context("foreign egress program: loading it")?;
-        let directory = File::open(cgroup).with_context(|| cgroup.display().to_string())?;
-        program
-            .attach(directory, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)
-            .context("foreign egress program: attaching it")?;
         Ok(Self { ebpf })
     }
 }
@@ -94,6 +101,12 @@ impl Watcher {
     /// Its id in the kernel.
     pub fn id(&self) -> Result<u32> {
         let program = self.ebpf.program(NAME).context("no program")?;
+        Ok(program.info()?.id())
+    }
+
+    /// The same of one that [`Watcher::egress`] made.
+    pub fn egress_id(&self) -> Result<u32> {
+        let program: &CgroupSkb = self.ebpf.program(NAME).context("no program")?.try_into()?;
         Ok(program.info()?.id())
     }
 

@@ -5,7 +5,6 @@
 #[expect(dead_code, reason = "the observer's tests use the rest of it")]
 pub mod flow;
 #[path = "../privileged/support/foreign.rs"]
-#[expect(dead_code, reason = "likewise")]
 pub mod foreign;
 #[path = "../privileged/support/ground.rs"]
 pub mod ground;

@@ -11,7 +11,7 @@ use aya::{
 
 use super::object::{self, COUNTS, NAME, instruction};
 
-/// Operations (include/uapi/linux/bpf.h).
+/// Operations (include/uapi/linux/bpf.h); the map has room for [`OPERATIONS`].
 pub const PASSIVE_ESTABLISHED: u32 = 5;
 pub const STATE: u32 = 10;
 pub const PARSE_HDR_OPT: u32 = 13;
@@ -27,15 +27,27 @@ pub struct Foreign {
 impl Foreign {
     /// Attaches it to a cgroup.
     pub fn attach(cgroup: &Path) -> Result<Self> {
-        let elf = object::with_counts("sockops", &code(), LOAD_MAP, OPERATIONS)?;
+        Self::load(&code(), LOAD_MAP)?.attached(cgroup)
+    }
+
+    /// Loads a program of these instructions, the one at `load_map` with the address of the counters, and attaches it
+    /// nowhere.
+    pub fn load(code: &[u8], load_map: usize) -> Result<Self> {
+        let elf = object::with_counts("sockops", code, load_map, OPERATIONS)?;
         let mut ebpf = Ebpf::load(&elf).context("foreign program: reading it")?;
         let program: &mut SockOps = ebpf.program_mut(NAME).context("no program")?.try_into()?;
         program.load().context("foreign program: loading it")?;
+        Ok(Self { ebpf })
+    }
+
+    /// Attaches it by a link.
+    pub fn attached(mut self, cgroup: &Path) -> Result<Self> {
+        let program: &mut SockOps = self.ebpf.program_mut(NAME).context("no program")?.try_into()?;
         let directory = File::open(cgroup).with_context(|| format!("{}: opening it", cgroup.display()))?;
         program
             .attach(directory, CgroupAttachMode::Single)
             .context("foreign program: attaching it")?;
-        Ok(Self { ebpf })
+        Ok(self)
     }
 
     /// Its id in the kernel.
@@ -84,14 +96,14 @@ impl Calls {
 }
 
 /// Place of the instruction that loads the map's address.
-const LOAD_MAP: usize = 13;
+pub const LOAD_MAP: usize = 13;
 
 /// ```text
 /// if op is TCP_CONNECT or PASSIVE_ESTABLISHED: flags |= STATE_CB    (its own flag, OR-ed in as it should be)
 /// calls[op] += 1
 /// return 1
 /// ```
-fn code() -> Vec<u8> {
+pub fn code() -> Vec<u8> {
     [
         instruction(0xbf, 0x16, 0, 0),  //  0: r6 = r1
         instruction(0x61, 0x62, 0, 0),  //  1: r2 = ctx->op
