@@ -202,6 +202,30 @@ impl Ops {
         }
     }
 
+    /// Whether the SYN at hand has a cookie in the option of kind 34 where Linux puts it: behind the usual options. Then
+    /// there is no need to search.
+    #[inline(always)]
+    pub fn has_usual_cookie(&self) -> bool {
+        // SAFETY: as in `has_usual_options`.
+        unsafe {
+            let start =
+                core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_3.skb_data).cast::<u8>();
+            let end = core::ptr::read_volatile(&raw const (*self.ctx.ops).__bindgen_anon_4.skb_data_end)
+                .cast::<u8>();
+            if start.add(44) > end {
+                return false;
+            }
+            let word = |at: usize| start.add(at).cast::<u32>().read_volatile();
+            let [kind, length, ..] = word(40).to_le_bytes();
+            *start.add(12) >> 4 > 10
+                && word(20) & 0xffff == u32::from_le_bytes([2, 4, 0, 0])
+                && word(24) == u32::from_le_bytes([4, 2, 8, 10])
+                && word(36) & 0x00ff_ffff == u32::from_le_bytes([1, 3, 3, 0])
+                && kind == 34
+                && matches!(length, 6 | 8 | 10 | 12 | 14 | 16 | 18)
+        }
+    }
+
     /// SYN (client) or SYN-ACK (server) retransmissions so far, while the handshake lasts.
     #[inline(always)]
     pub fn total_retrans(&self) -> u32 {

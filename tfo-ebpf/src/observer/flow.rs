@@ -313,7 +313,7 @@ pub fn of_any<'a, S>(sk: *mut S) -> Option<&'a mut Flow> {
 /// is lost, and counted.
 #[inline(always)]
 pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
-    let Some(flow) = of_context(ops).or_else(|| new(ops)) else {
+    let Some(flow) = new(ops) else {
         account::lost(Loss::FlowTable);
         return None;
     };
@@ -328,6 +328,8 @@ pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
     Some(flow)
 }
 
+/// A place for the flow of the socket of a callback: the first one, if nobody has it, which is seen without a look at the
+/// place itself; else the one it has already, or another.
 #[inline(always)]
 fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     let sk = ops.sk();
@@ -337,8 +339,11 @@ fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     let number = number(sk);
     let home = claims(number, 0)?;
     let place_at_home = place(number, 0)?;
-    if place_at_home.claim(home, number) {
+    if home.elsewhere == 0 && place_at_home.claim(home, number) {
         return Some(&mut place_at_home.flow);
+    }
+    if let Some(flow) = of_context(ops) {
+        return Some(flow);
     }
     let mut step = 1;
     while step <= limits::FLOW_STEPS {

@@ -32,6 +32,17 @@ const ESTABLISHED: u32 = 1;
 const SYN_RECV: u32 = 3;
 const CLOSE_WAIT: u32 = 8;
 
+/// Whether the header at hand tells nothing, whosever it is: nothing has come yet, and nothing is sent. The first one that
+/// a client builds is of this kind, and it takes neither a look-up nor another program to tell.
+#[inline(always)]
+pub fn is_idle(ops: &Ops) -> bool {
+    ops.data_segments_in() == 0
+        && ops.skb_len() == 0
+        && ops.arg::<0>() != CURRENT_MSS
+        && ops.state() == ESTABLISHED
+        && ops.segments_out() < MAX_WAITS
+}
+
 /// A header of a connection with a flow is being built. Returns whether there is a verdict to finish: that of a
 /// child made from its SYN, whose handshake has ended since.
 #[inline(always)]
@@ -54,7 +65,7 @@ pub fn building(ops: &Ops, flow: &mut Flow) -> bool {
         return child(ops, flow);
     }
     flow.waits += 1;
-    if seen || u32::from(flow.waits) >= MAX_WAITS {
+    if seen || u32::from(flow.waits) >= MAX_WAITS || ops.segments_out() >= MAX_WAITS {
         flags::swap(ops, flow, WRITE, 0);
         if seen {
             finish::first_byte(flow);

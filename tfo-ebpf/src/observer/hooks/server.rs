@@ -65,6 +65,11 @@ pub fn syn_answered(ops: &Ops) {
     if is_usual(syn) && syn_payload(syn) == 0 {
         return;
     }
+    let request = kern::sock_of(&ops.ctx);
+    // The SYN-ACK of a child made from the SYN: `established` has seen it.
+    if kern::uint(request, layout!(treq_tfo_listener)) != 0 {
+        return;
+    }
     // None: a retransmitted SYN-ACK, the facts are kept already.
     let Some(found) = ops.tfo_option_of_syn() else {
         return;
@@ -72,11 +77,6 @@ pub fn syn_answered(ops: &Ops) {
     let has_option = !matches!(found.option, TfoOption::None);
     let mut syn_len = if has_option { 0 } else { syn_payload(syn) };
     if !has_option && syn_len == 0 {
-        return;
-    }
-    let request = kern::sock_of(&ops.ctx);
-    // The SYN-ACK of a child made from the SYN: `established` has seen it.
-    if kern::uint(request, layout!(treq_tfo_listener)) != 0 {
         return;
     }
     if has_option {
@@ -332,7 +332,10 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
     flow.netns = netns;
     flow.bits = bit::FROM_SYN | bit::REQUESTED;
     flow.syn_len = ops.payload();
-    if let Some(found) = ops.tfo_option() {
+    if ops.has_usual_cookie() {
+        flow.option = TfoOption::Cookie as u8;
+        flow.option_kind = 34;
+    } else if let Some(found) = ops.tfo_option() {
         flow.option = found.option as u8;
         flow.option_kind = found.kind;
     }

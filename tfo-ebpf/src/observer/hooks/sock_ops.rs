@@ -85,6 +85,7 @@ fn header(ops: &Ops) {
         (false, false) => {}
         // A SYN, where another program asked for its header.
         (true, true) => {}
+        (true, false) if first_byte::is_idle(ops) => {}
         (true, false) => jump::<{ Part::FirstByte as u32 }>(ops),
     }
 }
@@ -142,7 +143,7 @@ pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    match flow::of_any(ops.sk()) {
+    match flow::of_context(&ops) {
         Some(flow) => {
             if first_byte::building(&ops, flow) {
                 jump::<{ Part::Finish as u32 }>(&ops);
