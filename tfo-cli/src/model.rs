@@ -53,6 +53,9 @@ use crate::policy::{InForce, decide};
 
 pub use self::{flow::Flow, row::DestRow, snapshot::Snapshot, sort::SortKey};
 
+/// Local addresses of a destination that are looked up.
+const MOST_LOCALS: usize = 4;
+
 /// Flows a model keeps: 1.2 MiB.
 pub const FLOWS: usize = 8_192;
 
@@ -277,6 +280,26 @@ impl Model {
         let path = &self.names.get(dest.cgroup_id)?.path;
         let guard = decide::watching_guard(&self.policy.as_ref()?.guards, path)?;
         Some(guard.spec.cgroup.id)
+    }
+
+    /// Local addresses of the latest connections to a destination, as records have them: each once, a few at most.
+    pub fn locals_of(&self, dest: &DestKey) -> Vec<[u8; 16]> {
+        let mut locals: Vec<[u8; 16]> = Vec::new();
+        for flow in self.flows.iter().rev() {
+            let event = flow.event();
+            let is_same = event.cgroup_id == dest.cgroup_id
+                && event.remote == dest.remote
+                && event.remote_port == dest.port
+                && event.family == dest.family
+                && event.role == dest.role;
+            if is_same && !locals.contains(&event.local) {
+                locals.push(event.local);
+                if locals.len() == MOST_LOCALS {
+                    break;
+                }
+            }
+        }
+        locals
     }
 
     /// Takes what a guard was found to know; `None` when that is not known.

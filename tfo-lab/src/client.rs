@@ -76,6 +76,8 @@ pub enum ClientOption {
     Mptcp,
     /// `TCP_SYNCNT`: give up after this many SYN retransmissions.
     SynCount(u32),
+    /// `IP_TTL`: how many hops packets of this socket may make.
+    HopLimit(u8),
 }
 
 /// Which local address and port the client uses.

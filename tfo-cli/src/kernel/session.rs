@@ -446,8 +446,13 @@ impl Source for Session {
         policy.flatten()
     }
 
-    fn guard_state(&mut self, guard: u64, dest: &DestKey) -> anyhow::Result<Option<Destination>> {
-        Ok(policy::guard_state(&self.bpffs, guard, dest)?)
+    fn guard_state(
+        &mut self,
+        guard: u64,
+        dest: &DestKey,
+        locals: &[[u8; 16]],
+    ) -> anyhow::Result<Option<Destination>> {
+        Ok(policy::guard_state(&self.bpffs, guard, dest, locals)?)
     }
 
     fn program_runs(&mut self) -> Vec<ProgramRuns> {

@@ -187,8 +187,15 @@ pub trait Source: Send {
     fn policy(&mut self) -> Option<InForce> {
         None
     }
-    /// What the guard of a cgroup knows of a destination; nothing where nothing failed.
-    fn guard_state(&mut self, guard: u64, dest: &DestKey) -> anyhow::Result<Option<Destination>> {
+    /// What the guard of a cgroup knows of a destination, or of the network behind one of these local addresses (network
+    /// order, IPv4 in the first four bytes) where it is open for that; nothing where nothing failed.
+    fn guard_state(
+        &mut self,
+        guard: u64,
+        dest: &DestKey,
+        locals: &[[u8; 16]],
+    ) -> anyhow::Result<Option<Destination>> {
+        let _ = locals;
         anyhow::bail!(
             "guard {guard}, port {}: this source knows nothing of guards",
             dest.port

@@ -18,7 +18,7 @@ use tfo_common::{
     policy::{MAX_STATES, NETS, STATES},
 };
 use tfo_lab::{
-    client::Family,
+    client::{Connect, Family},
     lab::Lab,
     middlebox::{Effect, Middlebox, Rule},
 };
@@ -275,6 +275,23 @@ pub fn shows_the_guard() -> Result<()> {
     top.ended().map(drop)
 }
 
+/// The page of a destination says that the guard is open for the network in front of it.
+pub fn shows_the_network(sandbox: &Sandbox, lab: &Lab, connect: &Connect) -> Result<()> {
+    let remote = connect.target.ip().to_string();
+    let mut top = dashboard(
+        "network",
+        sandbox,
+        &["--filter", &format!("role:client dst:{remote}")],
+    )?;
+    ensure!(!is_fast(&at_once(lab, connect)?), "the network is open");
+    top.await_text("denied")?;
+    top.press("\r")?;
+    top.await_text("open for all from 10.77.0.1")?;
+    top.await_text("withholds SYN data of everything from 10.77.0.1")?;
+    top.press("qq")?;
+    top.ended().map(drop)
+}
+
 /// One lookup finds a destination among as many as there may be. Times are printed, not asserted.
 pub fn looking_is_cheap() -> Result<()> {
     const LOOKS: u32 = 1_000;
@@ -317,23 +334,23 @@ pub fn looking_is_cheap() -> Result<()> {
     }
     // The map is an LRU: the earliest may have given way, the last has not.
     let last = MAX_STATES - 1;
-    let pins = Path::new(PINS);
-    let found = guard_state(pins, guard, &dest(last))?.context("the last one is there")?;
+    let (pins, local) = (Path::new(PINS), dest(MAX_STATES).remote);
+    let found = guard_state(pins, guard, &dest(last), &[local])?.context("the last one is there")?;
     ensure!(
         found.state.window == last && found.addr.to_string() == "10.0.255.255" && found.port == 443,
         "{found:?}"
     );
     ensure!(
-        guard_state(pins, guard, &dest(MAX_STATES))?.is_none(),
+        guard_state(pins, guard, &dest(MAX_STATES), &[local])?.is_none(),
         "nobody put it there"
     );
     ensure!(
-        guard_state(pins, guard + 1, &dest(last))?.is_none(),
+        guard_state(pins, guard + 1, &dest(last), &[local])?.is_none(),
         "another guard's"
     );
     let begun = Instant::now();
     for _ in 0..LOOKS {
-        guard_state(pins, guard, &dest(last))?;
+        guard_state(pins, guard, &dest(last), &[local])?;
     }
     let state = begun.elapsed() / LOOKS;
     let begun = Instant::now();

@@ -3,19 +3,22 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::chown,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
-    client::{Api, Connect, Family, Source},
+    client::{Api, ClientOption, Connect, Family, Source},
     lab::{self, Lab},
     middlebox::{Effect, Middlebox, Rule},
+    responder::{Manner, Responder},
     server::{Listen, Server},
 };
 
 use crate::{
+    dashboard,
     enforce::{at_once, is_fast, is_late, late, primed, service},
     guards::on,
     policy,
@@ -107,6 +110,88 @@ pub fn given_up() -> Result<()> {
     ensure!(
         known.len() == 1 && known[0]["failures"].as_u64() >= Some(5),
         "{known:?}"
+    );
+    Ok(())
+}
+
+/// On a path of 600 ms who gives up after 200 ms gives up before any answer can be there.
+pub fn long_path() -> Result<()> {
+    let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+    let manner = Manner {
+        delay: Duration::from_millis(600),
+        ..Manner::default()
+    };
+    let far = Responder::start_as(&lab, SocketAddr::new(lab::server_v4(0), 8080), manner)?;
+    let patient = Connect::new(far.address(), 300);
+    // The first brings the cookie, both the round trip.
+    patient.run_in(lab.client())?;
+    on(&sandbox, &[])?;
+    ensure!(is_fast(&patient.run_in(lab.client())?), "Fast Open works there");
+    let hasty = Connect {
+        blocking: false,
+        timeout: Duration::from_millis(200),
+        ..patient.clone()
+    };
+    for _ in 0..10 {
+        // However the lab tells that nothing came.
+        if let Ok(report) = hasty.run_in(lab.client()) {
+            ensure!(!report.reply_matched, "{report:?}");
+        }
+    }
+    let known = known("destinations")?;
+    ensure!(known.is_empty(), "{known:?}");
+    let report = patient.run_in(lab.client())?;
+    ensure!(is_fast(&report), "{report:?}");
+    Ok(())
+}
+
+/// One user may have many cgroups, and let SYNs die in each of them: that is one witness. Another user's is the second.
+pub fn owners() -> Result<()> {
+    let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    on(&sandbox, &["--failures", "2", "--of", "2"])?;
+    // SYNs with data and a hop limit of one do not arrive, as those of a user who raises the limit of his socket once the
+    // first is lost.
+    lab.server().command(
+        "nft",
+        &[
+            "add table inet hops; add chain inet hops in { type filter hook input priority -200; }; \
+           add rule inet hops in ip ttl 1 ip length > 200 tcp flags & (syn | ack) == syn drop",
+        ],
+    )?;
+    let dying = Connect {
+        options: vec![ClientOption::HopLimit(1)],
+        ..connect.clone()
+    };
+    let fail_in = |name: &str, uid: u32| -> Result<()> {
+        sandbox.within(name, || Ok(()))?;
+        chown(sandbox.child(name), Some(uid), None)?;
+        sandbox.within(name, || {
+            for _ in 0..2 {
+                late(&lab, &dying)?;
+            }
+            Ok(())
+        })
+    };
+    let is_fast_for_others = || sandbox.within("others", || Ok(is_fast(&at_once(&lab, &connect)?)));
+    for name in ["one", "two", "three"] {
+        fail_in(name, 1_001)?;
+        ensure!(
+            is_fast_for_others()?,
+            "{name} of the same user: {:?}",
+            known("destinations")?
+        );
+    }
+    let alone = known("destinations")?;
+    let own = alone.iter().filter(|one| !one["own_cgroup_id"].is_null());
+    ensure!(own.clone().count() == 3, "each harms itself: {alone:?}");
+    ensure!(own.clone().all(|one| one["state"] != "closed"), "{alone:?}");
+    fail_in("four", 1_002)?;
+    let all = known("destinations")?;
+    let everybody = all.iter().find(|one| one["own_cgroup_id"].is_null());
+    ensure!(
+        everybody.is_some_and(|one| one["state"] != "closed"),
+        "two users saw it: {all:?}"
     );
     Ok(())
 }
@@ -212,6 +297,7 @@ pub fn network() -> Result<()> {
         known("networks")?
     );
     ensure!((1..=8).contains(&timeouts), "{timeouts} timeouts");
+    dashboard::shows_the_network(&sandbox, &lab, &connects[49])?;
     // The other network is as good as before.
     ensure!(
         is_fast(&at_once(&lab, &other)?),

@@ -108,7 +108,12 @@ const TESTS: &[Test] = &[
     ("guards::behind_dnat", guards::behind_dnat),
     ("fair::a_restart_is_not_held_against_fast_open", fair::restart),
     ("fair::who_gives_up_early_says_nothing", fair::given_up),
+    (
+        "fair::who_gives_up_early_on_a_long_path_says_nothing",
+        fair::long_path,
+    ),
     ("fair::everybody_needs_two_witnesses", fair::witnesses),
+    ("fair::one_user_in_many_cgroups_is_one_witness", fair::owners),
     ("fair::a_network_pays_a_few_timeouts", fair::network),
     ("destinations::memory_is_bounded", destinations::bounded),
     ("strip::no_option_leaves", strip::no_option_leaves),

@@ -175,6 +175,7 @@ fn set(socket: &OwnedFd, option: ClientOption) -> nix::Result<()> {
         // No setting of the socket.
         ClientOption::More | ClientOption::Mptcp => Ok(()),
         ClientOption::SynCount(count) => setsockopt(socket, SynCount, &count),
+        ClientOption::HopLimit(hops) => setsockopt(socket, sockopt::Ipv4Ttl, &i32::from(hops)),
     }
 }
 

@@ -287,9 +287,13 @@ impl Reader {
             shared.lock().read_policy(policy);
         }
         let open = *shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = open.and_then(|dest| Some((dest, shared.lock().guard_of(&dest)?)));
-        let guarded = asked.and_then(|(dest, guard)| {
-            let state = self.observer.source().guard_state(guard, &dest).ok()?;
+        let asked = open.and_then(|dest| {
+            let model = shared.lock();
+            Some((dest, model.guard_of(&dest)?, model.locals_of(&dest)))
+        });
+        let guarded = asked.and_then(|(dest, guard, locals)| {
+            let source = self.observer.source();
+            let state = source.guard_state(guard, &dest, &locals).ok()?;
             Some(Guarded { dest, guard, state })
         });
         shared.lock().read_guarded(guarded);

@@ -1,6 +1,6 @@
 //! Reads the policy in force without the lock and without changes, as the dashboard does every few seconds.
 
-use std::{io, path::Path};
+use std::{io, iter, path::Path};
 
 use aya::maps::{HashMap, MapData, MapError};
 use tfo_common::{
@@ -41,14 +41,21 @@ pub fn loaded(directory: &Path) -> Result<Option<Loaded>, Error> {
     store::loaded(&open_rules(directory)?.0).map(Some)
 }
 
-/// The state that the guard of the cgroup `guard` has of one destination; `None` when no connection to it has failed.
+/// The state that the guard of the cgroup `guard` has of one destination, or of the network behind one of these local
+/// addresses where that is open; `None` when no connection has failed.
 ///
-/// It costs two lookups for each network namespace in which something has failed, however many destinations there are.
+/// It costs two lookups, and two more for each local address, for each network namespace in which something has failed,
+/// however many destinations there are.
 /// They do not count as use of the LRU map's entries (`htab_lru_map_lookup_elem_sys`, kernel/bpf/hashtab.c).
 ///
-/// Where several states apply, an open one goes before a closed one, and then that of the service before that of all
-/// services.
-pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Option<Destination>, Error> {
+/// Where several states apply, an open one goes before a closed one, then that of the destination before that of the
+/// network, and then that of the service before that of all services.
+pub fn guard_state(
+    directory: &Path,
+    guard: u64,
+    dest: &DestKey,
+    locals: &[[u8; 16]],
+) -> Result<Option<Destination>, Error> {
     if !is_in_force(directory)? {
         return Ok(None);
     }
@@ -58,7 +65,7 @@ pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Optio
     for net in nets.keys() {
         let net = net.map_err(|error| Error::map("read", "network namespaces".into(), &error))?;
         for own in [dest.cgroup_id, 0] {
-            let key = GuardKey {
+            let this = GuardKey {
                 cgroup: guard,
                 own,
                 net,
@@ -68,14 +75,24 @@ pub fn guard_state(directory: &Path, guard: u64, dest: &DestKey) -> Result<Optio
                 kind: kind::DESTINATION,
                 pad: [0; 4],
             };
-            match states.get(&codec::bytes(&key), 0) {
-                Ok(raw) => found.push(destination(&key, codec::value(&raw))),
-                Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(Error::map("read", "guard states".into(), &error)),
+            let networks = locals.iter().map(|local| GuardKey {
+                addr: *local,
+                port: 0,
+                kind: kind::NETWORK,
+                ..this
+            });
+            for key in iter::once(this).chain(networks) {
+                match states.get(&codec::bytes(&key), 0) {
+                    Ok(raw) => found.push(destination(&key, codec::value(&raw))),
+                    Err(MapError::KeyNotFound) => {}
+                    Err(error) => return Err(Error::map("read", "guard states".into(), &error)),
+                }
             }
         }
     }
-    found.sort_by_key(|one| (one.phase() == Phase::Closed, one.own_id.is_none()));
+    // What a network knows while it is closed says nothing about this destination.
+    found.retain(|one| !one.is_network || one.phase() != Phase::Closed);
+    found.sort_by_key(|one| (one.phase() == Phase::Closed, one.is_network, one.own_id.is_none()));
     Ok(found.first().copied())
 }
 

@@ -162,6 +162,9 @@ fn guarded(
     };
     let mut lines = super::wrapped(&clean(&format!("{}{beaten}{here}", guard.spec)), width);
     if let Some(dest) = known.state.destination() {
+        if dest.is_network {
+            lines.extend(super::wrapped(&clean(&format!("open for {dest}:")), width));
+        }
         lines.extend(numbers(state, dest, now, width));
     }
     lines
@@ -208,6 +211,10 @@ fn who(row: &DestRow, known: &PolicyOnDestination<'_>) -> String {
         .and_then(|(guard, dest)| {
             let path = &guard.spec.cgroup.path;
             match (known.rule, dest.phase()) {
+                (None, Phase::Open | Phase::HalfOpen) if dest.is_network => Some(format!(
+                    "the guard on {path} withholds SYN data of everything from {}",
+                    dest.addr
+                )),
                 (None, Phase::Open | Phase::HalfOpen) => {
                     Some(format!("the guard on {path} withholds SYN data"))
                 }
