@@ -44,4 +44,5 @@ mod run;
 mod support;
 mod times;
 mod top;
+mod unfinished;
 mod worth;
