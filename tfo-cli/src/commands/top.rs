@@ -158,10 +158,19 @@ fn replay_table(config: &TopConfig, mut recording: Replay, stop: &Stop) -> Resul
 
 fn print(config: &TopConfig, snapshot: &Snapshot, out: &mut dyn Write) -> Result<(), Failure> {
     let rows = chosen(config, snapshot);
+    let unjudged = snapshot.unjudged(&config.filter);
     let mut out = io::BufWriter::new(out);
     match config.format {
-        TopFormat::Text => table::write(snapshot, &rows, &table::default_columns(snapshot), &mut out)?,
-        TopFormat::Json => snapshot_json::write(snapshot, &rows, &mut out)?,
+        TopFormat::Text => {
+            table::write(snapshot, &rows, &table::default_columns(snapshot), &mut out)?;
+            if unjudged > 0 {
+                writeln!(
+                    out,
+                    "{unjudged} destinations could not be judged by the filter: their cgroup was gone before its name was known"
+                )?;
+            }
+        }
+        TopFormat::Json => snapshot_json::write(snapshot, &rows, unjudged, &mut out)?,
     }
     out.flush()?;
     Ok(())
@@ -197,6 +206,37 @@ mod tests {
         let table = print("");
         assert!(table.contains("checkout.service"), "{table}");
         assert!(table.lines().count() > 10, "{table}");
+    }
+
+    /// A service is gone before anybody has looked for its name.
+    #[test]
+    fn what_a_filter_could_not_judge_is_counted() {
+        let shown = |flags: &str| {
+            let line = format!("top --once --interval 100ms {flags}");
+            let Ok(Command::Top(config)) = crate::args::command(&line) else {
+                panic!("{line} is a good command line")
+            };
+            let mut model = Scenario::default().model(3);
+            model.name(1, None);
+            let snapshot = model.snapshot();
+            let of_gone = snapshot.rows.iter().filter(|row| row.key.cgroup_id == 1).count();
+            let mut out = Vec::new();
+            super::print(&config, &snapshot, &mut out).expect("it prints");
+            (String::from_utf8(out).expect("it is UTF-8"), of_gone)
+        };
+        let (text, of_gone) = shown("--filter cgroup:checkout");
+        assert!(
+            of_gone > 0 && text.contains(&format!("{of_gone} destinations could not be judged")),
+            "{text}"
+        );
+        let (json, of_gone) = shown("--filter !unit:checkout --format json");
+        let value: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+        assert_eq!(value["unjudged"], of_gone);
+        // Whatever it is called, its role is known: nothing was left open.
+        for flags in ["--filter role:server", ""] {
+            let (text, _) = shown(flags);
+            assert!(!text.contains("judged"), "{flags}: {text}");
+        }
     }
 
     #[test]

@@ -132,6 +132,16 @@ impl Snapshot {
                 })
     }
 
+    /// Rows that the filter cannot judge: it asks for the name of a cgroup, and nobody can tell that of theirs.
+    pub fn unjudged(&self, filter: &Filter) -> usize {
+        if filter.is_empty() {
+            return 0;
+        }
+        let rows = self.rows.iter().map(|row| self.filterable(row));
+        rows.filter(|row| row.cgroup.is_none() && filter.is_undecided(row))
+            .count()
+    }
+
     /// A row, with what this instant knows about it.
     pub fn filterable<'a>(&'a self, row: &'a DestRow) -> FilterableRow<'a> {
         FilterableRow {

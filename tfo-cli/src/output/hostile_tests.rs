@@ -99,7 +99,7 @@ fn tables_and_exports_are_harmless() {
     );
     harmless(
         "json",
-        &written(|out| snapshot_json::write(&snapshot, &rows, out)),
+        &written(|out| snapshot_json::write(&snapshot, &rows, 0, out)),
     );
     let exported = Table {
         names: vec!["service", "lost"],

@@ -28,6 +28,7 @@ struct Whole<'a> {
     degradations: Vec<Degraded<'a>>,
     attached: &'a [String],
     destinations: Vec<Row<'a>>,
+    unjudged: usize,
     networks: Vec<SumOf>,
 }
 
@@ -91,8 +92,8 @@ struct Row<'a> {
     network: Option<&'a str>,
 }
 
-/// Writes the snapshot with these rows.
-pub fn write(snapshot: &Snapshot, rows: &[&DestRow], out: &mut dyn Write) -> io::Result<()> {
+/// Writes the snapshot with these rows, and how many more the filter could not judge.
+pub fn write(snapshot: &Snapshot, rows: &[&DestRow], unjudged: usize, out: &mut dyn Write) -> io::Result<()> {
     let whole = Whole {
         schema: SCHEMA,
         r#type: "snapshot",
@@ -120,6 +121,7 @@ pub fn write(snapshot: &Snapshot, rows: &[&DestRow], out: &mut dyn Write) -> io:
             .iter()
             .map(|row| destination(row, snapshot))
             .collect::<io::Result<_>>()?,
+        unjudged,
         networks: networks(snapshot, rows),
     };
     write_line(&whole, out)
@@ -197,7 +199,7 @@ mod tests {
         let snapshot = Scenario::default().with_losses().model(3).snapshot();
         let rows: Vec<_> = snapshot.rows.iter().take(1).collect();
         let mut out = Vec::new();
-        write(&snapshot, &rows, &mut out).expect("memory takes it");
+        write(&snapshot, &rows, 0, &mut out).expect("memory takes it");
         let value: serde_json::Value = serde_json::from_slice(&out).expect("it is JSON");
         assert_eq!(value["schema"], 1);
         assert_eq!(value["lost"]["ring-full"], 1_204);

@@ -60,6 +60,8 @@ pub struct Table {
     pub lines: Vec<TableLine>,
     /// The services that [`TableLine::Service`] refers to; empty in the other views.
     pub services: Vec<Service>,
+    /// Destinations, or flows, that the filter cannot judge: it asks for a name that nobody can tell.
+    pub unjudged: usize,
 }
 
 /// What decides which lines a table has, and their order.
@@ -80,25 +82,21 @@ pub struct TableQuery<'a> {
 impl Table {
     /// Filters and sorts the lines of a view.
     pub fn new(snapshot: &Snapshot, query: &TableQuery<'_>) -> Self {
-        match query.view {
-            View::Destinations => Self {
-                lines: destinations(snapshot, query),
-                services: Vec::new(),
-            },
+        let of = |lines| Self {
+            lines,
+            ..Self::default()
+        };
+        let table = match query.view {
+            View::Destinations => of(destinations(snapshot, query)),
             View::Services => services(snapshot, query),
-            View::Flows => Self {
-                lines: flows(snapshot, query),
-                services: Vec::new(),
-            },
-            View::Listeners => Self {
-                lines: listeners(snapshot, query),
-                services: Vec::new(),
-            },
-            View::Findings => Self {
-                lines: findings(snapshot, query),
-                services: Vec::new(),
-            },
+            View::Flows => of(flows(snapshot, query)),
+            View::Listeners => of(listeners(snapshot, query)),
+            View::Findings => of(findings(snapshot, query)),
             View::Host => Self::default(),
+        };
+        Self {
+            unjudged: unjudged(snapshot, query),
+            ..table
         }
     }
 
@@ -126,6 +124,26 @@ impl Table {
                 LineKey::Finding(one.id, one.subject)
             }
         })
+    }
+}
+
+/// What the filter leaves out because nobody can tell a name it asks for.
+fn unjudged(snapshot: &Snapshot, query: &TableQuery<'_>) -> usize {
+    match query.view {
+        View::Destinations | View::Services => snapshot.unjudged(query.filter),
+        View::Flows if !query.filter.is_empty() => {
+            let unnamed = snapshot.flows.iter().filter(|flow| {
+                let network = snapshot.networks.label(flow.remote_ip()).map(|label| &**label);
+                snapshot.names.get(flow.event().cgroup_id).is_none()
+                    && query.filter.is_undecided(&FilterableFlow {
+                        flow,
+                        cgroup: None,
+                        network,
+                    })
+            });
+            unnamed.count()
+        }
+        _ => 0,
     }
 }
 
@@ -172,7 +190,11 @@ fn services(snapshot: &Snapshot, query: &TableQuery<'_>) -> Table {
             );
         }
     }
-    Table { lines, services }
+    Table {
+        lines,
+        services,
+        unjudged: 0,
+    }
 }
 
 /// Newest first. Flows have no other order.

@@ -20,6 +20,7 @@ mod guards;
 mod lifecycle;
 mod log;
 mod matrix;
+mod mptcp;
 mod neighbours;
 mod observer;
 mod packets;
@@ -116,6 +117,7 @@ const TESTS: &[Test] = &[
     ("fair::one_user_in_many_cgroups_is_one_witness", fair::owners),
     ("fair::a_network_pays_a_few_timeouts", fair::network),
     ("destinations::memory_is_bounded", destinations::bounded),
+    ("mptcp::rules_and_guards", mptcp::rules_and_guards),
     ("strip::no_option_leaves", strip::no_option_leaves),
     (
         "strip::no_option_leaves_before_tcx",

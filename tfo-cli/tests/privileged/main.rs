@@ -29,6 +29,7 @@ mod identities;
 mod keys;
 mod listener_faults;
 mod listeners;
+mod mptcp;
 mod names;
 mod namespaces;
 mod outcomes;

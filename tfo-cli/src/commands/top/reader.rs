@@ -34,6 +34,9 @@ const CHUNK: usize = 4_096;
 /// Every so many readings the listening sockets and the policy are read as well: walking every socket of every
 /// namespace, and every rule, costs too much to do each time.
 const READINGS_PER_FULL_REFRESH: u64 = 5;
+/// A walk over every socket of every namespace is not repeated before so many times its own length has passed: half a
+/// percent of one CPU, however many sockets there are.
+const WALKS_APART: u32 = 200;
 /// Rows up to which findings are looked for after every reading; a longer table is judged as seldom as listeners are
 /// read.
 const FEW_ROWS: usize = 2_048;
@@ -127,6 +130,8 @@ pub struct Reader {
     pub observer: Observer,
     /// The latest connection whose dropper was looked for.
     dropped: Option<u64>,
+    /// When the sockets may be walked over again.
+    next_walk: Instant,
 }
 
 impl Reader {
@@ -135,8 +140,15 @@ impl Reader {
         Self {
             observer,
             dropped: None,
+            next_walk: Instant::now(),
         }
     }
+}
+
+/// When the sockets may be walked over again after a walk from then to then.
+fn after_walk(begun: Instant, ended: Instant) -> Instant {
+    let rest = ended.duration_since(begun).saturating_mul(WALKS_APART);
+    ended.checked_add(rest).unwrap_or(ended)
 }
 
 /// Starts the thread; it ends when asked to, and raises the flag when the source fails.
@@ -210,7 +222,9 @@ impl Reader {
     pub fn tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
         let read = self.observer.read(false)?;
-        self.fold(shared, read, shared.is_full_refresh());
+        let is_full = shared.is_full_refresh();
+        let walks = is_full && Instant::now() >= self.next_walk;
+        self.fold(shared, read, is_full, walks);
         Ok(())
     }
 
@@ -219,11 +233,11 @@ impl Reader {
     pub fn settled_tick(&mut self, shared: &Shared) -> anyhow::Result<()> {
         self.drain(shared);
         let read = self.observer.read_settled()?;
-        self.fold(shared, read, true);
+        self.fold(shared, read, true, true);
         Ok(())
     }
 
-    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host), is_full: bool) {
+    fn fold(&mut self, shared: &Shared, (reading, host): (Reading, Host), is_full: bool, walks: bool) {
         // A list that could not be read leaves the one before.
         let dropped = shared.lock().local_drop().filter(|_| is_full);
         let source = self.observer.source();
@@ -234,7 +248,11 @@ impl Reader {
             self.dropped = Some(id);
             source.look_for_droppers(netns);
         }
-        let listeners = is_full.then(|| source.listeners().ok()).flatten();
+        let begun = Instant::now();
+        let listeners = walks.then(|| source.listeners().ok()).flatten();
+        if walks {
+            self.next_walk = after_walk(begun, Instant::now());
+        }
         let host_facts = listeners.is_some().then(|| source.host_facts());
         let programs = self.observer.program_runs();
         let kept = self.observer.is_recording().then(|| {
@@ -305,5 +323,20 @@ impl Reader {
             self.observer.stop_recording();
             shared.set_status(vec![" RECORDING STOPPED ".to_owned(), error.to_string()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_walk_is_followed_by_a_long_rest() {
+        let begun = Instant::now();
+        let after = |took: Duration| after_walk(begun, begun + took) - begun;
+        // A million sockets, a few thousand, none.
+        assert_eq!(after(Duration::from_millis(500)), Duration::from_millis(100_500));
+        assert_eq!(after(Duration::from_millis(2)), Duration::from_millis(402));
+        assert_eq!(after(Duration::ZERO), Duration::ZERO);
     }
 }

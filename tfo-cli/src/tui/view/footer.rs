@@ -151,7 +151,11 @@ fn place(state: &State) -> String {
         View::Destinations | View::Services => format!(" by {}", state.sort.name()),
         _ => String::new(),
     };
-    format!("{place}/{}{order}", state.table.lines.len())
+    let unjudged = match state.table.unjudged {
+        0 => String::new(),
+        count => format!(", {count} unjudged"),
+    };
+    format!("{place}/{}{order}{unjudged}", state.table.lines.len())
 }
 
 /// Which lines of a text are on the screen; empty when all of them are.
