@@ -21,6 +21,8 @@ use crate::process;
 
 /// Where the kernel's BPF objects get names.
 const BPFFS: &str = "/sys/fs/bpf";
+/// Rules of [`Rules::Hundred`].
+const HUNDRED: u32 = 100;
 /// Rules of [`Rules::Many`].
 const MANY: u32 = 10_000;
 
@@ -67,6 +69,8 @@ pub enum Rules {
     None,
     /// One for destinations nobody connects to.
     One,
+    /// A hundred, likewise.
+    Hundred,
     /// As many as in the issue, likewise.
     Many,
     /// No rule, but a guard that watches the whole host and finds nothing wrong.
@@ -82,6 +86,7 @@ impl Rules {
         match self {
             Self::None => "no policy",
             Self::One => "1 rule",
+            Self::Hundred => "100 rules",
             Self::Many => "10,000 rules",
             Self::Guard => "a guard",
             Self::Both => "a rule and a guard",
@@ -105,8 +110,9 @@ impl Rules {
             }
             Self::One => rule("192.0.2.0/24"),
             Self::Denying => rule("127.0.0.0/8"),
-            Self::Many => {
-                for index in 0..MANY {
+            Self::Hundred | Self::Many => {
+                let count = if self == Self::Many { MANY } else { HUNDRED };
+                for index in 0..count {
                     let [_, a, b, c] = ((172 << 16) + index).to_be_bytes();
                     rule(&format!("{a}.{b}.{c}.0/24"));
                 }

@@ -19,6 +19,8 @@ pub struct Place {
     pub seconds: u64,
 }
 
+/// Why goals are missed: the parts that run time is made of.
+const PARTS: &str = include_str!("parts.md");
 /// What is known of scale without measuring it on this machine.
 const SCALE: &str = include_str!("scale.md");
 
@@ -52,6 +54,8 @@ pub fn markdown(place: &Place, sections: &[Section]) -> String {
             let _ = write!(text, "\n{}", chart::bars(&section.rows, unit));
         }
     }
+    text.push('\n');
+    text.push_str(PARTS);
     text.push('\n');
     text.push_str(SCALE);
     text

@@ -25,6 +25,7 @@ const BULK_ROUNDS: u32 = 15;
 pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     Ok(vec![
         per_connection(stage, time)?,
+        by_rules(stage, time)?,
         per_packet(stage, time)?,
         left(stage, time)?,
         throughput(stage, time)?,
@@ -76,6 +77,35 @@ fn per_connection(stage: &Stage, time: Time) -> Result<Section> {
         section.push(Row::of(
             format!("{name}, beyond the empty programs"),
             beyond,
+            "us",
+            Budget::None,
+        ));
+    }
+    Ok(section)
+}
+
+/// How the cost of a policy grows with its rules, none of which concerns the traffic.
+const BY_RULES: [Rules; 3] = [Rules::One, Rules::Hundred, Rules::Many];
+
+fn by_rules(stage: &Stage, time: Time) -> Result<Section> {
+    println!("\n==> policy: run time by number of rules");
+    let mut section = Section::new(
+        "A policy, by number of rules",
+        "`sock_ops` and the egress program together, both ends of a Fast Open connection, with rules for somebody else. A rule \
+         is found in a trie by the longest prefix: its depth grows, not a list.",
+    )
+    .drawn("us");
+    let shape = Shape::fastest(Kind::Tfo, time.seconds);
+    let mut columns: [Vec<f64>; BY_RULES.len()] = Default::default();
+    for _ in 0..time.few.min(3) {
+        for (rules, column) in BY_RULES.iter().zip(&mut columns) {
+            column.push(connection::run_time(stage, *rules, &shape)?.0);
+        }
+    }
+    for (rules, column) in BY_RULES.iter().zip(columns) {
+        section.push(Row::of(
+            format!("TFO, {}", rules.name()),
+            column,
             "us",
             Budget::None,
         ));
