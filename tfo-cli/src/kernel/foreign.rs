@@ -21,8 +21,26 @@ pub fn sock_ops_loaded() -> bool {
     false
 }
 
-/// The observer with its parts, or the policy: that one sets flags on clients only, and never on a listener.
+/// The observer or the policy, each with the programs it jumps to. The policy sets flags on clients only, and never on a
+/// listener.
 fn is_ours(name: &[u8]) -> bool {
     let is = |ours: &str| name == ours.as_bytes();
-    is(PROG_SOCK_OPS) || is(policy::PROG_SOCK_OPS) || Part::ALL.iter().any(|part| is(part.program()))
+    let parts = Part::ALL.iter().map(|part| part.program());
+    let mut all = parts.chain([PROG_SOCK_OPS, policy::PROG_SOCK_OPS, policy::PROG_JUDGE]);
+    all.any(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_of_ours_is_known_by_its_name() {
+        for ours in ["tfo_sock_ops", "tfo_rare", "tfo_pol_sockops", "tfo_pol_judge"] {
+            assert!(is_ours(ours.as_bytes()), "{ours}");
+        }
+        for theirs in ["tfo_pol_judge2", "tfo", "foreign", ""] {
+            assert!(!is_ours(theirs.as_bytes()), "{theirs}");
+        }
+    }
 }

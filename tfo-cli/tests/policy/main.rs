@@ -82,6 +82,10 @@ const TESTS: &[Test] = &[
     ),
     ("unit::systemd_takes_it", unit::systemd_takes_it),
     ("observer::denied_whoever_came_first", observer::denied),
+    (
+        "observer::flags_of_a_killed_copy_go_with_the_next",
+        observer::flags_of_a_killed_copy,
+    ),
     ("observer::rules_hold_within_run", observer::within_run),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
     (

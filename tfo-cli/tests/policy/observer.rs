@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tfo_lab::{
     apps::Nginx,
@@ -13,8 +14,13 @@ use tfo_lab::{
 
 use crate::{
     enforce::{primed, service},
+    foreign::{calls, connect_once},
     policy::{self, add},
-    support::{BINARY, NO_CONFIG, sandbox::Sandbox},
+    support::{
+        BINARY, NO_CONFIG,
+        foreign::{self, Calls, Foreign},
+        sandbox::Sandbox,
+    },
 };
 
 pub fn denied() -> Result<()> {
@@ -88,6 +94,42 @@ pub fn denied() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a killed copy left on sockets goes with the next copy, also where a policy is in force: that is ours, and nobody
+/// whose flags these could be. Where somebody else is there they stay, for they may be his.
+pub fn flags_of_a_killed_copy() -> Result<()> {
+    for others in [false, true] {
+        let lab = Lab::up_unique()?;
+        let sandbox = Sandbox::enter()?;
+        add(sandbox.path(), "192.0.2.0/24", &[])?;
+        let path = sandbox.path().to_string_lossy().into_owned();
+        policy::ok(&["guard", "on", "--cgroup", &path])?;
+        let killed = sandbox.trace(&["--all"])?;
+        // It listens under the one that is killed, whose flag it keeps and every child inherits.
+        let (_server, connect) = primed(&lab, Family::V4, 0)?;
+        killed.signal(Signal::SIGKILL)?;
+        killed.ended()?;
+        let headers = |calls: &Calls| calls.of(foreign::HDR_OPT_LEN);
+        let before = witness(&sandbox, &lab, &connect)?;
+        ensure!(
+            headers(&before) > 0,
+            "nothing is left to be taken back: {before:?}"
+        );
+        let somebody = others.then(|| Foreign::attach(sandbox.path())).transpose()?;
+        sandbox.trace(&[])?.stop()?;
+        drop(somebody);
+        let after = witness(&sandbox, &lab, &connect)?;
+        ensure!((headers(&after) > 0) == others, "others {others}: {after:?}");
+        policy::clear()?;
+    }
+    Ok(())
+}
+
+/// Calls that a program without flags for headers gets for a connection.
+fn witness(sandbox: &Sandbox, lab: &Lab, connect: &Connect) -> Result<Calls> {
+    let foreign = Foreign::attach(sandbox.path())?;
+    calls(&foreign, || connect_once(lab, connect, false))
 }
 
 /// `run` puts its command below the caller's cgroup, where the caller's rules hold, and names what they denied.
