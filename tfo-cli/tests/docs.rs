@@ -360,6 +360,38 @@ fn every_command_has_its_rights_explained() {
     }
 }
 
+/// What stands there is shown by a test, and a test that is renamed takes its place in the page along.
+#[test]
+fn tests_that_the_security_page_names_are_there() {
+    let page = document("docs/security.md");
+    let named = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|text| text.split_once("::"));
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let read = |path: &str| fs::read_to_string(tests.join(path)).unwrap_or_default();
+    let policy = read("policy/main.rs");
+    let mut count = 0;
+    for (file, name) in named {
+        let function = format!("fn {name}()");
+        let is_there = policy.contains(&format!("\"{file}::{name}\""))
+            || read(&format!("privileged/{file}.rs")).contains(&function)
+            || read(&format!("{file}.rs")).contains(&function);
+        assert!(is_there, "docs/security.md: there is no test {file}::{name}");
+        count += 1;
+    }
+    assert!(count > 20, "{count} tests are named");
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.contains("| none"));
+    assert!(
+        rows.clone().all(|row| row.contains("::")),
+        "{:?}",
+        rows.collect::<Vec<_>>()
+    );
+}
+
 #[test]
 fn the_record_names_every_action() {
     let page = document("docs/trace.md");
