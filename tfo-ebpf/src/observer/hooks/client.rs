@@ -62,9 +62,9 @@ pub fn connect(ops: &Ops) -> bool {
 
 /// The same for a socket that may have the flow of an earlier connection.
 #[inline(always)]
-pub fn connect_again(ops: &Ops) {
+pub fn connect_again(ops: &Ops, flow: Option<&mut Flow>) {
     if let Some(tcp) = ops.tcp()
-        && is_new(ops, tcp)
+        && is_new(ops, tcp, flow)
     {
         begin(ops, tcp);
     }
@@ -94,8 +94,8 @@ fn begin(ops: &Ops, tcp: Typed) {
 /// Whether nothing of an earlier connection of this socket waits for its verdict. If it does, that comes first:
 /// [`Part::Finish`] counts it and then begins once more.
 #[inline(always)]
-fn is_new(ops: &Ops, tcp: Typed) -> bool {
-    let Some(flow) = flow::of_context(ops) else {
+fn is_new(ops: &Ops, tcp: Typed, flow: Option<&mut Flow>) -> bool {
+    let Some(flow) = flow else {
         return true;
     };
     if flow.stage != stage::HANDSHAKE {
@@ -125,8 +125,8 @@ fn process(flow: &mut Flow) {
 
 /// `__tcp_retransmit_skb`: a SYN has left again, always bare. From here on the end is worth a callback of its own.
 #[inline(always)]
-pub fn retransmitted(ops: &Ops) {
-    if let Some(flow) = flow::of_context(ops)
+pub fn retransmitted(ops: &Ops, flow: Option<&mut Flow>) {
+    if let Some(flow) = flow
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
     {
@@ -200,11 +200,11 @@ pub fn established_plain(ops: &Ops) -> bool {
 
 /// Every end of a client's handshake but [`accepted`], that with crossed SYNs included: the kernel calls it passive. Returns whether there is a verdict to finish.
 #[inline(always)]
-pub fn established(ops: &Ops) -> bool {
+pub fn established(ops: &Ops, flow: Option<&mut Flow>) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
     // `tcp_rcv_state_process` has just looked.
     let now = tcp.clock();
-    let flow = match flow::of_context(ops) {
+    let flow = match flow {
         Some(flow) if flow.stage == stage::HANDSHAKE => flow,
         found => {
             if found.is_some() {

@@ -20,7 +20,11 @@ use tfo_common::{Role, maps::Part};
 
 use super::{client, first_byte, server};
 use crate::{
-    observer::{finish, flow, parts::jump},
+    observer::{
+        finish,
+        flow::{self, Flow},
+        parts::jump,
+    },
     ops::{Ops, tcp_flag},
 };
 
@@ -165,17 +169,19 @@ pub fn tfo_plain_byte(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
+    // Looked up once for all of them: each look-up is a loop to the verifier.
+    let flow = flow::of_context(&ops);
     match ops.op() {
         BPF_SOCK_OPS_RTO_CB => client::timeout(&ops),
-        BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops),
+        BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops, flow),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
-        BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect_again(&ops),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect_again(&ops, flow),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB | BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
-            if client::established(&ops) {
+            if client::established(&ops, flow) {
                 jump::<{ Part::Finish as u32 }>(&ops);
             }
         }
-        _ if state(&ops) => jump::<{ Part::Finish as u32 }>(&ops),
+        _ if state(&ops, flow) => jump::<{ Part::Finish as u32 }>(&ops),
         _ => {}
     }
     1
@@ -195,8 +201,8 @@ pub fn tfo_finish(ctx: SockOpsContext) -> u32 {
 
 /// The state is about to change from args[0] to args[1]; whether that is a verdict.
 #[inline(always)]
-fn state(ops: &Ops) -> bool {
-    let Some(flow) = flow::of_context(ops) else {
+fn state(ops: &Ops, flow: Option<&mut Flow>) -> bool {
+    let Some(flow) = flow else {
         return false;
     };
     if flow.role == Role::Client as u8 {
