@@ -51,7 +51,7 @@ use crate::{
 
 /// Exit codes, as every `--help` ends.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed, or something was lost; 2 wrong usage; 3 a permission or kernel feature is missing; 4 a finding of severity fail.";
+Exit codes: 0 done; 1 failed, or something was lost; 2 wrong usage; 3 a permission or kernel feature is missing; 4 Fast Open does not work: a finding of severity fail.";
 
 /// Shows what TCP Fast Open does on this host, connection by connection, and what it costs when it does not
 /// work.

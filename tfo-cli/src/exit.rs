@@ -26,7 +26,7 @@ pub const ALL: [(u8, &str); 5] = [
     (FAILED, "failed, or something was lost"),
     (USAGE, "wrong usage"),
     (MISSING, "a permission or kernel feature is missing"),
-    (FOUND, "a finding of severity fail"),
+    (FOUND, "Fast Open does not work: a finding of severity fail"),
 ];
 
 /// An error as the user sees it: `tfo-cli: what: why`, and one line that says what to do.

@@ -100,7 +100,7 @@ pub enum Part {
     /// A header is built while the first byte is awaited.
     FirstByte = 4,
     /// A state changes, a timer fires, a listener begins; a socket connects once more; a handshake with TFO is over, and
-    /// not as the application wished.
+    /// the data of the SYN was not taken.
     Rare = 5,
     /// A verdict is counted and told.
     Finish = 6,

@@ -223,14 +223,77 @@ impl Outcome {
     /// had to be sent again before.
     #[inline(always)]
     pub const fn saves_round_trip(self) -> bool {
-        matches!(self, Self::Accepted)
+        match self {
+            Self::Accepted => true,
+            Self::Plain
+            | Self::AcceptedLate
+            | Self::PartlyAccepted
+            | Self::CookieGranted
+            | Self::CookieRefused
+            | Self::CookieOnly
+            | Self::DataRefused
+            | Self::CookieRejected
+            | Self::SynTimeout
+            | Self::Reset
+            | Self::Failed
+            | Self::Paused
+            | Self::Denied
+            | Self::LocalDrop
+            | Self::QueueOverflow
+            | Self::NotEnabled
+            | Self::OptionStripped
+            | Self::Syncookie => false,
+        }
+    }
+
+    /// Whether the server took all data of the client's SYN, at once or after the SYN-ACK was lost: what HIT counts.
+    pub const fn is_hit(self) -> bool {
+        match self {
+            Self::Accepted | Self::AcceptedLate => true,
+            Self::Plain
+            | Self::PartlyAccepted
+            | Self::CookieGranted
+            | Self::CookieRefused
+            | Self::CookieOnly
+            | Self::DataRefused
+            | Self::CookieRejected
+            | Self::SynTimeout
+            | Self::Reset
+            | Self::Failed
+            | Self::Paused
+            | Self::Denied
+            | Self::LocalDrop
+            | Self::QueueOverflow
+            | Self::NotEnabled
+            | Self::OptionStripped
+            | Self::Syncookie => false,
+        }
     }
 
     /// Whether the time from the first SYN to the one that was answered is lost. Handshakes that never completed
     /// have no SYN that was answered.
     #[inline(always)]
     pub const fn loses_timeout(self) -> bool {
-        matches!(self, Self::AcceptedLate | Self::SynTimeout)
+        match self {
+            Self::AcceptedLate | Self::SynTimeout => true,
+            Self::Plain
+            | Self::Accepted
+            | Self::PartlyAccepted
+            | Self::CookieGranted
+            | Self::CookieRefused
+            | Self::CookieOnly
+            | Self::DataRefused
+            | Self::CookieRejected
+            | Self::Reset
+            | Self::Failed
+            | Self::Paused
+            | Self::Denied
+            | Self::LocalDrop
+            | Self::QueueOverflow
+            | Self::NotEnabled
+            | Self::OptionStripped
+            | Self::Syncookie => false,
+        }
     }
 
     /// Whether Fast Open did what it was asked to do, or is on its way there.

@@ -32,7 +32,7 @@ enum RawListeners {
     Set {
         /// Sockets to set: ADDR:PORT as bound (`0.0.0.0:443`, `[::]:443`), :PORT for every address, or unit:NAME.
         selector: String,
-        /// Most connections whose handshake is not finished; clients beyond it get no Fast Open. The kernel cuts the number to
+        /// Maximum number of connections whose handshake is not finished; clients beyond it get no Fast Open. The kernel cuts the number to
         /// `net.core.somaxconn` of the socket's network namespace.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
         qlen: u32,

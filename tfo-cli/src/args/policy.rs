@@ -115,7 +115,7 @@ struct AddArgs {
     /// What happens to SYNs.
     #[arg(long, value_name = "ACTION", default_value = PolicyAction::NoData.name(), value_parser = actions())]
     action: String,
-    /// End the rule after this time; the kernel does so without any process running.
+    /// The rule ends by itself after this time, also when no tfo-cli runs.
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
     /// A note for those who find the rule later: why it is there.

@@ -67,7 +67,7 @@ pub struct ProbeArgs {
     /// Act as the server of a probe: listen on ADDRESS:PORT with Fast Open, and answer every request.
     #[arg(long, value_name = "ADDRESS:PORT")]
     serve: Option<SocketAddr>,
-    /// With --serve: length of the Fast Open queue, which is the most connections whose handshake is not finished; 0
+    /// With --serve: length of the Fast Open queue, the maximum number of connections whose handshake is not finished; 0
     /// switches Fast Open off.
     #[arg(long, value_name = "N", default_value_t = 256, requires = "serve")]
     qlen: u32,

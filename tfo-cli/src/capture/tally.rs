@@ -120,6 +120,7 @@ impl Tally {
             totals: self.totals,
             losses,
             events: self.events,
+            stats: None,
             netns: Vec::new(),
             row_changes: None,
             dests: self.rows.iter().map(|(key, row)| (*key, *row)).collect(),

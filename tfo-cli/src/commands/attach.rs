@@ -29,7 +29,7 @@ fn failure(error: &kernel::Error) -> Failure {
 pub fn give_up_rights(source: &mut dyn Source, keep: Keep) -> std::io::Result<()> {
     let mut give_up = || -> anyhow::Result<()> {
         if source.give_up_rights(keep)? {
-            // The thread that waits for signals is older than this one's wish.
+            // The thread that waits for signals was started before rights are given up: it does so itself.
             let runtime = runtime::handle()?;
             runtime.block_on(runtime.spawn(async move { rights::give_up(keep) }))??;
         }

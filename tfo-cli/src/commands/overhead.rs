@@ -21,7 +21,7 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// Without statistics: what one end of a handshake takes in the programs, ns (docs/cost.md has it for both ends).
 const ESTIMATE_NS: u64 = 1_200;
-/// Looks without a sample after which there will be none.
+/// Looks without a sample after which we assume that none will come.
 const WITHOUT: u32 = 3;
 /// Run by this process, whose clock counts them.
 const OWN: [&str; 3] = [maps::PROG_PRIME, maps::PROG_LIST, maps::PROG_RELEASE];

@@ -146,6 +146,7 @@ pub fn trace_source(
     let counted = Summary {
         totals: last_reading.reading.totals,
         losses: last_reading.reading.losses,
+        stats: last_reading.reading.stats,
         shed: last_reading.shed,
         ..Summary::default()
     };
@@ -271,11 +272,12 @@ impl<'a> Tracer<'a> {
         out: &mut dyn Write,
     ) -> Result<Summary, Failure> {
         let written = written.and_then(|()| self.release_all(out));
+        // Records are counted here, everything else by the kernel side.
         let mut summary = Summary {
-            totals: counted.totals,
-            losses: counted.losses,
-            shed: counted.shed,
-            ..self.summary
+            events: self.summary.events,
+            printed: self.summary.printed,
+            unjudged: self.summary.unjudged,
+            ..counted.clone()
         };
         summary.losses[Loss::BadRecord as usize] += self.bad_records;
         summary.losses[Loss::Contradictory as usize] += self.contradictory;

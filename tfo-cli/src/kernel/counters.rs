@@ -50,16 +50,21 @@ pub fn read(
         *total += never;
     }
     reading.losses[Loss::ListenerUnknown as usize] += unfinished.unknown;
-    reading.losses[Loss::Shed as usize] = counter(maps, stat_index(Stat::Shed))?;
+    let mut stats = [0; Stat::COUNT];
+    for stat in Stat::ALL {
+        stats[stat as usize] = counter(maps, stat_index(stat))?;
+    }
+    reading.losses[Loss::Shed as usize] = stats[Stat::Shed as usize];
     reading.events = if emit_plain {
-        counter(maps, stat_index(Stat::Events))?
+        stats[Stat::Events as usize]
     } else {
         with_record.saturating_sub(reading.losses[Loss::RingFull as usize])
     };
     // Rows change where a handshake is counted, and where the first byte comes after it.
     let (handshakes, _) = counted(&reading.totals);
-    let plain_first_bytes = counter(maps, stat_index(Stat::PlainFirstBytes))?;
+    let plain_first_bytes = stats[Stat::PlainFirstBytes as usize];
     reading.row_changes = Some(handshakes + maps.first_bytes.settled() + plain_first_bytes);
+    reading.stats = Some(stats);
     for entry in &maps.netns {
         // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
         let Ok((inode, per_cpu)) = entry else { break };

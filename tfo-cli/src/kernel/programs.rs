@@ -189,6 +189,12 @@ pub fn attach_tracepoints(
     Ok(attached)
 }
 
+/// Every tracepoint that is observed.
+pub(super) fn tracepoints() -> impl Iterator<Item = &'static str> {
+    let optional = OPTIONAL.iter().map(|(_, tracepoint, ..)| *tracepoint);
+    optional.chain([DESTROY.1])
+}
+
 /// The tracepoint of a program, by the program's name.
 pub(super) fn tracepoint_of(program: &str) -> Option<&'static str> {
     let optional = OPTIONAL.iter().map(|(name, tracepoint, ..)| (*name, *tracepoint));

@@ -1,7 +1,7 @@
 //! Facts of one record that exclude each other: a defect of the kernel side, of another program that took our callback
 //! flags, or of a kernel that does what nobody has read. Such a record is shown as it came, and counted.
 
-use tfo_common::{Outcome, Role, event::event_flags};
+use tfo_common::{Role, event::event_flags};
 
 use super::flow::Flow;
 
@@ -47,7 +47,7 @@ pub fn contradiction(flow: &Flow) -> Option<&'static str> {
             "more time lost than the handshake took",
         ),
         (
-            role == Role::Client && outcome == Outcome::Accepted && event.syn_retrans > 0,
+            role == Role::Client && outcome.saves_round_trip() && event.syn_retrans > 0,
             "accepted at once, and sent again",
         ),
     ];
@@ -58,7 +58,7 @@ pub fn contradiction(flow: &Flow) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use tfo_common::{FlowEvent, time::UNSEEN_US};
+    use tfo_common::{FlowEvent, Outcome, time::UNSEEN_US};
 
     use super::*;
     use crate::model::fake;

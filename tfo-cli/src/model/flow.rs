@@ -128,7 +128,7 @@ impl Flow {
         (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes))
     }
 
-    /// The policy that withheld the SYN data.
+    /// The action of the rule or guard that applied to the SYN.
     pub fn policy(&self) -> Option<PolicyAction> {
         PolicyAction::from_code(self.0.policy)
     }

@@ -192,7 +192,7 @@ impl DestRow {
 
     /// Attempts whose SYN data was accepted whole.
     pub fn accepted(&self) -> u64 {
-        self.count(Outcome::Accepted) + self.count(Outcome::AcceptedLate)
+        self.sum(Outcome::is_hit)
     }
 
     /// Accepted of all attempts, 0 to 1; `None` without attempts.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tfo_common::{
-    DestKey, DestStats, Loss, Outcome, Role, counters::NetnsCounters, event::Record, flags::Shed,
+    DestKey, DestStats, Loss, Outcome, Role,
+    counters::{NetnsCounters, Stat},
+    event::Record,
+    flags::Shed,
     listener::ListenerRecord,
 };
 
@@ -25,6 +28,8 @@ pub struct Reading {
     pub losses: [u64; Loss::COUNT],
     /// Flow records the kernel side put into the ring.
     pub events: u64,
+    /// Bookkeeping of the BPF programs, indexed by [`Stat`]; `None` where nobody keeps books (recordings, captures).
+    pub stats: Option<[u64; Stat::COUNT]>,
     /// Cross-check counters per network namespace (inode).
     pub netns: Vec<(u32, NetnsCounters)>,
     /// How often rows of the destination table have changed, counted before the table was read. The same as in an earlier

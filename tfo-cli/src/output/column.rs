@@ -182,7 +182,9 @@ impl Column {
             Self::Syn => "bytes of payload in SYNs",
             Self::Rtt => "round-trip time",
             Self::Saved => "time saved: one round trip for each accepted connection that carried data",
-            Self::Lost => "time lost: from the first SYN to the one that was answered",
+            Self::Lost => {
+                "time lost: from the first SYN to the one that was answered, also where only the SYN-ACK was lost (`accepted-late`)"
+            }
             Self::Net => "saved minus lost",
             Self::Trend => "attempts per reading, the latest to the right",
             Self::Plain => "handshakes without Fast Open",

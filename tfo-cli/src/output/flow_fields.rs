@@ -63,7 +63,7 @@ pub struct FlowFields<'a> {
     pub saved_us: u32,
     /// Time it lost: from the first SYN to the one that was answered.
     pub lost_us: u32,
-    /// Policy that withheld the SYN data: `no-data`, `strip` or `observe`.
+    /// Action of the rule or guard that applied to the SYN ([`tfo_common::PolicyAction`]).
     pub policy: Option<&'static str>,
     /// Round-trip time: from the SYN that was answered to its answer.
     pub rtt_us: Option<u32>,

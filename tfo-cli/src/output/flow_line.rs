@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use tfo_common::{Loss, Outcome, Role, flags::Shed};
+use tfo_common::{Loss, Outcome, Role, counters::Stat, flags::Shed};
 
 use crate::model::{
     Flow, Snapshot,
@@ -44,6 +44,8 @@ pub struct Summary {
     pub losses: [u64; Loss::COUNT],
     /// Handshakes the kernel side counted, by role and outcome.
     pub totals: Totals,
+    /// Bookkeeping of the BPF programs, where there are any.
+    pub stats: Option<[u64; Stat::COUNT]>,
     /// The most that was given up to keep within `--max-overhead`.
     pub shed: Shed,
     /// How many findings there are of what severity, where they were asked for.

@@ -38,7 +38,7 @@ pub struct JudgedLine<'a> {
 }
 
 impl JudgedLine<'_> {
-    fn line(&self) -> FlowLine<'_> {
+    pub(super) fn line(&self) -> FlowLine<'_> {
         FlowLine {
             flow: self.flow,
             cgroup: None,
@@ -48,7 +48,7 @@ impl JudgedLine<'_> {
     }
 
     /// The fields of `trace`, with `None` for what the capture does not tell.
-    fn fields(&self) -> FlowFields<'_> {
+    pub(super) fn fields(&self) -> FlowFields<'_> {
         let judged = self.judged;
         FlowFields {
             outcome: judged.outcome.ok().map(Outcome::name),
@@ -62,7 +62,7 @@ impl JudgedLine<'_> {
     }
 
     /// Those of captures.
-    fn more(&self) -> MoreFields<'_> {
+    pub(super) fn more(&self) -> MoreFields<'_> {
         let judged = self.judged;
         let hash = |hash: Option<u32>| hash.map(|hash| format!("{hash:08x}"));
         MoreFields {
@@ -78,7 +78,7 @@ impl JudgedLine<'_> {
 
 /// What only a capture tells, named as in [`MORE_COLUMNS`].
 #[derive(Clone, Debug, Serialize)]
-struct MoreFields<'a> {
+pub(super) struct MoreFields<'a> {
     unknown: Option<&'static str>,
     syn_data: Option<&'static str>,
     cookie_sent: Option<String>,

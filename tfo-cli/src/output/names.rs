@@ -1,7 +1,7 @@
 //! Counter tables as JSON objects: the names come from `tfo-common`, in the order of its codes.
 
 use serde::{Serialize, Serializer};
-use tfo_common::{Loss, Outcome, Role};
+use tfo_common::{Loss, Outcome, Role, counters::Stat};
 
 use crate::model::source::Totals;
 
@@ -38,6 +38,16 @@ impl Serialize for ByOutcome<'_> {
             .into_iter()
             .filter(|outcome| outcome.occurs_in(self.role));
         serializer.collect_map(possible.map(|outcome| (outcome.name(), self.counts[outcome as usize])))
+    }
+}
+
+/// `{"events": 0, ...}`; every statistic of the BPF programs.
+#[derive(Clone, Copy, Debug)]
+pub struct ByStat<'a>(pub &'a [u64; Stat::COUNT]);
+
+impl Serialize for ByStat<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Stat::ALL.map(|stat| (stat.name(), self.0[stat as usize])))
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     diagnosis_json::FindingRecord,
     flow_record::FlowRecord,
     json::{SCHEMA, write_line},
-    names::{ByReason, ByRole},
+    names::{ByReason, ByRole, ByStat},
 };
 use crate::model::{Snapshot, diagnosis::Finding};
 
@@ -33,6 +33,9 @@ pub struct SummaryRecord<'a> {
     pub lost: ByReason<'a>,
     /// Handshakes counted in the kernel, by role and outcome; exact also when records were lost.
     pub totals: ByRole<'a>,
+    /// Bookkeeping of the BPF programs; absent for recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stats: Option<ByStat<'a>>,
 }
 
 /// Writes the records.
@@ -63,6 +66,7 @@ impl TraceWriter for Ndjson {
             shed: summary.shed.name(),
             lost: ByReason(&summary.losses),
             totals: ByRole(&summary.totals),
+            stats: summary.stats.as_ref().map(ByStat),
         };
         write_line(&record, out)
     }
@@ -99,6 +103,7 @@ mod tests {
         };
         summary.losses[0] = 2;
         summary.totals[0][Outcome::Accepted as usize] = 9;
+        summary.stats = Some(std::array::from_fn(|index| index as u64));
         let mut out = Vec::new();
         Ndjson.end(&summary, &mut out).expect("memory takes it");
         insta::assert_snapshot!(String::from_utf8(out).expect("JSON is UTF-8"));

@@ -98,6 +98,7 @@ impl Counters {
             totals,
             losses,
             events: self.events,
+            stats: None,
             netns: netns.collect(),
             row_changes: None,
             dests: Vec::new(),

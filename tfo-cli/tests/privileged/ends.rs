@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use nix::sys::signal::Signal;
+use tfo_cli::output::TraceFormat;
 use tfo_lab::lab::Lab;
 
 use crate::support::{
@@ -104,7 +106,9 @@ fn a_duration_ends_it() -> Result<()> {
 #[test]
 fn a_closed_pipe_ends_it_cleanly() -> Result<()> {
     needs_kernel!();
-    for format in ["json", "text", "csv"] {
+    for format in TraceFormat::value_variants() {
+        let value = format.to_possible_value().context("a format has a name")?;
+        let format = value.get_name();
         let sandbox = Sandbox::enter()?;
         let lab = Lab::up_unique()?;
         let pair = Pair::start(&lab, 0)?;

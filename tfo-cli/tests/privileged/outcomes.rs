@@ -251,10 +251,16 @@ fn client_costs(flow: &Flow, view: &View, differ: &mut dyn FnMut(&str, String, S
         "syn-timeout" | "accepted-late" => within("lost_us", flow.lost_us, PROMPT_US, handshake + 1),
         _ => within("lost_us", flow.lost_us, 0, 1),
     }
-    match view.outcome {
-        "accepted" => within("saved_us", flow.saved_us, handshake.max(1), handshake + 1),
-        _ => within("saved_us", flow.saved_us, 0, 1),
+    if saves_round_trip(view.outcome) {
+        within("saved_us", flow.saved_us, handshake.max(1), handshake + 1);
+    } else {
+        within("saved_us", flow.saved_us, 0, 1);
     }
+}
+
+fn saves_round_trip(name: &str) -> bool {
+    let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
+    outcome.is_some_and(Outcome::saves_round_trip)
 }
 
 /// The application watches its own clock: the record cannot be far from it. The first byte is noted with the
@@ -281,7 +287,7 @@ fn witnessed(flow: &Flow, connection: &Connection, differ: &mut dyn FnMut(&str, 
 /// A server loses nothing by TFO; its handshake takes as long as its SYN-ACK is under way.
 fn server_costs(flow: &Flow, view: &View, late: bool, differ: &mut dyn FnMut(&str, String, String)) {
     differ("lost_us", flow.lost_us.to_string(), "0".to_owned());
-    if view.outcome != "accepted" {
+    if !saves_round_trip(view.outcome) {
         differ("saved_us", flow.saved_us.to_string(), "0".to_owned());
     }
     if !late {

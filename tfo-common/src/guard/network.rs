@@ -4,7 +4,7 @@ use super::{Change, Ended, GuardConfig, GuardState, Phase, doubt, level};
 
 /// Failures one after the other that open a guard for a network, where it never had a success.
 pub const NETWORK_FAILURES: u8 = 5;
-/// The same where it had one: none among so many.
+/// Failures in a row that open it where it had a success before.
 pub const NETWORK_OF: u8 = 6;
 /// Addresses those failures have to be about.
 pub const NETWORK_PLACES: usize = 3;

@@ -13,13 +13,8 @@ use crate::{
     policy::Loaded,
 };
 
-/// Tracepoints and iterators, by what stands for them in BTF (`__DEFINE_TRACE...`, `DEFINE_BPF_ITER_FUNC`).
-const HOOKS: [(&str, &str); 4] = [
-    ("btf_trace_tcp_destroy_sock", "tcp_destroy_sock"),
-    ("btf_trace_tcp_receive_reset", "tcp_receive_reset"),
-    ("btf_trace_tcp_retransmit_synack", "tcp_retransmit_synack"),
-    ("bpf_iter__tcp", "iter/tcp"),
-];
+/// What stands for the iterator over TCP sockets in BTF (`DEFINE_BPF_ITER_FUNC`), and its name.
+const ITERATOR: (&str, &str) = ("bpf_iter__tcp", "iter/tcp");
 /// Kinds of programs that share our hooks (`enum bpf_prog_type`).
 const KINDS: [(u32, &str); 3] = [(13, "sock_ops"), (8, "cgroup_skb"), (3, "sched_cls")];
 
@@ -72,8 +67,10 @@ fn mounts(table: &str) -> Mounts {
 fn missing_hooks() -> io::Result<Vec<&'static str>> {
     let data = fs::read(layout::VMLINUX)?;
     let btf = Btf::parse(&data).map_err(|error| io::Error::other(error.to_string()))?;
-    let missing = HOOKS.iter().filter(|(name, _)| !btf.has_type(name));
-    Ok(missing.map(|(_, hook)| *hook).collect())
+    // `__DEFINE_TRACE...` makes a type for each tracepoint.
+    let missing = programs::tracepoints().filter(|name| !btf.has_type(&format!("btf_trace_{name}")));
+    let iterator = (!btf.has_type(ITERATOR.0)).then_some(ITERATOR.1);
+    Ok(missing.chain(iterator).collect())
 }
 
 fn label() -> Option<Label> {

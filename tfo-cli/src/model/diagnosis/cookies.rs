@@ -403,7 +403,7 @@ fn uncached(facts: &Facts<'_>, remote: IpAddr, flows: &[&Flow], story: &Story<'_
 fn alternate(facts: &Facts<'_>, remote: IpAddr, flows: &[&Flow]) -> Option<Finding> {
     let both: Vec<&&Flow> = flows
         .iter()
-        .filter(|flow| flow.outcome() == Outcome::Accepted && flow.cookie_received())
+        .filter(|flow| flow.outcome().saves_round_trip() && flow.cookie_received())
         .collect();
     let count = both.len() as u64;
     (count > 0).then(|| {

@@ -149,7 +149,7 @@ fn other_option(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         .copied()
         .filter(|flow| {
             flow.option_kind() == Some(254)
-                && (flow.cookie_received() || flow.outcome() == Outcome::Accepted)
+                && (flow.cookie_received() || flow.outcome().saves_round_trip())
                 && flow.option() != TfoOption::None
         })
         .collect();

@@ -49,12 +49,12 @@ fn wait(flow: &Flow) -> Option<f64> {
 
 /// no-benefit: the answer comes as late as if the data had come with the handshake's last ACK.
 fn no_benefit(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
-    if row.count(Outcome::Accepted) < BENEFIT_LEAST as u64 {
+    if row.sum(Outcome::saves_round_trip) < BENEFIT_LEAST as u64 {
         return None;
     }
     let flows = facts.flows(&row.key).iter().copied();
     let judged: Vec<(&Flow, f64)> = flows
-        .filter(|flow| flow.outcome() == Outcome::Accepted)
+        .filter(|flow| flow.outcome().saves_round_trip())
         .filter_map(|flow| Some((flow, wait(flow)?)))
         .collect();
     let late: Vec<&Flow> = judged

@@ -90,7 +90,7 @@ fn arrived(state: &State, one: &ListenerRecord, arrival: Arrival) -> u64 {
         return one.arrived(arrival);
     }
     let counts: fn(Outcome) -> bool = match arrival {
-        Arrival::Accepted => |outcome| outcome == Outcome::Accepted,
+        Arrival::Accepted => Outcome::saves_round_trip,
         Arrival::Rejected => |outcome| outcome.group() == Group::Refused && outcome != Outcome::QueueOverflow,
         Arrival::Overflow => |outcome| outcome == Outcome::QueueOverflow,
     };
