@@ -13,10 +13,10 @@ pub const REQUEST_KINDS: usize = 16;
 /// Listeners whose SYNs with Fast Open are counted one by one; the one least used starts anew beyond it.
 pub const LISTENERS: u32 = 4_096;
 /// Places for TFO connections between their SYN and their first byte. A power of two. Each of them is found at one of
-/// [`FLOW_STEPS`] + 1 of these; while no more than half are taken, one in a hundred thousand finds none.
+/// [`FLOW_STEPS`] + 1 of these: while no more than a quarter are taken, one in 65,000 finds none, and is counted.
 pub const FLOWS: u32 = 32_768;
 /// Places that are tried where another connection has the first one.
-pub const FLOW_STEPS: u32 = 16;
+pub const FLOW_STEPS: u32 = 7;
 /// Slots that remember when a plain connection sent its SYN. A power of two.
 pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
