@@ -184,7 +184,7 @@ pub trait Source: Send {
     fn host_facts(&mut self) -> HostFacts {
         HostFacts::default()
     }
-    /// Looks for what drops SYN data in a network namespace: [`Source::looked`] has it then.
+    /// Looks for what drops SYN data in a network namespace: [`Source::host_facts`] has it then.
     fn look_for_droppers(&mut self, netns: u32) {
         let _ = netns;
     }
