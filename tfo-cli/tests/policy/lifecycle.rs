@@ -37,8 +37,10 @@ fn in_kernel() -> Vec<String> {
     }
     names.retain(|name| name.starts_with("tfo_pol") || name.starts_with("TFO_POL"));
     // Whoever looks at a program array (as this does) just when its last user has gone has the kernel keep it, empty,
-    // 320 bytes: `prog_array_map_clear` (kernel/bpf/arraymap.c) takes a reference for work that is scheduled already.
-    // The program it held, which would keep everything, is looked for.
+    // 320 bytes: `prog_array_map_clear` (kernel/bpf/arraymap.c) takes a reference for work that is scheduled already, which
+    // is then given back once for two. Tried by hand on 6.18.44: of 40 arrays that were looked at after their last
+    // descriptor was closed 40 stayed for good, of 40 that nobody looked at none. It cannot be helped from outside the
+    // kernel. The program it held, which would keep everything, is looked for.
     names.retain(|name| name != tfo_common::policy::TAILS);
     names.sort_unstable();
     names
