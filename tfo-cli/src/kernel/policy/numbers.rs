@@ -22,13 +22,14 @@ pub fn last() -> Result<u32, Error> {
     last_in(Path::new(DIRECTORY)).map_err(Error::io("read", shown()))
 }
 
-/// Keeps the number of the last rule, unless a higher one is kept. Who may not write to `/run` keeps nothing.
+/// Keeps the number of the last rule, unless a higher one is kept. Who may not write to `/run`, or has none, keeps
+/// nothing.
 pub fn keep(number: u32) -> Result<(), Error> {
     match keep_in(Path::new(DIRECTORY), number) {
         Err(error)
             if !matches!(
                 error.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound
             ) =>
         {
             Err(Error::io("write", shown())(error))
