@@ -40,7 +40,7 @@ use self::{
     cleared::ClearedCounts,
     cost::{Cost, CostMeter, ProcessUse},
     crosscheck::{CrossChecker, CrossLine},
-    diagnosis::{HostFacts, Report, plain_baselines::PlainBaselines},
+    diagnosis::{HostFact, HostFacts, Report, host_facts::KeyInUse, plain_baselines::PlainBaselines},
     flows::FlowRing,
     history::{Changes, Frame, History},
     names::Names,
@@ -371,6 +371,11 @@ impl Model {
     /// Takes facts of the host beyond flows, tables and settings.
     pub fn note_host_facts(&mut self, host_facts: HostFacts) {
         self.host_facts = Arc::new(host_facts);
+    }
+
+    /// Takes in the keys in use, which somebody asked for.
+    pub fn note_keys(&mut self, keys: HostFact<Vec<KeyInUse>>) {
+        Arc::make_mut(&mut self.host_facts).keys = keys;
     }
 
     /// Rows of the destination table.

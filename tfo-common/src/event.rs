@@ -86,6 +86,8 @@ pub mod event_flags {
     pub const RESET: u8 = 4;
     /// The connection was never established.
     pub const NOT_ESTABLISHED: u8 = 8;
+    /// The same SYN (address, port and initial sequence number) had been accepted before (server).
+    pub const SEEN_BEFORE: u8 = 16;
 }
 
 /// Time to first byte of a flow whose [`FlowEvent`] was sent before.

@@ -22,6 +22,9 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
+/// Slots that remember SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is
+/// reused after 16 seconds on average.
+pub const SYNS: u32 = 16_384;
 /// Elements of an LRU map that a CPU takes and keeps for itself (`LOCAL_FREE_TARGET`, `kernel/bpf/bpf_lru_list.c`).
 pub const LRU_BLOCK: u32 = 128;
 

@@ -19,6 +19,8 @@ pub const CLAIMS: &str = "TFO_CLAIMS";
 pub const STARTS: &str = "TFO_STARTS";
 /// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
 pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
+/// Array of `u64`: SYNs whose data was accepted, see [`crate::slots::syn_mark`].
+pub const SYNS: &str = "TFO_SYNS";
 /// Socket storage of listeners: the callback flags this tool added.
 pub const LISTENERS: &str = "TFO_LISTENERS";
 /// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
@@ -32,7 +34,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 16] = [
     EVENTS,
     TOTALS,
     LOSSES,
@@ -42,6 +44,7 @@ pub const ALL: [&str; 15] = [
     CLAIMS,
     STARTS,
     FIRST_BYTES,
+    SYNS,
     LISTENERS,
     ARRIVALS,
     REQUESTS,

@@ -2,9 +2,9 @@
 //!
 //! A slot keeps an optional fact of a connection at the price of one store: no allocation, no lock, no deletion. Two
 //! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
-//! seen. A foreign tag equals the own one in one of 65,536 collisions (starts) or of 2^32 (first bytes).
+//! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
-use crate::limits::{FIRST_BYTES, FLOWS, REQUEST_KINDS, STARTS};
+use crate::limits::{FIRST_BYTES, FLOWS, REQUEST_KINDS, STARTS, SYNS};
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits microseconds, of one that is
 /// connecting ticks.
@@ -126,6 +126,29 @@ pub const fn first_byte_of(id: u64, value: u64) -> Option<u32> {
     }
 }
 
+/// What stands for a SYN whose data was accepted: a mixture of its source (address in network order, port), the local port
+/// and its initial sequence number. Never zero. The mixing steps lose nothing (multiplication by an odd number, xor with
+/// itself shifted), so that of IPv4 SYNs to one port from one port no two are the same.
+#[inline(always)]
+pub const fn syn_mark(remote: [u32; 4], remote_port: u16, local_port: u16, sequence: u32) -> u64 {
+    let rest = (remote[1] as u64) << 32 | remote[2] as u64;
+    let rest = (rest ^ (remote[3] as u64) << 16).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    let ports = (remote_port as u64) << 16 | local_port as u64;
+    let mut mark = (remote[0] as u64) << 32 | sequence as u64;
+    mark ^= rest;
+    mark = (mark ^ mark >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mark ^= ports << 16;
+    mark = (mark ^ mark >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    if mark == 0 { 1 } else { mark }
+}
+
+/// Slot of a SYN in [`crate::maps::SYNS`], from what stands for it.
+#[inline(always)]
+pub const fn syn_slot(mark: u64) -> u32 {
+    (mark >> 40) as u32 & (SYNS - 1)
+}
+
+const _: () = assert!(SYNS.is_power_of_two());
 const _: () = assert!(
     STARTS.is_power_of_two()
         && FIRST_BYTES.is_power_of_two()
@@ -169,6 +192,31 @@ mod tests {
         assert_eq!(first_byte_of(0x12_3457_789a, value), None);
         assert_eq!(first_byte_of(1, 0), None);
         assert_eq!(first_byte_of(1, first_byte_value(1, 5)), Some(5));
+    }
+
+    #[test]
+    fn syns_differ_by_address_ports_and_sequence_number() {
+        let one = syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 443, 7);
+        assert_eq!(one, syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 443, 7));
+        let others = [
+            syn_mark([0x0a4d_0002, 0, 0, 0], 40_000, 443, 7),
+            syn_mark([0x0a4d_0001, 1, 0, 0], 40_000, 443, 7),
+            syn_mark([0x0a4d_0001, 0, 1, 0], 40_000, 443, 7),
+            syn_mark([0x0a4d_0001, 0, 0, 1], 40_000, 443, 7),
+            syn_mark([0x0a4d_0001, 0, 0, 0], 40_001, 443, 7),
+            syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 444, 7),
+            syn_mark([0x0a4d_0001, 0, 0, 0], 40_000, 443, 8),
+        ];
+        assert!(others.iter().all(|other| *other != one));
+        assert!(syn_mark([0; 4], 0, 0, 0) != 0);
+        // Clients that come one after the other spread over the slots.
+        let mut taken = [false; SYNS as usize];
+        for port in 0..4_096u16 {
+            let mark = syn_mark([0x0a4d_0001, 0, 0, 0], port, 443, u32::from(port));
+            taken[syn_slot(mark) as usize] = true;
+        }
+        let slots = taken.iter().filter(|taken| **taken).count();
+        assert!(slots > 3_400, "{slots} slots for 4,096 SYNs");
     }
 
     #[test]

@@ -262,6 +262,12 @@ impl Ops {
         field!(self.snd_nxt).wrapping_sub(field!(self.snd_una))
     }
 
+    /// The sequence number that is expected next: of a child made from a SYN, that behind the SYN.
+    #[inline(always)]
+    pub fn receive_next(&self) -> u32 {
+        field!(self.rcv_nxt)
+    }
+
     /// Smoothed RTT in us; 0 when there is no sample yet (the kernel stores it times 8).
     #[inline(always)]
     pub fn srtt_us(&self) -> u32 {

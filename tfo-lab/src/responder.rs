@@ -5,6 +5,7 @@
 //! accepts any cookie, echoes data and answers FIN. It retransmits nothing, as the lab's link does not lose packets by
 //! itself.
 
+mod duplicator;
 mod flow;
 mod segment;
 
@@ -18,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+pub use duplicator::{Duplicator, Kept};
 use flow::Flow;
 use nix::{
     errno::Errno,

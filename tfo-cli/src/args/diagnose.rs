@@ -19,6 +19,10 @@ pub struct DiagnoseArgs {
     /// Below each finding, print evidence, an example, what was excluded, cost, fix and how to undo the fix.
     #[arg(long)]
     pub details: bool,
+    /// Tell the fingerprints of the Fast Open keys in use, too, made with this word: the same on every server of a pool, so
+    /// that they can be compared.
+    #[arg(long, value_name = "WORD", conflicts_with = "replay")]
+    pub salt: Option<String>,
     /// Findings about which connections.
     #[command(flatten)]
     pub filters: FilterArgs,
@@ -52,6 +56,8 @@ pub struct DiagnoseConfig {
     pub format: DiagnoseFormat,
     /// Whether text has details.
     pub details: bool,
+    /// What the fingerprints of keys are made with; `None` not to read any key.
+    pub salt: Option<String>,
     /// Which findings to show.
     pub filter: Filter,
     /// File that names networks.
@@ -70,6 +76,7 @@ impl DiagnoseArgs {
             duration: value::duration_at_least("--duration", &self.duration, Duration::from_millis(100))?,
             format: self.format,
             details: self.details,
+            salt: self.salt,
             filter: self.filters.resolve()?,
             networks: self.filters.networks,
             record: self.recordings.record,

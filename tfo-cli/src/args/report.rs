@@ -25,6 +25,10 @@ pub struct ReportArgs {
     /// Replace each address and name by a label, the same one throughout the document.
     #[arg(long)]
     pub redact: bool,
+    /// Tell the fingerprints of the Fast Open keys in use, too, made with this word: the same on every server of a pool, so
+    /// that they can be compared.
+    #[arg(long, value_name = "WORD", conflicts_with = "replay")]
+    pub salt: Option<String>,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -54,6 +58,8 @@ pub struct ReportConfig {
     pub output: Option<PathBuf>,
     /// Whether labels replace addresses and names.
     pub redact: bool,
+    /// What the fingerprints of keys are made with; `None` not to read any key.
+    pub salt: Option<String>,
 }
 
 impl ReportArgs {
@@ -76,6 +82,7 @@ impl ReportArgs {
             format: self.format.unwrap_or(by_name),
             output: self.output,
             redact: self.redact,
+            salt: self.salt,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    attach, networks,
+    attach, keys, networks,
     observe::Observer,
     replay::{CUT_SHORT, Replay},
     top::{
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     args::{DiagnoseConfig, DiagnoseFormat},
     exit::{self, Failure},
+    fingerprint::Salt,
     model::{
         Snapshot,
         diagnosis::{Finding, Severity},
@@ -92,7 +93,16 @@ fn watched(config: &DiagnoseConfig, stop: &Stop) -> Result<Snapshot, Failure> {
     let observer = Observer::attach(&config.attach, config.record.as_deref())?;
     let shared = shared(config)?;
     watch(observer, config.duration, &shared, stop)?;
+    note_keys(config.salt.as_deref(), &shared);
     Ok(judged(&shared))
+}
+
+/// Reads the keys in use, where a salt says that they are wanted.
+pub(super) fn note_keys(salt: Option<&str>, shared: &Shared) {
+    if let Some(salt) = salt {
+        let found = keys::in_use(&Salt::of_text(salt));
+        shared.lock().note_keys(found);
+    }
 }
 
 /// Folds what is observed in this time into a model.

@@ -1,6 +1,10 @@
 //! `tfo-cli keys`: shows keys as fingerprints, and rotates them.
 
-use std::{io, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::Path,
+};
 
 use super::cookies::{failure, tell};
 use crate::{
@@ -12,6 +16,7 @@ use crate::{
         listeners::Listener,
     },
     kernel::{self, keys, listening_socket::ListeningSocket, places::Places},
+    model::diagnosis::host_facts::{HostFact, KeyInUse},
     output::{
         self, keys_json,
         keys_text::{self, Found},
@@ -58,6 +63,44 @@ fn with_queue(places: &Places) -> Vec<Listener> {
     listeners.retain(|listener| listener.limit > 0);
     kernel::listeners::with_holders(&mut listeners);
     listeners
+}
+
+/// The keys that cookies of this host are made with, as fingerprints: of every network namespace in which a listener uses
+/// those of the namespace, and of every listener with keys of its own. The reason where none could be read.
+pub(super) fn in_use(salt: &Salt) -> HostFact<Vec<KeyInUse>> {
+    let Ok(places) = Places::wanted(None) else {
+        return Err("the network namespaces could not be listed");
+    };
+    let (found, unseen) = places.each(|_| keys::read());
+    if found.is_empty() && !unseen.failed.is_empty() {
+        return Err("net.ipv4.tcp_fastopen_key is for root only");
+    }
+    let of_namespace: HashMap<u32, Keys> = found
+        .into_iter()
+        .filter_map(|(netns, keys)| Some((netns.inode, keys?)))
+        .collect();
+    let mut told = BTreeSet::new();
+    let mut in_use = Vec::new();
+    for listener in with_queue(&places) {
+        let netns = listener.netns.inode;
+        let (port, keys) = match own_keys(&listener) {
+            // The kernel gives what the listener uses, its own or those of the namespace.
+            Ok(Some(own)) if of_namespace.get(&netns) != Some(&own) => (Some(listener.address.port()), own),
+            _ => match of_namespace.get(&netns) {
+                Some(keys) => (None, *keys),
+                None => continue,
+            },
+        };
+        if told.insert((netns, port)) {
+            in_use.push(KeyInUse {
+                netns,
+                port,
+                primary: keys.primary.fingerprint(salt).to_string(),
+                backup: keys.backup.map(|key| key.fingerprint(salt).to_string()),
+            });
+        }
+    }
+    Ok(in_use)
 }
 
 /// Keys a listener was given by its application; `Ok(None)` where it uses those of its namespace.

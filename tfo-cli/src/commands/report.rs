@@ -115,6 +115,7 @@ fn hash(path: &Path) -> Result<String, Failure> {
 fn watched(config: &ReportConfig, shared: &Shared, stop: &Stop) -> Result<Origin, Failure> {
     let observer = Observer::attach(&config.attach, None)?;
     diagnose::watch(observer, config.duration, shared, stop)?;
+    diagnose::note_keys(config.salt.as_deref(), shared);
     Ok(Origin {
         what: "this host, live".to_owned(),
         command: format!("tfo-cli report --duration {}s", config.duration.as_secs_f64()),

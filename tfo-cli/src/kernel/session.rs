@@ -136,7 +136,11 @@ impl Session {
             bpffs: options.bpffs.clone(),
             list,
             waiting: Waiting::default(),
-            host_facts: HostFacts::default(),
+            host_facts: HostFacts {
+                // The programs compare.
+                duplicates: Ok(()),
+                ..HostFacts::default()
+            },
             release,
             tracepoints,
             degradations,

@@ -87,6 +87,11 @@ impl Flow {
         self.flag(event_flags::RESET)
     }
 
+    /// The same SYN had been accepted by this server before.
+    pub fn is_duplicate(&self) -> bool {
+        self.flag(event_flags::SEEN_BEFORE)
+    }
+
     /// The connection was established.
     pub fn established(&self) -> bool {
         !self.flag(event_flags::NOT_ESTABLISHED)

@@ -11,6 +11,8 @@ pub struct Stored {
     deferred: Option<Vec<Deferred>>,
     sysctls: Option<Vec<(u32, u32)>>,
     mptcp: Option<Vec<MptcpListener>>,
+    /// Whether SYNs with data were compared with those accepted before.
+    duplicates: bool,
 }
 
 impl Stored {
@@ -20,6 +22,7 @@ impl Stored {
             deferred: host_facts.deferred.clone().ok(),
             sysctls: host_facts.sysctls.clone().ok(),
             mptcp: host_facts.mptcp.clone().ok(),
+            duplicates: host_facts.duplicates.is_ok(),
         }
     }
 
@@ -30,6 +33,7 @@ impl Stored {
             deferred: known(self.deferred, missing.deferred),
             sysctls: known(self.sysctls, missing.sysctls),
             mptcp: known(self.mptcp, missing.mptcp),
+            duplicates: known(self.duplicates.then_some(()), missing.duplicates),
             ..missing
         }
     }

@@ -14,7 +14,7 @@ use tfo_lab::{
     server::{Keys, Listen, Server},
 };
 
-use crate::support::{ground::temporary_directory, needs_lab, once};
+use crate::support::{ground::temporary_directory, needs_kernel, needs_lab, once};
 
 /// The address of the pool, on every server.
 const POOL: &str = "10.79.0.1";
@@ -201,6 +201,66 @@ fn three_servers_behind_one_address_rotate_without_a_refused_cookie() -> Result<
         "the old key is still there"
     );
     ensure!(pool.rejected()? == 0, "{} cookies were refused", pool.rejected()?);
+    Ok(())
+}
+
+/// The diagnosis.
+const IN_USE: &str = "key-in-use";
+
+/// What `diagnose` says of the keys of each server, salted with this word: netns and fingerprints as they are told.
+fn in_use(pool: &Pool, salt: Option<&str>) -> Result<Vec<Option<String>>> {
+    let mut args = vec!["diagnose", "--duration", "100ms", "--format", "json"];
+    args.extend(salt.iter().flat_map(|salt| ["--salt", salt]));
+    let told = once::run(&args)?.ended(0)?;
+    let found: Vec<Value> = told
+        .stdout
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let of = |server: &Namespace| -> Result<Option<String>> {
+        let inode = server.inode()?;
+        let mut here = found
+            .iter()
+            .filter(|one| one["id"] == IN_USE && one["netns"] == inode);
+        let line = here.next().and_then(|one| one["evidence"][0].as_str());
+        ensure!(here.next().is_none(), "told twice: {found:?}");
+        Ok(line.map(str::to_owned))
+    };
+    pool.servers.iter().chain([&pool.client]).map(of).collect()
+}
+
+#[test]
+fn servers_of_a_pool_are_compared_by_what_diagnose_tells() -> Result<()> {
+    needs_kernel!();
+    let pool = Pool::up("d")?;
+    let told = in_use(&pool, Some("pool"))?;
+    let (primary, _) = pool.fingerprints(0)?;
+    let same = Some(format!(
+        "fingerprint {}",
+        primary.as_str().context("no fingerprint")?
+    ));
+    // The client has no server that gives cookies.
+    ensure!(
+        told == [same.clone(), same.clone(), same.clone(), None],
+        "{told:?}"
+    );
+    // Near misses: nobody asked; another word.
+    ensure!(in_use(&pool, None)? == [None, None, None, None], "nobody asked");
+    let other = in_use(&pool, Some("another pool"))?;
+    ensure!(
+        other[0].is_some() && other[0] == other[2] && other[0] != same,
+        "{other:?}"
+    );
+    // One server has another key, which shows; then it has that of the pool.
+    let sysctl = "net/ipv4/tcp_fastopen_key";
+    pool.servers[1].set_sysctl(sysctl, "55555555-22222222-33333333-44444444")?;
+    let told = in_use(&pool, Some("pool"))?;
+    ensure!(told[0] == same && told[1] != same && told[2] == same, "{told:?}");
+    pool.servers[1].set_sysctl(sysctl, "11111111-22222222-33333333-44444444")?;
+    ensure!(
+        in_use(&pool, Some("pool"))?[1] == same,
+        "it has the key of the pool"
+    );
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod crossed;
 mod deferred;
 mod diagnoses;
 mod doctor;
+mod duplicates;
 mod ends;
 mod evictions;
 mod filters;

@@ -189,6 +189,9 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         End::Reset => flags |= event_flags::RESET | event_flags::NOT_ESTABLISHED,
         End::Failed => flags |= event_flags::NOT_ESTABLISHED,
     }
+    if flow.has(bit::SEEN_BEFORE) {
+        flags |= event_flags::SEEN_BEFORE;
+    }
     let record = entry.as_mut_ptr();
     // Field by field: a whole `FlowEvent` would be built on the 512-byte stack first.
     // SAFETY: `record` is ours until submitted; every field is written, and there is no padding.

@@ -36,6 +36,8 @@ pub mod stage {
 pub mod bit {
     /// The application asked for TFO.
     pub const REQUESTED: u8 = 1;
+    /// The SYN a child was made from had been accepted before.
+    pub const SEEN_BEFORE: u8 = 2;
     /// A RST came.
     pub const RESET: u8 = 16;
     /// Server child created from the SYN.

@@ -55,6 +55,10 @@ pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
 pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F_MMAPABLE as usize }> =
     Array::new();
 
+/// SYNs whose data was accepted.
+#[btf_map]
+pub static TFO_SYNS: Array<u64, { limits::SYNS as usize }> = Array::new();
+
 /// Callback flags we added to listeners.
 #[btf_map]
 pub static TFO_LISTENERS: SkStorage<ListenerFlags> = SkStorage::new();

@@ -149,6 +149,17 @@ fn fast_open(mut options: &[u8]) -> FastOpen {
     }
 }
 
+/// The same segment with its checksum worked out anew.
+pub fn with_checksum(ends: &Ends, segment: &[u8]) -> Vec<u8> {
+    let mut bytes = segment.to_vec();
+    if bytes.len() >= HEADER_LEN {
+        bytes[16..18].fill(0);
+        let sum = checksum(ends, &bytes).to_be_bytes();
+        bytes[16..18].copy_from_slice(&sum);
+    }
+    bytes
+}
+
 fn checksum(ends: &Ends, segment: &[u8]) -> u16 {
     let mut pseudo = Vec::new();
     for address in [ends.from.ip(), ends.to.ip()] {

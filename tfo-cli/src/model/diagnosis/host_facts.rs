@@ -23,8 +23,9 @@ pub struct HostFacts {
     pub mptcp: HostFact<Vec<MptcpListener>>,
     /// How long connections lived.
     pub lifetimes: HostFact<Vec<Lifetime>>,
-    /// SYNs with data that were accepted twice.
-    pub duplicates: HostFact<Vec<Duplicate>>,
+    /// That SYNs with data are compared with those accepted before: records say which were
+    /// ([`crate::model::Flow::is_duplicate`]).
+    pub duplicates: HostFact<()>,
     /// Requests in SYNs that must not be done twice.
     pub unsafe_writes: HostFact<Vec<UnsafeWrite>>,
     /// Fast Open keys, as salted fingerprints.
@@ -42,7 +43,7 @@ impl Default for HostFacts {
             lifetimes: Err("the ends of connections were not watched"),
             duplicates: Err("initial sequence numbers of accepted SYNs were not compared"),
             unsafe_writes: Err("no program of a policy or a probe saw what rode in the SYN"),
-            keys: Err("the Fast Open keys were not read"),
+            keys: Err("the Fast Open keys were not read: --salt WORD tells their fingerprints"),
             droppers: Err("firewall rules and qdiscs were not read"),
         }
     }
@@ -121,21 +122,6 @@ pub struct Lifetime {
     pub lived_us: u64,
     /// Payload bytes they carried, both ways.
     pub bytes: u64,
-}
-
-/// A SYN that was accepted more than once: same address, port and initial sequence number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Duplicate {
-    /// cgroup v2 id of the server; 0 where unknown.
-    pub cgroup_id: u64,
-    /// Network namespace inode.
-    pub netns: u32,
-    /// The listener's port.
-    pub port: u16,
-    /// Who sent it.
-    pub client: SocketAddr,
-    /// How often it was accepted.
-    pub times: u64,
 }
 
 /// Requests in SYNs that must not be done twice.

@@ -1,5 +1,7 @@
 //! Whether Fast Open pays where it works, where it would pay and is not used, and what is dangerous about it.
 
+use std::{collections::BTreeMap, net::SocketAddr};
+
 use tfo_common::Outcome;
 
 use super::{
@@ -121,7 +123,7 @@ fn not_used(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         .fix(Fix {
             command: Some(format!(
                 "tfo-cli probe {}",
-                std::net::SocketAddr::new(row.remote(), row.key.port)
+                SocketAddr::new(row.remote(), row.key.port)
             )),
             what: "asks whether the server grants it; then switch it on in the application".into(),
             undo: "none needed: it changes nothing".into(),
@@ -163,39 +165,41 @@ fn long_lived(facts: &Facts<'_>, lifetime: &Lifetime) -> Option<Finding> {
     )
 }
 
-/// duplicate-syn-data.
+/// duplicate-syn-data: by listener and client, as often as it came.
 fn duplicates(facts: &Facts<'_>) -> Vec<Finding> {
-    let found = facts.host_facts.duplicates.as_deref().unwrap_or_default();
-    found
-        .iter()
-        .filter(|duplicate| duplicate.times > 1)
-        .map(|duplicate| {
-            Finding::new(
-                facts,
-                Id::DuplicateSynData,
-                Subject::Listener {
-                    cgroup_id: duplicate.cgroup_id,
-                    netns: Some(duplicate.netns),
-                    local: None,
-                    port: duplicate.port,
-                },
-                format!(
-                    "The same SYN of {} was accepted {} times.",
-                    duplicate.client, duplicate.times
-                ),
-            )
-            .count("times", duplicate.times)
-            .line(format!(
-                "same address, port and initial sequence number accepted {} times",
-                duplicate.times
-            ))
-            .excluded("a client that says the same twice: its connections differ in port or sequence number")
-            .confidence(Confidence::High)
-            .fix(Fix::advice(
-                "Fast Open only for requests that may be done twice (RFC 7413 section 6.1)",
-            ))
-        })
-        .collect()
+    type Sender = (u64, u32, u16, SocketAddr);
+    let mut by_sender: BTreeMap<Sender, Vec<&Flow>> = BTreeMap::new();
+    for flow in facts.all_flows.iter().filter(|flow| flow.is_duplicate()) {
+        let event = flow.event();
+        let sender = (event.cgroup_id, event.netns, event.local_port, flow.remote());
+        by_sender.entry(sender).or_default().push(flow);
+    }
+    let found = by_sender.into_iter().map(|((cgroup_id, netns, port, client), again)| {
+        // The first of them is no duplicate.
+        let times = again.len() as u64 + 1;
+        Finding::new(
+            facts,
+            Id::DuplicateSynData,
+            Subject::Listener {
+                cgroup_id,
+                netns: Some(netns),
+                local: None,
+                port,
+            },
+            format!("The same SYN of {client} was accepted {times} times, and its data was given to the application as often."),
+        )
+        .count("times", times)
+        .line(format!(
+            "same address, port and initial sequence number accepted {times} times"
+        ))
+        .example(again.last().copied())
+        .excluded("a client that says the same twice: its connections differ in port or sequence number")
+        .confidence(Confidence::High)
+        .fix(Fix::advice(
+            "Fast Open only for requests that may be done twice (RFC 7413 section 6.1)",
+        ))
+    });
+    found.collect()
 }
 
 /// not-idempotent.

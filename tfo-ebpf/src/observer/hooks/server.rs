@@ -10,6 +10,7 @@ use tfo_common::{
     listener::Arrival,
     maps::Part,
     request::{LISTENER_UNKNOWN, Request},
+    slots,
     time::{UNSEEN_US, us_between},
 };
 
@@ -21,7 +22,7 @@ use crate::{
         account,
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
-        maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, TFO_WAITING, config},
+        maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, TFO_SYNS, TFO_WAITING, config},
         parts::jump,
     },
     ops::{FoundOption, Ops, are_usual_options, tcp_flag},
@@ -339,11 +340,36 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
         flow.option = found.option as u8;
         flow.option_kind = found.kind;
     }
+    if flow.syn_len > 0 && was_accepted(ops, flow) {
+        flow.bits |= bit::SEEN_BEFORE;
+    }
     if ops.flags() & WRITE != 0 {
         adopt_inherited(flow);
     }
     // The headers it builds tell when its handshake has ended (`first_byte`).
     flags::add(ops, flow, RTO | WRITE);
+}
+
+/// Whether the SYN this child was made from has made one before: then the network has brought it twice, and the first
+/// child was gone by the time (an older one would have taken the segment: `__inet_lookup_established` comes first).
+/// `tcp_create_openreq_child` has set `rcv_nxt` to the number behind the SYN's.
+#[inline(always)]
+fn was_accepted(ops: &Ops, flow: &Flow) -> bool {
+    let mark = slots::syn_mark(
+        flow.remote.words,
+        flow.remote_port,
+        flow.local_port,
+        ops.receive_next(),
+    );
+    let Some(slot) = TFO_SYNS.get_ptr_mut(slots::syn_slot(mark)) else {
+        return false;
+    };
+    // SAFETY: points into an array; one aligned load, one aligned store.
+    unsafe {
+        let before = slot.read_volatile();
+        slot.write_volatile(mark);
+        before == mark
+    }
 }
 
 /// Takes the facts of this connection's SYN out of the table. Of most connections there are none: then a counter tells,

@@ -25,7 +25,7 @@ the way to the same address, at two moments at least: the chance that bad luck b
 
 Each line names the test (below `tfo-cli/tests`) that makes the fault with real packets on a live kernel, and the one that
 applies the fix and sees the fault go. Where it says that there is none, only unit tests with made-up facts show it: of long
-lives, duplicated SYNs, keys in use and unsafe writes the live observer gathers no facts yet (`diagnose` lists them as not
+lives and unsafe writes the live observer gathers no facts yet (`diagnose` lists them as not
 looked at; captures show the latter). Of other people's middleboxes the lab owns one: to mend it is to remove it.
 ";
 

@@ -1,10 +1,10 @@
 //! What is gained, what could be, and what is dangerous.
 
-use tfo_common::{FlowEvent, Outcome};
+use tfo_common::{FlowEvent, Outcome, Role, event::event_flags};
 
 use super::{
     case::{Case, NETNS},
-    host_facts::{Duplicate, KeyInUse, Lifetime, UnsafeWrite},
+    host_facts::{KeyInUse, Lifetime, UnsafeWrite},
     *,
 };
 
@@ -86,20 +86,35 @@ fn connections_that_live_long() {
 }
 
 #[test]
-fn what_others_saw_is_told() {
-    let case = |times| {
-        Case::default().host_facts(|host_facts| {
-            host_facts.duplicates = Ok(vec![Duplicate {
-                cgroup_id: 1,
-                netns: NETNS,
-                port: 443,
-                client: "192.0.2.9:40000".parse().expect("an address"),
-                times,
-            }]);
-        })
+fn a_syn_that_was_accepted_twice() {
+    let server = |event: &mut FlowEvent| {
+        event.role = Role::Server as u8;
+        (event.local_port, event.remote_port) = (443, 40_000);
     };
-    assert!(case(1).ids().is_empty());
-    assert_eq!(case(2).ids(), ["duplicate-syn-data"]);
+    let again = move |event: &mut FlowEvent| {
+        server(event);
+        event.flags |= event_flags::SEEN_BEFORE;
+    };
+    // The same data again on another connection is none.
+    let once = Case::default().many(0, 5, Outcome::Accepted, server);
+    assert!(once.ids().is_empty());
+    let finding = once
+        .clone()
+        .one(6, Outcome::Accepted, again)
+        .finding(Id::DuplicateSynData);
+    assert!(
+        finding.sentence.contains("accepted 2 times"),
+        "{}",
+        finding.sentence
+    );
+    let twice = once
+        .many(6, 2, Outcome::Accepted, again)
+        .finding(Id::DuplicateSynData);
+    assert!(twice.sentence.contains("accepted 3 times"), "{}", twice.sentence);
+}
+
+#[test]
+fn what_others_saw_is_told() {
     let key = crate::model::fake::dest_key(1);
     let writes = |count| {
         Case::default().host_facts(|host_facts| {
