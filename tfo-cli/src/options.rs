@@ -26,6 +26,8 @@ pub struct AttachOptions {
     pub max_overhead: Option<CpuShare>,
     /// Every so many readings the BPF programs' run time is measured for the length of one.
     pub measure_every: u32,
+    /// Age from which on the end of a client's connection with Fast Open is counted as that of a long life, ms.
+    pub long_lived_ms: u32,
     /// Directory in which a policy may be pinned.
     pub bpffs: PathBuf,
 }
@@ -44,6 +46,7 @@ impl Default for AttachOptions {
             server_v4_prefix: limits::SERVER_V4_PREFIX,
             server_v6_prefix: limits::SERVER_V6_PREFIX,
             ttfb_sample: limits::TTFB_SAMPLE,
+            long_lived_ms: limits::LONG_LIVED_MS,
             max_overhead: None,
             measure_every: MEASURE_SELDOM,
             bpffs: POLICY_DIRECTORY.into(),

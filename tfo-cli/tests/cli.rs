@@ -308,6 +308,26 @@ fn networks_are_named_filtered_and_added_up() {
         table.contains("PLAIN") && sums.contains("\nlab ") && sums.contains("\nfirst "),
         "{table}"
     );
+    // Findings too: below them the networks, also as JSON, and rows that stand together.
+    let (_, found, _) = on(&["diagnose"], &[]);
+    assert!(
+        found.contains("NETWORK  PEERS") && found.contains("\nfirst "),
+        "{found}"
+    );
+    let (_, found, _) = on(&["diagnose", "--format", "markdown"], &[]);
+    assert!(found.contains("    NETWORK  PEERS"), "{found}");
+    let (_, found, _) = on(&["diagnose", "--format", "json"], &["--filter", "network:first"]);
+    let found = json(&found);
+    let summary = found.last().expect("a summary");
+    assert_eq!(summary["networks"].as_array().map(Vec::len), Some(1), "{summary}");
+    assert_eq!(summary["networks"][0]["network"], "first", "{summary}");
+    let (_, sorted, _) = on(&["top", "--once", "--sort", "network", "--format", "json"], &[]);
+    let sorted: serde_json::Value = serde_json::from_str(&sorted).expect("it is JSON");
+    let rows = sorted["destinations"].as_array().expect("rows");
+    let mut labels: Vec<String> = rows.iter().map(|row| row["network"].to_string()).collect();
+    labels.dedup();
+    let kinds: std::collections::BTreeSet<&String> = labels.iter().collect();
+    assert!(kinds.len() == labels.len() && labels.len() > 2, "{labels:?}");
     let (_, snapshot, _) = on(
         &["top", "--once", "--format", "json"],
         &["--filter", "!network:first"],

@@ -135,6 +135,19 @@ impl DestCounts {
     }
 }
 
+/// Connections of a client with Fast Open that had lived for [`crate::flags::Config::long_lived_ms`] or longer when they
+/// ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Lived {
+    /// How many.
+    pub ended: u64,
+    /// Their ages added up, us.
+    pub lived_us: u64,
+    /// Payload bytes they carried, both ways: acked of what was sent, and received.
+    pub bytes: u64,
+}
+
 impl DestStats {
     /// All zero.
     pub const ZERO: Self = Self {

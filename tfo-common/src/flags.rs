@@ -24,8 +24,8 @@ pub struct Config {
     pub ttfb_sample: u32,
     /// Length of the kernel's tick (`1 / CONFIG_HZ`), us.
     pub tick_us: u32,
-    /// Zero.
-    pub pad2: u32,
+    /// Age from which on the end of a client's connection with Fast Open is counted ([`crate::maps::LIVED`]), ms.
+    pub long_lived_ms: u32,
 }
 
 /// Mask of the first `bits` bits of an address of 32 bits, in network order; 32 or more keep all.

@@ -73,6 +73,8 @@ codes! {
         Deferred = 15, "deferred-connect", "connects that wait for their first write are not found";
         /// MPTCP listeners told from TCP ones.
         Mptcp = 16, "mptcp", "MPTCP listeners are taken for TCP ones";
+        /// Bytes of connections that ended late.
+        Lifetime = 17, "lifetime", "how much connections carry in their lives is unknown";
     }
 }
 
@@ -254,6 +256,10 @@ layout! {
     tp_fastopen_rsk: "tcp_sock"."fastopen_rsk", Listing;
     /// Number of a network namespace that is never given again (from 5.12 on: made when it is first asked for before).
     net_cookie: "net"."net_cookie", Witness;
+    /// Payload bytes that were acked, the SYN counted as one.
+    tp_bytes_acked: "tcp_sock"."bytes_acked", Lifetime;
+    /// Payload bytes that were received.
+    tp_bytes_received: "tcp_sock"."bytes_received", Lifetime;
 }
 
 /// What of a position a constant in the programs is.

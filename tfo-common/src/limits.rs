@@ -25,6 +25,12 @@ pub const FIRST_BYTES: u32 = 65_536;
 /// Slots that remember SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is
 /// reused after 16 seconds on average.
 pub const SYNS: u32 = 16_384;
+/// Slots that remember when connections of clients with Fast Open began. A power of two.
+pub const BORN: u32 = 65_536;
+/// Destinations whose connections that ended late are added up; those beyond are not.
+pub const LIVED: u32 = 1_024;
+/// Age from which on the end of such a connection is counted, unless asked otherwise (`--long-lived`), ms.
+pub const LONG_LIVED_MS: u32 = 60_000;
 /// Elements of an LRU map that a CPU takes and keeps for itself (`LOCAL_FREE_TARGET`, `kernel/bpf/bpf_lru_list.c`).
 pub const LRU_BLOCK: u32 = 128;
 

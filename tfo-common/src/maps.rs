@@ -21,6 +21,10 @@ pub const STARTS: &str = "TFO_STARTS";
 pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
 /// Array of `u64`: SYNs whose data was accepted, see [`crate::slots::syn_mark`].
 pub const SYNS: &str = "TFO_SYNS";
+/// Array of `u64`: when connections of clients with Fast Open began, in the form of [`STARTS`].
+pub const BORN: &str = "TFO_BORN";
+/// Hash of [`crate::DestKey`] -> [`crate::dest::Lived`].
+pub const LIVED: &str = "TFO_LIVED";
 /// Socket storage of listeners: the callback flags this tool added.
 pub const LISTENERS: &str = "TFO_LISTENERS";
 /// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
@@ -34,7 +38,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 18] = [
     EVENTS,
     TOTALS,
     LOSSES,
@@ -45,6 +49,8 @@ pub const ALL: [&str; 16] = [
     STARTS,
     FIRST_BYTES,
     SYNS,
+    BORN,
+    LIVED,
     LISTENERS,
     ARRIVALS,
     REQUESTS,

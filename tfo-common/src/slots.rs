@@ -4,7 +4,7 @@
 //! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
 //! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
-use crate::limits::{FIRST_BYTES, FLOWS, REQUEST_KINDS, STARTS, SYNS};
+use crate::limits::{BORN, FIRST_BYTES, FLOWS, REQUEST_KINDS, STARTS, SYNS};
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits microseconds, of one that is
 /// connecting ticks.
@@ -104,6 +104,12 @@ pub const fn request_kind(port: u16, first: u32, last: u32) -> usize {
     (mixed >> 28) as usize & (REQUEST_KINDS - 1)
 }
 
+/// The same as a whole number, for connections that may live longer than 71 minutes.
+#[inline(always)]
+pub const fn age_us(value: u64, now_ns: u64) -> u64 {
+    (now_ns / 1_000).wrapping_sub(value) & TIME
+}
+
 /// Slot of a flow in [`crate::maps::FIRST_BYTES`], from its socket cookie.
 #[inline(always)]
 pub const fn first_byte_slot(id: u64) -> u32 {
@@ -148,7 +154,7 @@ pub const fn syn_slot(mark: u64) -> u32 {
     (mark >> 40) as u32 & (SYNS - 1)
 }
 
-const _: () = assert!(SYNS.is_power_of_two());
+const _: () = assert!(SYNS.is_power_of_two() && BORN == STARTS);
 const _: () = assert!(
     STARTS.is_power_of_two()
         && FIRST_BYTES.is_power_of_two()
@@ -174,6 +180,10 @@ mod tests {
             assert!(start_is_of(socket, value) && !start_is_of(other, value));
             assert_eq!((start_is_server(value), start_added(value)), (server, added));
             assert_eq!(since_start_us(value, 123_456_889_000), 100);
+            assert_eq!(
+                age_us(value, 123_456_789_000 + 86_400_000_000_000),
+                86_400_000_000
+            );
         }
         assert!(!start_is_of(socket, 0));
         let connecting = connecting_value(socket, 1_000);

@@ -144,6 +144,12 @@ impl Typed {
         }
     }
 
+    /// Eight bytes of a longer member, from this one on. To be called only where [`FieldLoc::is_present`].
+    #[inline(always)]
+    pub fn word64(self, at: FieldLoc, from: u32) -> u64 {
+        self.load64(at.byte + from)
+    }
+
     /// What a pointer member points to. To be called only where [`FieldLoc::is_present`].
     #[inline(always)]
     pub fn follow(self, at: FieldLoc) -> Self {

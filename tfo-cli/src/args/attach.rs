@@ -1,10 +1,11 @@
 //! The options that every command has which attaches to the kernel.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use tfo_common::limits;
 
+use super::value;
 use crate::{exit::Failure, options::AttachOptions};
 
 /// Where and how to look.
@@ -27,6 +28,9 @@ pub struct AttachArgs {
     /// always measured.
     #[arg(long, value_name = "N", default_value_t = limits::TTFB_SAMPLE)]
     pub ttfb_sample: u32,
+    /// From which age on a connection counts as long-lived.
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub long_lived: String,
 }
 
 /// Most rows of the destination table: more would take more than a gigabyte of kernel memory.
@@ -60,6 +64,15 @@ impl AttachArgs {
                 "must be 1 or more",
             ));
         }
+        let long_lived =
+            value::duration_at_least("--long-lived", &self.long_lived, Duration::from_millis(100))?;
+        let Ok(long_lived_ms) = u32::try_from(long_lived.as_millis()) else {
+            return Err(Failure::usage(
+                "--long-lived",
+                self.long_lived,
+                "must be at most 49 days",
+            ));
+        };
         Ok(AttachOptions {
             cgroup: self.cgroup,
             emit_plain,
@@ -67,6 +80,7 @@ impl AttachArgs {
             server_v4_prefix: self.server_v4_prefix,
             server_v6_prefix: self.server_v6_prefix,
             ttfb_sample: self.ttfb_sample,
+            long_lived_ms,
             ..AttachOptions::default()
         })
     }

@@ -33,7 +33,7 @@ pub struct TopArgs {
     /// Time between two readings [default: 1s].
     #[arg(long, value_name = "TIME")]
     pub interval: Option<String>,
-    /// What to sort by: lost, hit, failures, attempts, net, saved, rtt, syn, last or remote [default: lost].
+    /// What to sort by: lost, hit, failures, attempts, net, saved, rtt, syn, last, remote or network [default: lost].
     #[arg(long, value_name = "ORDER")]
     pub sort: Option<String>,
     /// Columns of the table: service,remote,verdict,lost,... [default: as many as fit].

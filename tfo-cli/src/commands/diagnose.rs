@@ -20,11 +20,11 @@ use crate::{
     exit::{self, Failure},
     fingerprint::Salt,
     model::{
-        Snapshot,
+        DestRow, Snapshot,
         diagnosis::{Finding, Severity},
         filter::Filter,
     },
-    output::{self, diagnosis, diagnosis_json, diagnosis_markdown, diagnosis_text},
+    output::{self, diagnosis, diagnosis_json, diagnosis_markdown, diagnosis_text, table},
     signals::{self, Stop},
 };
 
@@ -46,10 +46,7 @@ pub fn run(config: &DiagnoseConfig) -> Result<u8, Failure> {
         output::complain(&format_args!("tfo-cli: {}", summary(config, &shown, &snapshot)))?;
     }
     if snapshot.lost() > 0 {
-        output::complain(&format_args!(
-            "tfo-cli: incomplete: {}",
-            output::table::losses(&snapshot)
-        ))?;
+        output::complain(&format_args!("tfo-cli: incomplete: {}", table::losses(&snapshot)))?;
     }
     Ok(exit_code(&shown))
 }
@@ -143,10 +140,17 @@ fn write(
     snapshot: &Snapshot,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let rows = snapshot.rows.iter();
+    let rows: Vec<&DestRow> = rows
+        .filter(|row| config.filter.matches(&snapshot.filterable(row)))
+        .collect();
     match config.format {
-        DiagnoseFormat::Text => diagnosis_text::write(shown, snapshot, config.details, out),
-        DiagnoseFormat::Markdown => diagnosis_markdown::write(shown, snapshot, out),
-        DiagnoseFormat::Json => diagnosis_json::write(shown, snapshot, out),
+        DiagnoseFormat::Text => {
+            diagnosis_text::write(shown, snapshot, config.details, out)?;
+            table::write_networks(snapshot, &rows, out)
+        }
+        DiagnoseFormat::Markdown => diagnosis_markdown::write(shown, &rows, snapshot, out),
+        DiagnoseFormat::Json => diagnosis_json::write(shown, &rows, snapshot, out),
     }
 }
 

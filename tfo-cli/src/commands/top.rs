@@ -179,7 +179,7 @@ fn print(config: &TopConfig, snapshot: &Snapshot, out: &mut dyn Write) -> Result
 fn chosen<'a>(config: &TopConfig, snapshot: &'a Snapshot) -> Vec<&'a DestRow> {
     let matches = |row: &&DestRow| config.filter.matches(&snapshot.filterable(row));
     let mut rows: Vec<&DestRow> = snapshot.rows.iter().filter(matches).collect();
-    rows.sort_by(|left, right| config.sort.compare(left, right));
+    rows.sort_by(|left, right| snapshot.compare(config.sort, left, right));
     rows
 }
 

@@ -7,12 +7,17 @@ use tfo_common::{
     DestCounts, DestKey, DestStats, Handshake, Loss, Outcome, Role,
     classify::{End, classify},
     counters::{NetnsCounters, Stat, stat_index, total_index},
+    dest::Lived,
+    limits,
     listener::Arrival,
     request::Request,
 };
 
 use super::{maps::Maps, sys};
-use crate::model::source::{Reading, Totals};
+use crate::model::{
+    diagnosis::host_facts::Lifetime,
+    source::{Reading, Totals},
+};
 
 /// Reads all counters. Per-CPU counters are summed; each is exact, and all are read within a millisecond or
 /// so, not at one instant.
@@ -134,6 +139,27 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>
             Some((sys::value(key)?, sys::value::<DestCounts>(value)?.stats()))
         })
         .collect())
+}
+
+/// Connections that ended late, by destination.
+pub fn lived(maps: &Maps) -> anyhow::Result<Vec<Lifetime>> {
+    let entries = sys::map_entries(
+        maps.lived.fd().as_fd(),
+        size_of::<DestKey>(),
+        size_of::<Lived>(),
+        limits::LIVED as usize,
+    )
+    .context("read the lifetimes of connections")?;
+    let keys = entries.keys.chunks_exact(size_of::<DestKey>());
+    let values = entries.values.chunks_exact(size_of::<Lived>());
+    // SAFETY: both types are made of integers only.
+    let rows = keys.zip(values).filter_map(|(key, value)| unsafe {
+        Some(Lifetime {
+            key: sys::value(key)?,
+            lived: sys::value(value)?,
+        })
+    });
+    Ok(rows.collect())
 }
 
 /// How long the facts of a SYN wait for the end of its handshake: by then the kernel has sent its SYN-ACK five times

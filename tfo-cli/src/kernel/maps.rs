@@ -22,6 +22,8 @@ pub struct Maps {
     pub dests: MapData,
     /// SYN facts in flight.
     pub requests: MapData,
+    /// Connections that ended late, by destination.
+    pub lived: MapData,
     /// What became of SYNs, by listener.
     pub arrivals: MapData,
     /// How many of them there are of each kind, mapped into memory.
@@ -44,6 +46,7 @@ impl Maps {
             netns: typed(ebpf, maps::NETNS)?,
             dests: lru(ebpf, maps::DESTS)?,
             requests: lru(ebpf, maps::REQUESTS)?,
+            lived: hash(ebpf, maps::LIVED)?,
             arrivals: lru(ebpf, maps::ARRIVALS)?,
             waiting: mapped(ebpf, maps::WAITING, |data| {
                 Mapped::new(data, limits::REQUEST_KINDS * size_of::<u32>())
@@ -73,6 +76,16 @@ fn lru(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
         Map::LruHashMap(data) => Ok(data),
         _ => Err(Error::Load {
             why: format!("map {name} is not an LRU hash"),
+        }),
+    }
+}
+
+/// The same for one that drops nothing.
+fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
+    match take(ebpf, name)? {
+        Map::HashMap(data) => Ok(data),
+        _ => Err(Error::Load {
+            why: format!("map {name} is not a hash"),
         }),
     }
 }

@@ -40,7 +40,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
-        diagnosis::host_facts::{HostFacts, MptcpListener},
+        diagnosis::host_facts::{HostFact, HostFacts, Lifetimes, MptcpListener},
         overhead,
         source::{CgroupName, Degradation, Host, Keep, Lookup, Mib, ProgramRuns, Reading, Source},
     },
@@ -67,6 +67,8 @@ pub struct Session {
     list: Option<OwnedFd>,
     waiting: Waiting,
     host_facts: HostFacts,
+    /// Age from which on ends of connections are counted.
+    long_lived_ms: u32,
     release: Option<OwnedFd>,
     tracepoints: Vec<&'static str>,
     degradations: Vec<Degradation>,
@@ -108,7 +110,7 @@ impl Session {
             scope_level: cgroup.level(),
             ttfb_sample: options.ttfb_sample,
             tick_us: sys::tick_us(),
-            pad2: 0,
+            long_lived_ms: options.long_lived_ms,
         };
         // Whoever asks for a small table gets one: what it drops is counted.
         let destinations = if options.destinations < limits::DESTS {
@@ -136,6 +138,7 @@ impl Session {
             bpffs: options.bpffs.clone(),
             list,
             waiting: Waiting::default(),
+            long_lived_ms: options.long_lived_ms,
             host_facts: HostFacts {
                 // The programs compare.
                 duplicates: Ok(()),
@@ -211,6 +214,15 @@ impl Session {
                     .into(),
             });
         }
+    }
+
+    /// What the programs noted of connections that ended late.
+    fn lifetimes(&self) -> HostFact<Lifetimes> {
+        let rows = counters::lived(&self.maps).map_err(|_| "the ends of connections could not be read")?;
+        Ok(Lifetimes {
+            least_us: u64::from(self.long_lived_ms) * 1_000,
+            rows,
+        })
     }
 
     /// Keeps what a walk over the sockets found besides listeners.
@@ -434,6 +446,7 @@ impl Source for Session {
     }
 
     fn host_facts(&mut self) -> HostFacts {
+        self.host_facts.lifetimes = self.lifetimes();
         self.host_facts.clone()
     }
 

@@ -84,7 +84,7 @@ fn configuration((emit_plain, level): (u8, u32)) -> Config {
         scope_level: level,
         ttfb_sample: limits::TTFB_SAMPLE,
         tick_us: sys::tick_us(),
-        pad2: 0,
+        long_lived_ms: limits::LONG_LIVED_MS,
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`threshold`]. A fact nobody looked at is no evidence for anything: diagnoses that need it are listed with the
 //! reason in [`Report::unlooked`].
 
+mod both_ends;
 mod client;
 mod cookies;
 mod facts;
@@ -85,6 +86,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Report {
     for find in [path::find, server::find, cookies::find, client::find, worth::find] {
         find(facts, &mut findings);
     }
+    both_ends::merge(facts, &mut findings);
     findings.sort_by(Finding::compare);
     let more = keep_the_worst(&mut findings);
     let mut by_row = HashMap::new();

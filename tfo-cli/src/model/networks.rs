@@ -163,7 +163,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::fake::{self, Scenario};
+    use crate::model::{
+        SortKey,
+        fake::{self, Scenario},
+    };
 
     const FILE: &str = "# ours\n10.0.0.0/8 = office\n10.9.0.0/16 = mobile  # SIM cards\n\n2001:db8::/32=AS64500\n\
                         192.0.2.1 = printer\n0.0.0.0/0 = world\n";
@@ -259,6 +262,28 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn sorted_by_network_those_of_one_stand_together() {
+        let mut model = Scenario::default().model(5);
+        let text = "198.51.100.0/24 = shop\n192.0.2.0/24 = office\n";
+        model.set_networks(Arc::new(Networks::parse(text).expect("it is a file")));
+        let snapshot = model.snapshot();
+        let mut rows: Vec<&DestRow> = snapshot.rows.iter().collect();
+        rows.sort_by(|left, right| snapshot.compare(SortKey::Network, left, right));
+        let mut labels: Vec<Option<&str>> = rows.iter().map(|row| snapshot.network(row)).collect();
+        labels.dedup();
+        let last = labels.pop().flatten();
+        assert!(last.is_none(), "what has no name comes last: {labels:?}");
+        assert!(labels.len() > 1 && labels.is_sorted(), "{labels:?}");
+        // Within a network the default order holds.
+        let lost: Vec<u64> = rows
+            .iter()
+            .filter(|row| snapshot.network(row).is_none())
+            .map(|row| row.lost_us)
+            .collect();
+        assert!(lost.iter().rev().is_sorted(), "{lost:?}");
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! An instant of the model that never changes: what every output and the dashboard draw from.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use tfo_common::{Loss, Outcome, Role, limits, listener::ListenerRecord};
 
@@ -15,6 +15,7 @@ use super::{
     networks::Networks,
     processes::Process,
     row::DestRow,
+    sort::SortKey,
     source::{Degradation, Guarded, Host, Totals},
 };
 use crate::policy::InForce;
@@ -150,6 +151,18 @@ impl Snapshot {
             processes: self.processes_of(row.key.cgroup_id),
             network: self.network(row),
         }
+    }
+
+    /// Compares two rows in this order.
+    pub fn compare(&self, sort: SortKey, left: &DestRow, right: &DestRow) -> Ordering {
+        let by_network = match sort {
+            SortKey::Network => {
+                let label = |row| self.network(row).map_or((true, ""), |label| (false, label));
+                label(left).cmp(&label(right))
+            }
+            _ => Ordering::Equal,
+        };
+        by_network.then_with(|| sort.compare(left, right))
     }
 
     /// What the network of a row is called.

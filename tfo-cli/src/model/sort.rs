@@ -28,11 +28,13 @@ pub enum SortKey {
     Last,
     /// Lowest address.
     Remote,
+    /// By what the network is called (`--networks`), those without a name last.
+    Network,
 }
 
 impl SortKey {
     /// Every order with its name, in the order `s` goes through them.
-    pub const ALL: [(&'static str, SortKey); 10] = [
+    pub const ALL: [(&'static str, SortKey); 11] = [
         ("lost", SortKey::Lost),
         ("hit", SortKey::Hit),
         ("failures", SortKey::Failures),
@@ -43,6 +45,7 @@ impl SortKey {
         ("syn", SortKey::Syn),
         ("last", SortKey::Last),
         ("remote", SortKey::Remote),
+        ("network", SortKey::Network),
     ];
 
     /// The word for it.
@@ -73,7 +76,8 @@ impl SortKey {
     pub fn compare(self, left: &DestRow, right: &DestRow) -> Ordering {
         let by = |key: fn(&DestRow) -> u64| Reverse(key(left)).cmp(&Reverse(key(right)));
         let order = match self {
-            SortKey::Lost => Ordering::Equal,
+            // Rows do not know their networks: [`super::Snapshot::compare`].
+            SortKey::Lost | SortKey::Network => Ordering::Equal,
             SortKey::Hit => by_hit(left, right),
             SortKey::Failures => by(DestRow::failures),
             SortKey::Attempts => by(DestRow::attempts),

@@ -143,7 +143,9 @@ pub const COLUMNS: [ColumnSpec; 22] = [
         .sorts_by(SortKey::Net),
     ColumnSpec::number(Column::Trend, "trend", "TREND", 8).hidden(6),
     ColumnSpec::number(Column::Plain, "plain", "PLAIN", 6).hidden(16),
-    ColumnSpec::text(Column::Network, "network", "NETWORK", 8).hidden(6),
+    ColumnSpec::text(Column::Network, "network", "NETWORK", 8)
+        .hidden(6)
+        .sorts_by(SortKey::Network),
 ];
 
 impl Column {

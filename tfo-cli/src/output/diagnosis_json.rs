@@ -12,10 +12,11 @@ use super::{
     FlowLine, diagnosis,
     flow_record::FlowRecord,
     json::{SCHEMA, write_line},
+    snapshot_json::{SumOf, networks},
     time,
 };
 use crate::model::{
-    Snapshot,
+    DestRow, Snapshot,
     diagnosis::{CostKind, Finding, Severity, Subject},
 };
 
@@ -157,6 +158,8 @@ struct SummaryRecord {
     not_looked_at: BTreeMap<&'static str, &'static str>,
     /// What did not arrive, all reasons together: findings may be missing.
     lost: u64,
+    /// Destinations that pass the filter, by network (`--networks`).
+    networks: Vec<SumOf>,
 }
 
 /// Writes one of them.
@@ -165,7 +168,12 @@ pub fn write_finding(finding: &Finding, snapshot: &Snapshot, out: &mut dyn Write
 }
 
 /// Writes them and the summary.
-pub fn write(findings: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(
+    findings: &[&Finding],
+    rows: &[&DestRow],
+    snapshot: &Snapshot,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     for finding in findings {
         write_finding(finding, snapshot, out)?;
     }
@@ -188,6 +196,7 @@ pub fn write(findings: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) ->
                 .map(|(id, why)| (id.name(), *why))
                 .collect(),
             lost: snapshot.lost(),
+            networks: networks(snapshot, rows),
         },
         out,
     )

@@ -3,10 +3,15 @@
 use std::io::{self, Write};
 
 use super::{diagnosis, table};
-use crate::model::{Snapshot, diagnosis::Finding};
+use crate::model::{DestRow, Snapshot, diagnosis::Finding};
 
 /// Writes them.
-pub fn write(findings: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(
+    findings: &[&Finding],
+    rows: &[&DestRow],
+    snapshot: &Snapshot,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     writeln!(out, "# TCP Fast Open: findings\n")?;
     for line in table::header(snapshot) {
         writeln!(out, "- {}", escaped(&line))?;
@@ -16,6 +21,14 @@ pub fn write(findings: &[&Finding], snapshot: &Snapshot, out: &mut dyn Write) ->
         "\n{}\n",
         diagnosis::totals(findings, snapshot.diagnosis.window_ns)
     )?;
+    if !snapshot.networks.is_empty() {
+        let mut text = Vec::new();
+        table::write_networks(snapshot, rows, &mut text)?;
+        for line in String::from_utf8_lossy(&text).lines().skip(1) {
+            writeln!(out, "    {line}")?;
+        }
+        writeln!(out)?;
+    }
     if findings.is_empty() {
         return Ok(());
     }

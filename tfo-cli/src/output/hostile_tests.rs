@@ -121,7 +121,7 @@ fn findings_and_reports_are_harmless() {
     );
     harmless(
         "markdown",
-        &written(|out| diagnosis_markdown::write(&found, &snapshot, out)),
+        &written(|out| diagnosis_markdown::write(&found, &[], &snapshot, out)),
     );
     let origin = Origin {
         what: format!("the recording {EVIL}"),

@@ -33,8 +33,8 @@ struct Whole<'a> {
 }
 
 /// The destinations of a network, added up.
-#[derive(Serialize)]
-struct SumOf {
+#[derive(Clone, Debug, Serialize)]
+pub struct SumOf {
     network: Option<String>,
     destinations: usize,
     attempts: u64,
@@ -128,7 +128,7 @@ pub fn write(snapshot: &Snapshot, rows: &[&DestRow], unjudged: usize, out: &mut 
 }
 
 /// None where no file names any.
-fn networks(snapshot: &Snapshot, rows: &[&DestRow]) -> Vec<SumOf> {
+pub fn networks(snapshot: &Snapshot, rows: &[&DestRow]) -> Vec<SumOf> {
     if snapshot.networks.is_empty() {
         return Vec::new();
     }

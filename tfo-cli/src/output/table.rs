@@ -47,11 +47,16 @@ pub fn write(
     if rows.is_empty() {
         writeln!(out, "no handshake yet")?;
     }
-    if !snapshot.networks.is_empty() {
-        writeln!(out)?;
-        out.write_all(networks(snapshot, rows).as_bytes())?;
+    write_networks(snapshot, rows, out)
+}
+
+/// Writes what the destinations of each network add up to, after an empty line; nothing where no file names any.
+pub fn write_networks(snapshot: &Snapshot, rows: &[&DestRow], out: &mut dyn Write) -> io::Result<()> {
+    if snapshot.networks.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    writeln!(out)?;
+    out.write_all(networks(snapshot, rows).as_bytes())
 }
 
 /// The destinations of each network added up.

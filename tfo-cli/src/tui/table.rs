@@ -160,7 +160,7 @@ fn destinations(snapshot: &Snapshot, query: &TableQuery<'_>) -> Vec<TableLine> {
     // Snapshots are in the default order.
     if query.sort != SortKey::default() {
         let row = |index: &u32| &rows[*index as usize];
-        shown.sort_unstable_by(|left, right| query.sort.compare(row(left), row(right)));
+        shown.sort_unstable_by(|left, right| snapshot.compare(query.sort, row(left), row(right)));
     }
     if query.reverse {
         shown.reverse();

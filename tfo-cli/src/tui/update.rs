@@ -14,6 +14,7 @@ use super::{
     table::TableLine,
     view::{self, Hit},
 };
+use crate::model::SortKey;
 
 /// Readings that the big steps through time go.
 const BIG_STEP: isize = 60;
@@ -139,6 +140,9 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
         }
         Command::SortNext => {
             state.sort = state.sort.next();
+            if state.sort == SortKey::Network && state.snapshot.networks.is_empty() {
+                state.sort = state.sort.next();
+            }
             state.refresh();
         }
         Command::SortReverse => {

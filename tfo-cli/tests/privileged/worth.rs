@@ -6,9 +6,10 @@ use std::{net::SocketAddr, process::Command, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
-    client::{Api, Connect},
+    client::{Api, Connect, Connection, Family},
     lab::{self, Lab},
     responder::{Manner, Responder},
+    server::{Listen, Server},
 };
 
 use crate::support::{
@@ -16,11 +17,15 @@ use crate::support::{
     found::{findings, watch},
     needs_kernel, once,
     sandbox::Sandbox,
+    wait_until,
 };
 
 /// The diagnoses.
 const UNUSED: &str = "not-used";
 const NO_BENEFIT: &str = "no-benefit";
+const LONG_LIVED: &str = "long-lived";
+/// From which age on a connection counts as long-lived here.
+const LONG: Duration = Duration::from_secs(2);
 /// Below the range of automatic ports.
 const PORT: u16 = 7_000;
 /// Connections at the same time.
@@ -112,7 +117,7 @@ fn a_long_way_that_could_be_shorter() -> Result<()> {
 
 /// What is found after a dozen connections with Fast Open to a server that answers so.
 fn answered(sandbox: &Sandbox, lab: &Lab, is_eager: bool) -> Result<bool> {
-    let server = far(lab, 0, Duration::from_millis(100), is_eager)?;
+    let server = far(lab, 0, Duration::from_millis(300), is_eager)?;
     lab.client().flush_tcp_metrics()?;
     let connect_once = Connect::new(server.address(), 100);
     // The first one only asks for a cookie.
@@ -138,5 +143,112 @@ fn answers_that_wait_for_the_end_of_the_handshake() -> Result<()> {
         !answered(&sandbox, &lab, true)?,
         "{NO_BENEFIT} of a server that answers at once"
     );
+    Ok(())
+}
+
+/// Connections that live on, with Fast Open or without.
+fn open(lab: &Lab, connect: &Connect, times: usize) -> Result<Vec<Connection>> {
+    let open = || -> Result<Connection> {
+        lab.in_client(|| {
+            let mut connection = connect.open()?;
+            connection.exchange()?;
+            Ok(connection)
+        })
+    };
+    (0..times).map(|_| open()).collect()
+}
+
+/// Closes them, and waits until the sockets are gone.
+fn close(lab: &Lab, living: Vec<Connection>) -> Result<()> {
+    for connection in living {
+        connection.close()?;
+    }
+    wait_until("the connections have ended", || {
+        let connected = ["-Htn", "state", "connected", "exclude", "time-wait"];
+        Ok(lab.client().command("ss", &connected)?.trim().is_empty())
+    })
+}
+
+#[test]
+fn connections_that_live_long() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let serve = |family, index| {
+        let ip = if family == Family::V6 {
+            lab::server_v6(index)
+        } else {
+            lab::server_v4(index)
+        };
+        Server::start(lab.server(), &Listen::on(ip, family))
+    };
+    let to = |server: &Server, family| Connect {
+        family,
+        ..Connect::new(server.address(), 500)
+    };
+    let long = format!("{}ms", LONG.as_millis());
+    let watch = || {
+        sandbox.tool(
+            "diagnose",
+            &["--format", "json", "--duration", "10m", "--long-lived", &long],
+        )
+    };
+    let families = [Family::V4, Family::V6, Family::Mapped];
+    let servers: Vec<(Family, Server)> = families
+        .iter()
+        .zip(0..)
+        .map(|(family, index)| Ok((*family, serve(*family, index)?)))
+        .collect::<Result<_>>()?;
+    // Near misses: nine only; long lives without Fast Open; a few long lives among many short ones.
+    let (few, plain, mixed) = (
+        serve(Family::V4, 4)?,
+        serve(Family::V4, 5)?,
+        serve(Family::V4, 6)?,
+    );
+    let diagnose = watch()?;
+    let mut living = Vec::new();
+    for (family, server) in &servers {
+        living.extend(open(&lab, &to(server, *family), 12)?);
+    }
+    living.extend(open(&lab, &to(&few, Family::V4), 9)?);
+    let without = Connect {
+        api: Api::Plain,
+        ..to(&plain, Family::V4)
+    };
+    living.extend(open(&lab, &without, 12)?);
+    living.extend(open(&lab, &to(&mixed, Family::V4), 10)?);
+    drop(open(&lab, &to(&mixed, Family::V4), 40)?);
+    thread::sleep(LONG + LONG / 4);
+    close(&lab, living)?;
+    let found = findings(&diagnose.stop()?)?;
+    for (family, server) in &servers {
+        let one =
+            about(&found, LONG_LIVED, server.address()).with_context(|| format!("{family:?}: {found:?}"))?;
+        ensure!(one["counts"]["ended"] == 12, "{family:?}: {one}");
+        let mean_us = one["counts"]["mean-us"].as_u64().context("no mean")?;
+        ensure!(u128::from(mean_us) >= LONG.as_micros(), "{family:?}: {one}");
+        // 500 bytes there and back, and a FIN each.
+        let bytes = one["counts"]["mean-bytes"].as_u64().context("no bytes")?;
+        ensure!((1_000..=1_002).contains(&bytes), "{family:?}: {one}");
+    }
+    for near in [&few, &plain, &mixed] {
+        ensure!(
+            about(&found, LONG_LIVED, near.address()).is_none(),
+            "{}: {found:?}",
+            near.address()
+        );
+    }
+    // What it says may be done, and costs nothing: without Fast Open there is no finding.
+    let diagnose = watch()?;
+    let (_, server) = &servers[0];
+    let without = Connect {
+        api: Api::Plain,
+        ..to(server, Family::V4)
+    };
+    let living = open(&lab, &without, 12)?;
+    thread::sleep(LONG + LONG / 4);
+    close(&lab, living)?;
+    let found = findings(&diagnose.stop()?)?;
+    ensure!(about(&found, LONG_LIVED, server.address()).is_none(), "{found:?}");
     Ok(())
 }

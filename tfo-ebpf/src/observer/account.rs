@@ -9,11 +9,13 @@ use tfo_common::{
 
 pub use crate::atomic::{add, add_one32, add32};
 use crate::{
+    kern::Typed,
+    layout::layout,
     observer::{
         flow::Flow,
         maps::{
-            TFO_ARRIVALS, TFO_DESTS, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_ARRIVALS, ZERO_DEST, ZERO_NETNS,
-            config,
+            TFO_ARRIVALS, TFO_DESTS, TFO_LIVED, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_ARRIVALS, ZERO_DEST,
+            ZERO_LIVED, ZERO_NETNS, config,
         },
     },
     ops::{Address, Ops},
@@ -142,6 +144,54 @@ fn key(role: u8, family: u8, mut remote: Address, port: u16, cgroup_id: u64) -> 
         role,
         family,
         pad: 0,
+    }
+}
+
+/// The destination of a client's socket that has a connection, or had one until now.
+#[inline(always)]
+pub fn dest_of_client(tcp: Typed) -> DestKey {
+    // An IPv6 socket with an IPv4-mapped destination has the IPv4 address as well (`tcp_v6_connect`).
+    let v4 = tcp.uint(layout!(skc_daddr)) as u32;
+    let at = layout!(skc_v6_daddr);
+    let is_v6 = v4 == 0 && at.is_present();
+    let words = if is_v6 {
+        let (first, second) = (tcp.word64(at, 0), tcp.word64(at, 8));
+        [
+            first as u32,
+            (first >> 32) as u32,
+            second as u32,
+            (second >> 32) as u32,
+        ]
+    } else {
+        [v4, 0, 0, 0]
+    };
+    let port = u16::from_be(tcp.uint(layout!(skc_dport)) as u16);
+    let family = if is_v6 { 6 } else { 4 };
+    key(
+        Role::Client as u8,
+        family,
+        Address { words },
+        port,
+        tcp.cgroup_id(),
+    )
+}
+
+/// Counts a connection that ended late.
+#[inline(always)]
+pub fn lived(key: &DestKey, age_us: u64, bytes: u64) {
+    let mut row = TFO_LIVED.get_ptr_mut(key);
+    if row.is_none() {
+        // Loses to another CPU that inserts at the same time: then the row is there as well. In a full table it is not.
+        let _ = TFO_LIVED.insert(key, &ZERO_LIVED, u64::from(BPF_NOEXIST));
+        row = TFO_LIVED.get_ptr_mut(key);
+    }
+    if let Some(row) = row {
+        // SAFETY: points to a map value.
+        unsafe {
+            add(&raw mut (*row).ended, 1);
+            add(&raw mut (*row).lived_us, age_us);
+            add(&raw mut (*row).bytes, bytes);
+        }
     }
 }
 

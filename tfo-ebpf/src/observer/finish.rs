@@ -50,6 +50,9 @@ pub fn finish(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
     let Some(tcp) = ops.tcp() else { return };
     tell(tcp, flow);
+    if flow.role == Role::Client as u8 && flow.has(bit::REQUESTED) {
+        flow::set_born(ops.sk(), flow.start_ns);
+    }
     if flow.waits_on != 0 && flow.ttfb_us == UNSEEN_US && !flags::is_shed(Shed::FirstBytes) {
         // The headers built from here on tell when the first byte comes (`first_byte`).
         flags::swap(ops, flow, STATE | RETRANS, WRITE);

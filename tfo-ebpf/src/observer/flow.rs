@@ -18,7 +18,7 @@ use crate::{
     observer::{
         account,
         hooks::flags,
-        maps::{ANCHOR, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, config},
+        maps::{ANCHOR, TFO_BORN, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, config},
     },
     ops::{Address, Ops},
     storage,
@@ -465,6 +465,29 @@ pub fn set_start(sk: *mut bpf_sock, ns: u64, role: Role, added: bool) {
         // SAFETY: points into an array; one aligned store.
         unsafe { *slot = slots::start_value(number, ns, matches!(role, Role::Server), added) };
     }
+}
+
+/// Remembers when the connection of a client with Fast Open began, for its end.
+#[inline(always)]
+pub fn set_born(sk: *mut bpf_sock, ns: u64) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = TFO_BORN.get_ptr_mut(slots::start_slot(number)) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = slots::start_value(number, ns, false, false) };
+    }
+}
+
+/// How long the connection of a socket has lived, us; `None` where another one took its slot, or nobody saw it begin.
+#[inline(always)]
+pub fn age_us<S>(sk: *mut S, now: u64) -> Option<u64> {
+    let number = number(sk);
+    let slot = TFO_BORN.get_ptr_mut(slots::start_slot(number))?;
+    // SAFETY: points into an array; one aligned load.
+    let value = unsafe { slot.read_volatile() };
+    slots::start_is_of(number, value).then(|| slots::age_us(value, now))
 }
 
 /// `CLOCK_MONOTONIC`, ns.

@@ -3,12 +3,13 @@
 use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
     CrossCheck, DestCounts, DestKey, FlowEvent,
     counters::{LOSS_ENTRIES, NetnsCounters, TOTALS},
+    dest::Lived,
     flags::{Config, Control, mask32, mask128},
     limits,
     listener::Arrival,
@@ -59,6 +60,14 @@ pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F
 #[btf_map]
 pub static TFO_SYNS: Array<u64, { limits::SYNS as usize }> = Array::new();
 
+/// When connections of clients with Fast Open began.
+#[btf_map]
+pub static TFO_BORN: Array<u64, { limits::BORN as usize }> = Array::new();
+
+/// Connections that ended late, by destination.
+#[btf_map]
+pub static TFO_LIVED: HashMap<DestKey, Lived, { limits::LIVED as usize }> = HashMap::new();
+
 /// Callback flags we added to listeners.
 #[btf_map]
 pub static TFO_LISTENERS: SkStorage<ListenerFlags> = SkStorage::new();
@@ -97,7 +106,7 @@ pub static TFO_CONFIG: Global<Config> = Global::new(Config {
     scope_level: 0,
     ttfb_sample: limits::TTFB_SAMPLE,
     tick_us: 0,
-    pad2: 0,
+    long_lived_ms: limits::LONG_LIVED_MS,
 });
 
 /// A new row of the destination table: 600 bytes do not fit the BPF stack, so it is copied from here.
@@ -113,6 +122,13 @@ pub static ZERO_ARRIVALS: [u64; Arrival::COUNT] = [0; Arrival::COUNT];
 
 /// What the addresses of sockets are compared with: the distance is a number to the verifier.
 pub static ANCHOR: u64 = 0;
+
+/// A new row of a destination whose connections ended late, likewise.
+pub static ZERO_LIVED: Lived = Lived {
+    ended: 0,
+    lived_us: 0,
+    bytes: 0,
+};
 
 /// A load-time switch, `config!(emit_plain)`, without copying the rest: the verifier sees a constant and removes the
 /// branches it rules out.

@@ -30,7 +30,7 @@ pub fn with_lengths(listeners: &mut [Listener]) -> Result<(), Error> {
         scope_level: 0,
         ttfb_sample: 1,
         tick_us: 1,
-        pad2: 0,
+        long_lived_ms: tfo_common::limits::LONG_LIVED_MS,
     };
     let mut ebpf = programs::load(&layout, config, NO_DESTINATIONS, &btf)?;
     let program = programs::load_iter(&mut ebpf, PROG_LIST, &btf)?;

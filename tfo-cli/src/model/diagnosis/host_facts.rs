@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use tfo_common::{DestKey, listener::ListenerRecord};
+use tfo_common::{DestKey, dest::Lived, listener::ListenerRecord};
 
 use super::registry::Id;
 use crate::addr;
@@ -22,7 +22,7 @@ pub struct HostFacts {
     /// MPTCP listeners.
     pub mptcp: HostFact<Vec<MptcpListener>>,
     /// How long connections lived.
-    pub lifetimes: HostFact<Vec<Lifetime>>,
+    pub lifetimes: HostFact<Lifetimes>,
     /// That SYNs with data are compared with those accepted before: records say which were
     /// ([`crate::model::Flow::is_duplicate`]).
     pub duplicates: HostFact<()>,
@@ -111,17 +111,22 @@ impl MptcpListener {
     }
 }
 
-/// How long the connections of a row of the destination table lived.
+/// Connections with Fast Open that ended late.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// Age from which on they are counted, us.
+    pub least_us: u64,
+    /// By destination.
+    pub rows: Vec<Lifetime>,
+}
+
+/// Those of a client's row of the destination table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     /// Which row.
     pub key: DestKey,
-    /// Connections that ended.
-    pub ended: u64,
-    /// Their lifetimes added up, us.
-    pub lived_us: u64,
-    /// Payload bytes they carried, both ways.
-    pub bytes: u64,
+    /// How many they are, how long they lived, what they carried.
+    pub lived: Lived,
 }
 
 /// Requests in SYNs that must not be done twice.

@@ -100,9 +100,8 @@ pub const UNUSED_SHARE: f64 = 0.01;
 pub const UNUSED_RTT_US: u64 = 20_000;
 /// Ended connections a lifetime is judged by.
 pub const LIVED_LEAST: u64 = 10;
-/// Mean lifetime from which on a connection is long-lived, us.
-pub const LIVED_US: u64 = 60_000_000;
-/// The same in round trips.
+/// Mean lifetime in round trips from which on a connection is long-lived; in time it is `--long-lived`
+/// ([`tfo_common::limits::LONG_LIVED_MS`]).
 pub const LIVED_ROUND_TRIPS: u64 = 1_000;
 /// Findings of one diagnosis that are kept, the worst; the others are counted.
 pub const MOST_OF_A_KIND: usize = 100;

@@ -1,15 +1,17 @@
 //! Whether Fast Open pays where it works, where it would pay and is not used, and what is dangerous about it.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
 
-use tfo_common::Outcome;
+use tfo_common::{DestKey, Outcome, dest::Lived};
 
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Subject,
-    host_facts::Lifetime,
     threshold::{
         BENEFIT_LATEST, BENEFIT_LEAST, BENEFIT_RTT_US, BENEFIT_SHARE, LIVED_LEAST, LIVED_ROUND_TRIPS,
-        LIVED_US, UNUSED_LEAST, UNUSED_RTT_US, UNUSED_SHARE,
+        UNUSED_LEAST, UNUSED_RTT_US, UNUSED_SHARE,
     },
 };
 use crate::{
@@ -23,12 +25,14 @@ pub fn find(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
         findings.extend(no_benefit(facts, row));
         findings.extend(not_used(facts, row));
     }
-    let lifetimes = facts.host_facts.lifetimes.as_deref().unwrap_or_default();
-    findings.extend(
-        lifetimes
-            .iter()
-            .filter_map(|lifetime| long_lived(facts, lifetime)),
-    );
+    if let Ok(lifetimes) = &facts.host_facts.lifetimes {
+        let wanted: HashMap<&DestKey, Lived> =
+            lifetimes.rows.iter().map(|one| (&one.key, one.lived)).collect();
+        let ended = facts
+            .clients()
+            .filter_map(|row| Some((row, *wanted.get(&row.key)?)));
+        findings.extend(ended.filter_map(|(row, lived)| long_lived(facts, row, lived, lifetimes.least_us)));
+    }
     findings.extend(duplicates(facts));
     findings.extend(unsafe_writes(facts));
     findings.extend(keys(facts));
@@ -132,37 +136,53 @@ fn not_used(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
     )
 }
 
-/// long-lived.
-fn long_lived(facts: &Facts<'_>, lifetime: &Lifetime) -> Option<Finding> {
-    let row = facts.rows.iter().find(|row| row.key == lifetime.key)?;
+/// long-lived: what is counted of a row are the connections that ended late. All others of its attempts, those that still
+/// live among them, go into the mean with nothing.
+fn long_lived(facts: &Facts<'_>, row: &DestRow, lived: Lived, least_us: u64) -> Option<Finding> {
     let rtt_us = row.rtt_us()?;
-    let mean_us = lifetime.lived_us.checked_div(lifetime.ended)?;
-    let is_long = mean_us >= LIVED_US && mean_us >= rtt_us.saturating_mul(LIVED_ROUND_TRIPS);
-    if lifetime.ended < LIVED_LEAST || row.attempts() == 0 || !is_long {
+    let Lived {
+        ended,
+        lived_us,
+        bytes,
+    } = lived;
+    let mean_us = lived_us.checked_div(row.attempts().max(ended))?;
+    let is_long = mean_us >= least_us && mean_us >= rtt_us.saturating_mul(LIVED_ROUND_TRIPS);
+    if ended < LIVED_LEAST || !is_long {
         return None;
     }
+    let (lived, carried) = (lived_us / ended, bytes / ended);
     Some(
         Finding::new(
             facts,
             Id::LongLived,
             destination(row),
             format!(
-                "Connections live {} s on average: the {rtt_us} us of a round trip do not matter.",
-                mean_us / 1_000_000
+                "Connections live {} on average: the {rtt_us} us of a round trip do not matter.",
+                duration(lived)
             ),
         )
         .rows(vec![row.key])
-        .count("ended", lifetime.ended)
-        .count("mean-us", mean_us)
-        .count("mean-bytes", lifetime.bytes / lifetime.ended.max(1))
+        .count("ended", ended)
+        .count("mean-us", lived)
+        .count("mean-bytes", carried)
         .line(format!(
-            "{} connections ended after {} s and {} bytes on average",
-            lifetime.ended,
-            mean_us / 1_000_000,
-            lifetime.bytes / lifetime.ended.max(1)
+            "{ended} connections ended after {} and {carried} bytes on average",
+            duration(lived)
+        ))
+        .line(format!(
+            "of {} attempts, of which the others count as if they had lived no time at all",
+            row.attempts()
         ))
         .confidence(Confidence::High),
     )
+}
+
+/// Seconds, with a tenth where they are few.
+fn duration(us: u64) -> String {
+    match us {
+        0..10_000_000 => format!("{}.{} s", us / 1_000_000, us / 100_000 % 10),
+        _ => format!("{} s", us / 1_000_000),
+    }
 }
 
 /// duplicate-syn-data: by listener and client, as often as it came.

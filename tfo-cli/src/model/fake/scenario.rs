@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tfo_common::{
     CrossCheck, DestKey, DestStats, FlowEvent, Loss, Outcome, Role,
     counters::NetnsCounters,
+    dest::Lived,
     event::Record,
     listener::ListenerRecord,
     time::{UNSEEN_US, bucket},
@@ -14,7 +15,7 @@ use tfo_common::{
 use super::{EPOCH_NS, FakeSource, dest_key, flow, padded};
 use crate::model::{
     Model, cgroup,
-    diagnosis::host_facts::{Deferred, HostFacts},
+    diagnosis::host_facts::{Deferred, HostFacts, Lifetime, Lifetimes},
     source::{Degradation, Host, Mib, Reading},
 };
 
@@ -355,6 +356,18 @@ impl Scenario {
             }]),
             sysctls: Ok(vec![(NETNS, 3), (NETNS + 1, 1)]),
             mptcp: Ok(Vec::new()),
+            duplicates: Ok(()),
+            lifetimes: Ok(Lifetimes {
+                least_us: 60_000_000,
+                rows: vec![Lifetime {
+                    key: dest_key(1),
+                    lived: Lived {
+                        ended: 3,
+                        lived_us: 200_000_000,
+                        bytes: 4_000,
+                    },
+                }],
+            }),
             ..HostFacts::default()
         }
     }

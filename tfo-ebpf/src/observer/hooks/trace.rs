@@ -8,8 +8,9 @@ use crate::{
     kern::Typed,
     layout::layout,
     observer::{
-        finish,
+        account, finish,
         flow::{self, Flow, bit, stage},
+        maps::config,
     },
 };
 
@@ -80,7 +81,11 @@ fn is_over(tcp: Typed) -> bool {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
     let sk = socket_of(&ctx);
-    let Some(flow) = flow::of_any(sk) else { return 0 };
+    let Some(flow) = flow::of_any(sk) else {
+        lived(sk);
+        return 0;
+    };
+    // One that still waits for its first byte has hardly lived.
     if flow.stage == stage::HANDSHAKE
         && let Some(tcp) = Typed::tcp_sock(sk)
     {
@@ -89,6 +94,24 @@ pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
     }
     flow::remove(sk);
     0
+}
+
+/// A connection ends, long after its handshake. Only of those with Fast Open that lived long more than their age is asked.
+#[inline(always)]
+fn lived(sk: *mut core::ffi::c_void) {
+    let Some(tcp) = Typed::tcp_sock(sk) else { return };
+    if tcp.uint(layout!(tp_syn_fastopen)) == 0 {
+        return;
+    }
+    // The clock as the socket saw it with its last packet.
+    let Some(age_us) = flow::age_us(sk, tcp.clock()) else {
+        return;
+    };
+    if age_us < u64::from(config!(long_lived_ms)) * 1_000 {
+        return;
+    }
+    let bytes = tcp.uint(layout!(tp_bytes_acked)).saturating_sub(1) + tcp.uint(layout!(tp_bytes_received));
+    account::lived(&account::dest_of_client(tcp), age_us, bytes);
 }
 
 /// The verdict on a handshake whose socket goes: a client was never answered; a server's child was, if the kernel

@@ -1,6 +1,6 @@
 //! Servers without Fast Open, with too short a queue, under SYN cookies.
 
-use tfo_common::{FlowEvent, Outcome};
+use tfo_common::{FlowEvent, Outcome, Role};
 
 use super::{
     case::{Case, NETNS, request, server},
@@ -176,4 +176,38 @@ fn listeners_of_mptcp() {
     };
     assert_eq!(case(0).ids(), ["mptcp-listener"]);
     assert!(case(16).ids().is_empty());
+}
+
+#[test]
+fn both_ends_of_a_connection_are_one_finding() {
+    let theirs = |event: &mut FlowEvent| {
+        server(event);
+        std::mem::swap(&mut event.local, &mut event.remote);
+    };
+    let client = || Case::default().with(5, Outcome::DataRefused);
+    for (outcome, id) in [
+        (Outcome::NotEnabled, Id::ServerNotEnabled),
+        (Outcome::Syncookie, Id::SyncookiesActive),
+        (Outcome::OptionStripped, Id::OptionStripped),
+    ] {
+        let report = client().many(0, 5, outcome, theirs).report();
+        let [one] = &report.findings[..] else {
+            panic!("{outcome:?}: {:?}", report.findings)
+        };
+        assert_eq!(one.id, id);
+        assert_eq!(one.subject.role(), Some(Role::Server));
+        assert_eq!(one.severity, Severity::Warn, "the worse of the two");
+        assert!(
+            one.evidence
+                .lines
+                .iter()
+                .any(|line| line.starts_with("both ends are on this host"))
+        );
+        // The rows of both have it as their verdict.
+        let roles: Vec<u8> = one.rows.iter().map(|key| key.role).collect();
+        assert_eq!(roles, [Role::Server as u8, Role::Client as u8]);
+    }
+    // Another host's server on the same port is not the one these clients met.
+    let elsewhere = client().many(0, 5, Outcome::NotEnabled, server).report();
+    assert_eq!(elsewhere.findings.len(), 2, "{:?}", elsewhere.findings);
 }

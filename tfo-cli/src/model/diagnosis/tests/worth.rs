@@ -1,10 +1,10 @@
 //! What is gained, what could be, and what is dangerous.
 
-use tfo_common::{FlowEvent, Outcome, Role, event::event_flags};
+use tfo_common::{FlowEvent, Outcome, Role, dest::Lived, event::event_flags};
 
 use super::{
     case::{Case, NETNS},
-    host_facts::{KeyInUse, Lifetime, UnsafeWrite},
+    host_facts::{KeyInUse, Lifetime, Lifetimes, UnsafeWrite},
     *,
 };
 
@@ -63,19 +63,25 @@ fn a_long_way_that_could_be_shorter() {
 #[test]
 fn connections_that_live_long() {
     let key = Case::default().with(1, Outcome::Accepted).model().snapshot().rows[0].key;
-    let case = |ended: u64, mean_us: u64, rtt_us: u32| {
+    let of = |attempts: u64, ended: u64, mean_us: u64, rtt_us: u32| {
         Case::default()
-            .many(0, 5, Outcome::Accepted, move |event| event.rtt_us = rtt_us)
+            .many(0, attempts, Outcome::Accepted, move |event| event.rtt_us = rtt_us)
             .host_facts(|host_facts| {
-                host_facts.lifetimes = Ok(vec![Lifetime {
-                    key,
-                    ended,
-                    lived_us: ended * mean_us,
-                    bytes: ended * 1_000,
-                }]);
+                host_facts.lifetimes = Ok(Lifetimes {
+                    least_us: 60_000_000,
+                    rows: vec![Lifetime {
+                        key,
+                        lived: Lived {
+                            ended,
+                            lived_us: ended * mean_us,
+                            bytes: ended * 1_000,
+                        },
+                    }],
+                });
             })
             .ids()
     };
+    let case = |ended, mean_us, rtt_us| of(ended, ended, mean_us, rtt_us);
     assert!(case(9, 60_000_000, 1_500).is_empty());
     assert_eq!(case(10, 60_000_000, 1_500), ["long-lived"]);
     assert!(case(10, 59_999_999, 1_500).is_empty());
@@ -83,6 +89,9 @@ fn connections_that_live_long() {
         case(10, 60_000_000, 60_001).is_empty(),
         "fewer than 1,000 round trips"
     );
+    // The others count as if they had not lived at all.
+    assert_eq!(of(15, 10, 90_000_000, 1_500), ["long-lived"]);
+    assert!(of(16, 10, 90_000_000, 1_500).is_empty());
 }
 
 #[test]
