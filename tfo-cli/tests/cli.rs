@@ -259,6 +259,40 @@ fn the_recording_that_ships_shows_every_story_of_the_lab() {
     assert_eq!(value["lost"]["ring-full"], 0);
 }
 
+/// The same below the findings of `diagnose`, and as an order of rows in `top`.
+#[test]
+fn findings_have_sums_by_network_and_rows_stand_together() {
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");
+    let file = std::env::temp_dir().join(format!("tfo-cli-by-network-{}", std::process::id()));
+    std::fs::write(&file, "10.77.0.0/24 = lab\n10.77.0.2 = first\nfd77::/64 = lab6\n")
+        .expect("it is written");
+    let networks = file.to_str().expect("it has a name").to_owned();
+    let on = |command: &[&str]| {
+        let all = [command, &["--replay", recording, "--networks", &networks]].concat();
+        String::from_utf8_lossy(&tfo(&all).stdout).into_owned()
+    };
+    let found = on(&["diagnose"]);
+    assert!(
+        found.contains("NETWORK  PEERS") && found.contains("\nfirst "),
+        "{found}"
+    );
+    let found = on(&["diagnose", "--format", "markdown"]);
+    assert!(found.contains("    NETWORK  PEERS"), "{found}");
+    let found = on(&["diagnose", "--format", "json", "--filter", "network:first"]);
+    let summary = found.lines().last().expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(summary).expect("it is JSON");
+    assert_eq!(summary["networks"].as_array().map(Vec::len), Some(1), "{summary}");
+    assert_eq!(summary["networks"][0]["network"], "first", "{summary}");
+    let sorted = on(&["top", "--once", "--sort", "network", "--format", "json"]);
+    let sorted: serde_json::Value = serde_json::from_str(&sorted).expect("it is JSON");
+    let rows = sorted["destinations"].as_array().expect("rows");
+    let mut labels: Vec<String> = rows.iter().map(|row| row["network"].to_string()).collect();
+    labels.dedup();
+    let kinds: std::collections::BTreeSet<&String> = labels.iter().collect();
+    assert!(kinds.len() == labels.len() && labels.len() > 2, "{labels:?}");
+    std::fs::remove_file(&file).expect("it is ours");
+}
+
 /// Labels instead of addresses: as a column, as a filter, and added up.
 #[test]
 fn networks_are_named_filtered_and_added_up() {
@@ -308,26 +342,6 @@ fn networks_are_named_filtered_and_added_up() {
         table.contains("PLAIN") && sums.contains("\nlab ") && sums.contains("\nfirst "),
         "{table}"
     );
-    // Findings too: below them the networks, also as JSON, and rows that stand together.
-    let (_, found, _) = on(&["diagnose"], &[]);
-    assert!(
-        found.contains("NETWORK  PEERS") && found.contains("\nfirst "),
-        "{found}"
-    );
-    let (_, found, _) = on(&["diagnose", "--format", "markdown"], &[]);
-    assert!(found.contains("    NETWORK  PEERS"), "{found}");
-    let (_, found, _) = on(&["diagnose", "--format", "json"], &["--filter", "network:first"]);
-    let found = json(&found);
-    let summary = found.last().expect("a summary");
-    assert_eq!(summary["networks"].as_array().map(Vec::len), Some(1), "{summary}");
-    assert_eq!(summary["networks"][0]["network"], "first", "{summary}");
-    let (_, sorted, _) = on(&["top", "--once", "--sort", "network", "--format", "json"], &[]);
-    let sorted: serde_json::Value = serde_json::from_str(&sorted).expect("it is JSON");
-    let rows = sorted["destinations"].as_array().expect("rows");
-    let mut labels: Vec<String> = rows.iter().map(|row| row["network"].to_string()).collect();
-    labels.dedup();
-    let kinds: std::collections::BTreeSet<&String> = labels.iter().collect();
-    assert!(kinds.len() == labels.len() && labels.len() > 2, "{labels:?}");
     let (_, snapshot, _) = on(
         &["top", "--once", "--format", "json"],
         &["--filter", "!network:first"],

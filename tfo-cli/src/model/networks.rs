@@ -274,8 +274,8 @@ mod tests {
         rows.sort_by(|left, right| snapshot.compare(SortKey::Network, left, right));
         let mut labels: Vec<Option<&str>> = rows.iter().map(|row| snapshot.network(row)).collect();
         labels.dedup();
-        let last = labels.pop().flatten();
-        assert!(last.is_none(), "what has no name comes last: {labels:?}");
+        let end = labels.pop().flatten();
+        assert!(end.is_none(), "what has no name comes last: {labels:?}");
         assert!(labels.len() > 1 && labels.is_sorted(), "{labels:?}");
         // Within a network the default order holds.
         let lost: Vec<u64> = rows
