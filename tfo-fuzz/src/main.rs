@@ -1,8 +1,8 @@
 //! Under `cargo xtask fuzz` the fuzzer, with the target that `TFO_FUZZ_TARGET` names; else it runs a target once, on
 //! the files that are named: `cargo run -p tfo-fuzz -- recording FILE...` shows what a find does.
-#![cfg_attr(fuzzing, no_main)]
+#![cfg_attr(feature = "fuzzer", no_main)]
 
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzer")]
 mod fuzzer {
     use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ mod fuzzer {
     libfuzzer_sys::fuzz_target!(|data: &[u8]| TARGET(data));
 }
 
-#[cfg(not(fuzzing))]
+#[cfg(not(feature = "fuzzer"))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let name = args.next().unwrap_or_default();

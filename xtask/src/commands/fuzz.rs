@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: coverage-guided fuzzing of every parser of foreign input (crate `tfo-fuzz`).
 //!
-//! LLVM's libFuzzer measures coverage by instrumentation that stable compilers have as well (`-Cpasses=sancov-module`), so
+//! LLVM's libFuzzer measures coverage by instrumentation that stable compilers have as well (`tfo-fuzz/instrument`), so
 //! neither a nightly compiler nor cargo-fuzz is needed. The parsers are safe code and need no address sanitiser.
 
 use std::collections::BTreeSet;
@@ -32,25 +32,24 @@ pub struct Args {
 /// Time between two checks for a signal.
 const SIGNAL_POLL: Duration = Duration::from_millis(100);
 
-/// Compiler flags for the instrumentation of libFuzzer: a counter at every branch, the table of their places, and the
-/// operands of comparisons.
-const INSTRUMENTATION: [&str; 9] = [
-    "--cfg=fuzzing",
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
-    // Line tables, so that a finding names the line.
-    "-Cdebuginfo=line-tables-only",
-    // Without this, the linker would drop counters as unused.
-    "-Clink-dead-code",
-];
+/// What the fuzzer is built as.
+#[derive(Clone, Copy)]
+enum Profile {
+    /// As tests are: their dependencies serve here, too, so that a minute of fuzzing does not take five to build.
+    Dev,
+    /// Several times as many inputs per second, for whoever has time.
+    Fuzz,
+}
 
 pub fn run(args: &Args) -> Result<()> {
     let mut log = TestLog::default();
-    fuzz(args.target.as_deref(), args.time, args.keep, &mut log)?;
+    fuzz(
+        Profile::Fuzz,
+        args.target.as_deref(),
+        args.time,
+        args.keep,
+        &mut log,
+    )?;
     println!("{} passed, {} failed", log.passed, log.failed);
     ensure!(log.failed == 0, "an input was not survived");
     Ok(())
@@ -58,12 +57,12 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Fuzzes all parsers as a step of `cargo xtask test`; each parser counts as a test.
 pub fn all(time: Duration, log: &mut TestLog) -> Result<()> {
-    fuzz(None, time, false, log)?;
+    fuzz(Profile::Dev, None, time, false, log)?;
     ensure!(log.failed == 0, "an input was not survived");
     Ok(())
 }
 
-fn fuzz(target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> Result<()> {
+fn fuzz(profile: Profile, target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> Result<()> {
     let corpus = workspace::root().join("tfo-fuzz/corpus");
     let names = targets(&corpus)?;
     let chosen: Vec<&str> = match target {
@@ -72,7 +71,7 @@ fn fuzz(target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> 
         Some(name) => bail!("no parser `{name}`: one of {}", Vec::from_iter(names).join(", ")),
     };
     packages::ensure(&[User::Fuzz])?;
-    let program = build()?;
+    let program = build(profile)?;
     let each = time / u32::try_from(chosen.len()).unwrap_or(1);
     for name in chosen {
         let work = workspace::target("fuzz/work").join(name);
@@ -113,28 +112,23 @@ fn targets(corpus: &Path) -> Result<BTreeSet<String>> {
     Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
 }
 
-fn build() -> Result<PathBuf> {
-    let host = workspace::host_rustc()?.host;
-    let directory = workspace::target("fuzz");
-    let mut command = workspace::cargo_plain("build");
-    // With `--target`, even that of the host, the flags do not apply to build scripts and procedural macros.
+/// Builds the fuzzer. `--bin` without `--package` keeps the features of other crates as all tests have them, so that what
+/// was compiled for those is not compiled again.
+fn build(profile: Profile) -> Result<PathBuf> {
+    let (name, directory) = match profile {
+        Profile::Dev => ("dev", "debug"),
+        Profile::Fuzz => ("fuzz", "fuzz"),
+    };
+    let mut command = workspace::cargo("build");
     command
-        .args([
-            "--quiet",
-            "--package",
-            "tfo-fuzz",
-            "--bin",
-            "tfo-fuzz",
-            "--profile",
-            "fuzz",
-            "--target",
-            &host,
-        ])
-        .arg("--target-dir")
-        .arg(&directory)
-        .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\u{1f}"));
+        .args(["--quiet", "--bin", "tfo-fuzz", "--features", "tfo-fuzz/fuzzer"])
+        .args(["--profile", name])
+        .env(
+            "RUSTC_WORKSPACE_WRAPPER",
+            workspace::root().join("tfo-fuzz/instrument"),
+        );
     process::run(&mut command).context("cannot build the fuzzer")?;
-    Ok(directory.join(host).join("fuzz/tfo-fuzz"))
+    Ok(workspace::target(directory).join("tfo-fuzz"))
 }
 
 /// Fuzzes one target; returns how many inputs ran and how many places they reached.
