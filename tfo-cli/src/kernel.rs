@@ -50,6 +50,7 @@ use std::io;
 
 use crate::fingerprint::Salt;
 pub use error::Error;
+pub use programs::degradations;
 pub use session::Session;
 pub use sys::trim_memory;
 pub use tc::survive as survive_netlink;

@@ -8,12 +8,13 @@ use std::{
     process::Command,
 };
 
+use clap::ValueEnum;
 use tfo_cli::{
     model::{
         diagnosis::registry,
         filter::{KEYS, Metric},
     },
-    output::column::COLUMNS,
+    output::{TraceFormat, column::COLUMNS},
     probe::verdict::Verdict,
     tui::{COMMANDS, Command as Bound, Keys},
 };
@@ -457,15 +458,30 @@ fn degradations_are_those_the_kernel_side_names() {
     for name in &rows {
         assert!(source.contains(&format!("\"{name}\"")), "{name} is named nowhere");
     }
-    // Names are kebab-case literals of their own; tracepoints and messages are not.
-    let named = source.split('"').skip(1).step_by(2).filter(|text| {
+    // Names are kebab-case literals of their own; tracepoints and messages are not. Those of one word are found where
+    // they stand: in a list of what is optional.
+    let optional: Vec<&str> = tfo_cli::kernel::degradations().collect();
+    let kebab = source.split('"').skip(1).step_by(2).filter(|text| {
         text.contains('-') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
     });
-    for name in named {
+    for name in kebab.chain(optional) {
         let is_feature = Feature::ALL.iter().any(|feature| feature.name() == name);
         assert!(
             is_feature || rows.contains(&name),
             "docs/limits.md does not explain {name}"
+        );
+    }
+}
+
+#[test]
+fn every_format_of_trace_is_documented() {
+    let page = document("docs/trace.md");
+    for format in TraceFormat::value_variants() {
+        let value = format.to_possible_value().expect("a format has a name");
+        let option = format!("--format {}`", value.get_name());
+        assert!(
+            *format == TraceFormat::Text || page.contains(&option),
+            "docs/trace.md does not tell what `{option} is for"
         );
     }
 }

@@ -164,5 +164,11 @@ mod tests {
                 "{part:?}"
             );
         }
+        assert!(
+            PROGRAMS
+                .iter()
+                .all(|name| name.starts_with("tfo_") && name.len() <= 15),
+            "{PROGRAMS:?}"
+        );
     }
 }

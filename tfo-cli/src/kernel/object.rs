@@ -106,7 +106,8 @@ mod tests {
             .filter_map(|text| str::from_utf8(text).ok());
         let is_name = |text: &&str| {
             let rest = text.strip_prefix(prefix).unwrap_or_default();
-            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            let is_named_so = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            !rest.is_empty() && rest.bytes().all(is_named_so)
         };
         texts.filter(is_name).map(str::to_owned).collect()
     }

@@ -189,6 +189,11 @@ pub fn attach_tracepoints(
     Ok(attached)
 }
 
+/// Names of the degradations without one of the optional tracepoints.
+pub fn degradations() -> impl Iterator<Item = &'static str> {
+    OPTIONAL.iter().map(|(_, _, degradation, _)| *degradation)
+}
+
 /// Every tracepoint that is observed.
 pub(super) fn tracepoints() -> impl Iterator<Item = &'static str> {
     let optional = OPTIONAL.iter().map(|(_, tracepoint, ..)| *tracepoint);

@@ -25,8 +25,8 @@ pub struct Sample {
     pub sock_ops: f64,
     /// Runs of the program at the end of a socket.
     pub destroy: f64,
-    /// Runs of all others: here those that a RST calls, by which the generator ends each connection.
-    pub others: f64,
+    /// Runs of the program that a RST calls, by which the generator ends each connection.
+    pub by_reset: f64,
     /// Connections per second meanwhile, with statistics on.
     pub per_second: f64,
     /// Events that the tool says it has lost.
@@ -58,8 +58,8 @@ pub fn sample(watcher: Watcher, shape: &Shape) -> Result<Sample> {
             sample.sock_ops += runs;
         } else if after.name.contains("destroy") {
             sample.destroy += runs;
-        } else {
-            sample.others += runs;
+        } else if after.name.contains("rcv_reset") {
+            sample.by_reset += runs;
         }
     }
     anyhow::ensure!(

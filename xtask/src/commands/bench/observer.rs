@@ -129,7 +129,12 @@ fn add_runs(goals: &Goals, samples: &[Vec<Sample>], section: &mut Section) {
         "",
         Budget::AtMost(2.01),
     ));
-    section.push(Row::of("  by RST", of(|sample| sample.others), "", Budget::None));
+    section.push(Row::of(
+        "  by RST",
+        of(|sample| sample.by_reset),
+        "",
+        Budget::None,
+    ));
 }
 
 fn add_times(
