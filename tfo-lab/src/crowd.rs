@@ -21,7 +21,7 @@ use crate::{
 
 const PAYLOAD: usize = 50;
 /// Seconds a server waits for data, more than any test takes.
-const PATIENCE: u32 = 120;
+const DEFER_ACCEPT_S: u32 = 120;
 
 /// What was made.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -56,7 +56,7 @@ fn wait_for_data(namespace: &Namespace, count: u32, cpus: &[usize]) -> Result<()
     let server = Server::start(
         namespace,
         &Listen {
-            defer_accept: Some(PATIENCE),
+            defer_accept: Some(DEFER_ACCEPT_S),
             backlog: 4_096,
             ..Listen::new((Ipv4Addr::UNSPECIFIED, 0).into())
         },

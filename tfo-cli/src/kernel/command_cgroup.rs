@@ -18,7 +18,7 @@ use super::{Error, cgroup, procfs};
 /// What the directories are called, before the id of the process that made them.
 const PREFIX: &str = "tfo-cli-run.";
 /// How long processes that are just ending may keep the directory.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// `errno` of a read of `cgroup.procs` in a threaded cgroup.
 const NOT_SUPPORTED: i32 = libc::EOPNOTSUPP;
 
@@ -80,7 +80,7 @@ impl CommandCgroup {
 
     fn take_away(&mut self) -> Result<usize, Error> {
         self.lock = None;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + REMOVAL_TIMEOUT;
         let mut moved = 0;
         loop {
             let done = self.empty(&self.path, &mut moved);

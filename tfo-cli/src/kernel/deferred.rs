@@ -14,7 +14,7 @@ use crate::{addr, model::diagnosis::host_facts::Deferred};
 
 /// A socket of the walk before.
 #[derive(Clone, Debug)]
-struct Known {
+struct DeferredSocket {
     first_ns: u64,
     /// Whether its process was looked for, which is done once.
     is_asked: bool,
@@ -25,7 +25,7 @@ struct Known {
 /// Those of the latest walk.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    known: HashMap<u64, Known>,
+    sockets: HashMap<u64, DeferredSocket>,
 }
 
 impl Waiting {
@@ -47,27 +47,27 @@ impl Waiting {
         now_ns: u64,
         owners: impl FnOnce(&BTreeSet<u64>) -> HashMap<u64, (u32, String)>,
     ) -> Vec<Deferred> {
-        let mut before = std::mem::take(&mut self.known);
+        let mut before = std::mem::take(&mut self.sockets);
         for record in records {
-            let first = Known {
+            let first = DeferredSocket {
                 first_ns: now_ns,
                 is_asked: false,
                 owner: None,
             };
-            let known = before.remove(&record.inode).unwrap_or(first);
-            self.known.insert(record.inode, known);
+            let socket = before.remove(&record.inode).unwrap_or(first);
+            self.sockets.insert(record.inode, socket);
         }
         let unasked: BTreeSet<u64> = self
-            .known
+            .sockets
             .iter()
-            .filter(|(_, known)| !known.is_asked && known.first_ns < now_ns)
+            .filter(|(_, socket)| !socket.is_asked && socket.first_ns < now_ns)
             .map(|(inode, _)| *inode)
             .collect();
         let mut owners = owners(&unasked);
         for inode in unasked {
-            if let Some(known) = self.known.get_mut(&inode) {
-                known.is_asked = true;
-                known.owner = owners.remove(&inode);
+            if let Some(socket) = self.sockets.get_mut(&inode) {
+                socket.is_asked = true;
+                socket.owner = owners.remove(&inode);
             }
         }
         records
@@ -77,15 +77,15 @@ impl Waiting {
     }
 
     fn describe(&self, record: &DeferredRecord, now_ns: u64) -> Deferred {
-        let known = self.known.get(&record.inode);
-        let owner = known.and_then(|known| known.owner.clone());
+        let socket = self.sockets.get(&record.inode);
+        let owner = socket.and_then(|socket| socket.owner.clone());
         let (pid, comm) = owner.unzip();
         Deferred {
             cgroup_id: record.cgroup_id,
             remote: SocketAddr::new(addr::ip(&record.remote, record.family), record.port),
             pid,
             comm,
-            age_us: known.map_or(0, |known| now_ns.saturating_sub(known.first_ns) / 1_000),
+            age_us: socket.map_or(0, |socket| now_ns.saturating_sub(socket.first_ns) / 1_000),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whom a guard blames: restarts, networks, witnesses, and who gives up early.
 
 use super::{
-    tests::{CALM, CONFIG, DEFAULT, ended, feed},
+    tests::{CALM, CONFIG, DEFAULT, apply_all, ended},
     window::push_beside,
     *,
 };
@@ -20,19 +20,19 @@ fn a_destination_that_restarts_keeps_fast_open() {
     for before in [&[][..], &[PlainOk; 40], &[PlainFailed; 8]] {
         for control in [BareFailed, PlainFailed] {
             let mut state = GuardState::NEW;
-            feed(&mut state, &CALM, before, 1);
-            let change = feed(&mut state, &CALM, &[TfoDead; 3], 2);
+            apply_all(&mut state, &CALM, before, 1);
+            let change = apply_all(&mut state, &CALM, &[TfoDead; 3], 2);
             assert!(matches!(change, Change::Doubted | Change::None), "{change:?}");
             // The next one leaves without data, and is refused as well.
-            feed(&mut state, &CALM, &[control], 3);
+            apply_all(&mut state, &CALM, &[control], 3);
             assert_eq!((state.decide(3), state.opened), (Decision::Pass, 0), "{before:?}");
         }
     }
     // It is back by the time of that connection: TFO is tried at once, and was not to blame.
     let mut state = GuardState::NEW;
-    assert_eq!(feed(&mut state, &CALM, &[TfoDead; 3], 2), Change::Doubted);
+    assert_eq!(apply_all(&mut state, &CALM, &[TfoDead; 3], 2), Change::Doubted);
     assert_eq!(state.decide(2), Decision::Deny);
-    feed(&mut state, &CALM, &[BareOk], 3);
+    apply_all(&mut state, &CALM, &[BareOk], 3);
     assert_eq!(try_out(&mut state, &CALM, TfoOk, 4), Change::Closed);
     assert_eq!(state.opened, 0);
 }
@@ -41,8 +41,8 @@ fn a_destination_that_restarts_keeps_fast_open() {
 fn a_box_that_resets_syn_data_opens_it_after_one_more() {
     for control in [Evidence::BareOk, Evidence::PlainOk] {
         let mut state = GuardState::NEW;
-        feed(&mut state, &CALM, &[Evidence::TfoDead; 3], 2);
-        feed(&mut state, &CALM, &[control], 3);
+        apply_all(&mut state, &CALM, &[Evidence::TfoDead; 3], 2);
+        apply_all(&mut state, &CALM, &[control], 3);
         assert_eq!(try_out(&mut state, &CALM, Evidence::TfoDead, 4), Change::Opened);
         let want = (1, 0, 4 + CALM.backoff_ns);
         assert_eq!((state.opened, state.relapses, state.until_ns), want);
@@ -55,7 +55,7 @@ fn a_box_that_resets_syn_data_opens_it_after_one_more() {
     }
     // Nobody connects without data: the back-off ends the doubt.
     let mut state = GuardState::NEW;
-    feed(&mut state, &CALM, &[Evidence::TfoDead; 3], 2);
+    apply_all(&mut state, &CALM, &[Evidence::TfoDead; 3], 2);
     assert_eq!(state.decide(1 + CALM.backoff_ns), Decision::Deny);
     let due = 2 + CALM.backoff_ns;
     assert_eq!(try_out(&mut state, &CALM, Evidence::TfoDead, due), Change::Opened);
@@ -71,7 +71,7 @@ fn failures_whose_bare_syn_was_answered_need_no_other_control() {
         ([F, D, D], Change::Doubted),
     ] {
         let mut state = GuardState::NEW;
-        assert_eq!(feed(&mut state, &CALM, &evidence, 1), want, "{evidence:?}");
+        assert_eq!(apply_all(&mut state, &CALM, &evidence, 1), want, "{evidence:?}");
     }
     // The mark stays beside its failure when a success overtakes another one.
     assert_eq!(push_beside(0b0100, 6, true, false, 1), 0b1000);

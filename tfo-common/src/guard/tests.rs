@@ -31,7 +31,7 @@ pub fn ended(evidence: Evidence, trial: bool) -> Ended {
 }
 
 /// Feeds evidence at instant `now`; returns what the last one did.
-pub fn feed(state: &mut GuardState, config: &GuardConfig, evidence: &[Evidence], now: u64) -> Change {
+pub fn apply_all(state: &mut GuardState, config: &GuardConfig, evidence: &[Evidence], now: u64) -> Change {
     evidence.iter().fold(Change::None, |_, one| {
         state.on_evidence(config, &ended(*one, false), now)
     })
@@ -40,7 +40,7 @@ pub fn feed(state: &mut GuardState, config: &GuardConfig, evidence: &[Evidence],
 fn opened() -> GuardState {
     let mut state = GuardState::NEW;
     assert_eq!(
-        feed(&mut state, &CONFIG, &[Evidence::TfoFailed; 3], 5),
+        apply_all(&mut state, &CONFIG, &[Evidence::TfoFailed; 3], 5),
         Change::Opened
     );
     state
@@ -58,7 +58,7 @@ fn k_of_n_opens() {
         (&[O, O, O, F, F], Phase::Closed),
     ] {
         let mut state = GuardState::NEW;
-        feed(&mut state, &CONFIG, evidence, 1);
+        apply_all(&mut state, &CONFIG, evidence, 1);
         assert_eq!(state.phase(), want, "{evidence:?}");
     }
 }
@@ -66,19 +66,19 @@ fn k_of_n_opens() {
 #[test]
 fn a_path_that_loses_plain_syns_too_is_not_tfos_fault() {
     let mut state = GuardState::NEW;
-    feed(
+    apply_all(
         &mut state,
         &CONFIG,
         &[Evidence::PlainFailed, Evidence::PlainFailed, Evidence::PlainOk],
         1,
     );
     assert_eq!(
-        feed(&mut state, &CONFIG, &[Evidence::TfoFailed; 9], 1),
+        apply_all(&mut state, &CONFIG, &[Evidence::TfoFailed; 9], 1),
         Change::None
     );
-    feed(&mut state, &CONFIG, &[Evidence::PlainOk; 6], 1);
+    apply_all(&mut state, &CONFIG, &[Evidence::PlainOk; 6], 1);
     assert_eq!(
-        feed(&mut state, &CONFIG, &[Evidence::TfoFailed], 1),
+        apply_all(&mut state, &CONFIG, &[Evidence::TfoFailed], 1),
         Change::Opened
     );
 }
@@ -136,7 +136,7 @@ fn old_news_does_not_count_as_a_trial() {
     let mut state = opened();
     state.begin_trial(100);
     assert_eq!(
-        feed(&mut state, &CONFIG, &[Evidence::TfoOk, Evidence::TfoFailed], 101),
+        apply_all(&mut state, &CONFIG, &[Evidence::TfoOk, Evidence::TfoFailed], 101),
         Change::None
     );
     assert_eq!(state.phase, Phase::HalfOpen as u8);
@@ -146,26 +146,26 @@ fn old_news_does_not_count_as_a_trial() {
 fn failing_bare_syns_escalate_only_when_asked() {
     let mut state = opened();
     assert_eq!(
-        feed(&mut state, &CONFIG, &[Evidence::BareFailed; 3], 6),
+        apply_all(&mut state, &CONFIG, &[Evidence::BareFailed; 3], 6),
         Change::Escalated
     );
     assert_eq!(state.decide(7), Decision::Strip);
     let mut calm = opened();
     assert_eq!(
-        feed(&mut calm, &CALM, &[Evidence::BareFailed; 9], 6),
+        apply_all(&mut calm, &CALM, &[Evidence::BareFailed; 9], 6),
         Change::None
     );
     assert_eq!(calm.decide(7), Decision::Deny);
     // Cookie requests that vanish are reason enough.
     let mut fresh = GuardState::NEW;
     assert_eq!(
-        feed(&mut fresh, &CONFIG, &[Evidence::BareFailed; 3], 6),
+        apply_all(&mut fresh, &CONFIG, &[Evidence::BareFailed; 3], 6),
         Change::Opened
     );
     assert_eq!(fresh.decide(7), Decision::Strip);
     let mut fresh = GuardState::NEW;
     assert_eq!(
-        feed(&mut fresh, &CALM, &[Evidence::BareFailed; 9], 6),
+        apply_all(&mut fresh, &CALM, &[Evidence::BareFailed; 9], 6),
         Change::None
     );
 }
@@ -173,7 +173,7 @@ fn failing_bare_syns_escalate_only_when_asked() {
 #[test]
 fn a_stripped_destination_comes_back_in_two_steps() {
     let mut state = opened();
-    feed(&mut state, &CONFIG, &[Evidence::BareFailed; 3], 6);
+    apply_all(&mut state, &CONFIG, &[Evidence::BareFailed; 3], 6);
     state.begin_trial(100);
     state.on_evidence(&CONFIG, &ended(Evidence::BareOk, true), 101);
     assert_eq!(
@@ -190,18 +190,21 @@ fn a_stripped_destination_comes_back_in_two_steps() {
 #[test]
 fn a_destination_that_was_down_gets_tfo_back() {
     let mut state = opened();
-    feed(&mut state, &CALM, &[Evidence::BareFailed; 4], 6);
+    apply_all(&mut state, &CALM, &[Evidence::BareFailed; 4], 6);
     state.begin_trial(50);
     state.on_evidence(&CALM, &ended(Evidence::TfoFailed, true), 60);
     assert_eq!(state.relapses, 0, "no blame while nothing gets through");
-    assert_eq!(feed(&mut state, &CALM, &[Evidence::BareOk], 70), Change::Closed);
+    assert_eq!(
+        apply_all(&mut state, &CALM, &[Evidence::BareOk], 70),
+        Change::Closed
+    );
 }
 
 #[test]
 fn one_lost_bare_syn_changes_nothing() {
     let mut state = opened();
     assert_eq!(
-        feed(&mut state, &CONFIG, &[Evidence::BareFailed, Evidence::BareOk], 6),
+        apply_all(&mut state, &CONFIG, &[Evidence::BareFailed, Evidence::BareOk], 6),
         Change::None
     );
     assert_eq!(state.decide(7), Decision::Deny);
@@ -237,14 +240,14 @@ fn random_loss_does_not_open_it() {
             Evidence::TfoOk
         };
         assert_eq!(
-            feed(&mut state, &DEFAULT, &[evidence], connection),
+            apply_all(&mut state, &DEFAULT, &[evidence], connection),
             Change::None,
             "{connection}"
         );
     }
     // And one that eats SYN data, with the same random loss on everything else.
-    let opened_after =
-        (1..=u32::from(OF)).find(|_| feed(&mut state, &DEFAULT, &[Evidence::TfoFailed], 9) == Change::Opened);
+    let opened_after = (1..=u32::from(OF))
+        .find(|_| apply_all(&mut state, &DEFAULT, &[Evidence::TfoFailed], 9) == Change::Opened);
     assert!(
         opened_after.is_some_and(|count| count <= u32::from(FAILURES)),
         "{opened_after:?}"

@@ -130,10 +130,10 @@ mod tests {
         let first = INITIAL_SEQUENCE;
         assert_eq!(sent, [(SYN | ACK, first, &b""[..]), (ACK, first + 1, b"abc")]);
         assert!(
-            flow.receive(&segment(5, ACK, FastOpen::None, b"")).len() == 1,
+            flow.receive(&segment(4, ACK, FastOpen::None, b"")).len() == 1,
             "a sequence number that is not the next is told where to go on"
         );
-        assert!(flow.receive(&segment(4, ACK, FastOpen::None, b"")).is_empty());
+        assert!(flow.receive(&segment(5, ACK, FastOpen::None, b"")).is_empty());
     }
 
     #[test]
