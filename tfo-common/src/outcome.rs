@@ -223,30 +223,11 @@ impl Outcome {
     /// had to be sent again before.
     #[inline(always)]
     pub const fn saves_round_trip(self) -> bool {
-        match self {
-            Self::Accepted => true,
-            Self::Plain
-            | Self::AcceptedLate
-            | Self::PartlyAccepted
-            | Self::CookieGranted
-            | Self::CookieRefused
-            | Self::CookieOnly
-            | Self::DataRefused
-            | Self::CookieRejected
-            | Self::SynTimeout
-            | Self::Reset
-            | Self::Failed
-            | Self::Paused
-            | Self::Denied
-            | Self::LocalDrop
-            | Self::QueueOverflow
-            | Self::NotEnabled
-            | Self::OptionStripped
-            | Self::Syncookie => false,
-        }
+        self.is_hit() && !self.loses_timeout()
     }
 
     /// Whether the server took all data of the client's SYN, at once or after the SYN-ACK was lost: what HIT counts.
+    #[inline(always)]
     pub const fn is_hit(self) -> bool {
         match self {
             Self::Accepted | Self::AcceptedLate => true,
@@ -274,26 +255,7 @@ impl Outcome {
     /// have no SYN that was answered.
     #[inline(always)]
     pub const fn loses_timeout(self) -> bool {
-        match self {
-            Self::AcceptedLate | Self::SynTimeout => true,
-            Self::Plain
-            | Self::Accepted
-            | Self::PartlyAccepted
-            | Self::CookieGranted
-            | Self::CookieRefused
-            | Self::CookieOnly
-            | Self::DataRefused
-            | Self::CookieRejected
-            | Self::Reset
-            | Self::Failed
-            | Self::Paused
-            | Self::Denied
-            | Self::LocalDrop
-            | Self::QueueOverflow
-            | Self::NotEnabled
-            | Self::OptionStripped
-            | Self::Syncookie => false,
-        }
+        matches!(self.group(), Group::Timeout)
     }
 
     /// Whether Fast Open did what it was asked to do, or is on its way there.

@@ -194,17 +194,20 @@ pub fn degradations() -> impl Iterator<Item = &'static str> {
     OPTIONAL.iter().map(|(_, _, degradation, _)| *degradation)
 }
 
+/// The programs on tracepoints, each with its tracepoint.
+fn on_tracepoints() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let optional = OPTIONAL.iter().map(|(name, tracepoint, ..)| (*name, *tracepoint));
+    optional.chain([DESTROY])
+}
+
 /// Every tracepoint that is observed.
 pub(super) fn tracepoints() -> impl Iterator<Item = &'static str> {
-    let optional = OPTIONAL.iter().map(|(_, tracepoint, ..)| *tracepoint);
-    optional.chain([DESTROY.1])
+    on_tracepoints().map(|(_, tracepoint)| tracepoint)
 }
 
 /// The tracepoint of a program, by the program's name.
 pub(super) fn tracepoint_of(program: &str) -> Option<&'static str> {
-    let optional = OPTIONAL.iter().map(|(name, tracepoint, ..)| (*name, *tracepoint));
-    let mut all = optional.chain([DESTROY]);
-    all.find_map(|(name, tracepoint)| (name == program).then_some(tracepoint))
+    on_tracepoints().find_map(|(name, tracepoint)| (name == program).then_some(tracepoint))
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, verified: &mut Verified, name: &'static str) -> Result<(), Error> {
@@ -243,7 +246,7 @@ pub fn detach(ebpf: &mut Ebpf) {
         // Not loaded or detached already: then there is nothing to do.
         let _ = program.unload();
     }
-    for name in OPTIONAL.iter().map(|(name, ..)| *name).chain([DESTROY.0]) {
+    for (name, _) in on_tracepoints() {
         if let Ok(program) = find::<BtfTracePoint>(ebpf, name) {
             let _ = program.unload();
         }

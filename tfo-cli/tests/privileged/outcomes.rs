@@ -259,8 +259,7 @@ fn client_costs(flow: &Flow, view: &View, differ: &mut dyn FnMut(&str, String, S
 }
 
 fn saves_round_trip(name: &str) -> bool {
-    let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
-    outcome.is_some_and(Outcome::saves_round_trip)
+    Outcome::from_name(name).is_some_and(Outcome::saves_round_trip)
 }
 
 /// The application watches its own clock: the record cannot be far from it. The first byte is noted with the
