@@ -1,8 +1,10 @@
 //! Sends as much as one TCP connection carries, over the loopback of a namespace of its own.
+//!
+//! Its ends have a CPU each, the first and the last: moving about, two runs differ by a tenth.
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
-use crate::netns::Namespace;
+use crate::{cpu, netns::Namespace};
 
 /// Bytes of one write or read.
 const CHUNK: usize = 128 * 1024;
@@ -31,15 +33,16 @@ pub fn run(duration: Duration) -> Result<BulkReport> {
     Namespace::anonymous("bulk")?.run(|| {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bulk: listening")?;
         let address = listener.local_addr().context("bulk: its address")?;
+        let cpus = cpu::cpus()?;
+        let (first, last) = (cpus.first().copied(), cpus.last().copied());
         thread::scope(|scope| {
-            let reader = scope.spawn(move || drain(&listener));
-            let mut stream = TcpStream::connect(address).context("bulk: connecting")?;
-            let chunk = vec![7; CHUNK];
+            let reader = scope.spawn(move || {
+                last.map_or(Ok(()), cpu::stay_on)?;
+                drain(&listener)
+            });
             let started = Instant::now();
-            while started.elapsed() < duration {
-                stream.write_all(&chunk).context("bulk: writing")?;
-            }
-            drop(stream);
+            let send = || send(address, started + duration);
+            first.map_or_else(send, |first| cpu::on_cpu(first, send))?;
             let bytes = reader
                 .join()
                 .map_err(|_| anyhow!("bulk: the reader panicked"))??;
@@ -51,6 +54,16 @@ pub fn run(duration: Duration) -> Result<BulkReport> {
             })
         })
     })
+}
+
+/// Writes until then.
+fn send(address: SocketAddr, end: Instant) -> Result<()> {
+    let mut stream = TcpStream::connect(address).context("bulk: connecting")?;
+    let chunk = vec![7; CHUNK];
+    while Instant::now() < end {
+        stream.write_all(&chunk).context("bulk: writing")?;
+    }
+    Ok(())
 }
 
 fn drain(listener: &TcpListener) -> Result<u64> {

@@ -6,6 +6,7 @@ mod signals;
 use std::{
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -47,9 +48,9 @@ enum Command {
     Load(LoadArgs),
     /// Send as much as one connection carries, in a namespace of its own; prints JSON
     Bulk {
-        /// How long
-        #[arg(long, default_value_t = 5)]
-        seconds: u64,
+        /// How long; fractions, too
+        #[arg(long, default_value = "5", value_parser = seconds)]
+        seconds: Duration,
     },
     /// Keep up mixed traffic for the demo, in the lab that is up or in one of its own
     Traffic {
@@ -94,6 +95,12 @@ struct RunArgs {
     non_blocking: bool,
 }
 
+/// Reads a time in seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 #[derive(Debug, clap::Args)]
 struct LoadArgs {
     /// Plain connections instead of TFO
@@ -102,9 +109,9 @@ struct LoadArgs {
     /// Over IPv6
     #[arg(long)]
     v6: bool,
-    /// How long
-    #[arg(long, default_value_t = 5, conflicts_with = "connections")]
-    seconds: u64,
+    /// How long; fractions, too
+    #[arg(long, default_value = "5", value_parser = seconds, conflicts_with = "connections")]
+    seconds: Duration,
     /// Exactly this many connections
     #[arg(long)]
     connections: Option<u64>,

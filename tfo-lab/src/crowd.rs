@@ -1,20 +1,14 @@
 //! More at once than a small table holds: handshakes under way, and listeners. From every CPU, because LRU maps of the
 //! kernel give each CPU entries of its own.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    thread,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
-};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::{
     client::{ClientOption, Connect, Connection},
+    cpu::{cpus, on_cpu},
     netns::Namespace,
     server::{Listen, Server},
 };
@@ -111,28 +105,6 @@ fn end(mut connection: Connection) -> Result<()> {
 fn address(index: u32) -> IpAddr {
     let [_, _, high, low] = (index / 250 * 256 + index % 250 + 1).to_be_bytes();
     Ipv4Addr::new(127, 1, high, low).into()
-}
-
-/// The CPUs this process may use.
-fn cpus() -> Result<Vec<usize>> {
-    let set = sched_getaffinity(Pid::from_raw(0)).context("CPUs: asking which may be used")?;
-    let all = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
-    Ok(all.collect())
-}
-
-/// Runs `work` on this CPU, in the namespace of the caller.
-fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let there = scope.spawn(move || {
-            let mut set = CpuSet::new();
-            set.set(cpu).with_context(|| format!("CPU {cpu}"))?;
-            sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("CPU {cpu}: moving there"))?;
-            work()
-        });
-        there
-            .join()
-            .map_err(|_| anyhow!("CPU {cpu}: its thread panicked"))?
-    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod bulk;
 pub mod cli;
 pub mod client;
 pub mod command;
+mod cpu;
 pub mod crossed;
 pub mod crowd;
 pub mod flood;

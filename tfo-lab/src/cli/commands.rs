@@ -50,10 +50,9 @@ pub fn run(tag: &str, args: &RunArgs) -> Result<()> {
 }
 
 pub fn load(args: &LoadArgs) -> Result<()> {
-    let limit = args.connections.map_or(
-        Limit::Duration(Duration::from_secs(args.seconds)),
-        Limit::Connections,
-    );
+    let limit = args
+        .connections
+        .map_or(Limit::Duration(args.seconds), Limit::Connections);
     let mut load = Load::new(limit);
     load.fast_open = !args.plain;
     load.v6 = args.v6;
@@ -73,8 +72,8 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     ))
 }
 
-pub fn bulk(seconds: u64) -> Result<()> {
-    print_json(&bulk::run(Duration::from_secs(seconds))?)
+pub fn bulk(time: Duration) -> Result<()> {
+    print_json(&bulk::run(time)?)
 }
 
 pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {

@@ -28,23 +28,23 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub kind: Kind,
-    pub seconds: u32,
+    pub seconds: f64,
     /// More of its options.
     pub options: Vec<String>,
 }
 
 impl Shape {
     /// As many connections as the machine makes, from every core.
-    pub fn fastest(kind: Kind, seconds: u32) -> Self {
+    pub fn fastest(kind: Kind, seconds: impl Into<f64>) -> Self {
         Self {
             kind,
-            seconds,
+            seconds: seconds.into(),
             options: Vec::new(),
         }
     }
 
     /// One connection after another: client and server take turns, so that each finds cold caches.
-    pub fn in_turns(kind: Kind, seconds: u32) -> Self {
+    pub fn in_turns(kind: Kind, seconds: impl Into<f64>) -> Self {
         Self::fastest(kind, seconds).with("--threads 1 --in-flight 1")
     }
 
@@ -100,7 +100,7 @@ pub struct Load {
 
 impl Load {
     /// As many connections as the machine makes, for some seconds.
-    pub fn run(kind: Kind, seconds: u32) -> Result<Self> {
+    pub fn run(kind: Kind, seconds: impl Into<f64>) -> Result<Self> {
         Shape::fastest(kind, seconds).run()
     }
 

@@ -11,7 +11,7 @@ use super::observer::scratch;
 const PORT: u16 = 8080;
 
 /// Requests to nginx over Fast Open, one per connection, which it closes.
-pub fn requests(seconds: u32) -> Result<Shape> {
+pub fn requests(seconds: impl Into<f64>) -> Result<Shape> {
     let directory = scratch("nginx")?;
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let configuration = directory.join("nginx.conf");

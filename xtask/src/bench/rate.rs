@@ -24,17 +24,19 @@ impl From<Watcher> for Contestant {
     }
 }
 
-/// Rates per contestant in their order, one for each round; the first is what the others are compared with.
+/// Rates in alternating rounds.
 #[derive(Debug)]
 pub struct Rates {
-    /// Per second.
-    pub per_second: Vec<Vec<f64>>,
+    /// Per second, of the first contestant, which the others are compared with.
+    pub base: Vec<f64>,
+    /// Of each other contestant in their order: what is left of the base, one for each round.
+    left: Vec<Vec<f64>>,
 }
 
 impl Rates {
-    /// Of what the first one did in the same round.
+    /// What a contestant leaves of the first one's rate; `index` 1 is the second one.
     pub fn ratios(&self, index: usize) -> Vec<f64> {
-        ratios(&self.per_second[index], &self.per_second[0])
+        self.left[index - 1].clone()
     }
 }
 
@@ -54,26 +56,38 @@ pub fn connections(contestants: &[Contestant], rounds: u32, shape: &Shape) -> Re
     })
 }
 
-/// Measures contestants in alternating rounds: close together in time, because the machine's own speed drifts.
+/// Measures contestants in alternating rounds. The machine's own speed drifts within seconds: the first contestant is
+/// measured before and after each of the others, and the mean of both is what that one is compared with.
 pub fn alternate(names: &[&str], rounds: u32, measure: impl Fn(usize) -> Result<f64>) -> Result<Rates> {
-    let mut columns = vec![Vec::new(); names.len()];
+    let mut base = vec![measure(0)?];
+    let mut left = vec![Vec::new(); names.len() - 1];
     for round in 0..rounds {
         // Every other round backwards, so that being first or last favours nobody.
-        let mut order: Vec<_> = columns.iter_mut().enumerate().collect();
+        let mut order: Vec<_> = (1..names.len()).collect();
         if round % 2 == 1 {
             order.reverse();
         }
-        for (index, column) in order {
-            column.push(measure(index)?);
+        for index in order {
+            let rate = measure(index)?;
+            let before = base[base.len() - 1];
+            let after = measure(0)?;
+            base.push(after);
+            left[index - 1].push(rate / f64::midpoint(before, after));
         }
-        let shown: Vec<_> = names
+        let shown: Vec<_> = names[1..]
             .iter()
-            .zip(&columns)
-            .map(|(name, column)| format!("{name} {:.0}/s", column[column.len() - 1]))
+            .zip(&left)
+            .map(|(name, left)| format!("{name} {:.3}", left[left.len() - 1]))
             .collect();
-        println!("    round {}: {}", round + 1, shown.join(", "));
+        println!(
+            "    round {}: {} {:.0}/s, {}",
+            round + 1,
+            names[0],
+            base[base.len() - 1],
+            shown.join(", ")
+        );
     }
-    Ok(Rates { per_second: columns })
+    Ok(Rates { base, left })
 }
 
 /// Each value as a part of the base measured in the same round.
@@ -96,6 +110,22 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// What the median lies within, with 95 % certainty: two of the values, by how often a coin falls on one side. `None` of
+/// fewer than six values, which never are that certain.
+pub fn median_interval(values: &[f64]) -> Option<(f64, f64)> {
+    let length = values.len();
+    if length < 6 {
+        return None;
+    }
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    // Half of the length less 1.96 standard deviations, which are half the root of the length.
+    let reach = 1.96 * (length as f64).sqrt();
+    let near_enough = |below: &usize| 2.0 * *below as f64 + reach <= length as f64;
+    let below = (1..length).rev().find(near_enough).unwrap_or(1);
+    Some((values[below - 1], values[length - below]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +142,31 @@ mod tests {
     fn one_slow_round_does_not_decide() {
         let pairs = ratios(&[98.0, 10.0, 99.0], &[100.0, 100.0, 100.0]);
         assert!((median(&pairs) - 0.98).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_machine_that_slows_down_is_no_contestants_fault() {
+        let clock = std::cell::Cell::new(100.0);
+        let slower = |index| {
+            clock.set(clock.get() - 1.0);
+            Ok(if index == 1 {
+                clock.get() / 2.0
+            } else {
+                clock.get()
+            })
+        };
+        let rates = alternate(&["none", "half", "all"], 4, slower).unwrap();
+        assert!(rates.ratios(1).iter().all(|ratio| (ratio - 0.5).abs() < 1e-9));
+        assert!(rates.ratios(2).iter().all(|ratio| (ratio - 1.0).abs() < 1e-9));
+        assert_eq!(rates.base.len(), 9);
+    }
+
+    #[test]
+    fn the_more_rounds_the_nearer_is_the_median_known() {
+        let values = |length: u32| (0..length).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(median_interval(&values(5)), None);
+        assert_eq!(median_interval(&values(6)), Some((0.0, 5.0)));
+        assert_eq!(median_interval(&values(15)), Some((2.0, 12.0)));
+        assert_eq!(median_interval(&values(100)), Some((39.0, 60.0)));
     }
 }

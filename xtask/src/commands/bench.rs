@@ -22,7 +22,7 @@ use crate::{elevate, process, workspace};
 #[derive(clap::Args)]
 pub struct Args {
     /// Rounds of what is compared by connections per second
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// A first impression in three minutes: two rounds of one second. Writes target/bench/cost.md
     #[arg(long)]
@@ -58,8 +58,10 @@ struct Time {
     rounds: u32,
     /// Rounds of run times.
     few: u32,
-    /// Of each round.
+    /// Of each round of run times.
     seconds: u32,
+    /// Seconds of each measurement of a rate: short, because what it is compared with has to be near.
+    slice: f64,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -75,12 +77,14 @@ pub fn run(args: &Args) -> Result<()> {
             rounds: 2,
             few: 2,
             seconds: 1,
+            slice: 0.4,
         }
     } else {
         Time {
             rounds: args.rounds,
             few: 4,
             seconds: 2,
+            slice: 0.4,
         }
     };
     let start = Instant::now();

@@ -60,7 +60,7 @@ fn live(in_force: &InForce, floor: u64, seconds: u32) -> Result<[f64; 2]> {
     let programs = [in_force.program()?, floor];
     let _stats = StatsOn::enable()?;
     let before = [run_time(programs[0])?, run_time(programs[1])?];
-    rates::bulk(seconds)?;
+    rates::bulk(seconds.into())?;
     let mut nanoseconds = [0.0; 2];
     for ((program, before), ns) in programs.into_iter().zip(before).zip(&mut nanoseconds) {
         let after = run_time(program)?;

@@ -12,12 +12,12 @@ use crate::commands::program_path;
 use crate::process;
 
 /// Bytes per second over one TCP connection.
-pub fn throughput(stage: &Stage, rules: &[Rules], rounds: u32, seconds: u32) -> Result<Rates> {
+pub fn throughput(stage: &Stage, rules: &[Rules], rounds: u32, seconds: f64) -> Result<Rates> {
     alternate(stage, rules, rounds, || bulk(seconds))
 }
 
 /// Connections per second.
-pub fn connections(stage: &Stage, rules: &[Rules], kind: Kind, rounds: u32, seconds: u32) -> Result<Rates> {
+pub fn connections(stage: &Stage, rules: &[Rules], kind: Kind, rounds: u32, seconds: f64) -> Result<Rates> {
     alternate(
         stage,
         rules,
@@ -27,7 +27,7 @@ pub fn connections(stage: &Stage, rules: &[Rules], kind: Kind, rounds: u32, seco
 }
 
 /// Sends through one connection and returns bytes per second.
-pub fn bulk(seconds: u32) -> Result<f64> {
+pub fn bulk(seconds: f64) -> Result<f64> {
     let mut command = Command::new(program_path("tfo-lab"));
     command.args(["bulk", "--seconds", &seconds.to_string()]);
     let report: Value = serde_json::from_str(&process::output(&mut command)?).context("tfo-lab's report")?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{Budget, Row, Section, chart, number};
+use crate::bench::rate::median_interval;
 
 /// Where a run took place.
 #[derive(Debug, Clone)]
@@ -39,8 +40,9 @@ pub fn markdown(place: &Place, sections: &[Section]) -> String {
         let _ = writeln!(text, "- {version}");
     }
     text.push_str(
-        "\nA value is the median of its rounds; beside it stand the lowest and the highest. What is compared ran in\n\
-         alternating rounds, close together in time, and a ratio is one of the same round. Run time is the kernel's own\n\
+        "\nA value is the median of its rounds; beside it stand the lowest and the highest. Of six rounds and more it is said in\n\
+         brackets what the median lies within, with 95 % certainty. What is compared ran in alternating rounds, close\n\
+         together in time, and a ratio is one of the same round. Run time is the kernel's own\n\
          (`kernel.bpf_stats_enabled`), with the clock it reads before and after each run: about half of what an empty program\n\
          takes.\n",
     );
@@ -71,6 +73,10 @@ fn table(rows: &[Row]) -> String {
             format!("{}..{}", number(low), number(high))
         } else {
             String::new()
+        };
+        let measured = match median_interval(&row.samples) {
+            Some((low, high)) => format!("{} ({}..{})", measured.trim(), number(low), number(high)),
+            None => measured,
         };
         let what = row.what.trim_start().replace('|', "\\|");
         let verdict = match verdict.as_str() {
@@ -125,6 +131,12 @@ mod tests {
         };
         let mut section = Section::new("Run time", "What was done.").drawn("us");
         section.push(Row::of("trace", vec![2.0, 1.0, 3.0], "us", Budget::AtMost(1.5)));
+        section.push(Row::of(
+            "top",
+            vec![2.0, 1.0, 3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0],
+            "us",
+            Budget::None,
+        ));
         section.missing.push("bpftrace: it does not start".into());
         (place, vec![section])
     }
@@ -135,6 +147,10 @@ mod tests {
         let page = markdown(&place, &sections);
         assert!(
             page.contains("| trace | 2.00 us | 1.00..3.00 | <= 1.5 | missed |"),
+            "{page}"
+        );
+        assert!(
+            page.contains("| top | 2.00 us (1.00..3.00) | 1.00..3.00 |  |  |"),
             "{page}"
         );
         assert!(

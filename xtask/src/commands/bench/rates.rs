@@ -18,7 +18,7 @@ const TCPDUMP: &str = "tcpdump -i lo -n -l --immediate-mode 'tcp[tcpflags] & tcp
 pub fn run(time: Time) -> Result<Vec<Section>> {
     println!(
         "\n==> connections per second, {} rounds of {} s",
-        time.rounds, time.seconds
+        time.rounds, time.slice
     );
     let mut who: Vec<Contestant> = [
         Watcher::Nobody,
@@ -36,10 +36,10 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     let mut connections = Section::new(
         "Connections per second",
         "Fast Open connections of a generator that does nothing but connect, on every core; what is left of them with each of \
-         these attached, in the same round. The empty programs stand where ours would.",
+         these attached, beside the mean of the rates before and after with nothing attached. The empty programs stand where ours would.",
     )
     .drawn("of nobody");
-    let rates = rate::connections(&who, time.rounds, &Shape::fastest(Kind::Tfo, time.seconds))?;
+    let rates = rate::connections(&who, time.rounds, &Shape::fastest(Kind::Tfo, time.slice))?;
     show(&who, &rates, CONNECTIONS, &mut connections);
 
     println!("\n==> nginx, requests per second");
@@ -49,7 +49,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
          host, so all of what watching costs is seen.",
     );
     let who: Vec<Contestant> = [Watcher::Nobody, Watcher::TOP].map(Contestant::from).into();
-    let rates = rate::connections(&who, time.rounds + 2, &nginx::requests(time.seconds)?)?;
+    let rates = rate::connections(&who, 2 * time.rounds, &nginx::requests(time.slice)?)?;
     show(&who, &rates, REQUESTS, &mut requests);
     Ok(vec![connections, requests])
 }
@@ -58,10 +58,9 @@ fn show(who: &[Contestant], rates: &Rates, budget: Budget, section: &mut Section
     for (index, contestant) in who.iter().enumerate() {
         let name = contestant.name;
         if index == 0 {
-            let per_second = rates.per_second[index].clone();
             section.push(Row::of(
                 format!("per second, {name} watching"),
-                per_second,
+                rates.base.clone(),
                 "/s",
                 Budget::None,
             ));
