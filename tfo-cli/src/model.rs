@@ -28,9 +28,10 @@ pub mod services;
 pub mod snapshot;
 pub mod sort;
 pub mod source;
+mod table;
 pub mod varint;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use tfo_common::{
     DestKey, DestStats, Loss, Outcome, counters::NetnsCounters, event::Record, listener::ListenerRecord,
@@ -48,6 +49,7 @@ use self::{
     processes::Processes,
     snapshot::Prefixes,
     source::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
+    table::Table,
 };
 use crate::policy::{InForce, decide};
 
@@ -79,7 +81,7 @@ pub struct Model {
     netns: Vec<(u32, NetnsCounters)>,
     cross: CrossChecker,
     cross_lines: Arc<[CrossLine]>,
-    rows: Arc<Vec<DestRow>>,
+    table: Table,
     history: History,
     cleared: ClearedCounts,
     dests_capacity: u32,
@@ -125,7 +127,7 @@ impl Model {
             netns: Vec::new(),
             cross: CrossChecker::default(),
             cross_lines: Arc::default(),
-            rows: Arc::default(),
+            table: Table::default(),
             history: History::default(),
             cleared: ClearedCounts::default(),
             dests_capacity: 0,
@@ -199,25 +201,21 @@ impl Model {
 
     /// Makes rows of the kernel's table; returns what changed.
     fn read_rows(&mut self, dests: &[(DestKey, DestStats)]) -> Changes {
-        let mut before: HashMap<&DestKey, &DestRow> = self.rows.iter().map(|row| (&row.key, row)).collect();
         let mut changes = Changes::default();
-        let mut rows: Vec<DestRow> = Vec::with_capacity(dests.len());
-        for (key, stats) in dests {
-            let earlier = before.remove(key);
-            let row = DestRow::new(*key, stats, earlier);
-            self.plain_baselines.note(&row, earlier);
-            if !earlier.is_some_and(|earlier| row.is_same(earlier)) {
-                changes.add(key, earlier, Some(&row));
+        let baselines = &mut self.plain_baselines;
+        self.table.read(dests, |key, earlier, now| {
+            if let Some(row) = now {
+                baselines.note(row, earlier);
+                if earlier.is_some_and(|earlier| row.is_same(earlier)) {
+                    return;
+                }
             }
-            rows.push(row);
-        }
-        for (key, gone) in before {
-            changes.add(key, Some(gone), None);
-        }
-        rows.sort_unstable_by(|left, right| SortKey::default().compare(left, right));
-        self.rows = Arc::new(rows);
-        for row in &*Arc::clone(&self.rows) {
-            self.want(row.key.cgroup_id);
+            changes.add(key, earlier, now);
+        });
+        let rows = Arc::clone(self.table.rows());
+        // One service has many rows side by side.
+        for service in rows.chunk_by(|one, next| one.key.cgroup_id == next.key.cgroup_id) {
+            self.want(service[0].key.cgroup_id);
         }
         changes
     }
@@ -225,7 +223,7 @@ impl Model {
     /// Starts counting anew: what was counted so far is taken off every later reading.
     pub fn clear(&mut self) {
         self.cleared
-            .clear(&self.rows, &self.totals, &self.losses, self.events);
+            .clear(self.table.rows(), &self.totals, &self.losses, self.events);
         self.cleared.clear_listeners(&self.listeners);
         let mut listeners = self.listeners.to_vec();
         for listener in &mut listeners {
@@ -241,7 +239,7 @@ impl Model {
         self.contradictory = 0;
         self.cross.clear();
         self.cross_lines = Arc::default();
-        self.rows = Arc::default();
+        self.table = Table::default();
         self.history.clear();
         self.flows.clear();
         self.processes = Processes::default();
@@ -380,7 +378,7 @@ impl Model {
 
     /// Rows of the destination table.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.table.rows().len()
     }
 
     /// Looks for what is wrong; the snapshots after it have the findings.
@@ -405,7 +403,7 @@ impl Model {
             losses: self.losses,
             events: self.events,
             cross: Arc::clone(&self.cross_lines),
-            rows: Arc::clone(&self.rows),
+            rows: Arc::clone(self.table.rows()),
             dests_capacity: self.dests_capacity,
             server_prefixes: self.server_prefixes,
             networks: Arc::clone(&self.networks),
