@@ -38,6 +38,10 @@ pub use self::{
 /// How long the loop waits for a key: a signal or a new reading is noticed this much later at most.
 const POLL: Duration = Duration::from_millis(100);
 
+/// Events that come so soon after one another are drawn together. Not zero: crossterm does not look at what has arrived
+/// without waiting for it.
+const SAME_TIME: Duration = Duration::from_millis(1);
+
 /// The model that the dashboard shows: of the live kernel, or of a recording.
 pub trait ModelHandle {
     /// A number that grows whenever the model changes; the dashboard asks for the state when it has grown.
@@ -101,14 +105,18 @@ pub fn run(
         }
         effects.report_open_destination(&state);
         if dirty {
-            screen.draw(|frame| view::draw(frame, &state))?;
+            match screen.draw(|frame| view::draw(frame, &state)) {
+                // Nobody is left to look. SIGHUP says so as well, unless it is ignored.
+                Err(error) if terminal::is_gone(&error) => return Ok(()),
+                drawn => drawn?,
+            }
             dirty = false;
         }
         if !event::poll(POLL).context("wait for keys")? {
             continue;
         }
         // All events that have arrived are handled before the next frame is drawn.
-        while event::poll(Duration::ZERO).context("wait for keys")? {
+        while !stop.raised() && event::poll(SAME_TIME).context("wait for keys")? {
             let event = event::read().context("read keys")?;
             let Some(action) = action::from_event(&event, &state) else {
                 continue;

@@ -38,6 +38,9 @@ const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 const NO_MOUSE: &str = "\x1b[?1000l";
 
+/// Has the shell that starts the program outlive its terminal, to tell how the program ended.
+const SURVIVE_HANGUP: &str = "trap : HUP";
+
 /// A program on a terminal of its own, as `script` makes one.
 struct OnTerminal {
     script: Child,
@@ -47,15 +50,20 @@ struct OnTerminal {
 impl OnTerminal {
     /// Starts it; `None` where there is no `script`.
     fn start(name: &str, program: &str, arguments: &str) -> Option<Self> {
+        Self::start_with("", name, program, arguments)
+    }
+
+    /// The same, with another program in front that starts it.
+    fn start_with(prefix: &str, name: &str, program: &str, arguments: &str) -> Option<Self> {
         let directory = std::env::temp_dir().join(format!("tfo-cli-terminal-{name}-{}", std::process::id()));
         // Of a run that was killed and had the same number.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a directory for the typescript");
         // The number of the process, and how the terminal was before and after it.
         let shell = format!(
-            "stty rows 24 cols 80\nstty -a >before\n\
-             sh -c 'echo $$ >pid; exec \"$@\"' sh '{program}' {arguments}\n\
-             code=$?\nstty -a >after\nexit $code\n"
+            "{SURVIVE_HANGUP}\nstty rows 24 cols 80\nstty -a >before\n\
+             sh -c 'echo $$ >pid; exec \"$@\"' sh {prefix} '{program}' {arguments}\n\
+             code=$?\nstty -a >after\necho $code >code\nexit $code\n"
         );
         fs::write(directory.join("run.sh"), shell).expect("the script is written");
         let script = Command::new("script")
@@ -80,9 +88,14 @@ impl OnTerminal {
 
     /// Starts the dashboard and waits for its first frame.
     fn dashboard(name: &str) -> Option<Self> {
+        Self::dashboard_with("", name)
+    }
+
+    /// The same, with another program in front that starts it.
+    fn dashboard_with(prefix: &str, name: &str) -> Option<Self> {
         let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.tfo");
         let arguments = format!("top --replay '{recording}'");
-        let this = Self::start(name, env!("CARGO_BIN_EXE_tfo-cli"), &arguments)?;
+        let this = Self::start_with(prefix, name, env!("CARGO_BIN_EXE_tfo-cli"), &arguments)?;
         this.wait_for("the first frame", |this| this.typescript().contains(FRAME));
         Some(this)
     }
@@ -184,6 +197,22 @@ fn signals_leave_the_terminal_as_it_was() {
         };
         dashboard.signal(signal);
         dashboard.ends_with(0);
+    }
+}
+
+/// A connection of ssh that breaks, an emulator that is closed. Reading such a terminal gives nothing at once, again and
+/// again: whoever waits for a key there takes all of a processor.
+#[test]
+fn a_terminal_that_goes_away_ends_it() {
+    // Whoever ignores SIGHUP (`nohup`, `trap '' HUP`) finds out when it draws.
+    for (name, prefix) in [("hangup", ""), ("nohup", "env --ignore-signal=HUP")] {
+        let Some(mut dashboard) = OnTerminal::dashboard_with(prefix, name) else {
+            return;
+        };
+        dashboard.script.kill().expect("script is there");
+        let _ = dashboard.script.wait();
+        dashboard.wait_for("end", |this| !this.file("code").is_empty());
+        assert_eq!(dashboard.file("code").trim(), "0", "{name}");
     }
 }
 

@@ -123,22 +123,24 @@ fn counter(maps: &Maps, index: u32) -> anyhow::Result<u64> {
 }
 
 fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>> {
-    let entries = sys::map_entries(
+    // As many as there can be, so that what is read is not moved about.
+    let made = counter(maps, stat_index(Stat::DestInserted))?;
+    let mut dests = Vec::with_capacity(usize::try_from(made).unwrap_or(usize::MAX).min(capacity as usize));
+    let lengths = (size_of::<DestKey>(), size_of::<DestCounts>());
+    sys::each_entry(
         maps.dests.fd().as_fd(),
-        size_of::<DestKey>(),
-        size_of::<DestCounts>(),
+        lengths,
         capacity as usize,
+        &mut |key, value| {
+            // SAFETY: both types are made of integers only.
+            let row = unsafe { (sys::value(key), sys::value::<DestCounts>(value)) };
+            if let (Some(key), Some(counts)) = row {
+                dests.push((key, counts.stats()));
+            }
+        },
     )
     .context("read the destination table")?;
-    let keys = entries.keys.chunks_exact(size_of::<DestKey>());
-    let values = entries.values.chunks_exact(size_of::<DestCounts>());
-    // SAFETY: both types are made of integers only.
-    Ok(keys
-        .zip(values)
-        .filter_map(|(key, value)| unsafe {
-            Some((sys::value(key)?, sys::value::<DestCounts>(value)?.stats()))
-        })
-        .collect())
+    Ok(dests)
 }
 
 /// Connections that ended late, by destination.

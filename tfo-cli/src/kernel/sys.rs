@@ -235,17 +235,17 @@ pub struct Entries {
 const NOT_SUPPORTED: i32 = 524;
 
 /// The same with two system calls for each entry.
-fn map_entries_singly(
+fn each_entry_singly(
     map: BorrowedFd<'_>,
-    key_len: usize,
-    value_len: usize,
+    (key_len, value_len): (usize, usize),
     capacity: usize,
-) -> io::Result<Entries> {
-    let mut all = Entries::default();
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) -> io::Result<()> {
+    let mut count = 0;
     let mut key: Option<Vec<u8>> = None;
     let mut value = vec![0; value_len];
     // A key that is removed meanwhile has the walk begin again.
-    while all.count <= capacity.saturating_mul(2) {
+    while count <= capacity.saturating_mul(2) {
         let mut next = vec![0; key_len];
         let mut attr = Element {
             map_fd: fd_number(map),
@@ -266,74 +266,90 @@ fn map_entries_singly(
         };
         match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
             Ok(_) => {
-                all.keys.extend_from_slice(&next);
-                all.values.extend_from_slice(&value);
-                all.count += 1;
+                each(&next, &value);
+                count += 1;
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
             Err(error) => return Err(error),
         }
         key = Some(next);
     }
-    Ok(all)
+    Ok(())
 }
 
-/// Reads every entry of a hash map or a trie. Entries that come or go meanwhile may be missing or not, those of a
-/// trie may be there twice; no entry of an LRU map counts as used because of it (`__htab_map_lookup_batch`,
-/// kernel/bpf/hashtab.c).
-pub fn map_entries(
+/// Reads every entry of a hash map or a trie, and calls `each` with keys and values, which stay in the processor's cache
+/// meanwhile: some hundred at a time. Entries that come or go meanwhile may be missing or not, those of a trie may be
+/// there twice; no entry of an LRU map counts as used because of it (`__htab_map_lookup_batch`, kernel/bpf/hashtab.c).
+///
+/// # Errors
+/// What the kernel says to a map that cannot be read so.
+pub fn each_entry(
     map: BorrowedFd<'_>,
-    key_len: usize,
-    value_len: usize,
+    (key_len, value_len): (usize, usize),
     capacity: usize,
-) -> io::Result<Entries> {
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) -> io::Result<()> {
     /// Entries asked for at once, at first (most tables are nearly empty) and later on.
-    const STEPS: (usize, usize) = (32, 512);
+    const STEPS: (usize, usize) = (32, 256);
     let mut step = STEPS.0;
-    let mut all = Entries::default();
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let mut count = 0;
     // A hash map writes the number of a bucket, a trie a whole key (`generic_map_lookup_batch`).
     let mut position = vec![0u64; key_len.div_ceil(size_of::<u64>()).max(1)];
     let mut started = false;
-    while all.count <= capacity.saturating_mul(2) {
-        let start = (all.keys.len(), all.values.len());
-        all.keys.resize(start.0 + step * key_len, 0);
-        all.values.resize(start.1 + step * value_len, 0);
+    while count <= capacity.saturating_mul(2) {
+        keys.resize(step * key_len, 0);
+        values.resize(step * value_len, 0);
         let here = position.as_mut_ptr() as u64;
         let mut attr = Batch {
             from: if started { here } else { 0 },
             to: here,
-            keys: all.keys[start.0..].as_mut_ptr() as u64,
-            values: all.values[start.1..].as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
             count: u32::try_from(step).unwrap_or(u32::MAX),
             map_fd: fd_number(map),
             ..Batch::default()
         };
         let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
         let code = result.as_ref().err().and_then(io::Error::raw_os_error);
-        let got = if matches!(code, None | Some(libc::ENOENT)) {
-            attr.count as usize
-        } else {
-            0
-        };
-        all.count += got;
-        all.keys.truncate(start.0 + got * key_len);
-        all.values.truncate(start.1 + got * value_len);
+        if matches!(code, None | Some(libc::ENOENT)) {
+            let got = (attr.count as usize).min(step);
+            count += got;
+            let read = keys.chunks_exact(key_len).zip(values.chunks_exact(value_len));
+            read.take(got).for_each(|(key, value)| each(key, value));
+        }
         match code {
             None => {
                 started = true;
                 step = step.max(STEPS.1.min(step * 2));
             }
             // The end of the map.
-            Some(libc::ENOENT) => return Ok(all),
+            Some(libc::ENOENT) => return Ok(()),
             // One hash bucket holds more.
             Some(libc::ENOSPC) => step *= 2,
             // Tries have it since Linux 5.17 or so, and say so with the kernel's own ENOTSUPP.
             Some(NOT_SUPPORTED | libc::EINVAL) if !started => {
-                return map_entries_singly(map, key_len, value_len, capacity);
+                return each_entry_singly(map, (key_len, value_len), capacity, each);
             }
             Some(_) => return Err(result.err().unwrap_or_else(io::Error::last_os_error)),
         }
     }
+    Ok(())
+}
+
+/// Every entry, kept: [`each_entry`].
+pub fn map_entries(
+    map: BorrowedFd<'_>,
+    key_len: usize,
+    value_len: usize,
+    capacity: usize,
+) -> io::Result<Entries> {
+    let mut all = Entries::default();
+    each_entry(map, (key_len, value_len), capacity, &mut |key, value| {
+        all.keys.extend_from_slice(key);
+        all.values.extend_from_slice(value);
+        all.count += 1;
+    })?;
     Ok(all)
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Stdout},
+    mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -27,7 +28,9 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The screen of the dashboard. Dropping it restores the terminal.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: it would show the cursor, which [`restore`] does, and panic where neither that nor its complaint can be
+    /// written, because the terminal has gone away.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
 }
 
 impl Screen {
@@ -40,7 +43,9 @@ impl Screen {
         }));
         take().inspect_err(|_| restore()).context("take the terminal")?;
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).context("take the terminal")?;
-        Ok(Self { terminal })
+        Ok(Self {
+            terminal: ManuallyDrop::new(terminal),
+        })
     }
 
     /// Size of the terminal, in columns and lines.
@@ -87,6 +92,12 @@ impl Drop for Screen {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// Whether that is what a terminal says that has gone away: a connection that broke, a window that was closed.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    code == Some(libc::EIO)
 }
 
 fn take() -> io::Result<()> {
