@@ -10,6 +10,9 @@ use tfo_common::layout::FieldLoc;
 const MAGIC: u16 = 0xeb9f;
 /// How deep anonymous members and chains of modifiers are followed.
 const MAX_DEPTH: u32 = 16;
+/// Members that are looked at for one name. `task_struct` has 300; a structure that contains itself twice would have as many
+/// as the depth allows, 2^16, and one with more of them would never be through.
+const MAX_LOOKS: u32 = 65_536;
 
 /// `BTF_KIND_*`.
 mod kind {
@@ -124,7 +127,8 @@ impl<'a> Btf<'a> {
         let mut width = 0;
         for part in path.split('.') {
             let outer = self.strip(type_id)?;
-            let found = self.find(outer, part, MAX_DEPTH)?;
+            let mut looks = MAX_LOOKS;
+            let found = self.find(outer, part, MAX_DEPTH, &mut looks)?;
             bits += found.bits;
             width = found.width;
             type_id = found.type_id;
@@ -204,11 +208,12 @@ impl<'a> Btf<'a> {
         None
     }
 
-    fn find(&self, outer: Type, name: &str, depth: u32) -> Option<Found> {
+    fn find(&self, outer: Type, name: &str, depth: u32, looks: &mut u32) -> Option<Found> {
         if depth == 0 || name.is_empty() || !matches!(outer.kind(), kind::STRUCT | kind::UNION) {
             return None;
         }
         (0..outer.members()).find_map(|index| {
+            *looks = looks.checked_sub(1)?;
             let at = outer.body + index * 12;
             let member_name = u32_at(self.types, at).ok()?;
             let type_id = u32_at(self.types, at + 4).ok()?;
@@ -224,7 +229,7 @@ impl<'a> Btf<'a> {
             if !self.string(member_name)?.is_empty() {
                 return None;
             }
-            let inner = self.find(self.strip(type_id)?, name, depth - 1)?;
+            let inner = self.find(self.strip(type_id)?, name, depth - 1, looks)?;
             Some(Found {
                 bits: bits + inner.bits,
                 ..inner

@@ -228,3 +228,14 @@ proptest! {
         }
     }
 }
+
+/// Found by the fuzzer, `tfo-fuzz/corpus/btf/structure-in-itself`: eight times itself is 2^48 members 16 levels deep.
+#[test]
+fn a_structure_that_contains_itself_is_soon_through() {
+    let mut builder = Builder::new();
+    let itself = [("", 1, 0); 8];
+    builder.structure("sock", kind::STRUCT, false, 16, &itself);
+    let bytes = builder.bytes();
+    let btf = Btf::parse(&bytes).expect("well formed");
+    assert_eq!(btf.member("sock", "skc_state"), None);
+}
