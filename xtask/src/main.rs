@@ -16,6 +16,7 @@ mod process;
 mod steps;
 mod test_log;
 mod toolchain;
+mod verification;
 mod vm;
 mod workspace;
 

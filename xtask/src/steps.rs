@@ -1,6 +1,5 @@
 //! Runs the parts of a test run one after the other, goes on after a failure, and sums up.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -15,11 +14,15 @@ pub struct Steps {
     tests: TestLog,
 }
 
-struct Done {
-    name: &'static str,
-    took: Duration,
-    tests: TestLog,
-    error: Option<String>,
+/// A step that ran.
+#[derive(Debug)]
+pub struct Done {
+    pub name: &'static str,
+    pub took: Duration,
+    /// What its tests said.
+    pub tests: TestLog,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
 }
 
 impl Steps {
@@ -51,28 +54,9 @@ impl Steps {
         Ok(ok)
     }
 
-    /// The same as a document: a table, then what went wrong, what was skipped, and the figures.
-    pub fn table(&self) -> String {
-        let mut text = String::from("| step | seconds | passed | failed | |\n|---|---:|---:|---:|---|\n");
-        for step in &self.done {
-            let result = if step.error.is_some() { "FAILED" } else { "ok" };
-            let (seconds, tests) = (step.took.as_secs(), &step.tests);
-            let _ = writeln!(
-                text,
-                "| {} | {seconds} | {} | {} | {result} |",
-                step.name, tests.passed, tests.failed
-            );
-        }
-        text.push('\n');
-        let errors = self
-            .done
-            .iter()
-            .filter_map(|step| Some(format!("{}: {}", step.name, step.error.as_ref()?)));
-        let lines = errors.chain(self.tests.skipped.iter().cloned());
-        for line in lines.chain(self.tests.notes.iter().cloned()) {
-            let _ = writeln!(text, "- {line}");
-        }
-        text
+    /// The steps that ran so far, in their order.
+    pub fn done(&self) -> &[Done] {
+        &self.done
     }
 
     /// Prints the table and the closing line; an error if anything failed.
@@ -117,29 +101,6 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_table_has_steps_errors_skipped_tests_and_figures() {
-        let mut steps = Steps::default();
-        let good = |log: &mut TestLog| {
-            log.line("test result: ok. 3 passed; 0 failed; 0 ignored");
-            log.line("skipped: no tmux");
-            log.line("soak: 9 rounds");
-            Ok(())
-        };
-        steps.run("one", good).unwrap();
-        steps.run("two", |_| anyhow::bail!("no")).unwrap();
-        let text = steps.table();
-        for line in [
-            "| one | 0 | 3 | 0 | ok |",
-            "| two | 0 | 0 | 1 | FAILED |",
-            "- two: no",
-            "- skipped: no tmux",
-            "- soak: 9 rounds",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}: {text}");
-        }
-    }
 
     #[test]
     fn a_failed_step_counts_and_the_next_one_runs() {

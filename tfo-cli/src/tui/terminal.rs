@@ -96,7 +96,9 @@ impl Drop for Screen {
 
 /// Whether that is what a terminal says that has gone away: a connection that broke, a window that was closed.
 pub fn is_gone(error: &anyhow::Error) -> bool {
-    let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    let code = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
     code == Some(libc::EIO)
 }
 

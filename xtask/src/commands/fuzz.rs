@@ -62,6 +62,13 @@ pub fn all(time: Duration, log: &mut TestLog) -> Result<()> {
     Ok(())
 }
 
+/// The same as a step of `cargo xtask verify`, where the time to build a fast fuzzer comes back.
+pub fn thorough(time: Duration, log: &mut TestLog) -> Result<()> {
+    fuzz(Profile::Fuzz, None, time, false, log)?;
+    ensure!(log.failed == 0, "an input was not survived");
+    Ok(())
+}
+
 fn fuzz(profile: Profile, target: Option<&str>, time: Duration, keep: bool, log: &mut TestLog) -> Result<()> {
     let corpus = workspace::root().join("tfo-fuzz/corpus");
     let names = targets(&corpus)?;
@@ -84,12 +91,13 @@ fn fuzz(profile: Profile, target: Option<&str>, time: Duration, keep: bool, log:
         match fuzz_target(&program, name, each, &[&work, &kept], &finds) {
             Ok(summary) => {
                 println!("    {name}: {summary}");
-                log.notes.push(format!("fuzz {name}: {summary}"));
+                log.notes.push(format!("{name}: {summary}"));
                 log.passed += 1;
             }
             Err(error) => {
                 interrupt::check()?;
                 println!("    {name}: FAILED: {error:#}");
+                log.notes.push(format!("{name} FAILED: {error:#}"));
                 println!(
                     "      the input is in {}; once mended, keep it in {}",
                     finds.display(),
