@@ -99,11 +99,10 @@ impl Step {
             done.tests.failed
         );
         let said = done.tests.skipped.iter().chain(&done.tests.notes);
-        let remarks = done
-            .error
-            .iter()
-            .chain(said)
-            .map(|remark| format!("- {}: {}", done.name, remark.trim()));
+        let remarks = done.error.iter().chain(said).map(|remark| {
+            let own = remark.trim().trim_start_matches(&format!("{}: ", done.name));
+            format!("- {}: {own}", done.name)
+        });
         Self {
             name: done.name.to_owned(),
             row,
