@@ -7,7 +7,6 @@
 //! All but `input` is pure: bytes and the capture's own times in, verdicts out. What a capture cannot say is a
 //! named [`Unknown`] or an absent value, never a guess.
 
-pub mod carried;
 pub mod connection;
 pub mod format;
 pub mod input;

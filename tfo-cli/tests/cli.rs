@@ -415,3 +415,33 @@ fn a_file_of_networks_that_is_wrong_or_missing_is_said_so() {
     }
     std::fs::remove_file(&file).expect("it is there");
 }
+
+#[test]
+fn a_probe_warns_before_it_sends_what_must_not_be_done_twice() {
+    let directory = std::env::temp_dir().join(format!("tfo-cli-probe-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    // Nobody listens there: a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port();
+    for (request, warned) in [
+        ("POST /orders HTTP/1.1\r\n\r\n", true),
+        ("GET /orders HTTP/1.1\r\n\r\n", false),
+    ] {
+        let file = directory.join("request");
+        std::fs::write(&file, request).expect("a file");
+        let target = format!("127.0.0.1:{port}");
+        let file = file.to_string_lossy();
+        let output = tfo(&["probe", &target, "--count", "1", "--data", &file]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(
+            said.contains("warning: not-idempotent: what is sent begins like POST, PATCH or CONNECT"),
+            warned,
+            "{said}"
+        );
+        assert!(!said.contains("/orders"), "{said}");
+    }
+    std::fs::remove_dir_all(&directory).expect("the directory goes");
+}

@@ -56,8 +56,8 @@ pub(crate) use codes;
 #[cfg(test)]
 mod tests {
     use crate::{
-        CrossCheck, Loss, Outcome, PolicyAction, Role, TfoOption, counters, flags::Shed, guard::Phase,
-        layout::Feature, outcome::Group, policy,
+        Carried, CrossCheck, Loss, Outcome, PolicyAction, Role, TfoOption, counters, flags::Shed,
+        guard::Phase, layout::Feature, outcome::Group, policy,
     };
 
     /// Codes come back as what they were, and rise by one.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn codes_are_dense_and_round_trip() {
-        assert_dense!(0: Role, Outcome, Group, TfoOption, Phase, Loss, counters::Stat, CrossCheck, policy::Stat, Feature, Shed);
+        assert_dense!(0: Carried, Role, Outcome, Group, TfoOption, Phase, Loss, counters::Stat, CrossCheck, policy::Stat, Feature, Shed);
         // 0 is "no action" in flow records and marks.
         assert_dense!(1: PolicyAction);
         assert_eq!(PolicyAction::from_code(0), None);
@@ -98,6 +98,7 @@ mod tests {
     fn names_are_unique_words() {
         // The names of `CrossCheck` are the kernel's; two entries share one counter.
         assert_names!(
+            Carried,
             Role,
             Outcome,
             Group,

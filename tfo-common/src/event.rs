@@ -88,6 +88,11 @@ pub mod event_flags {
     pub const NOT_ESTABLISHED: u8 = 8;
     /// The same SYN (address, port and initial sequence number) had been accepted before (server).
     pub const SEEN_BEFORE: u8 = 16;
+    /// The SYN left with what looks like an HTTP request that may not be sent twice (client; where a policy or a capture
+    /// looked at it).
+    pub const HTTP_UNSAFE: u8 = 32;
+    /// The SYN left with what looks like a DNS update (client; likewise).
+    pub const DNS_UPDATE: u8 = 64;
 }
 
 /// Time to first byte of a flow whose [`FlowEvent`] was sent before.

@@ -14,6 +14,7 @@
 mod codes;
 
 pub mod action;
+pub mod carried;
 pub mod classify;
 pub mod counters;
 pub mod dest;
@@ -31,6 +32,7 @@ pub mod slots;
 pub mod time;
 
 pub use action::PolicyAction;
+pub use carried::Carried;
 pub use classify::{End, Handshake, TfoOption, classify};
 pub use counters::{CrossCheck, Loss};
 pub use dest::{DestCounts, DestKey, DestStats};

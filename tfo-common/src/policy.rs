@@ -221,6 +221,12 @@ impl Mark {
 pub mod mark {
     /// The SYN with data was kept from leaving.
     pub const DENIED: u8 = 1;
+    /// Its SYN left with what looks like an HTTP request that may not be sent twice ([`crate::Carried::HttpUnsafe`]).
+    pub const HTTP_UNSAFE: u8 = 2;
+    /// Its SYN left with what looks like a DNS update ([`crate::Carried::DnsUpdate`]).
+    pub const DNS_UPDATE: u8 = 4;
+    /// Either.
+    pub const CARRIED: u8 = HTTP_UNSAFE | DNS_UPDATE;
     /// Would stall without the push.
     pub const AT_RISK: u8 = 16;
     /// The option is to be taken out on its way.

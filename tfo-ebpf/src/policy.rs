@@ -12,6 +12,7 @@
 //! Rules for every program: whatever cannot be decided passes; other programs on the same hook see the same
 //! packets and verdicts as without us, except the SYNs we deny; everything kept on a socket goes with it.
 
+mod carried;
 mod count;
 mod egress;
 mod guard;

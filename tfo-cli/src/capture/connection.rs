@@ -1,11 +1,8 @@
 //! One connection, from its SYN to the first byte of the answer, as its packets pass by.
 
-use tfo_common::TfoOption;
+use tfo_common::{Carried, TfoOption};
 
-use super::{
-    carried::Carried,
-    tcp::{self, ACK, FIN, Header, RST, SYN},
-};
+use super::tcp::{self, ACK, FIN, Header, RST, SYN};
 
 /// Two identical packets within this time are one packet seen at two places (`tcpdump -i any`, a bridge, both
 /// ends of a slow link). Retransmissions differ in their time stamp, and a SYN is not sent again before one

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use tfo_common::{
-    DestKey, DestStats, Loss, Outcome, Role,
+    Carried, DestKey, DestStats, Loss, Outcome, Role,
     limits::{SERVER_V4_PREFIX, SERVER_V6_PREFIX},
     time::{UNSEEN_US, bucket},
 };
 
-use super::{Counts, Judged, Unknown, carried::Carried};
+use super::{Counts, Judged, Unknown};
 use crate::{
     addr::{self, Prefix},
     model::{

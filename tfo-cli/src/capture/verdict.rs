@@ -3,14 +3,13 @@
 //! they do not it is [`Unknown`].
 
 use tfo_common::{
-    FlowEvent, Handshake, Outcome, Role, TfoOption, classify,
+    Carried, FlowEvent, Handshake, Outcome, Role, TfoOption, classify,
     classify::{End, Listener},
     event::{EventKind, event_flags},
     time::{UNSEEN_US, us_between},
 };
 
 use super::{
-    carried::Carried,
     connection::{Answer, Connection},
     unknown::Unknown,
 };
@@ -293,6 +292,9 @@ fn judged(
         }
     }
     let known = outcome.unwrap_or(Outcome::Plain);
+    if is_client {
+        flags |= connection.carried.map_or(0, Carried::flag);
+    }
     // Simple packet blocks of pcapng have no time.
     let if_seen = |us: u32| if connection.syn_ns == 0 { UNSEEN_US } else { us };
     let rtt_us = if_seen(times.rtt_us);

@@ -165,9 +165,10 @@ fn announce(
     payload: &Payload,
     count: u32,
 ) -> Result<(), Failure> {
-    let bytes = destinations
+    let sent = destinations
         .first()
-        .map_or(0, |destination| destination.payload.len());
+        .map_or(&[][..], |destination| &*destination.payload);
+    let bytes = sent.len();
     let what = match payload {
         Payload::Protocol(protocol) => protocol.describe().to_owned(),
         Payload::File(path) => output::clean(&path.display().to_string()),
@@ -180,7 +181,19 @@ fn announce(
             fast_open_attempts(count),
         ))?;
     }
+    if let Some(looks_like) = not_to_repeat(sent) {
+        output::complain(&format_args!(
+            "tfo-cli: warning: not-idempotent: what is sent begins like {looks_like}; a SYN can reach the server twice, and \
+             then it is done twice (RFC 7413 section 6.1)"
+        ))?;
+    }
     Ok(())
+}
+
+/// What these bytes look like, where they must not be done twice.
+fn not_to_repeat(sent: &[u8]) -> Option<&'static str> {
+    let length = u32::try_from(sent.len()).unwrap_or(u32::MAX);
+    tfo_common::Carried::of(sent, length).not_to_repeat()
 }
 
 /// Attempts with Fast Open at most.

@@ -40,7 +40,7 @@ use super::{
 use crate::{
     model::{
         cgroup as cgroup_path,
-        diagnosis::host_facts::{HostFact, HostFacts, Lifetimes, MptcpListener},
+        diagnosis::host_facts::{HostFact, HostFacts, Lifetimes, MptcpListener, UnsafeWrite},
         overhead,
         source::{CgroupName, Degradation, Host, Keep, Lookup, Mib, ProgramRuns, Reading, Source},
     },
@@ -223,6 +223,20 @@ impl Session {
             least_us: u64::from(self.long_lived_ms) * 1_000,
             rows,
         })
+    }
+
+    /// Whether the programs of a policy look at what rides in SYNs: the records have what they saw.
+    fn carried(&mut self) -> HostFact<Vec<UnsafeWrite>> {
+        let bpffs = self.bpffs.clone();
+        match self
+            .keeper
+            .ask(move |_| policy::loaded(&bpffs).ok().flatten())
+            .flatten()
+        {
+            Some(loaded) if loaded.is_current() => Ok(Vec::new()),
+            Some(_) => Err("the policy in force is one of another build: `tfo-cli policy reload`"),
+            None => HostFacts::default().unsafe_writes,
+        }
     }
 
     /// Keeps what a walk over the sockets found besides listeners.
@@ -447,6 +461,7 @@ impl Source for Session {
 
     fn host_facts(&mut self) -> HostFacts {
         self.host_facts.lifetimes = self.lifetimes();
+        self.host_facts.unsafe_writes = self.carried();
         self.host_facts.clone()
     }
 

@@ -5,7 +5,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use tfo_common::{FlowEvent, Outcome, PolicyAction, Role, TfoOption, event::event_flags, time::UNSEEN_US};
+use tfo_common::{
+    Carried, FlowEvent, Outcome, PolicyAction, Role, TfoOption, event::event_flags, time::UNSEEN_US,
+};
 
 use crate::addr;
 
@@ -90,6 +92,11 @@ impl Flow {
     /// The same SYN had been accepted by this server before.
     pub fn is_duplicate(&self) -> bool {
         self.flag(event_flags::SEEN_BEFORE)
+    }
+
+    /// What rode in its SYN, where somebody looked and it may not be sent twice.
+    pub fn carried(&self) -> Option<Carried> {
+        Carried::of_flags(self.0.flags)
     }
 
     /// The connection was established.

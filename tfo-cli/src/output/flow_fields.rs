@@ -4,6 +4,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use serde::Serialize;
+use tfo_common::Carried;
 
 use super::{FlowLine, time};
 use crate::clean;
@@ -69,6 +70,9 @@ pub struct FlowFields<'a> {
     pub rtt_us: Option<u32>,
     /// What the network of the other end is called (`--networks`).
     pub network: Option<Cow<'a, str>>,
+    /// What rode in the SYN, where somebody looked ([`tfo_common::Carried`]). Live a policy does, and tells only what may not
+    /// be sent twice.
+    pub syn_data: Option<&'static str>,
 }
 
 impl<'a> FlowFields<'a> {
@@ -108,6 +112,7 @@ impl<'a> FlowFields<'a> {
             policy: flow.policy().map(tfo_common::PolicyAction::name),
             rtt_us: flow.rtt_us(),
             network: line.network.map(Cow::from),
+            syn_data: flow.carried().map(Carried::name),
         }
     }
 

@@ -4,27 +4,20 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use tfo_common::{Outcome, TfoOption};
+use tfo_common::{Carried, Outcome, TfoOption};
 
 use super::{
     FlowLine, csv, diagnosis, diagnosis_json, diagnosis_text, flow_fields::FlowFields,
     flow_record::FlowRecord, flow_text, json, judged_summary::JudgedSummary, time,
 };
 use crate::{
-    capture::{Judged, Unknown, carried::Carried},
+    capture::{Judged, Unknown},
     clean,
     model::{Flow, Snapshot, diagnosis::Finding},
 };
 
 /// What a capture adds, in this order.
-pub const MORE_COLUMNS: [&str; 6] = [
-    "unknown",
-    "syn_data",
-    "cookie_sent",
-    "cookie_granted",
-    "file",
-    "frame",
-];
+pub const MORE_COLUMNS: [&str; 5] = ["unknown", "cookie_sent", "cookie_granted", "file", "frame"];
 
 /// One end of a connection, ready to be written.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +50,7 @@ impl JudgedLine<'_> {
             syn_data_len: judged.data_len,
             syn_data_acked: judged.data_acked,
             cookie_received: judged.cookie_received,
+            syn_data: judged.carried.map(Carried::name),
             ..FlowFields::of(&self.line())
         }
     }
@@ -67,7 +61,6 @@ impl JudgedLine<'_> {
         let hash = |hash: Option<u32>| hash.map(|hash| format!("{hash:08x}"));
         MoreFields {
             unknown: judged.outcome.err().map(Unknown::name),
-            syn_data: judged.carried.map(Carried::name),
             cookie_sent: hash(judged.cookie_sent_hash),
             cookie_granted: hash(judged.cookie_received_hash),
             file: self.file,
@@ -80,7 +73,6 @@ impl JudgedLine<'_> {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct MoreFields<'a> {
     unknown: Option<&'static str>,
-    syn_data: Option<&'static str>,
     cookie_sent: Option<String>,
     cookie_granted: Option<String>,
     file: &'a str,

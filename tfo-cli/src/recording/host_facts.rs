@@ -19,6 +19,8 @@ pub struct Stored {
     mptcp: Option<Vec<MptcpListener>>,
     /// Whether SYNs with data were compared with those accepted before.
     duplicates: bool,
+    /// Whether a policy looked at what rode in SYNs.
+    unsafe_writes: bool,
     lifetimes: Option<StoredLifetimes>,
 }
 
@@ -87,6 +89,7 @@ impl Stored {
             sysctls: host_facts.sysctls.clone().ok(),
             mptcp: host_facts.mptcp.clone().ok(),
             duplicates: host_facts.duplicates.is_ok(),
+            unsafe_writes: host_facts.unsafe_writes.is_ok(),
             lifetimes: host_facts.lifetimes.as_ref().ok().map(StoredLifetimes::of),
         }
     }
@@ -100,6 +103,8 @@ impl Stored {
             mptcp: known(self.mptcp, missing.mptcp),
             lifetimes: known(self.lifetimes.map(StoredLifetimes::lifetimes), missing.lifetimes),
             duplicates: known(self.duplicates.then_some(()), missing.duplicates),
+            // The records say which.
+            unsafe_writes: known(self.unsafe_writes.then(Vec::new), missing.unsafe_writes),
             ..missing
         }
     }

@@ -22,7 +22,10 @@ use crate::{
 };
 
 /// The findings while these connections are made.
-fn diagnosed(sandbox: &Sandbox, connect: impl FnOnce() -> Result<()>) -> Result<(Option<i32>, Vec<Value>)> {
+pub fn diagnosed(
+    sandbox: &Sandbox,
+    connect: impl FnOnce() -> Result<()>,
+) -> Result<(Option<i32>, Vec<Value>)> {
     let tool = sandbox.tool("diagnose", &["--format", "json", "--duration", "10m"])?;
     connect()?;
     let ended = tool.stop()?;
@@ -37,7 +40,7 @@ fn diagnosed(sandbox: &Sandbox, connect: impl FnOnce() -> Result<()>) -> Result<
 
 /// Types the fix of a finding into a shell that finds the program under test. The process that connects is this one: its
 /// threads are in the lab's namespace, and its first thread, which `--netns PID` goes by, is not.
-fn typed(lab: &Lab, finding: &Value) -> Result<()> {
+pub fn typed(lab: &Lab, finding: &Value) -> Result<()> {
     let command = finding["fix"].as_str().context("no command")?;
     let here = format!("--netns {}", std::process::id());
     let command = command.replacen("tfo-cli", BINARY, 1).replacen(

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test program says what it found")]
 
 mod capture;
+mod carried;
 mod dashboard;
 mod destinations;
 mod diagnose;
@@ -99,6 +100,14 @@ const TESTS: &[Test] = &[
     ("diagnose::the_fix_for_a_lost_option_is_one", diagnose::option),
     ("diagnose::the_fix_for_resets_is_one", diagnose::reset),
     ("diagnose::the_fix_for_a_grudge_is_one", diagnose::grudge),
+    (
+        "carried::a_post_in_a_syn_is_found_and_kept_back",
+        carried::a_post_in_a_syn,
+    ),
+    (
+        "carried::where_nobody_looks_nothing_is_said",
+        carried::where_nobody_looks,
+    ),
     ("foreign::on_the_same_cgroup", foreign::on_the_same_cgroup),
     ("foreign::on_the_same_interface", foreign::on_the_same_interface),
     ("neighbours::on_a_cgroup_below_in_every_way", neighbours::below_us),

@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use tfo_common::{
-    DestCounts, EventKind, Handshake, Loss, Outcome, Role,
+    DestCounts, EventKind, Handshake, Loss, Outcome, Role, carried,
     classify::End,
     counters::Stat,
     event::event_flags,
@@ -194,6 +194,10 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
     }
     if flow.has(bit::SEEN_BEFORE) {
         flags |= event_flags::SEEN_BEFORE;
+    }
+    // A policy saw the data leave; what dropped it behind the policy shows on the socket.
+    if facts.syn_data_len > 0 {
+        flags |= carried::flag_of_mark((flow.bits & bit::CARRIED) >> 1);
     }
     let record = entry.as_mut_ptr();
     // Field by field: a whole `FlowEvent` would be built on the 512-byte stack first.

@@ -38,6 +38,8 @@ pub mod bit {
     pub const REQUESTED: u8 = 1;
     /// The SYN a child was made from had been accepted before.
     pub const SEEN_BEFORE: u8 = 2;
+    /// The two bits of what a policy saw in the SYN (`tfo_common::policy::mark::CARRIED`), one place further.
+    pub const CARRIED: u8 = 4 | 8;
     /// A RST came.
     pub const RESET: u8 = 16;
     /// Server child created from the SYN.

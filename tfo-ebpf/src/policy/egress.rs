@@ -20,7 +20,7 @@ use crate::{
     kern,
     layout::layout,
     policy::{
-        count,
+        carried, count,
         guard::{self, Subject},
         lookup,
         lookup::Found,
@@ -66,13 +66,19 @@ fn decide(ctx: &SkBuffContext, syn: &Syn) -> i32 {
         ..*syn
     };
     let found = lookup::find(ctx, syn, has_data || has_option, guards, now);
-    if found.action != 0 {
-        return by_rule(ctx, &found, has_data, now);
+    let verdict = if found.action != 0 {
+        by_rule(ctx, &found, has_data, now)
+    } else if found.guard != 0 && !found.decided {
+        by_guard(ctx, syn, &found, has_data, has_option, now)
+    } else {
+        return PASS;
+    };
+    // Again one way for all of them.
+    let verdict = forget(verdict as u64, now) as i32;
+    if verdict != DENY && has_data {
+        carried::note(ctx, syn);
     }
-    if found.guard != 0 && !found.decided {
-        return by_guard(ctx, syn, &found, has_data, has_option, now);
-    }
-    PASS
+    verdict
 }
 
 /// A rule applies.

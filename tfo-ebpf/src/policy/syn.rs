@@ -1,8 +1,8 @@
 //! Which packets matter: SYNs of our own connections, told from everything else in a few nanoseconds.
 //!
 //! Reads the headers in place: a packet that TCP built has them in its linear part (`__tcp_transmit_skb` and
-//! `__ip_queue_xmit` push them there). The payload is not looked at but calculated from the lengths: on 6.6 and
-//! newer it lies in fragments.
+//! `__ip_queue_xmit` push them there). How much payload there is is calculated from the lengths: on 6.6 and newer it lies in
+//! fragments.
 
 use aya_ebpf::programs::SkBuffContext;
 
@@ -32,6 +32,8 @@ pub struct Syn {
     pub port: u16,
     /// Bytes of payload.
     pub payload: u32,
+    /// Where they begin in the packet.
+    pub payload_at: u32,
 }
 
 impl Syn {
@@ -110,12 +112,14 @@ fn ipv4(ip: *const u8) -> Option<Syn> {
         }
         let tcp_len = u32::from(*tcp.add(12) >> 4) * 4;
         let total = u32::from(be16(ip.add(2)));
+        let payload_at = IPV4 as u32 + tcp_len;
         Some(Syn {
             family: 4,
             local: [0; 4],
             remote: [word(ip.add(16)), 0, 0, 0],
             port: be16(tcp.add(2)),
-            payload: total.saturating_sub(IPV4 as u32 + tcp_len),
+            payload: total.saturating_sub(payload_at),
+            payload_at,
         })
     }
 }
@@ -140,6 +144,7 @@ fn ipv4_with_options(ctx: &SkBuffContext) -> Option<Syn> {
         remote: [u32::from_ne_bytes([ip[16], ip[17], ip[18], ip[19]]), 0, 0, 0],
         port: u16::from_be_bytes([tcp[2], tcp[3]]),
         payload: total.saturating_sub(header + tcp_len),
+        payload_at: header + tcp_len,
     })
 }
 
@@ -164,6 +169,7 @@ fn ipv6(ip: *const u8) -> Option<Syn> {
             ],
             port: be16(tcp.add(2)),
             payload: u32::from(be16(ip.add(4))).saturating_sub(tcp_len),
+            payload_at: IPV6 as u32 + tcp_len,
         })
     }
 }

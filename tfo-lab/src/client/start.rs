@@ -17,10 +17,7 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Api, ClientOption, Connect, Family, Report, Source};
-use crate::{
-    pattern,
-    sockopt::{Cork, DeferAccept, FastOpenConnect, FastOpenNoCookie, QuickAck, SynCount},
-};
+use crate::sockopt::{Cork, DeferAccept, FastOpenConnect, FastOpenNoCookie, QuickAck, SynCount};
 
 /// A connection whose SYN has been sent.
 pub struct Started {
@@ -34,7 +31,7 @@ pub struct Started {
 pub fn start(config: &Connect) -> Result<Started> {
     let socket = prepare(config)?;
     let target = SockaddrStorage::from(wire_address(config.family, config.target));
-    let data = pattern::bytes(config.payload);
+    let data = config.data();
     let mut report = Report::new(config.target);
     let sent = match config.api {
         Api::Plain => plain(&socket, &target, config, &mut report),

@@ -1,10 +1,10 @@
 //! The cases of the packet-analysis literature, and what a capture of each says.
 
-use tfo_common::{Outcome, Role};
+use tfo_common::{Carried, Outcome, Role};
 
 use super::{generator::*, read};
 use crate::{
-    capture::{Judged, Unknown, carried::Carried},
+    capture::{Judged, Unknown},
     model::{Flow, ladder},
 };
 

@@ -258,9 +258,6 @@ fn what_rode_in_the_syn_is_told_by_its_first_bytes() {
         let mut script = Script::default();
         script.syn(0, &cookie(34), data);
         let (judged, ..) = read_script(&script);
-        assert_eq!(
-            judged[0].carried.map(crate::capture::carried::Carried::name),
-            Some(want)
-        );
+        assert_eq!(judged[0].carried.map(tfo_common::Carried::name), Some(want));
     }
 }

@@ -59,6 +59,16 @@ pub fn rule(facts: &Facts<'_>, row: &DestRow, action: Action) -> Fix {
     }
 }
 
+/// The same rule, where the path is whole and the data is what should not be in a SYN.
+pub fn keep_data_back(facts: &Facts<'_>, row: &DestRow) -> Fix {
+    Fix {
+        what: "SYNs of this service to this destination leave without data, so that nothing is done twice; applications notice \
+               nothing (for good: Fast Open only for requests that may be done twice, RFC 7413 section 6.1)"
+            .into(),
+        ..rule(facts, row, Action::NoData)
+    }
+}
+
 /// Looks whether the servers behind an address have the same key.
 pub fn compare_keys() -> Fix {
     Fix {

@@ -26,7 +26,8 @@ pub struct HostFacts {
     /// That SYNs with data are compared with those accepted before: records say which were
     /// ([`crate::model::Flow::is_duplicate`]).
     pub duplicates: HostFact<()>,
-    /// Requests in SYNs that must not be done twice.
+    /// That somebody looked at what rode in SYNs, and what a capture counted: requests that must not be done twice. What a
+    /// policy saw is in the records ([`crate::model::Flow::carried`]).
     pub unsafe_writes: HostFact<Vec<UnsafeWrite>>,
     /// Fast Open keys, as salted fingerprints.
     pub keys: HostFact<Vec<KeyInUse>>,
@@ -42,7 +43,9 @@ impl Default for HostFacts {
             mptcp: Err("MPTCP sockets were not listed"),
             lifetimes: Err("the ends of connections were not watched"),
             duplicates: Err("initial sequence numbers of accepted SYNs were not compared"),
-            unsafe_writes: Err("no program of a policy or a probe saw what rode in the SYN"),
+            unsafe_writes: Err(
+                "no policy is in force, whose programs see what rides in SYNs under its rules and guards",
+            ),
             keys: Err("the Fast Open keys were not read: --salt WORD tells their fingerprints"),
             droppers: Err("firewall rules and qdiscs were not read"),
         }

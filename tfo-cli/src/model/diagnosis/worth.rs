@@ -5,10 +5,12 @@ use std::{
     net::SocketAddr,
 };
 
-use tfo_common::{DestKey, Outcome, dest::Lived};
+use tfo_common::{Carried, DestKey, Outcome, Role, dest::Lived};
 
 use super::{
     Confidence, CostKind, Facts, Finding, Fix, Id, Subject,
+    facts::client_key,
+    fix,
     threshold::{
         BENEFIT_LATEST, BENEFIT_LEAST, BENEFIT_RTT_US, BENEFIT_SHARE, LIVED_LEAST, LIVED_ROUND_TRIPS,
         UNUSED_LEAST, UNUSED_RTT_US, UNUSED_SHARE,
@@ -222,38 +224,58 @@ fn duplicates(facts: &Facts<'_>) -> Vec<Finding> {
     found.collect()
 }
 
-/// not-idempotent.
+/// not-idempotent: what a capture counted, and what a policy saw of the connections that are still known.
 fn unsafe_writes(facts: &Facts<'_>) -> Vec<Finding> {
-    let found = facts.host_facts.unsafe_writes.as_deref().unwrap_or_default();
+    let mut seen: HashMap<(DestKey, &str), (u64, Option<&Flow>)> = HashMap::new();
+    for flow in facts.all_flows.iter().filter(|flow| flow.role() == Role::Client) {
+        if let Some(what) = flow.carried().and_then(Carried::not_to_repeat) {
+            let (count, latest) = seen.entry((client_key(flow), what)).or_default();
+            (*count, *latest) = (*count + 1, Some(flow));
+        }
+    }
+    for write in facts.host_facts.unsafe_writes.as_deref().unwrap_or_default() {
+        // Of a capture's connections not all may be still known.
+        let (count, _) = seen.entry((write.key, write.what)).or_default();
+        *count = write.count.max(*count);
+    }
+    let mut found: Vec<_> = seen.into_iter().filter(|(_, (count, _))| *count > 0).collect();
+    found.sort_by_key(|((_, what), _)| *what);
+    let found = found.into_iter();
     found
-        .iter()
-        .filter(|write| write.count > 0)
-        .map(|write| {
-            Finding::new(
-                facts,
-                Id::NotIdempotent,
-                Subject::Destination {
-                    cgroup_id: Some(write.key.cgroup_id),
-                    remote: addr::ip(&write.key.remote, write.key.family),
-                    port: Some(write.key.port),
-                },
-                format!(
-                    "{} SYNs carried what looks like {}: it may be done twice.",
-                    write.count, write.what
-                ),
-            )
-            .rows(vec![write.key])
-            .count("unsafe", write.count)
-            .line(format!(
-                "SYN data that begins like {} {}",
-                write.what, write.count
-            ))
-            .or_else("other data that happens to begin with the same letters")
-            .fix(Fix::advice(
-                "Fast Open only for requests that may be done twice (RFC 7413 section 6.1)",
-            ))
-        })
+        .map(|((key, what), (count, latest))| unsafe_write(facts, key, what, count, latest))
         .collect()
+}
+
+/// That so many SYNs to a destination carried it.
+fn unsafe_write(facts: &Facts<'_>, key: DestKey, what: &str, count: u64, example: Option<&Flow>) -> Finding {
+    let subject = Subject::Destination {
+        cgroup_id: Some(key.cgroup_id),
+        remote: addr::ip(&key.remote, key.family),
+        port: Some(key.port),
+    };
+    // A capture knows no service that a rule could be for.
+    let row = facts.clients().find(|row| row.key == key && key.cgroup_id != 0);
+    let fix = match row {
+        Some(row) => fix::keep_data_back(facts, row),
+        None => Fix::advice("Fast Open only for requests that may be done twice (RFC 7413 section 6.1)"),
+    };
+    let (syns, carried) = match count {
+        1 => ("SYN", "it"),
+        _ => ("SYNs", "each"),
+    };
+    Finding::new(
+        facts,
+        Id::NotIdempotent,
+        subject,
+        format!("{count} {syns} carried what looks like {what}: {carried} may be done twice."),
+    )
+    .rows(vec![key])
+    .count("unsafe", count)
+    .line(format!("SYN data that begins like {what} {count}"))
+    .example(example)
+    .or_else("other data that happens to begin with the same letters")
+    .excluded("methods that may be repeated, a TLS ClientHello, a DNS query")
+    .fix(fix)
 }
 
 /// key-in-use.

@@ -382,6 +382,7 @@ fn what_left(tcp: Typed, flow: &mut Flow, mark: &Mark, syn_len: u32, facts: &mut
     // A denied socket's data may have been pushed out in this very callback, by the policy's program.
     if mark.flags & marked::DENIED == 0 {
         facts.syn_data_len = syn_len;
+        flow.bits |= (mark.flags & marked::CARRIED) << 1;
     }
 }
 

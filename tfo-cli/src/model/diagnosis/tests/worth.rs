@@ -152,6 +152,49 @@ fn what_others_saw_is_told() {
 }
 
 #[test]
+fn what_a_policy_saw_in_syns_is_told_with_a_rule() {
+    let carried = |flag| move |event: &mut FlowEvent| event.flags |= flag;
+    // First writes that may be repeated have no flag.
+    let safe = Case::default().with(5, Outcome::Accepted);
+    assert!(safe.ids().is_empty());
+    let seen = safe.many(6, 2, Outcome::Accepted, carried(event_flags::HTTP_UNSAFE));
+    let finding = seen.clone().finding(Id::NotIdempotent);
+    assert!(
+        finding
+            .sentence
+            .starts_with("2 SYNs carried what looks like POST, PATCH or CONNECT"),
+        "{}",
+        finding.sentence
+    );
+    let fix = finding.fix.expect("there is one");
+    assert!(fix.is_rule && !fix.undo.is_empty());
+    assert!(
+        fix.command
+            .is_some_and(|command| command.starts_with("tfo-cli policy add --cgroup")),
+        "data is kept back by a rule"
+    );
+    // Whatever became of them; a server cannot be told by these.
+    let lost = Case::default().one(0, Outcome::SynTimeout, carried(event_flags::DNS_UPDATE));
+    assert!(lost.finding(Id::NotIdempotent).sentence.contains("a DNS update"));
+    let server = Case::default().one(0, Outcome::Accepted, |event| {
+        event.role = Role::Server as u8;
+        event.flags |= event_flags::HTTP_UNSAFE;
+    });
+    assert!(server.ids().is_empty());
+    // What a capture counted and what its connections say is one thing.
+    let key = finding.rows[0];
+    let both = seen.host_facts(|host_facts| {
+        host_facts.unsafe_writes = Ok(vec![UnsafeWrite {
+            key,
+            what: "POST, PATCH or CONNECT",
+            count: 9,
+        }]);
+    });
+    assert_eq!(both.ids(), ["not-idempotent"]);
+    assert!(both.finding(Id::NotIdempotent).sentence.starts_with("9 SYNs"));
+}
+
+#[test]
 fn nobody_looked_is_no_evidence() {
     let report = Case::default().report();
     assert!(report.findings.is_empty());

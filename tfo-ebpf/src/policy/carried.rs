@@ -1,0 +1,38 @@
+//! What rides in a SYN that leaves: looked at in the packet, and only a bit of the socket's mark remembers it. The bytes
+//! never leave the kernel.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+use tfo_common::carried::{Carried, Head};
+
+use crate::policy::{marks, syn::Syn};
+
+/// Takes note of data that may not be sent twice. Of any other nothing is kept, and no mark is made for it.
+///
+/// Fewer bytes than a [`Head`] has are not looked at: no request that ends is that short.
+#[inline(always)]
+pub fn note(ctx: &SkBuffContext, syn: &Syn) {
+    if syn.payload < Head::LEN as u32 {
+        return;
+    }
+    let mut words = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: a valid context and a buffer of the length we say, which the helper fills: with zeros if it fails.
+    let words = unsafe {
+        bpf_skb_load_bytes(
+            ctx.skb.skb.cast(),
+            syn.payload_at,
+            words.as_mut_ptr().cast(),
+            Head::LEN as u32,
+        );
+        words.assume_init()
+    };
+    let bit = Carried::of_head(Head::of_words(words), syn.payload).mark();
+    if bit == 0 {
+        return;
+    }
+    // A socket that connects again begins with a mark that says nothing (`sock_ops`).
+    if let Some(mark) = marks::make_for_packet(ctx) {
+        mark.flags |= bit;
+    }
+}
