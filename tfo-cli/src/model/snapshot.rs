@@ -15,6 +15,7 @@ use super::{
     networks::Networks,
     processes::Process,
     row::DestRow,
+    services::{self, Group, Service},
     sort::SortKey,
     source::{Degradation, Guarded, Host, Totals},
 };
@@ -163,6 +164,19 @@ impl Snapshot {
             _ => Ordering::Equal,
         };
         by_network.then_with(|| sort.compare(left, right))
+    }
+
+    /// The rows that satisfy the test, added up by service.
+    pub fn by_service(&self, wanted: impl Fn(&DestRow) -> bool, sort: SortKey) -> Vec<Service> {
+        let group = |row: &DestRow| wanted(row).then_some(Group::Service(row.key.cgroup_id));
+        services::sum(&self.rows, group, sort)
+    }
+
+    /// The rows that satisfy the test, added up by network.
+    pub fn by_network(&self, wanted: impl Fn(&DestRow) -> bool, sort: SortKey) -> Vec<Service> {
+        let label = |row: &DestRow| self.networks.label_of(row, self.server_prefixes).cloned();
+        let group = |row: &DestRow| wanted(row).then(|| Group::Network(label(row)));
+        services::sum(&self.rows, group, sort)
     }
 
     /// What the network of a row is called.

@@ -35,6 +35,8 @@ pub enum Command {
     Destinations,
     /// Show the view of services.
     Services,
+    /// Shows the services added up by network, or no longer.
+    Networks,
     /// Show the view of the latest connections.
     Flows,
     /// Show the view of listening sockets.
@@ -130,7 +132,7 @@ const fn info(command: Command, name: &'static str, keys: &'static [Key], help: 
 }
 
 /// Every command, in the order of the help.
-pub const COMMANDS: [Info; 38] = [
+pub const COMMANDS: [Info; 39] = [
     info(
         Command::Help,
         "help",
@@ -195,6 +197,12 @@ pub const COMMANDS: [Info; 38] = [
         "destinations",
     ),
     info(Command::Services, "services", &[char('2')], "services"),
+    info(
+        Command::Networks,
+        "networks",
+        &[char('N')],
+        "services added up by network, and back (with --networks)",
+    ),
     info(Command::Flows, "flows", &[char('3')], "latest connections"),
     info(Command::Listeners, "listeners", &[char('4')], "listening sockets"),
     info(

@@ -23,6 +23,7 @@ use crate::{
         DestRow, Flow, Snapshot, SortKey,
         diagnosis::{Finding, Id, Subject},
         history::{Frame, History},
+        services::Group,
     },
     output::column::Column,
 };
@@ -35,7 +36,7 @@ const SERIES: usize = 600;
 pub enum View {
     /// One row for each remote host or network and each local service.
     Destinations,
-    /// Destinations added up by service; each can be unfolded.
+    /// Destinations added up by service, or by network; each can be unfolded.
     Services,
     /// The latest connections.
     Flows,
@@ -148,8 +149,10 @@ pub struct State {
     pub filter: FilterLine,
     /// The filter from before it was edited; `None` while nobody edits it.
     pub editing: Option<FilterLine>,
-    /// Cgroup ids of the services that are unfolded.
-    pub unfolded: HashSet<u64>,
+    /// Whether the view of services adds up by network instead ([`Command::Networks`](super::Command::Networks)).
+    pub by_network: bool,
+    /// The services and networks that are unfolded.
+    pub unfolded: HashSet<Group>,
     /// The table of the view.
     pub table: Table,
     /// The cursor of each view, by [`View`].
@@ -210,6 +213,7 @@ impl State {
             reverse: false,
             filter: FilterLine::new(&options.filter),
             editing: None,
+            by_network: false,
             unfolded: HashSet::new(),
             table: Table::default(),
             lists: std::array::from_fn(|_| ListState::default()),
@@ -274,6 +278,7 @@ impl State {
     pub fn reset_view(&mut self) {
         (self.sort, self.reverse) = (self.initial_sort, false);
         self.filter = FilterLine::new(&self.initial_filter);
+        self.by_network = false;
         self.unfolded.clear();
         self.lists = std::array::from_fn(|_| ListState::default());
     }
@@ -285,6 +290,7 @@ impl State {
             filter: self.filter.filter(),
             sort: self.sort,
             reverse: self.reverse,
+            by_network: self.by_network,
             unfolded: &self.unfolded,
         };
         self.table = Table::new(&self.snapshot, &query);
@@ -296,7 +302,7 @@ impl State {
         let (table, snapshot) = (&self.table, &self.snapshot);
         let keys = table.lines.iter().map(|line| table.key(*line, snapshot));
         let mut list = std::mem::take(&mut self.lists[self.view as usize]);
-        list.refresh(&keys.map(|key| key.unwrap_or(LineKey::Service(0))));
+        list.refresh(&keys.map(|key| key.unwrap_or(LineKey::Flow(0))));
         self.lists[self.view as usize] = list;
         self.resize();
     }
@@ -374,6 +380,11 @@ impl Widths {
                 for row in state.snapshot.rows.iter() {
                     label(row.key.cgroup_id, &mut widths);
                     widths.remote = widths.remote.max(remote_width(row, state));
+                }
+                for service in &state.table.services {
+                    if let Group::Network(Some(label)) = &service.group {
+                        widths.service = widths.service.max(width(label));
+                    }
                 }
             }
             View::Flows => {

@@ -12,7 +12,7 @@ use crate::{
         diagnosis::{Id, Subject},
         filter::{Filter, Filterable, Metric},
         filterable::FilterableFlow,
-        services::{self, Service},
+        services::{Group, Service},
         source::CgroupName,
     },
 };
@@ -22,9 +22,9 @@ use crate::{
 pub enum TableLine {
     /// A destination, by its index in the rows of the snapshot.
     Destination(u32),
-    /// A service, by its index in [`Table::services`].
+    /// A service or network, by its index in [`Table::services`].
     Service(u32),
-    /// A destination of an unfolded service, by its index in the rows of the snapshot.
+    /// A destination of an unfolded service or network, by its index in the rows of the snapshot.
     OfService(u32),
     /// A process of an unfolded service: the index of the service, and that of the process in its list.
     Process(u32, u32),
@@ -41,8 +41,8 @@ pub enum TableLine {
 pub enum LineKey {
     /// A destination.
     Destination(DestKey),
-    /// A service, by cgroup id.
-    Service(u64),
+    /// A service or a network.
+    Group(Group),
     /// A process of a service, by cgroup id and process id.
     Process(u64, u32),
     /// A flow, by [`Flow::id`](crate::model::Flow::id).
@@ -75,8 +75,10 @@ pub struct TableQuery<'a> {
     pub sort: SortKey,
     /// Whether the order is reversed.
     pub reverse: bool,
-    /// Cgroup ids of the services that are unfolded.
-    pub unfolded: &'a HashSet<u64>,
+    /// Whether the view of services adds up by network instead.
+    pub by_network: bool,
+    /// The services and networks that are unfolded.
+    pub unfolded: &'a HashSet<Group>,
 }
 
 impl Table {
@@ -106,9 +108,9 @@ impl Table {
             TableLine::Destination(index) | TableLine::OfService(index) => {
                 LineKey::Destination(snapshot.rows.get(index as usize)?.key)
             }
-            TableLine::Service(index) => LineKey::Service(self.services.get(index as usize)?.cgroup_id),
+            TableLine::Service(index) => LineKey::Group(self.services.get(index as usize)?.group.clone()),
             TableLine::Process(service, index) => {
-                let cgroup_id = self.services.get(service as usize)?.cgroup_id;
+                let cgroup_id = self.services.get(service as usize)?.group.cgroup_id()?;
                 LineKey::Process(
                     cgroup_id,
                     snapshot.processes_of(cgroup_id).get(index as usize)?.pid,
@@ -169,20 +171,24 @@ fn destinations(snapshot: &Snapshot, query: &TableQuery<'_>) -> Vec<TableLine> {
 }
 
 fn services(snapshot: &Snapshot, query: &TableQuery<'_>) -> Table {
-    let mut services = services::sum(
-        &snapshot.rows,
-        |row| passes(snapshot, row, query.filter),
-        query.sort,
-    );
+    let wanted = |row: &DestRow| passes(snapshot, row, query.filter);
+    let mut services = if query.by_network {
+        snapshot.by_network(wanted, query.sort)
+    } else {
+        snapshot.by_service(wanted, query.sort)
+    };
     if query.reverse {
         services.reverse();
     }
     let mut lines = Vec::new();
     for (place, service) in (0u32..).zip(&services) {
         lines.push(TableLine::Service(place));
-        if query.unfolded.contains(&service.cgroup_id) {
+        if query.unfolded.contains(&service.group) {
             lines.extend(service.rows.iter().copied().map(TableLine::OfService));
-            let processes = snapshot.processes_of(service.cgroup_id);
+            let Some(cgroup_id) = service.group.cgroup_id() else {
+                continue;
+            };
+            let processes = snapshot.processes_of(cgroup_id);
             lines.extend(
                 (0u32..)
                     .zip(processes)

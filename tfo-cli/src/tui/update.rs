@@ -128,7 +128,11 @@ fn apply(state: &mut State, command: Command) -> Vec<Effect> {
         Command::NextView => go(state, state.view.step(1)),
         Command::PreviousView => go(state, state.view.step(View::ALL.len() - 1)),
         Command::Destinations => go(state, View::Destinations),
-        Command::Services => go(state, View::Services),
+        Command::Services => {
+            state.by_network = false;
+            go(state, View::Services);
+        }
+        Command::Networks => by_network(state),
         Command::Flows => go(state, View::Flows),
         Command::Listeners => go(state, View::Listeners),
         Command::Host => go(state, View::Host),
@@ -214,6 +218,16 @@ fn go(state: &mut State, view: View) {
     state.refresh();
 }
 
+/// To the sums by network, and from there back to those by service.
+fn by_network(state: &mut State) {
+    if state.snapshot.networks.is_empty() {
+        state.message = Some("no file says what networks are called: tfo-cli top --networks FILE".to_owned());
+        return state.resize();
+    }
+    state.by_network = state.view != View::Services || !state.by_network;
+    go(state, View::Services);
+}
+
 /// Whether the arrows scroll text instead of moving the cursor.
 fn scrolls(state: &State) -> bool {
     state.popup.is_some() || state.page.is_some() || state.view == View::Host
@@ -277,13 +291,11 @@ fn open(state: &mut State) {
             state.page = found.map(|finding| Page::Finding(finding.id, finding.subject));
         }
         Some(TableLine::Service(index)) => {
-            let id = state
-                .table
-                .services
-                .get(index as usize)
-                .map_or(0, |service| service.cgroup_id);
-            if !state.unfolded.remove(&id) {
-                state.unfolded.insert(id);
+            let group = state.table.services.get(index as usize);
+            if let Some(group) = group.map(|service| service.group.clone())
+                && !state.unfolded.remove(&group)
+            {
+                state.unfolded.insert(group);
             }
         }
         Some(TableLine::Process(..) | TableLine::Listener(_)) | None => return,

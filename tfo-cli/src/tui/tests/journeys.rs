@@ -1,8 +1,10 @@
 //! Sequences of keys and clicks, and the state they lead to.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
-    model::SortKey,
+    model::{SortKey, networks::Networks},
     output::column::Column,
     tui::{
         action::Format,
@@ -359,4 +361,52 @@ fn columns_are_those_one_asked_for() {
         heading.split_whitespace().collect::<Vec<_>>(),
         ["REMOTE", "LOSTv"]
     );
+}
+
+/// The key leads to the sums by network from everywhere, and from there back; a network unfolds like a service.
+#[test]
+fn n_adds_up_by_network() {
+    let mut without = state((120, 30), &small_model());
+    typed(&mut without, "N");
+    assert_eq!(without.view, View::Destinations);
+    assert!(
+        without
+            .message
+            .is_some_and(|text| text.contains("--networks FILE"))
+    );
+
+    let mut model = small_model();
+    let file = "192.0.2.0/24 = office\n198.51.100.0/24 = mobile";
+    model.set_networks(Arc::new(Networks::parse(file).expect("it is a file")));
+    let mut state = state((120, 30), &model);
+    typed(&mut state, "N");
+    assert_eq!((state.view, state.by_network), (View::Services, true));
+    let groups = state.table.services.len();
+    let rows: usize = state.table.services.iter().map(|one| one.rows.len()).sum();
+    assert_eq!((groups, rows), (3, state.snapshot.rows.len()));
+    let text = screen(&state).to_string();
+    assert!(
+        text.contains(" N Networks ") && text.contains("NETWORK"),
+        "{text}"
+    );
+    assert!(!text.contains("SERVICE"), "{text}");
+    for name in ["mobile", "office", "(other)"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    let first = state.table.services[0].rows.len();
+    press(&mut state, &[KeyCode::Enter]);
+    assert_eq!(state.table.lines.len(), groups + first);
+    press(&mut state, &[KeyCode::Down]);
+    press(&mut state, &[KeyCode::Enter]);
+    assert!(matches!(state.page, Some(Page::Destination(_))));
+    typed(&mut state, "qsN");
+    assert_eq!((state.view, state.by_network), (View::Services, false));
+    typed(&mut state, "N2");
+    assert!(!state.by_network, "2 stands for services");
+    // A filter holds for sums, too.
+    typed(&mut state, "N/network:office");
+    press(&mut state, &[KeyCode::Enter]);
+    assert_eq!(state.table.services.len(), 1);
+    typed(&mut state, "r");
+    assert!(!state.by_network);
 }

@@ -8,7 +8,12 @@ use super::{
     grid::{Cell, TableColumn},
 };
 use crate::{
-    model::{DestRow, diagnosis::Severity, row::TREND},
+    model::{
+        DestRow,
+        diagnosis::{Finding, Severity},
+        row::TREND,
+        services::{Group, Service},
+    },
     output::{
         clean,
         column::{COLUMNS, Column, ColumnSpec},
@@ -35,9 +40,16 @@ pub fn columns(state: &State) -> Vec<TableColumn> {
         .iter()
         .filter(is_chosen)
         // Without a file that names networks it would be empty.
-        .filter(|spec| spec.column != Column::Network || !state.snapshot.networks.is_empty())
+        .filter(|spec| {
+            spec.column != Column::Network || !state.snapshot.networks.is_empty() && !by_network(state)
+        })
         .map(|spec| column(state, spec))
         .collect()
+}
+
+/// Whether networks stand where services do otherwise.
+fn by_network(state: &State) -> bool {
+    state.view == View::Services && state.by_network
 }
 
 fn column(state: &State, spec: &ColumnSpec) -> TableColumn {
@@ -62,7 +74,10 @@ fn column(state: &State, spec: &ColumnSpec) -> TableColumn {
     TableColumn {
         id: spec.column as usize,
         name: spec.name,
-        title: spec.title,
+        title: match spec.column {
+            Column::Service if by_network(state) => Column::Network.spec().title,
+            _ => spec.title,
+        },
         least,
         most,
         alignment: if spec.right {
@@ -110,7 +125,8 @@ pub fn cell(state: &State, line: TableLine, id: usize, width: u16) -> Cell {
     match line {
         TableLine::Destination(index) => row(index).map(|row| of_row(state, row, column, width)),
         TableLine::OfService(index) => row(index).map(|row| match column {
-            Column::Service => Cell::default(),
+            // Said above it; of a network's destinations it is each one's own.
+            Column::Service if !state.by_network => Cell::default(),
             _ => of_row(state, row, column, width),
         }),
         TableLine::Service(index) => of_service(state, index as usize, column, width),
@@ -169,12 +185,15 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
     let (folded, unfolded) = state.glyphs.fold;
     let text = match column {
         Column::Service => {
-            let sign = if state.unfolded.contains(&service.cgroup_id) {
+            let sign = if state.unfolded.contains(&service.group) {
                 unfolded
             } else {
                 folded
             };
-            let label = clean(&state.snapshot.names.label(service.cgroup_id));
+            let label = match &service.group {
+                Group::Service(id) => clean(&state.snapshot.names.label(*id)),
+                Group::Network(label) => label.as_deref().unwrap_or("(other)").to_owned(),
+            };
             format!("{sign} {}", path_tail(state, &label, width.saturating_sub(2)))
         }
         Column::Role => match (service.client, service.server) {
@@ -185,7 +204,11 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
         Column::Remote => peers(service.rows.len()),
         Column::Port | Column::Network => String::new(),
         Column::Verdict => {
-            let found = state.snapshot.diagnosis.of_service(service.cgroup_id);
+            let diagnosis = &state.snapshot.diagnosis;
+            let found = match &service.group {
+                Group::Service(id) => diagnosis.of_service(*id),
+                Group::Network(_) => worst_of(state, service),
+            };
             found.map_or_else(
                 || service.sum.verdict().map_or("-", Outcome::name).to_owned(),
                 |finding| finding.id.name().to_owned(),
@@ -196,8 +219,18 @@ fn of_service(state: &State, index: usize, column: Column, width: u16) -> Option
     Some(Span::styled(text, style(state, &service.sum, column)))
 }
 
+/// The worst finding about the destinations of a network.
+fn worst_of<'a>(state: &'a State, service: &Service) -> Option<&'a Finding> {
+    let rows = service.rows.iter();
+    let rows = rows.filter_map(|index| state.snapshot.rows.get(*index as usize));
+    let found = rows.filter_map(|row| state.snapshot.diagnosis.of_row(&row.key));
+    found
+        .filter(|finding| finding.severity > Severity::Info)
+        .min_by(|left, right| Finding::compare(left, right))
+}
+
 fn of_process(state: &State, service: usize, index: usize, column: Column) -> Option<Cell> {
-    let cgroup_id = state.table.services.get(service)?.cgroup_id;
+    let cgroup_id = state.table.services.get(service)?.group.cgroup_id()?;
     let process = state.snapshot.processes_of(cgroup_id).get(index)?;
     let text = match column {
         Column::Remote => clean(&format!("{}/{}", process.comm, process.pid)),

@@ -75,6 +75,7 @@ pub fn lines(state: &State) -> Vec<Line<'static>> {
 fn applies(state: &State, command: Command) -> bool {
     match command {
         Command::SortNext => matches!(state.view, View::Destinations | View::Services),
+        Command::Networks => !state.snapshot.networks.is_empty(),
         Command::SortReverse | Command::Filter | Command::Export => state.view != View::Host,
         Command::Open | Command::AddRule | Command::ExpireRule | Command::RemoveRule => {
             matches!(

@@ -41,11 +41,12 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer) {
 /// Each view with the text of its tab: its key, a digit or for findings a letter, and its title.
 fn labels(state: &State) -> impl Iterator<Item = (View, String)> {
     (1..).zip(View::ALL).map(|(number, view)| {
-        let key = match view {
-            View::Findings => state.keys.first(Command::Findings).unwrap_or_default(),
-            _ => number.to_string(),
-        };
-        (view, format!(" {key} {} ", view.title()))
+        let key = |command| state.keys.first(command).unwrap_or_default();
+        match view {
+            View::Findings => (view, format!(" {} {} ", key(Command::Findings), view.title())),
+            View::Services if state.by_network => (view, format!(" {} Networks ", key(Command::Networks))),
+            _ => (view, format!(" {number} {} ", view.title())),
+        }
     })
 }
 
