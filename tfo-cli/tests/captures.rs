@@ -388,3 +388,54 @@ fn a_capture_becomes_a_report_and_a_table() {
         }
     }
 }
+
+/// A capture knows addresses, so it can be asked for networks.
+#[test]
+fn networks_of_a_capture_are_named_filtered_and_added_up() {
+    let file = TempFile::new("networks.pcap", &capture());
+    let names = TempFile::new("networks", b"198.51.100.0/24 = office\n203.0.113.0/24 = mobile\n");
+    let on = |more: &[&str]| {
+        let output = analyze(&["--networks"])
+            .arg(names.path())
+            .args(more)
+            .arg(file.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let text = on(&[]);
+    let sums = text.split("NETWORK  PEERS").nth(1).expect("a table of networks");
+    assert!(
+        sums.contains("\noffice ") && !sums.contains("\nmobile "),
+        "{text}"
+    );
+    let json = |more: &[&str]| -> Vec<serde_json::Value> {
+        let text = on(&[&["--format", "json"], more].concat());
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("it is JSON")
+    };
+    let all = json(&[]);
+    let client = all
+        .iter()
+        .find(|line| line["role"] == "client")
+        .expect("a client");
+    assert_eq!(client["network"], "office", "{client}");
+    let summary = all.last().expect("a summary");
+    let office = &summary["networks"][0];
+    assert!(
+        office["network"] == "office" && office["attempts"] == 1,
+        "{summary}"
+    );
+    let flows = |lines: &[serde_json::Value]| lines.iter().filter(|line| line["type"] == "flow").count();
+    let filtered = json(&["--filter", "network:office"]);
+    assert!(flows(&filtered) == 1 && flows(&all) == 2, "{filtered:?}");
+    assert_eq!(flows(&json(&["--filter", "network:mobile"])), 0);
+
+    let unknown = analyze(&["--filter", "network:office"])
+        .arg(file.path())
+        .output()
+        .expect("it runs");
+    assert_eq!(unknown.status.code(), Some(2), "{}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("no file says"), "{}", stderr(&unknown));
+}

@@ -74,3 +74,36 @@ fn a_file_that_exists_is_left_alone() {
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&second.stderr).contains("exists"));
 }
+
+#[test]
+fn networks_are_added_up_in_a_section_of_their_own() {
+    let file = std::env::temp_dir().join(format!("tfo-report-networks-{}", std::process::id()));
+    fs::write(&file, "10.77.0.0/24 = acme\nfd77::/64 = acme-six\n").expect("it is written");
+    let networks = file.to_str().expect("it has a name").to_owned();
+    let of = |more: &[&str]| report(&[&["--networks", &networks], more].concat());
+    let text = of(&["--format", "markdown"]);
+    let section = text.split("\n## By network\n").nth(1).expect("a section");
+    let section = section.split("\n## ").next().expect("its text");
+    let rows: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| acme"))
+        .collect();
+    assert_eq!(rows.len(), 2, "{section}");
+    for row in &rows {
+        assert_eq!(row.matches('|').count(), 9, "{row}");
+    }
+    let page = of(&["--format", "html"]);
+    assert!(
+        page.contains("<caption>Destinations added up by network</caption>")
+            && page.contains("<th scope=\"row\">acme-six</th>"),
+        "{page}"
+    );
+    // What networks are called names somebody, too.
+    for format in ["markdown", "html"] {
+        let text = of(&["--format", format, "--redact"]);
+        assert!(!text.contains("acme") && text.contains("network-1"), "{text}");
+    }
+    let without = report(&["--format", "markdown"]);
+    assert!(!without.contains("By network"), "{without}");
+    fs::remove_file(&file).expect("it is ours");
+}

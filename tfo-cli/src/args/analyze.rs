@@ -48,6 +48,8 @@ pub struct AnalyzeConfig {
     pub local: Vec<Prefix>,
     /// The connections to print.
     pub filter: Filter,
+    /// File that names networks.
+    pub networks: Option<PathBuf>,
 }
 
 impl AnalyzeArgs {
@@ -61,11 +63,6 @@ impl AnalyzeArgs {
         }
         let filter = self.filters.resolve()?;
         check_filter(&filter)?;
-        if let Some(label) = filter.networks().next() {
-            let why = "analyze has no file that names networks";
-            return Err(Failure::usage("filter", format!("network:{label}"), why)
-                .hint("`tfo-cli trace --replay CAPTURE --networks FILE` has"));
-        }
         let stdin = self.files.iter().filter(|file| file.as_os_str() == "-").count();
         if stdin > 1 {
             return Err(Failure::usage(
@@ -81,6 +78,7 @@ impl AnalyzeArgs {
         Ok(AnalyzeConfig {
             local: self.local.iter().map(prefix).collect::<Result<_, _>>()?,
             filter,
+            networks: self.filters.networks,
             files: self.files,
             all: self.all,
             format: self.format,

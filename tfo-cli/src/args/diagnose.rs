@@ -78,7 +78,7 @@ impl DiagnoseArgs {
             details: self.details,
             salt: self.salt,
             filter: self.filters.resolve()?,
-            networks: self.filters.networks,
+            networks: self.filters.packet.networks,
             record: self.recordings.record,
             replay: self.recordings.replay,
         })

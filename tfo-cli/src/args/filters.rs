@@ -44,13 +44,17 @@ pub struct PacketFilterArgs {
     /// An expression that combines conditions: 'outcome:failure lost>100ms !port:443'.
     #[arg(long, value_name = "EXPRESSION", help_heading = "Filters")]
     filter: Option<String>,
+    /// File that names networks, one per line: `10.0.0.0/8 = office`. The filter `network:office` then selects by name.
+    #[arg(long, value_name = "FILE", help_heading = "Filters")]
+    pub networks: Option<PathBuf>,
 }
 
 /// All filters: those on packets, and those on what only this host knows.
 #[derive(Args, Clone, Debug, Default)]
 pub struct FilterArgs {
+    /// Those on packets.
     #[command(flatten)]
-    packet: PacketFilterArgs,
+    pub packet: PacketFilterArgs,
     /// Only these processes: a process id, or part of a name. Servers have no process.
     #[arg(
         long,
@@ -67,9 +71,6 @@ pub struct FilterArgs {
         help_heading = "Filters"
     )]
     unit: Vec<String>,
-    /// File that names networks, one per line: `10.0.0.0/8 = office`. The filter `network:office` then selects by name.
-    #[arg(long, value_name = "FILE", help_heading = "Filters")]
-    pub networks: Option<PathBuf>,
 }
 
 /// A flag, its key in the filter language, and its values.

@@ -29,6 +29,9 @@ pub struct ReportArgs {
     /// that they can be compared.
     #[arg(long, value_name = "WORD", conflicts_with = "replay")]
     pub salt: Option<String>,
+    /// File that names networks, one per line: `10.0.0.0/8 = office`. The report then has sums by network.
+    #[arg(long, value_name = "FILE")]
+    pub networks: Option<PathBuf>,
     /// Where to look.
     #[command(flatten)]
     pub attach: AttachArgs,
@@ -60,6 +63,8 @@ pub struct ReportConfig {
     pub redact: bool,
     /// What the fingerprints of keys are made with; `None` not to read any key.
     pub salt: Option<String>,
+    /// File that names networks.
+    pub networks: Option<PathBuf>,
 }
 
 impl ReportArgs {
@@ -83,6 +88,7 @@ impl ReportArgs {
             output: self.output,
             redact: self.redact,
             salt: self.salt,
+            networks: self.networks,
         })
     }
 }

@@ -178,7 +178,7 @@ impl TopArgs {
             sort: sort(self.sort.or(config.sort.clone()))?,
             filter,
             filter_text,
-            networks: self.filters.networks,
+            networks: self.filters.packet.networks,
             record: self.recordings.record,
             replay: self.recordings.replay,
             speed: self.speed,

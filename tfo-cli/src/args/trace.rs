@@ -77,7 +77,7 @@ impl TraceArgs {
         self.filters.check_reported(self.all)?;
         Ok(TraceConfig {
             filter: self.filters.resolve()?,
-            networks: self.filters.networks,
+            networks: self.filters.packet.networks,
             format: self.format,
             record: self.recordings.record,
             replay: self.recordings.replay,

@@ -7,9 +7,11 @@ use std::{
     collections::HashSet,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use self::{findings::Findings, progress::Progress};
+use super::networks;
 use crate::{
     args::AnalyzeConfig,
     capture::{
@@ -19,7 +21,7 @@ use crate::{
         table::CAPACITY,
     },
     exit::{self, Failure},
-    model::{Flow, filterable::FilterableFlow},
+    model::{Flow, filterable::FilterableFlow, networks::Networks},
     output::{
         self,
         judged::{JudgedLine, JudgedWriter},
@@ -60,7 +62,8 @@ pub fn failure(error: &CaptureError) -> Failure {
 
 /// Prints what the captures have until they or the user's patience end. A closed pipe is a clean end.
 pub fn analyze(config: &AnalyzeConfig, stop: &Stop, out: &mut dyn Write) -> Result<JudgedSummary, Failure> {
-    let mut lines = Lines::new(config);
+    let networks = networks::load(config.networks.as_deref(), &config.filter)?;
+    let mut lines = Lines::new(config, networks);
     let written = lines.read_all(stop, out)?;
     let written = written.and_then(|()| lines.end(out)).and_then(|()| out.flush());
     // Also of what was read for somebody who no longer listens.
@@ -80,10 +83,11 @@ struct Lines<'a> {
     /// Verdicts that wait to be written.
     judged: Vec<Judged>,
     findings: Findings,
+    networks: Arc<Networks>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(config: &'a AnalyzeConfig) -> Self {
+    fn new(config: &'a AnalyzeConfig, networks: Arc<Networks>) -> Self {
         Self {
             config,
             names: config
@@ -95,7 +99,8 @@ impl<'a> Lines<'a> {
             analyzer: Analyzer::new(&config.local, CAPACITY),
             summary: JudgedSummary::default(),
             judged: Vec::new(),
-            findings: Findings::default(),
+            findings: Findings::new(Arc::clone(&networks)),
+            networks,
         }
     }
 
@@ -218,6 +223,7 @@ impl<'a> Lines<'a> {
                 judged: &judged,
                 flow: &flow,
                 file,
+                network: self.networks.label(flow.remote_ip()).map(|label| &**label),
             };
             self.writer.line(&line, out)?;
         }
@@ -228,7 +234,11 @@ impl<'a> Lines<'a> {
         // A bare SYN says nothing of Fast Open, whatever became of it.
         let has_part = judged.option != Some(tfo_common::TfoOption::None) || judged.data_len != Some(0);
         (self.config.all || has_part)
-            && self.config.filter.matches(&FilterableFlow { flow, cgroup: None, network: None })
+            && self.config.filter.matches(&FilterableFlow {
+                flow,
+                cgroup: None,
+                network: self.networks.label(flow.remote_ip()).map(|label| &**label),
+            })
             // An outcome nobody knows is not the one that was asked for.
             && (judged.outcome.is_ok() || self.config.filter.is_empty())
     }

@@ -10,7 +10,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    diagnose,
+    diagnose, networks,
     observe::Observer,
     replay::{CUT_SHORT, Replay},
     top::{reader::Shared, replay},
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     args::{ReportConfig, ReportFormat},
     exit::{self, Failure},
+    model::filter::Filter,
     output::{
         self,
         report::{Format, Origin, Redactor, Report},
@@ -28,7 +29,9 @@ use crate::{
 /// Runs the command.
 pub fn run(config: &ReportConfig) -> Result<u8, Failure> {
     let stop = signals::watch(|| {})?;
+    let networks = networks::load(config.networks.as_deref(), &Filter::default())?;
     let shared = Shared::new(&config.attach);
+    shared.lock().set_networks(networks);
     let origin = match &config.replay {
         Some(path) => replayed(path, &shared, &stop)?,
         None => watched(config, &shared, &stop)?,

@@ -8,12 +8,12 @@ use tfo_common::{Carried, Outcome, TfoOption};
 
 use super::{
     FlowLine, csv, diagnosis, diagnosis_json, diagnosis_text, flow_fields::FlowFields,
-    flow_record::FlowRecord, flow_text, json, judged_summary::JudgedSummary, time,
+    flow_record::FlowRecord, flow_text, json, judged_summary::JudgedSummary, snapshot_json, table, time,
 };
 use crate::{
     capture::{Judged, Unknown},
     clean,
-    model::{Flow, Snapshot, diagnosis::Finding},
+    model::{DestRow, Flow, Snapshot, diagnosis::Finding},
 };
 
 /// What a capture adds, in this order.
@@ -28,6 +28,8 @@ pub struct JudgedLine<'a> {
     pub flow: &'a Flow,
     /// The file its SYN is in.
     pub file: &'a str,
+    /// What the network of the other end is called.
+    pub network: Option<&'a str>,
 }
 
 impl JudgedLine<'_> {
@@ -36,7 +38,7 @@ impl JudgedLine<'_> {
             flow: self.flow,
             cgroup: None,
             wall_offset_ns: 0,
-            network: None,
+            network: self.network,
         }
     }
 
@@ -133,7 +135,8 @@ impl JudgedWriter for Json {
         for finding in &snapshot.diagnosis.findings {
             diagnosis_json::write_finding(finding, snapshot, out)?;
         }
-        summary.write_json(out)
+        let rows: Vec<&DestRow> = snapshot.rows.iter().collect();
+        summary.write_json(snapshot_json::networks(snapshot, &rows), out)
     }
 }
 
@@ -235,6 +238,8 @@ impl JudgedWriter for Text {
     fn end(&mut self, summary: &JudgedSummary, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out)?;
         summary.write_text(out)?;
+        let rows: Vec<&DestRow> = snapshot.rows.iter().collect();
+        table::write_networks(snapshot, &rows, out)?;
         let found: Vec<&Finding> = snapshot.diagnosis.findings.iter().collect();
         let totals = diagnosis::totals(&found, snapshot.diagnosis.window_ns);
         writeln!(out, "\nfound: {totals}")?;

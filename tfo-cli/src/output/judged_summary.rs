@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 use tfo_common::{Outcome, Role};
 
-use super::{json, names::ByRole, number, time};
+use super::{json, names::ByRole, number, snapshot_json::SumOf, time};
 use crate::{
     capture::{Counts, Unknown},
     model::source::Totals,
@@ -38,6 +38,8 @@ struct Record<'a> {
     unknown: ByUnknown<'a>,
     capture: CaptureCounts,
     endings: &'a [(String, String)],
+    /// Destinations by network (`--networks`).
+    networks: Vec<SumOf>,
 }
 
 #[derive(Serialize)]
@@ -75,8 +77,8 @@ impl JudgedSummary {
         self.damaged || self.counts.unknown[Unknown::TableFull as usize] > 0
     }
 
-    /// The last line of `--format json`.
-    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// The last line of `--format json`, with the destinations of each network added up.
+    pub fn write_json(&self, networks: Vec<SumOf>, out: &mut dyn Write) -> io::Result<()> {
         let counts = &self.counts;
         let record = Record {
             schema: json::SCHEMA,
@@ -103,6 +105,7 @@ impl JudgedSummary {
                 plain_unanswered: counts.plain_unanswered,
             },
             endings: &self.endings,
+            networks,
         };
         json::write_line(&record, out)
     }

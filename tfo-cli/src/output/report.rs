@@ -26,6 +26,7 @@ use crate::{
         Snapshot,
         diagnosis::{CostKind, Finding, Severity},
         history::History,
+        networks::Sum,
     },
 };
 
@@ -63,6 +64,7 @@ pub struct Report {
     actions: Vec<Action>,
     cost: Vec<CostLine>,
     ledger: String,
+    networks: Vec<NetworkLine>,
     timeline: Timeline,
     findings: Vec<Part>,
     excluded: Vec<(String, String)>,
@@ -80,6 +82,28 @@ struct CostLine {
     per_hour: String,
     kind: &'static str,
 }
+
+/// What the destinations of one network add up to, in the words of [`NETWORK_HEADINGS`].
+#[derive(Clone, Debug)]
+struct NetworkLine {
+    label: String,
+    numbers: [String; 7],
+}
+
+/// What all addresses are called that no network of the file holds.
+const UNNAMED: &str = "-";
+
+/// Headings of the sums by network.
+const NETWORK_HEADINGS: [&str; 8] = [
+    "network",
+    "destinations",
+    "tried",
+    "hit",
+    "failed",
+    "plain",
+    "saved",
+    "lost",
+];
 
 /// One finding.
 #[derive(Clone, Debug)]
@@ -132,6 +156,7 @@ impl Report {
                 .filter_map(|(number, one)| cost_line(number, one))
                 .collect(),
             ledger: ledger(snapshot),
+            networks: networks(snapshot),
             timeline: Timeline::new(snapshot, history, back),
             findings: numbered()
                 .map(|(number, one)| part(number, one, snapshot))
@@ -178,6 +203,11 @@ impl Report {
         texts.extend(self.versions.iter_mut().map(|(_, text)| text));
         for text in texts {
             *text = redactor.text(text);
+        }
+        // They stand nowhere else, and may be words that a sentence of ours has, too.
+        let named = self.networks.iter_mut().filter(|line| line.label != UNNAMED);
+        for (number, line) in (1..).zip(named) {
+            line.label = format!("network-{number}");
         }
     }
 
@@ -303,6 +333,29 @@ fn ledger(snapshot: &Snapshot) -> String {
         number::duration(saved),
         number::duration(lost)
     )
+}
+
+/// Worst first, what no prefix holds last; none where no file names any.
+fn networks(snapshot: &Snapshot) -> Vec<NetworkLine> {
+    if snapshot.networks.is_empty() {
+        return Vec::new();
+    }
+    let sums = snapshot
+        .networks
+        .sums(snapshot.rows.iter(), snapshot.server_prefixes);
+    let line = |sum: Sum| NetworkLine {
+        label: sum.label.as_deref().unwrap_or(UNNAMED).to_owned(),
+        numbers: [
+            sum.destinations.to_string(),
+            number::count(sum.attempts),
+            sum.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
+            number::count(sum.failures),
+            number::count(sum.plain),
+            number::duration(sum.saved_us),
+            number::duration(sum.lost_us),
+        ],
+    };
+    sums.into_iter().map(line).collect()
 }
 
 fn part(number: usize, finding: &Finding, snapshot: &Snapshot) -> Part {

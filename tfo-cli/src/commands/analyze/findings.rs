@@ -1,10 +1,12 @@
 //! What is wrong, by the diagnoses of `diagnose`, from the verdicts of a capture.
 
+use std::sync::Arc;
+
 use tfo_common::event::Record;
 
 use crate::{
     capture::{Counts, Judged, tally::Tally},
-    model::{Model, Snapshot},
+    model::{Model, Snapshot, networks::Networks},
 };
 
 /// What the diagnoses need.
@@ -15,6 +17,13 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Nothing yet; what networks are called.
+    pub fn new(networks: Arc<Networks>) -> Self {
+        let mut findings = Self::default();
+        findings.model.set_networks(networks);
+        findings
+    }
+
     /// Takes one end of a connection.
     pub fn add(&mut self, judged: &Judged) {
         self.tally.add(judged);

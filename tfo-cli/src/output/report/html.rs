@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    Part, Report, chart,
+    NETWORK_HEADINGS, Part, Report, chart,
     span::{Span, spans},
 };
 
@@ -49,6 +49,7 @@ fn body(report: &Report) -> Markup {
         p { (super::PRIMER) }
         (actions(report))
         (cost(report))
+        (networks(report))
         (timeline(report))
         section aria-labelledby="found" {
             h2 id="found" { "What was found" }
@@ -147,6 +148,26 @@ fn cost(report: &Report) -> Markup {
                         tbody { @for line in &report.cost { tr {
                             th scope="row" { (line.finding) } td { (line.name) } td.number { (line.each) }
                             td.number { (line.per_hour) } td { (line.kind) }
+                        } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn networks(report: &Report) -> Markup {
+    html! {
+        @if !report.networks.is_empty() {
+            section aria-labelledby="networks" {
+                h2 id="networks" { "By network" }
+                div.wide tabindex="0" role="region" aria-label="Sums by network" {
+                    table {
+                        caption { "Destinations added up by network" }
+                        thead { tr { @for heading in NETWORK_HEADINGS { th scope="col" { (heading) } } } }
+                        tbody { @for line in &report.networks { tr {
+                            th scope="row" { (line.label) }
+                            @for number in &line.numbers { td.number { (number) } }
                         } } }
                     }
                 }

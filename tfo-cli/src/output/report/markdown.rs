@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    PRIMER, Report,
+    NETWORK_HEADINGS, PRIMER, Report,
     span::{Span, spans},
 };
 
@@ -15,6 +15,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{PRIMER}\n")?;
     actions(report, out)?;
     cost(report, out)?;
+    networks(report, out)?;
     timeline(report, out)?;
     findings(report, out)?;
     writeln!(out, "## What was ruled out\n")?;
@@ -86,6 +87,19 @@ fn cost(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             "| {} | {} | {} | {} | {} |",
             line.finding, line.name, line.each, line.per_hour, line.kind
         )?;
+    }
+    writeln!(out)
+}
+
+fn networks(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    if report.networks.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "## By network\n")?;
+    writeln!(out, "| {} |", NETWORK_HEADINGS.join(" | "))?;
+    writeln!(out, "| --- |{}", " ---: |".repeat(NETWORK_HEADINGS.len() - 1))?;
+    for line in &report.networks {
+        writeln!(out, "| {} | {} |", escaped(&line.label), line.numbers.join(" | "))?;
     }
     writeln!(out)
 }
