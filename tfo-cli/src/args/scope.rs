@@ -52,7 +52,7 @@ pub struct InterfaceArgs {
     /// next command on, or at once while `tfo-cli policy watch` runs.
     #[arg(long, value_name = "NAME", help_heading = "Stripping")]
     pub dev: Vec<String>,
-    /// Strip in this network namespace: its name, a path, or the id of a process in it. Default: the caller's.
+    /// Strip in this network namespace: its name, its inode, a path, or the id of a process in it. Default: the caller's.
     #[arg(long, value_name = "NETNS", help_heading = "Stripping")]
     pub netns: Option<String>,
 }

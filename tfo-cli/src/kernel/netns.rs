@@ -19,6 +19,14 @@ pub(super) const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 /// The namespace of the calling process.
 const OWN: &str = "/proc/self/ns/net";
 
+/// Process ids end here (`PID_MAX_LIMIT`, include/linux/threads.h); inodes of namespaces begin far above.
+const LAST_PID: u32 = 4_194_304;
+
+/// The inode by which a user names a namespace; `None` where the text is something else, the id of a process, for one.
+pub fn named_inode(wanted: &str) -> Option<u32> {
+    wanted.parse().ok().filter(|number| *number > LAST_PID)
+}
+
 /// Inode of the namespace this process is in; 0 where /proc does not tell.
 pub fn own_inode() -> u32 {
     inode(Path::new(OWN)).unwrap_or(0)

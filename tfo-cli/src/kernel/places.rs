@@ -13,8 +13,6 @@ use crate::inspect::places::{Netns, Unseen};
 
 /// The parent of all kernel threads, where /proc is that of the initial pid namespace.
 const KTHREADD: u32 = 2;
-/// Process ids end here (`PID_MAX_LIMIT`, include/linux/threads.h); inodes of namespaces begin far above.
-const LAST_PID: u32 = 4_194_304;
 
 /// A namespace that can be looked into.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ impl Places {
             source,
         };
         let mut found = Self::all();
-        if let Some(inode) = number.filter(|number| *number > LAST_PID) {
+        if let Some(inode) = netns::named_inode(wanted) {
             found.places.retain(|place| place.netns.inode == inode);
             if found.places.is_empty() {
                 let none =

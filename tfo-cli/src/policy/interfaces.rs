@@ -3,7 +3,7 @@
 /// The interfaces on which the user wants the option to be stripped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
-    /// The network namespace: its name, a path, or the id of a process in it. `None` for that of the caller.
+    /// The network namespace: its name, its inode, a path, or the id of a process in it. `None` for that of the caller.
     pub netns: Option<String>,
     /// Names of interfaces. Empty for all that are up and those that come up later; the next command finds the latter,
     /// and `policy watch` at once.

@@ -75,7 +75,7 @@ fn seen_and_mended(lab: &Lab, sandbox: &Sandbox, family: Family, api: Api) -> Re
         !seen.iter().any(|one| one.to_string().contains("/orders")),
         "what the request says stays in the kernel: {seen:?}"
     );
-    typed(lab, post)?;
+    typed(post)?;
     let gone = found(sandbox, lab, &connect, &[POST], false)?;
     ensure!(gone.is_empty(), "{gone:?}");
     policy::clear()

@@ -38,16 +38,10 @@ pub fn diagnosed(
     Ok((ended.code, found.collect()))
 }
 
-/// Types the fix of a finding into a shell that finds the program under test. The process that connects is this one: its
-/// threads are in the lab's namespace, and its first thread, which `--netns PID` goes by, is not.
-pub fn typed(lab: &Lab, finding: &Value) -> Result<()> {
+/// Types the fix of a finding into a shell that finds the program under test.
+pub fn typed(finding: &Value) -> Result<()> {
     let command = finding["fix"].as_str().context("no command")?;
-    let here = format!("--netns {}", std::process::id());
-    let command = command.replacen("tfo-cli", BINARY, 1).replacen(
-        &here,
-        &format!("--netns {}", lab.client().label()),
-        1,
-    );
+    let command = command.replacen("tfo-cli", BINARY, 1);
     let output = Command::new("sh")
         .args(["-c", &command])
         .envs(NO_CONFIG)
@@ -79,7 +73,7 @@ fn mended(effect: Effect, id: &str, api: Api) -> Result<()> {
     let one = found.iter().find(|one| one["id"] == id);
     let one = one.with_context(|| format!("{id} is missing: {found:?}"))?;
     ensure!(code == Some(4) && one["severity"] == "fail", "{code:?} {one}");
-    typed(&lab, one)?;
+    typed(one)?;
     let hits = path.hits()?;
     let (code, found) = diagnosed(&sandbox, || run(3))?;
     ensure!(code == Some(0) && found.is_empty(), "{code:?} {found:?}");
@@ -131,7 +125,7 @@ pub fn reset() -> Result<()> {
     let one = found.iter().find(|one| one["id"] == id);
     let one = one.with_context(|| format!("{id} is missing: {found:?}"))?;
     ensure!(code == Some(4), "{code:?} {one}");
-    typed(&lab, one)?;
+    typed(one)?;
     let (code, found) = diagnosed(&sandbox, || {
         (0..4).try_for_each(|_| {
             let report = connect.run_in(lab.client())?;
@@ -187,7 +181,7 @@ pub fn grudge() -> Result<()> {
     ensure!(one["counts"]["plain-lost-before"] == 0, "{one}");
     ensure!(one["counts"]["plain-lost-after"] == 5, "{one}");
     // The fix as it is printed, once the middlebox has forgotten.
-    typed(&lab, one)?;
+    typed(one)?;
     drop(path);
     let path = Middlebox::on_path(&lab, &rule)?;
     let (code, found) = diagnosed(&sandbox, || {

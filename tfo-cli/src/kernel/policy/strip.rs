@@ -293,8 +293,19 @@ fn refused(error: impl std::error::Error) -> io::Error {
     io::Error::other(observer::chain(&error))
 }
 
-/// Opens a network namespace by the name, path or process id that the user gave; `None` for that of this process.
+/// Opens a network namespace by the name, path, inode or process id that the user gave; `None` for that of this process.
 fn open(wanted: Option<&str>) -> Result<(Id, File), Error> {
+    if let Some(inode) = wanted.and_then(netns::named_inode) {
+        let fail = |why: String| Error::Interface {
+            what: format!("network namespace {inode}"),
+            why,
+        };
+        let found = netns::all().remove(&inode);
+        let file =
+            found.ok_or_else(|| fail("no process, thread or name leads to one of this inode".into()))?;
+        let id = netns::id(&file).map_err(|error| fail(error.to_string()))?;
+        return Ok((id, file));
+    }
     let path: PathBuf = match wanted {
         None => "/proc/self/ns/net".into(),
         Some(path) if path.contains('/') => path.into(),

@@ -1,7 +1,7 @@
 //! Fixes as commands, quoted for a shell.
 
 use super::{Facts, Finding, Fix};
-use crate::model::{DestRow, Flow};
+use crate::model::DestRow;
 
 /// How long a suggested rule lives: the path may be mended by then.
 const TTL: &str = "7d";
@@ -29,16 +29,12 @@ pub fn rule(facts: &Facts<'_>, row: &DestRow, action: Action) -> Fix {
         Action::NoData => "data",
         Action::Strip => "data and without the option",
     };
-    // Options are stripped per network namespace: a process of the one concerned names it.
-    let elsewhere = |flow: &&&Flow| flow.event().netns != facts.host.netns && flow.pid().is_some();
-    let process = facts
-        .flows(&row.key)
-        .iter()
-        .rev()
-        .find(elsewhere)
-        .and_then(|flow| flow.pid());
-    let netns = match (action, process) {
-        (Action::Strip, Some(pid)) => format!(" --netns {pid}"),
+    // Options are stripped per network namespace. By its inode: threads of a process may be elsewhere than the process.
+    let elsewhere = |netns: &u32| ![0, facts.host.netns].contains(netns);
+    let flows = facts.flows(&row.key).iter().rev();
+    let inode = flows.map(|flow| flow.event().netns).find(elsewhere);
+    let netns = match (action, inode) {
+        (Action::Strip, Some(inode)) => format!(" --netns {inode}"),
         _ => String::new(),
     };
     Fix {

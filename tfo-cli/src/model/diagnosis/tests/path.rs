@@ -3,7 +3,7 @@
 use tfo_common::Outcome;
 
 use super::{
-    case::{Case, SECOND, request, server},
+    case::{Case, NETNS, SECOND, request, server},
     *,
 };
 
@@ -144,7 +144,22 @@ fn a_path_that_eats_the_option() {
     assert!(
         finding
             .command()
-            .is_some_and(|command| command.contains("--action strip"))
+            .is_some_and(|command| command.contains("--action strip --ttl"))
+    );
+    // Elsewhere the namespace is named by what the connections were seen in, not by their process.
+    let elsewhere = Case::default()
+        .many(0, 6, Outcome::SynTimeout, |event| {
+            request(event);
+            (event.netns, event.tgid) = (NETNS + 1, 77);
+        })
+        .plain(10, 0)
+        .finding(Id::PathDropsTfoOption);
+    let wanted = format!("--action strip --netns {} --ttl", NETNS + 1);
+    assert!(
+        elsewhere
+            .command()
+            .is_some_and(|command| command.contains(&wanted)),
+        "{elsewhere:?}"
     );
     // Its SYNs with data die as well: one finding, the wider one.
     let both =
