@@ -359,11 +359,10 @@ impl Model {
         self.names.insert(cgroup_id, name);
     }
 
-    /// The latest connection of a client whose SYN data was dropped on this host: its id and network namespace.
-    pub fn local_drop(&self) -> Option<(u64, u32)> {
+    /// The latest connection of a client whose SYN data was dropped on this host.
+    pub fn local_drop(&self) -> Option<Flow> {
         let mut flows = self.flows.iter().rev();
-        let dropped = flows.find(|flow| flow.outcome() == Outcome::LocalDrop)?;
-        Some((dropped.id(), dropped.event().netns))
+        flows.find(|flow| flow.outcome() == Outcome::LocalDrop).copied()
     }
 
     /// Takes facts of the host beyond flows, tables and settings.

@@ -6,7 +6,7 @@ mod qdiscs;
 
 use std::{collections::HashMap, fs, io, path::Path, thread, time::Duration};
 
-use super::{host::mib_here, listeners, netns, places::Places, tcp_metrics};
+use super::{host::mib_here, listeners, neighbours, netns, places::Places, tcp_metrics};
 use crate::{
     fingerprint::Salt,
     inspect::{
@@ -105,8 +105,9 @@ fn read(path: &str) -> Option<String> {
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What drops SYN data or the option in a network namespace, in words; the reason where nobody can tell.
-pub fn droppers(netns: u32) -> HostFact<Vec<String>> {
+/// What drops SYN data or the option in a network namespace, or what a cgroup sends, in words; the reason where nobody can
+/// tell.
+pub fn droppers(netns: u32, mount: &Path, cgroup: Option<&Path>) -> HostFact<Vec<String>> {
     const NO_FIREWALL: &str = "the firewall rules of its network namespace cannot be read";
     let namespace = netns::all()
         .remove(&netns)
@@ -121,5 +122,6 @@ pub fn droppers(netns: u32) -> HostFact<Vec<String>> {
     let qdiscs = qdiscs
         .iter()
         .map(|(interface, what)| format!("{what} on {interface}"));
-    Ok(rules.chain(qdiscs).collect())
+    let programs = cgroup.map_or_else(Vec::new, |cgroup| neighbours::on_egress(mount, cgroup));
+    Ok(rules.chain(qdiscs).chain(programs).collect())
 }

@@ -465,8 +465,13 @@ impl Source for Session {
         self.host_facts.clone()
     }
 
-    fn look_for_droppers(&mut self, netns: u32) {
-        let found = self.keeper.ask(move |_| doctor::droppers(netns));
+    fn look_for_droppers(&mut self, netns: u32, cgroup_id: u64) {
+        let mount = self.cgroup.mount.clone();
+        let found = self.keeper.ask(move |state| {
+            let path = state.names.path(cgroup_id).known();
+            let cgroup = path.map(|path| mount.join(path.trim_start_matches('/')));
+            doctor::droppers(netns, &mount, cgroup.as_deref())
+        });
         self.host_facts.droppers = found.unwrap_or(Err("the thread that keeps rights has ended"));
     }
 

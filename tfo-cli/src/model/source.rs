@@ -184,9 +184,9 @@ pub trait Source: Send {
     fn host_facts(&mut self) -> HostFacts {
         HostFacts::default()
     }
-    /// Looks for what drops SYN data in a network namespace: [`Source::host_facts`] has it then.
-    fn look_for_droppers(&mut self, netns: u32) {
-        let _ = netns;
+    /// Looks for what drops SYN data in a network namespace, or of a cgroup: [`Source::host_facts`] has it then.
+    fn look_for_droppers(&mut self, netns: u32, cgroup_id: u64) {
+        let _ = (netns, cgroup_id);
     }
     /// The policy in force, whoever put it there; `None` where that cannot be known.
     fn policy(&mut self) -> Option<InForce> {

@@ -241,12 +241,12 @@ impl Reader {
         // A list that could not be read leaves the one before.
         let dropped = shared.lock().local_drop().filter(|_| is_full);
         let source = self.observer.source();
-        if let Some((id, netns)) = dropped
-            && self.dropped != Some(id)
+        if let Some(flow) = dropped
+            && self.dropped != Some(flow.id())
         {
             // It asks nft: once for each new one is enough.
-            self.dropped = Some(id);
-            source.look_for_droppers(netns);
+            self.dropped = Some(flow.id());
+            source.look_for_droppers(flow.event().netns, flow.event().cgroup_id);
         }
         let begun = Instant::now();
         let listeners = walks.then(|| source.listeners().ok()).flatten();

@@ -236,7 +236,7 @@ fn local_drop(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
         Ok(droppers) if !droppers.is_empty() => droppers.iter().fold(finding, |finding, dropper| {
             finding.line(format!("may be dropped by {dropper}"))
         }),
-        Ok(_) => finding.line("no firewall rule or qdisc was found that would drop it"),
+        Ok(_) => finding.line("no firewall rule, qdisc or BPF program was found that would drop it"),
         Err(why) => finding.or_else(format!("which rule does it is not known: {why}")),
     })
 }

@@ -24,8 +24,8 @@ the way to the same address, at two moments at least: the chance that bad luck b
 1 in 1,000, however many destinations there are.
 
 Each line names the test (below `tfo-cli/tests`) that makes the fault with real packets on a live kernel, and the one that
-applies the fix and sees the fault go. Where it says that there is none, only unit tests with made-up facts show it: what
-rides in SYNs the live observer does not look at (`diagnose` lists it as not looked at; captures show it). Of other people's middleboxes the lab owns one: to mend it is to remove it.
+applies the fix and sees the fault go. What rides in SYNs is looked at where a rule or guard of a policy lets them pass, and in
+captures; elsewhere `diagnose` lists it as not looked at. Of other people's middleboxes the lab owns one: to mend it is to remove it.
 ";
 
 /// The whole page.
