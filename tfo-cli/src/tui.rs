@@ -22,7 +22,12 @@ use anyhow::Context as _;
 use crossterm::event;
 use tfo_common::DestKey;
 
-use self::{action::Action, effects::Effects, state::State, terminal::Screen};
+use self::{
+    action::Action,
+    effects::Effects,
+    state::State,
+    terminal::{Input, Screen},
+};
 use crate::{
     model::{Snapshot, history::History},
     signals::{JobControl, Stop},
@@ -38,9 +43,9 @@ pub use self::{
 /// How long the loop waits for a key: a signal or a new reading is noticed this much later at most.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Events that come so soon after one another are drawn together. Not zero: crossterm does not look at what has arrived
-/// without waiting for it.
-const SAME_TIME: Duration = Duration::from_millis(1);
+/// How long crossterm looks for events once something may have come. Not zero, or it does not look at all; and no longer,
+/// because it rounds what is left below a millisecond to nothing, and asks the kernel again and again until it is over.
+const LOOK: Duration = Duration::from_micros(20);
 
 /// The model that the dashboard shows: of the live kernel, or of a recording.
 pub trait ModelHandle {
@@ -106,17 +111,17 @@ pub fn run(
         effects.report_open_destination(&state);
         if dirty {
             match screen.draw(|frame| view::draw(frame, &state)) {
-                // Nobody is left to look. SIGHUP says so as well, unless it is ignored.
                 Err(error) if terminal::is_gone(&error) => return Ok(()),
                 drawn => drawn?,
             }
             dirty = false;
         }
-        if !event::poll(POLL).context("wait for keys")? {
-            continue;
+        // Nobody is left to look. SIGHUP says so as well, unless it is ignored.
+        if screen.wait_for_input(POLL)? == Input::Gone {
+            return Ok(());
         }
-        // All events that have arrived are handled before the next frame is drawn.
-        while !stop.raised() && event::poll(SAME_TIME).context("wait for keys")? {
+        // All events that have arrived are handled before the next frame is drawn; a resize is none of the input.
+        while !stop.raised() && event::poll(LOOK).context("look for keys")? {
             let event = event::read().context("read keys")?;
             let Some(action) = action::from_event(&event, &state) else {
                 continue;

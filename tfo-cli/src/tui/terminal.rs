@@ -1,9 +1,12 @@
 //! The terminal: set to raw mode and the alternate screen, and set back on every way out.
 
 use std::{
-    io::{self, Stdout},
+    fs::File,
+    io::{self, IsTerminal as _, Stdout},
     mem::ManuallyDrop,
+    os::fd::AsFd as _,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -14,7 +17,11 @@ use crossterm::{
     execute,
     terminal::{self as raw, EnterAlternateScreen, LeaveAlternateScreen},
 };
-use nix::sys::signal::{Signal, raise};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, raise},
+};
 use ratatui::{
     Frame, Terminal,
     backend::CrosstermBackend,
@@ -31,6 +38,17 @@ pub struct Screen {
     /// Never dropped: it would show the cursor, which [`restore`] does, and panic where neither that nor its complaint can be
     /// written, because the terminal has gone away.
     terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
+    /// Where keys come from if not from stdin.
+    tty: Option<File>,
+}
+
+/// What [`Screen::wait_for_input`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Something to read, or a signal, or nothing.
+    There,
+    /// The terminal has gone away: a connection that broke, a window that was closed.
+    Gone,
 }
 
 impl Screen {
@@ -43,14 +61,36 @@ impl Screen {
         }));
         take().inspect_err(|_| restore()).context("take the terminal")?;
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).context("take the terminal")?;
+        let tty = if io::stdin().is_terminal() {
+            None
+        } else {
+            Some(File::open("/dev/tty").context("open the terminal for keys (/dev/tty)")?)
+        };
         Ok(Self {
             terminal: ManuallyDrop::new(terminal),
+            tty,
         })
     }
 
     /// Size of the terminal, in columns and lines.
     pub fn size(&self) -> anyhow::Result<Size> {
         self.terminal.size().context("ask the terminal for its size")
+    }
+
+    /// Waits until there is something to read, at most this long. A signal ends it early.
+    pub fn wait_for_input(&self, timeout: Duration) -> anyhow::Result<Input> {
+        let stdin = io::stdin();
+        let input = self.tty.as_ref().map_or(stdin.as_fd(), File::as_fd);
+        let mut fds = [PollFd::new(input, PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("wait for keys"),
+        }
+        let is_gone = fds[0]
+            .revents()
+            .is_some_and(|found| found.intersects(PollFlags::POLLHUP | PollFlags::POLLERR));
+        Ok(if is_gone { Input::Gone } else { Input::There })
     }
 
     /// Draws one frame.
@@ -94,7 +134,7 @@ impl Drop for Screen {
     }
 }
 
-/// Whether that is what a terminal says that has gone away: a connection that broke, a window that was closed.
+/// Whether that is what a terminal says that has gone away.
 pub fn is_gone(error: &anyhow::Error) -> bool {
     let code = error
         .downcast_ref::<io::Error>()
