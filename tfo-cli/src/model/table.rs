@@ -13,6 +13,8 @@ use super::{DestRow, SortKey};
 
 /// No entry of a reading.
 const NONE: u32 = u32::MAX;
+/// Rows that may have gone side by side without those behind them being looked for by their keys.
+const MOST_GONE: usize = 4;
 
 /// The rows.
 #[derive(Clone, Debug, Default)]
@@ -75,36 +77,39 @@ impl Table {
     /// For each row its entry in the reading, and the entries that no row is of.
     fn find(&self, dests: &[(DestKey, DestStats)]) -> (Vec<u32>, Vec<u32>) {
         let mut entries = vec![NONE; self.rows.len()];
-        let mut new = Vec::new();
-        let mut by_key = None;
+        let place_of = |at: usize, key: &DestKey| {
+            let place = *self.places.get(at)? as usize;
+            (self.rows.get(place)?.key == *key).then_some(place)
+        };
+        // Entries that were not found where they should be: new ones, and those behind many that went.
+        let mut astray = Vec::new();
         // Where in the latest reading the next entry was, if nothing has changed.
         let mut next = 0;
         for (entry, (key, _)) in (0u32..).zip(dests) {
-            let is_there = |at: usize| {
-                let place = self.places.get(at)?;
-                let row = self.rows.get(*place as usize)?;
-                (row.key == *key).then_some(at)
-            };
-            let found = is_there(next).or_else(|| {
-                let by_key = by_key.get_or_insert_with(|| self.by_key());
-                by_key.get(key).copied()
-            });
-            let place = found.map(|at| self.places[at] as usize);
-            match place {
-                // A reading beside which rows come and go may have one twice.
-                Some(place) if entries[place] == NONE => entries[place] = entry,
-                _ => new.push(entry),
+            let found = (next..next + MOST_GONE).find_map(|at| Some((at, place_of(at, key)?)));
+            match found {
+                Some((at, place)) => {
+                    entries[place] = entry;
+                    next = at + 1;
+                }
+                None => astray.push(entry),
             }
-            next = found.map_or(next, |at| at + 1);
         }
-        (entries, new)
-    }
-
-    /// Where in the latest reading each row was.
-    fn by_key(&self) -> HashMap<DestKey, usize> {
-        let at = self.places.iter().enumerate();
-        at.filter_map(|(at, place)| Some((self.rows.get(*place as usize)?.key, at)))
-            .collect()
+        if astray.is_empty() {
+            return (entries, astray);
+        }
+        let left = entries.iter().enumerate().filter(|(_, entry)| **entry == NONE);
+        let mut by_key: HashMap<DestKey, usize> =
+            left.map(|(place, _)| (self.rows[place].key, place)).collect();
+        // A reading beside which rows come and go may have one twice.
+        astray.retain(|entry| match by_key.remove(&dests[*entry as usize].0) {
+            Some(place) => {
+                entries[place] = *entry;
+                false
+            }
+            None => true,
+        });
+        (entries, astray)
     }
 }
 
