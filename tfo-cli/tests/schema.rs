@@ -110,6 +110,50 @@ fn records_of_this_version_and_of_today_are_as_the_schema_says() {
     }
 }
 
+/// Every kind of object that can be had without a kernel, with every field that it can have.
+#[test]
+fn what_is_printed_of_captures_and_networks_is_described() {
+    let capture = here("../tfo-fuzz/corpus/capture/pcap-syn");
+    let judged = run(&["analyze", "--format", "json", &capture.to_string_lossy()]);
+    assert!(
+        judged.iter().any(|record| record.get("capture").is_some()),
+        "{judged:?}"
+    );
+    let networks = std::env::temp_dir().join(format!("tfo-schema-{}", std::process::id()));
+    fs::write(&networks, "10.0.0.0/8 = lab\n").expect("it can be written");
+    let (file, recording) = (networks.to_string_lossy(), RECORDINGS[1].0);
+    let mut shown = Vec::new();
+    for command in [&["trace"][..], &["diagnose"], &["top", "--once"]] {
+        let more = ["--replay", recording, "--format", "json", "--networks", &file];
+        shown.extend(run(&[command, &more].concat()));
+    }
+    let _ = fs::remove_file(&networks);
+    for kind in ["flow", "diagnosis", "snapshot", "summary"] {
+        assert!(shown.iter().any(|record| record["type"] == kind), "no {kind}");
+    }
+    assert!(shown.iter().any(|record| record["network"] == "lab"));
+    for record in judged.iter().chain(&shown) {
+        schema::check(record);
+    }
+}
+
+/// Nor one that knows only a part.
+#[test]
+fn a_field_that_is_not_described_is_found() {
+    let snapshot = run(&["top", "--once", "--replay", RECORDINGS[1].0, "--format", "json"]).remove(0);
+    schema::check(&snapshot);
+    for place in ["", "/host", "/destinations/0", "/networks"] {
+        let mut more = snapshot.clone();
+        match more.pointer_mut(place).expect("it is there") {
+            Value::Array(items) => items.push(serde_json::json!({ "new": 1 })),
+            object => object["new"] = Value::from(1),
+        }
+        assert!(!schema::problems(&more).is_empty(), "{place}: it passes");
+    }
+    let other = serde_json::json!({ "schema": 1, "type": "other" });
+    assert!(!schema::problems(&other).is_empty());
+}
+
 /// A schema that lets everything pass proves nothing.
 #[test]
 fn the_schema_refuses_what_is_no_record() {

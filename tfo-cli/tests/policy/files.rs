@@ -58,7 +58,7 @@ pub fn planned_and_applied() -> Result<()> {
         "changed.toml",
         &changed[changed.find("[[rule]]\ncgroup = \"").unwrap_or(0)..],
     )?;
-    let plan: Value = serde_json::from_str(&ok(&["policy", "plan", &changed, "--format", "json"])?)?;
+    let plan = policy::json(&["policy", "plan", &changed, "--format", "json"])?;
     let names: Vec<&str> = plan["changes"]
         .as_array()
         .context("changes")?

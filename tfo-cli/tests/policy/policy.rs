@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
 
-use crate::support::{BINARY, NO_CONFIG};
+use crate::support::{BINARY, NO_CONFIG, schema};
 
 /// The directory of the pins.
 pub const PINS: &str = "/sys/fs/bpf/tfo-cli";
@@ -118,16 +118,19 @@ pub fn add(cgroup: &Path, dst: &str, more: &[&str]) -> Result<()> {
 
 /// `policy list --format json`.
 pub fn list() -> Result<Value> {
-    Ok(serde_json::from_str(&ok(&[
-        "policy", "list", "--format", "json",
-    ])?)?)
+    json(&["policy", "list", "--format", "json"])
+}
+
+/// Runs it and returns the object it prints, which is as docs/schema-1.json says.
+pub fn json(args: &[&str]) -> Result<Value> {
+    let value = serde_json::from_str(&ok(args)?)?;
+    schema::check(&value);
+    Ok(value)
 }
 
 /// `guard status --format json`.
 pub fn guards() -> Result<Value> {
-    Ok(serde_json::from_str(&ok(&[
-        "guard", "status", "--format", "json",
-    ])?)?)
+    json(&["guard", "status", "--format", "json"])
 }
 
 /// A counter of `policy list`.

@@ -12,6 +12,8 @@ pub mod ground;
 pub mod object;
 #[path = "../privileged/support/sandbox.rs"]
 pub mod sandbox;
+#[path = "../privileged/support/schema.rs"]
+pub mod schema;
 #[path = "../privileged/support/tcpdump.rs"]
 pub mod tcpdump;
 #[path = "../privileged/support/tool.rs"]
