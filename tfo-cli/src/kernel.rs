@@ -33,6 +33,7 @@ mod neighbours;
 mod netlink;
 pub mod netns;
 mod object;
+mod optional;
 pub mod places;
 pub mod policy;
 pub mod procfs;

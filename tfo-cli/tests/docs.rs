@@ -441,6 +441,7 @@ fn the_picture_is_what_the_dashboard_shows() {
 fn degradations_are_those_the_kernel_side_names() {
     let source = [
         include_str!("../src/kernel/layout.rs"),
+        include_str!("../src/kernel/optional.rs"),
         include_str!("../src/kernel/programs.rs"),
         include_str!("../src/kernel/session.rs"),
         include_str!("../src/kernel/rights.rs"),

@@ -59,11 +59,13 @@ pub enum Control {
     SyncookieSeen = 1,
     /// User space: code of [`Shed`], what is given up so that observing costs less.
     Shed = 2,
+    /// Kernel side: 1 once the kernel refused to take a flag back from a socket when the observer ended.
+    ReleaseRefused = 3,
 }
 
 impl Control {
     /// Number of entries.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 codes! {

@@ -75,6 +75,8 @@ codes! {
         Mptcp = 16, "mptcp", "MPTCP listeners are taken for TCP ones";
         /// Bytes of connections that ended late.
         Lifetime = 17, "lifetime", "how much connections carry in their lives is unknown";
+        /// Flags that connections inherit from listeners of an observer that was killed.
+        LeftFlags = 18, "left-flags", "after a killed copy, connections to its listeners keep a callback flag while a policy is in force";
     }
 }
 
@@ -260,6 +262,11 @@ layout! {
     tp_bytes_acked: "tcp_sock"."bytes_acked", Lifetime;
     /// Payload bytes that were received.
     tp_bytes_received: "tcp_sock"."bytes_received", Lifetime;
+    /// Programs that are called for `sock_ops` of a cgroup's sockets: an element of `effective`, by the number of the hook
+    /// (`CGROUP_SOCK_OPS`). User space works it out.
+    cgroup_sock_ops: "cgroup"."bpf.effective[CGROUP_SOCK_OPS]", LeftFlags;
+    /// The second of such programs: NULL where there is but one. Worked out likewise.
+    second_program: "bpf_prog_array"."items[1].prog", LeftFlags;
 }
 
 /// What of a position a constant in the programs is.

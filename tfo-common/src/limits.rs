@@ -27,6 +27,8 @@ pub const FIRST_BYTES: u32 = 65_536;
 pub const SYNS: u32 = 16_384;
 /// Slots that remember when connections of clients with Fast Open began. A power of two.
 pub const BORN: u32 = 65_536;
+/// Slots that remember ports whose listeners have a callback flag of ours. A power of two.
+pub const PRIMED: u32 = 4_096;
 /// Destinations whose connections that ended late are added up; those beyond are not.
 pub const LIVED: u32 = 1_024;
 /// Age from which on the end of such a connection is counted, unless asked otherwise (`--long-lived`), ms.

@@ -27,6 +27,8 @@ pub const BORN: &str = "TFO_BORN";
 pub const LIVED: &str = "TFO_LIVED";
 /// Socket storage of listeners: the callback flags this tool added.
 pub const LISTENERS: &str = "TFO_LISTENERS";
+/// Array of `u64`: ports whose listeners have a callback flag of ours, see [`crate::slots::primed_value`].
+pub const PRIMED: &str = "TFO_PRIMED";
 /// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
 pub const ARRIVALS: &str = "TFO_ARRIVALS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
@@ -38,7 +40,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 19] = [
     EVENTS,
     TOTALS,
     LOSSES,
@@ -52,6 +54,7 @@ pub const ALL: [&str; 18] = [
     BORN,
     LIVED,
     LISTENERS,
+    PRIMED,
     ARRIVALS,
     REQUESTS,
     WAITING,
@@ -78,9 +81,12 @@ pub const PROG_PRIME: &str = "tfo_prime";
 pub const PROG_LIST: &str = "tfo_list";
 /// `iter/tcp` that takes the callback flags back.
 pub const PROG_RELEASE: &str = "tfo_release";
-/// Every program that is attached or iterated, for the test that compares them with the object. The parts of
+/// `sock_ops` that a policy goes on with ([`crate::policy::AFTER`]): takes back what a copy that was killed has left on a
+/// socket.
+pub const PROG_GIVE_BACK: &str = "tfo_give_back";
+/// Every program that is attached, iterated or handed over, for the test that compares them with the object. The parts of
 /// `sock_ops` are in [`Part::ALL`].
-pub const PROGRAMS: [&str; 8] = [
+pub const PROGRAMS: [&str; 9] = [
     PROG_SOCK_OPS,
     PROG_RECEIVE_RESET,
     PROG_RETRANSMIT_SYNACK,
@@ -89,6 +95,7 @@ pub const PROGRAMS: [&str; 8] = [
     PROG_PRIME,
     PROG_LIST,
     PROG_RELEASE,
+    PROG_GIVE_BACK,
 ];
 
 /// A part of the `sock_ops` program: a program of its own, reached by a tail call. Each is verified and compiled
@@ -117,11 +124,13 @@ pub enum Part {
     ClientPlain = 7,
     /// A header of a plain connection is built while the first byte is awaited.
     PlainByte = 8,
+    /// Nothing: that it can be reached shows [`PROG_GIVE_BACK`] that the process lives which attached the programs.
+    Alive = 9,
 }
 
 impl Part {
     /// Every part, in the order of the codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Connect,
         Self::SynAnswered,
         Self::ClientEstablished,
@@ -131,6 +140,7 @@ impl Part {
         Self::Finish,
         Self::ClientPlain,
         Self::PlainByte,
+        Self::Alive,
     ];
     /// Number of parts.
     pub const COUNT: usize = Self::ALL.len();
@@ -147,6 +157,7 @@ impl Part {
             Self::Finish => "tfo_finish",
             Self::ClientPlain => "tfo_plain_est",
             Self::PlainByte => "tfo_plain_byte",
+            Self::Alive => "tfo_alive",
         }
     }
 }

@@ -32,12 +32,23 @@ pub const WATCHES: &str = "TFO_POL_WATCHES";
 pub const NETS: &str = "TFO_POL_NETS";
 /// Program array: where `sock_ops` goes on when there is something to be judged ([`PROG_JUDGE`]).
 pub const TAILS: &str = "TFO_POL_TAILS";
+/// Program array: what `sock_ops` goes on with in the end. An observer puts [`crate::maps::PROG_GIVE_BACK`] here, so that what
+/// it has left on sockets can be taken back should it be killed.
+pub const AFTER: &str = "TFO_POL_AFTER";
 /// The LRU maps with their sizes; user space makes them larger where there are many CPUs.
 pub const LRU_MAPS: [(&str, u32); 3] = [(STATES, MAX_STATES), (TRIALS, MAX_STATES), (NETS, MAX_NETS)];
-/// Every map of the object.
-pub const MAPS: [&str; 12] = [
+/// Maps without which no set of pins is one: part of [`ABI`].
+pub const REQUIRED: [&str; 12] = [
     RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, NETS, TAILS,
 ];
+/// Maps that came later, and that hold nothing a policy has to remember: the set of an earlier build lacks them, and a reload
+/// makes them.
+pub const LATER: [&str; 1] = [AFTER];
+
+/// Every map of the object.
+pub fn maps() -> impl Iterator<Item = &'static str> {
+    REQUIRED.into_iter().chain(LATER)
+}
 
 /// `cgroup_skb/egress`: denies SYN data.
 pub const PROG_EGRESS: &str = "tfo_pol_egress";

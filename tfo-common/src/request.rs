@@ -20,8 +20,8 @@ pub struct Request {
     pub syncookie: u8,
     /// Which counter of [`crate::maps::WAITING`] it is counted by.
     pub kind: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 0 where its listener hands connections out at once; 1 where it waits for data (`TCP_DEFER_ACCEPT`), or nobody knows.
+    pub defers: u32,
 }
 
 /// [`Request::listener`] where this kernel hides the listener's state.

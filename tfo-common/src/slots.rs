@@ -4,7 +4,7 @@
 //! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
 //! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
-use crate::limits::{BORN, FIRST_BYTES, FLOWS, REQUEST_KINDS, STARTS, SYNS};
+use crate::limits::{BORN, FIRST_BYTES, FLOWS, PRIMED, REQUEST_KINDS, STARTS, SYNS};
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits microseconds, of one that is
 /// connecting ticks.
@@ -154,7 +154,20 @@ pub const fn syn_slot(mark: u64) -> u32 {
     (mark >> 40) as u32 & (SYNS - 1)
 }
 
-const _: () = assert!(SYNS.is_power_of_two() && BORN == STARTS);
+/// What stands for a port whose listeners we gave a callback flag: all of it, so that no other is taken for it. Never zero.
+#[inline(always)]
+pub const fn primed_value(netns: u32, port: u16) -> u64 {
+    (netns as u64) << 32 | (port as u64) << 16 | 1
+}
+
+/// Slot of a port in [`crate::maps::PRIMED`], from what stands for it. Another one's takes its place where both have the same:
+/// then it is not known that the flag is ours.
+#[inline(always)]
+pub const fn primed_slot(value: u64) -> u32 {
+    (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u32 & (PRIMED - 1)
+}
+
+const _: () = assert!(SYNS.is_power_of_two() && BORN == STARTS && PRIMED.is_power_of_two());
 const _: () = assert!(
     STARTS.is_power_of_two()
         && FIRST_BYTES.is_power_of_two()
@@ -227,6 +240,20 @@ mod tests {
         }
         let slots = taken.iter().filter(|taken| **taken).count();
         assert!(slots > 3_400, "{slots} slots for 4,096 SYNs");
+    }
+
+    #[test]
+    fn ports_of_listeners_are_told_apart() {
+        let one = primed_value(4_026_531_840, 443);
+        assert_ne!(one, primed_value(4_026_531_841, 443));
+        assert_ne!(one, primed_value(4_026_531_840, 444));
+        assert_ne!(primed_value(0, 0), 0);
+        let mut seen = [false; PRIMED as usize];
+        for port in 1..=2_048 {
+            seen[primed_slot(primed_value(4_026_531_840, port)) as usize] = true;
+        }
+        let slots = seen.iter().filter(|seen| **seen).count();
+        assert!(slots > 1_500, "{slots} slots for 2,048 ports");
     }
 
     #[test]

@@ -208,18 +208,25 @@ pub fn context_pointer(ctx: &impl EbpfContext, at: FieldLoc) -> u64 {
 }
 
 /// cgroup v2 id of a full socket (`sk->sk_cgrp_data.cgroup->kn->id`); 0 where unknown.
+#[inline(always)]
+pub fn cgroup_id(sk: u64) -> u64 {
+    let cgroup = cgroup_of(sk);
+    if cgroup == 0 {
+        return 0;
+    }
+    uint(pointer(cgroup, layout!(cgroup_kn)), layout!(kn_id))
+}
+
+/// `struct cgroup *` of a full socket; 0 where unknown.
 ///
 /// Before 5.15 the pointer is a number with two marks in its low bits, and no pointer at all while they are set:
 /// net_cls or net_prio is in use (`sock_cgroup_ptr`, include/linux/cgroup.h).
 #[inline(always)]
-pub fn cgroup_id(sk: u64) -> u64 {
+pub fn cgroup_of(sk: u64) -> u64 {
     let mut at = layout!(sk_cgroup);
     at.bit = 0;
     let cgroup = pointer(sk, at);
-    if cgroup & 3 != 0 {
-        return 0;
-    }
-    uint(pointer(cgroup, layout!(cgroup_kn)), layout!(kn_id))
+    if cgroup & 3 != 0 { 0 } else { cgroup }
 }
 
 /// Network namespace (`struct net *`) of any socket.

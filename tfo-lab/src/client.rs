@@ -197,6 +197,17 @@ impl Connection {
         &self.report
     }
 
+    /// What the kernel says about it now.
+    pub fn info(&mut self) -> Option<TcpInfo> {
+        self.note_info();
+        self.report.tcp_info
+    }
+
+    /// The socket, for what no report is about.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Sends what did not fit into the SYN and reads the reply.
     pub fn exchange(&mut self) -> Result<()> {
         undisturbed(|| {

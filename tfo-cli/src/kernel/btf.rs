@@ -161,6 +161,11 @@ impl<'a> Btf<'a> {
         self.ids().any(|(_, found)| self.is_named(found, name))
     }
 
+    /// Size of a struct or union in bytes; `None` when this kernel has none of that name.
+    pub fn size_of(&self, name: &str) -> Option<u32> {
+        u32::try_from(self.size(self.struct_named(name)?)?).ok()
+    }
+
     /// Value of an enumerator, of whatever enumeration; `None` when this kernel has none of that name.
     pub fn enumerator(&self, name: &str) -> Option<u32> {
         let mut enums = self.ids().filter(|(_, found)| found.kind() == kind::ENUM);

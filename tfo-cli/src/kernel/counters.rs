@@ -270,7 +270,7 @@ mod tests {
             listener,
             syncookie: 0,
             kind: 0,
-            pad: 0,
+            defers: 0,
         };
         for (option, listener, want) in [
             (

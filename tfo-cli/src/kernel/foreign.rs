@@ -2,7 +2,7 @@
 
 use aya::programs::loaded_programs;
 use tfo_common::{
-    maps::{PROG_SOCK_OPS, Part},
+    maps::{PROG_GIVE_BACK, PROG_SOCK_OPS, Part},
     policy,
 };
 
@@ -26,7 +26,12 @@ pub fn sock_ops_loaded() -> bool {
 fn is_ours(name: &[u8]) -> bool {
     let is = |ours: &str| name == ours.as_bytes();
     let parts = Part::ALL.iter().map(|part| part.program());
-    let mut all = parts.chain([PROG_SOCK_OPS, policy::PROG_SOCK_OPS, policy::PROG_JUDGE]);
+    let mut all = parts.chain([
+        PROG_SOCK_OPS,
+        PROG_GIVE_BACK,
+        policy::PROG_SOCK_OPS,
+        policy::PROG_JUDGE,
+    ]);
     all.any(is)
 }
 
@@ -36,7 +41,13 @@ mod tests {
 
     #[test]
     fn every_program_of_ours_is_known_by_its_name() {
-        for ours in ["tfo_sock_ops", "tfo_rare", "tfo_pol_sockops", "tfo_pol_judge"] {
+        for ours in [
+            "tfo_sock_ops",
+            "tfo_rare",
+            "tfo_give_back",
+            "tfo_pol_sockops",
+            "tfo_pol_judge",
+        ] {
             assert!(is_ours(ours.as_bytes()), "{ours}");
         }
         for theirs in ["tfo_pol_judge2", "tfo", "foreign", ""] {

@@ -21,11 +21,7 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
     })?;
     let mut missing: BTreeMap<Feature, Vec<String>> = BTreeMap::new();
     let layout = Layout::resolve(|spec| {
-        let found = btf.member(spec.container, spec.path);
-        let otherwise = found
-            .or_else(|| cgroup_number(spec, &btf))
-            .or_else(|| defer_connect(spec, &btf));
-        otherwise.unwrap_or_else(|| {
+        find(spec, &btf).unwrap_or_else(|| {
             missing
                 .entry(spec.feature)
                 .or_default()
@@ -59,6 +55,15 @@ pub fn resolve() -> Result<(Layout, Vec<Degradation>), Error> {
     Ok((layout, degradations))
 }
 
+/// Where a kernel with this BTF keeps a member; `None` where it has none.
+pub(super) fn find(spec: &FieldSpec, btf: &Btf<'_>) -> Option<FieldLoc> {
+    let found = btf.member(spec.container, spec.path);
+    found
+        .or_else(|| cgroup_number(spec, btf))
+        .or_else(|| defer_connect(spec, btf))
+        .or_else(|| element(spec, btf))
+}
+
 /// In [`FieldLoc::bit`] of a socket's cgroup: a number, of which the programs check the low bits.
 const NUMBER: u8 = 1;
 
@@ -86,3 +91,31 @@ fn defer_connect(spec: &FieldSpec, btf: &Btf<'_>) -> Option<FieldLoc> {
         pad: 0,
     })
 }
+
+/// Elements of arrays, which a path does not lead to: the programs of one hook of a cgroup, and the second of them. The number of
+/// the hook has had this name since Linux 5.15, when hooks of cgroups got numbers of their own (include/linux/bpf-cgroup-defs.h).
+fn element(spec: &FieldSpec, btf: &Btf<'_>) -> Option<FieldLoc> {
+    let (array, path, bytes) = match (spec.container, spec.path) {
+        ("cgroup", "bpf.effective[CGROUP_SOCK_OPS]") => {
+            let hook = btf.enumerator("CGROUP_SOCK_OPS");
+            let hook = hook.or_else(|| btf.enumerator("BPF_CGROUP_SOCK_OPS"))?;
+            ("cgroup", "bpf.effective", hook.checked_mul(POINTER)?)
+        }
+        ("bpf_prog_array", "items[1].prog") => {
+            let program = btf.member("bpf_prog_array_item", "prog")?.byte;
+            let bytes = btf.size_of("bpf_prog_array_item")?.checked_add(program)?;
+            ("bpf_prog_array", "items", bytes)
+        }
+        _ => return None,
+    };
+    let array = btf.member(array, path)?;
+    Some(FieldLoc {
+        byte: array.byte.checked_add(bytes)?,
+        bit: 0,
+        width: 64,
+        pad: 0,
+    })
+}
+
+/// Bytes of a pointer: the kernels that are claimed are of 64 bits.
+const POINTER: u32 = 8;

@@ -7,10 +7,13 @@
 //! prog-strip                   the classifier, for interfaces that come up later
 //! tcx-*, clsact-*, every-*     the interfaces that it is attached to or meant for (see `strip::pin`)
 //! ```
+//! An observer has a place in one of the maps (`after`).
+//!
 //! `link-egress` is pinned last and removed first: the policy is in force exactly while that pin exists. Pins without it
 //! were left by a command that was killed, and the next command removes them. One thing stays outside and afterwards: the
 //! number of the last rule (`numbers`).
 
+mod after;
 mod bpffs;
 mod codec;
 mod enforcement;
@@ -26,6 +29,7 @@ mod store;
 mod strip;
 
 pub use self::{
+    after::GiveBack,
     enforcement::Pinned,
     error::Error,
     peek::{guard_state, in_force, loaded},

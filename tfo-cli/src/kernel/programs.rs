@@ -168,6 +168,12 @@ pub fn attach_sock_ops(
     Ok(())
 }
 
+/// The program that a policy may keep for us, loaded; why not, where it was refused.
+pub fn give_back<'a>(ebpf: &'a mut Ebpf, verified: &mut Verified) -> Result<&'a mut SockOps, Error> {
+    check(verified, maps::PROG_GIVE_BACK)?;
+    find(ebpf, maps::PROG_GIVE_BACK)
+}
+
 /// Attaches the tracepoints; returns the names of those attached.
 pub fn attach_tracepoints(
     ebpf: &mut Ebpf,

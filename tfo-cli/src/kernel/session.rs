@@ -6,6 +6,7 @@ use std::{
         unix::fs::MetadataExt as _,
     },
     path::PathBuf,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -19,8 +20,8 @@ use tfo_common::{
     layout::Feature,
     layout::Layout,
     limits,
-    listener::{ListenerRecord, Primed},
-    maps::{PROG_LIST, PROG_PRIME, PROG_RELEASE},
+    listener::ListenerRecord,
+    maps::{PROG_LIST, PROG_PRIME, PROG_RELEASE, Part},
 };
 
 use super::{
@@ -35,7 +36,9 @@ use super::{
     layout,
     log::BpfLog,
     maps::Maps,
-    policy, programs, rights, ring, sys,
+    optional,
+    policy::{self, GiveBack},
+    programs, rights, ring, sys,
 };
 use crate::{
     model::{
@@ -70,6 +73,8 @@ pub struct Session {
     /// Age from which on ends of connections are counted.
     long_lived_ms: u32,
     release: Option<OwnedFd>,
+    /// What a policy in force takes our flags back with, should we be killed.
+    give_back: Option<Arc<GiveBack>>,
     tracepoints: Vec<&'static str>,
     degradations: Vec<Degradation>,
     destinations: u32,
@@ -124,9 +129,10 @@ impl Session {
         set_foreign(&mut maps, &keeper);
         let presence = Presence::announce(&cgroup.mount);
         let mut verified = programs::verify(&mut ebpf, &btf);
-        let list = optional_iter(&mut ebpf, &mut verified, PROG_LIST, &mut degradations);
-        let prime = optional_iter(&mut ebpf, &mut verified, PROG_PRIME, &mut degradations);
-        let release = optional_iter(&mut ebpf, &mut verified, PROG_RELEASE, &mut degradations);
+        let list = optional::iter(&mut ebpf, &mut verified, PROG_LIST, &mut degradations);
+        let prime = optional::iter(&mut ebpf, &mut verified, PROG_PRIME, &mut degradations);
+        let release = optional::iter(&mut ebpf, &mut verified, PROG_RELEASE, &mut degradations);
+        let give_back = optional::give_back(&mut ebpf, &mut verified, &options.bpffs, &mut degradations);
         let tracepoints = programs::attach_tracepoints(&mut ebpf, &mut verified, &mut degradations)?;
         programs::attach_sock_ops(&mut ebpf, &mut verified, &mut maps.parts, &cgroup)?;
         let mut session = Self {
@@ -145,6 +151,7 @@ impl Session {
                 ..HostFacts::default()
             },
             release,
+            give_back,
             tracepoints,
             degradations,
             destinations,
@@ -158,6 +165,7 @@ impl Session {
             cost: cost::Sampler::new(options.measure_every),
             is_detached: false,
         };
+        session.hand_over(true);
         session.prime(prime);
         session.try_names();
         if options.cgroup.is_none() && !session.cgroup.is_whole() {
@@ -188,7 +196,26 @@ impl Session {
     fn look_for_foreign(&mut self) {
         if self.foreign_checked.elapsed() >= FOREIGN_INTERVAL {
             set_foreign(&mut self.maps, &self.keeper);
+            self.hand_over(false);
             self.foreign_checked = Instant::now();
+        }
+    }
+
+    /// Leaves a program with the policy in force, if there is one.
+    fn hand_over(&self, newest: bool) {
+        if let Some(program) = self.give_back.clone() {
+            // Without a policy, or the right to change it, our flags wait for the next copy.
+            self.keeper.ask(move |_| program.hand_over(newest).is_ok());
+        }
+    }
+
+    /// Takes that program back where nothing is left for it to do: not where the kernel has refused to take our flags back.
+    fn withdraw(&self) {
+        let refused = self.maps.control.get(&(Control::ReleaseRefused as u32), 0);
+        if let Some(program) = self.give_back.clone()
+            && refused.is_ok_and(|refused| refused == 0)
+        {
+            self.keeper.ask(move |_| program.withdraw());
         }
     }
 
@@ -275,10 +302,10 @@ impl Session {
     fn prime(&mut self, program: Option<OwnedFd>) {
         let Some(program) = program else { return };
         match self.everywhere(&program) {
-            Ok(pass) => self.degradations.extend(priming_degradation(&pass)),
+            Ok(pass) => self.degradations.extend(optional::priming_degradation(&pass)),
             Err(error) => self.degradations.push(Degradation {
-                name: PRIMING,
-                why: format!("{WITHOUT_PRIMING} (iter/tcp: {error})"),
+                name: optional::PRIMING,
+                why: format!("{} (iter/tcp: {error})", optional::WITHOUT_PRIMING),
             }),
         }
     }
@@ -298,62 +325,6 @@ fn types() -> Result<((Layout, Vec<Degradation>), Btf), Error> {
         .map_err(|_| no_btf("the thread that reads it panicked".to_owned()))?
         .map_err(|error| no_btf(error.to_string()))?;
     Ok((layout?, btf))
-}
-
-/// Name and effect of the degradation when listeners cannot be primed.
-const PRIMING: &str = "listener-priming";
-const WITHOUT_PRIMING: &str = "on listeners that existed before the tool only accepted TFO connections are seen; \
-    others are counted as lost (unprimed-listener)";
-
-/// An iterator program that is nice to have.
-fn optional_iter(
-    ebpf: &mut Ebpf,
-    verified: &mut programs::Verified,
-    name: &'static str,
-    degradations: &mut Vec<Degradation>,
-) -> Option<OwnedFd> {
-    match programs::iter(ebpf, verified, name) {
-        Ok(fd) => Some(fd),
-        Err(error) => {
-            let (name, without) = match name {
-                PROG_PRIME => (PRIMING, WITHOUT_PRIMING),
-                PROG_RELEASE => (
-                    "flag-release",
-                    "callback flags stay on sockets after the tool ends; without programs they do nothing",
-                ),
-                _ => ("listener-list", "listeners are not listed"),
-            };
-            degradations.push(Degradation {
-                name,
-                why: format!("{without} ({error})"),
-            });
-            None
-        }
-    }
-}
-
-/// What priming could not do, if anything.
-fn priming_degradation(pass: &Pass) -> Option<Degradation> {
-    let refused = pass
-        .listeners
-        .iter()
-        .filter(|record| record.primed == Primed::Refused as u8)
-        .count();
-    if refused == 0 && pass.failed.is_empty() {
-        return None;
-    }
-    let failed = pass
-        .failed
-        .first()
-        .map(|(inode, error)| format!(", netns {inode}: {error}"))
-        .unwrap_or_default();
-    Some(Degradation {
-        name: PRIMING,
-        why: format!(
-            "{WITHOUT_PRIMING} (kernel refused {refused} of {} listeners; needs Linux 6.12{failed})",
-            pass.listeners.len()
-        ),
-    })
 }
 
 /// Tells the kernel side whether callback flags may be somebody else's.
@@ -547,13 +518,21 @@ impl Session {
             return;
         }
         programs::detach(&mut self.ebpf);
-        if self.presence.leave().unwrap_or(false)
-            && let Some(release) = &self.release
-        {
-            set_foreign(&mut self.maps, &self.keeper);
-            // Nobody is left to tell when it fails; the flags do nothing without programs.
-            let _ = self.everywhere(release);
+        match (self.presence.leave().unwrap_or(false), &self.release) {
+            (true, Some(release)) => {
+                set_foreign(&mut self.maps, &self.keeper);
+                // Nobody is left to tell when it fails; a policy in force goes on with it then.
+                if self.everywhere(release).is_ok_and(|pass| pass.failed.is_empty()) {
+                    self.withdraw();
+                }
+            }
+            // Like those of a copy that was killed.
+            (true, None) => {}
+            // Others are there, who may go by our flags.
+            (false, _) => self.withdraw(),
         }
+        // What the kernel does when we end, if we go on without the programs.
+        let _ = self.maps.parts.clear_index(&(Part::Alive as u32));
         // Others may come again.
         self.presence = Presence::default();
     }

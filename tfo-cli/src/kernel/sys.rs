@@ -124,6 +124,17 @@ struct Element {
     flags: u64,
 }
 
+/// Reads an entry of a map. Key and value must be as long as the map's.
+pub fn map_lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
+    let mut attr = Element {
+        map_fd: fd_number(map),
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        ..Element::default()
+    };
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut attr).map(drop)
+}
+
 /// Removes an entry of a map. The key must be as long as the map's keys.
 pub fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     let mut attr = Element {
@@ -258,14 +269,8 @@ fn each_entry_singly(
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => break,
             Err(error) => return Err(error),
         }
-        attr = Element {
-            map_fd: fd_number(map),
-            key: next.as_ptr() as u64,
-            value: value.as_mut_ptr() as u64,
-            ..Element::default()
-        };
-        match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
-            Ok(_) => {
+        match map_lookup(map, &next, &mut value) {
+            Ok(()) => {
                 each(&next, &value);
                 count += 1;
             }

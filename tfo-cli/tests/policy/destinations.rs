@@ -15,7 +15,7 @@ use aya::maps::{HashMap, Map, MapData};
 use serde_json::Value;
 use tfo_common::{
     guard::{GuardKey, GuardState},
-    policy::{MAPS, MAX_STATES, STATES, TRIALS},
+    policy::{MAX_STATES, STATES, TRIALS, maps},
 };
 use tfo_lab::{client::Family, flood::Destinations};
 
@@ -47,7 +47,7 @@ fn memory() -> Result<BTreeMap<&'static str, u64>> {
         let bytes = info.lines().find_map(|line| line.strip_prefix("memlock:"));
         Ok((name, bytes.with_context(|| path.clone())?.trim().parse()?))
     };
-    MAPS.into_iter().map(one).collect()
+    maps().map(one).collect()
 }
 
 /// Entries of a table.

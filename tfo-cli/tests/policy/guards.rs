@@ -1,9 +1,11 @@
 //! Guards: the first K connections have a timeout, the next ones do not, and TFO is used again when the path is mended.
 
-use std::thread;
+use std::{path::Path, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use aya::maps::{HashMap, Map, MapData};
 use serde_json::Value;
+use tfo_common::{guard::GuardKey, policy::TRIALS};
 use tfo_lab::{
     client::{Api, Connect, Family, Report},
     lab::Lab,
@@ -12,7 +14,7 @@ use tfo_lab::{
 
 use crate::{
     enforce::{at_once, is_fast, is_late, late, primed, service},
-    policy::{self, ok},
+    policy::{self, PINS, ok},
     support::{sandbox::Sandbox, wait_until},
 };
 
@@ -229,4 +231,60 @@ pub fn resets() -> Result<()> {
         policy::clear()?;
     }
     Ok(())
+}
+
+/// Inserting a claim is how one of several connections at once gets to be the trial. From then on the state says that one is
+/// under way, and its socket that it is the one: a claim that the table has dropped is missed by nobody.
+pub fn without_a_claim() -> Result<()> {
+    let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    on(&sandbox, &["--failures", "1", "--of", "1", "--backoff", "1s"])?;
+    {
+        let _path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(Family::V4, 0)))?;
+        late(&lab, &connect)?;
+    }
+    ensure!(state()?["state"] == "open", "{}", state()?);
+    until_trial_is_due()?;
+    let count = |name: &str| policy::counter(name);
+    let denied = count("guard_denied")?;
+    // Nothing arrives, so the trial lasts until the path is whole again.
+    let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSyn, service(Family::V4, 0)))?;
+    thread::scope(|scope| -> Result<()> {
+        let run = || connect.run_in(lab.client());
+        let trial = scope.spawn(run);
+        wait_until("the trial to leave", || Ok(count("guard_trials")? == 1))?;
+        let pin = Path::new(PINS).join(TRIALS);
+        let map = Map::from_map_data(MapData::from_pin(&pin).context("the claims")?)?;
+        let mut claims: HashMap<_, [u8; size_of::<GuardKey>()], u64> = map.try_into()?;
+        let held: Vec<_> = claims.keys().collect::<Result<_, _>>()?;
+        ensure!(!held.is_empty(), "nobody has claimed it");
+        for key in &held {
+            claims.remove(key)?;
+        }
+        let others = [scope.spawn(run), scope.spawn(run)];
+        wait_until("the others to be denied", || {
+            Ok(count("guard_denied")? >= denied + 2)
+        })?;
+        ensure!(
+            count("guard_trials")? == 1 && state()?["state"] == "half-open",
+            "{}",
+            state()?
+        );
+        drop(path);
+        let panicked = |_| anyhow!("a connection panicked");
+        let report = trial.join().map_err(panicked)??;
+        ensure!(report.reply_matched, "{report:?}");
+        for other in others {
+            let report = other.join().map_err(panicked)??;
+            ensure!(report.reply_matched && !is_fast(&report), "{report:?}");
+        }
+        Ok(())
+    })?;
+    // It was answered late, and that is held against the destination.
+    ensure!(
+        count("guard_trials")? == 1 && state()?["relapses"] == 1,
+        "{}",
+        state()?
+    );
+    policy::clear()
 }

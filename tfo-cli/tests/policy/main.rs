@@ -8,6 +8,7 @@
 
 mod capture;
 mod carried;
+mod crossed;
 mod dashboard;
 mod destinations;
 mod diagnose;
@@ -18,6 +19,8 @@ mod fallback;
 mod files;
 mod foreign;
 mod guards;
+mod ip_deny;
+mod left_flags;
 mod lifecycle;
 mod log;
 mod matrix;
@@ -87,6 +90,20 @@ const TESTS: &[Test] = &[
         "observer::flags_of_a_killed_copy_go_with_the_next",
         observer::flags_of_a_killed_copy,
     ),
+    (
+        "left_flags::a_killed_copy_costs_no_segment_a_call",
+        left_flags::segments,
+    ),
+    ("left_flags::the_timers_flag_goes_by_itself", left_flags::timers),
+    (
+        "left_flags::connections_to_its_listeners_lose_theirs",
+        left_flags::children,
+    ),
+    ("left_flags::those_of_others_stay", left_flags::others),
+    (
+        "left_flags::a_copy_that_lives_keeps_its_own",
+        left_flags::of_the_living,
+    ),
     ("observer::rules_hold_within_run", observer::within_run),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
     (
@@ -111,6 +128,7 @@ const TESTS: &[Test] = &[
     ("foreign::on_the_same_cgroup", foreign::on_the_same_cgroup),
     ("foreign::on_the_same_interface", foreign::on_the_same_interface),
     ("neighbours::on_a_cgroup_below_in_every_way", neighbours::below_us),
+    ("ip_deny::both_directions_beside_us", ip_deny::beside_us),
     ("neighbours::who_lets_nobody_in_is_named", neighbours::in_the_way),
     (
         "neighbours::a_writer_of_options_loses_nothing",
@@ -120,6 +138,12 @@ const TESTS: &[Test] = &[
     ("guards::random_loss_does_not_open_it", guards::random_loss),
     ("guards::resets_are_evidence", guards::resets),
     ("guards::behind_dnat", guards::behind_dnat),
+    (
+        "guards::a_trial_is_known_without_its_claim",
+        guards::without_a_claim,
+    ),
+    ("crossed::a_crossed_syn_shows_nothing", crossed::no_evidence),
+    ("crossed::nor_as_a_trial", crossed::no_trial),
     ("fair::a_restart_is_not_held_against_fast_open", fair::restart),
     ("fair::who_gives_up_early_says_nothing", fair::given_up),
     (
@@ -154,6 +178,14 @@ const TESTS: &[Test] = &[
     (
         "upgrade::the_stripper_is_exchanged_without_a_gap_before_tcx",
         upgrade::strip_has_no_gap_before_tcx,
+    ),
+    (
+        "upgrade::a_set_without_later_maps_is_reloaded",
+        upgrade::without_later_maps,
+    ),
+    (
+        "upgrade::a_set_that_lacks_a_map_stays_in_force",
+        upgrade::lacks_a_map,
     ),
     (
         "upgrade::others_cannot_write_to_the_pins",

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A program on a cgroup without a link, as `BPF_PROG_ATTACH` makes it. Dropping it detaches it.
-struct Place {
+pub struct Place {
     cgroup: String,
     hook: &'static str,
     id: String,
@@ -35,7 +35,7 @@ struct Place {
 
 impl Place {
     /// `flags` as bpftool calls them: `multi`, `override`, or none.
-    fn take(cgroup: &Path, hook: &'static str, id: u32, flags: &[&str]) -> Result<Self> {
+    pub fn take(cgroup: &Path, hook: &'static str, id: u32, flags: &[&str]) -> Result<Self> {
         let place = Self {
             cgroup: cgroup.to_string_lossy().into_owned(),
             hook,
@@ -59,7 +59,7 @@ impl Drop for Place {
 }
 
 /// What is attached to a cgroup, and how.
-fn shown(cgroup: &Path) -> Result<String> {
+pub fn shown(cgroup: &Path) -> Result<String> {
     command::run("bpftool", &["cgroup", "show", &cgroup.to_string_lossy()])
 }
 
@@ -68,7 +68,7 @@ fn unattached() -> Result<Foreign> {
     Foreign::load(&callbacks::code(), callbacks::LOAD_MAP)
 }
 
-fn lacks_bpftool() -> bool {
+pub fn lacks_bpftool() -> bool {
     let lacks = !command::is_installed("bpftool");
     if lacks {
         println!("skipped: needs bpftool");

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
-use tfo_common::policy::{SWITCHES, Switch};
+use tfo_common::policy::{LATER, NETS, SWITCHES, Switch};
 use tfo_lab::{
     client::{Connect, Family},
     lab::{DEVICE, Lab},
@@ -153,6 +153,53 @@ pub fn strip_has_no_gap() -> Result<()> {
 /// See [`strip_has_no_gap`].
 pub fn strip_has_no_gap_before_tcx() -> Result<()> {
     policy::before_tcx(strip_has_no_gap)
+}
+
+/// An earlier build had fewer maps. What is missing holds nothing that has to be remembered: rules stay, and a reload makes it.
+pub fn without_later_maps() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    add(sandbox.path(), "10.77.0.2", &["--note", "stays"])?;
+    for name in LATER {
+        fs::remove_file(Path::new(PINS).join(name)).context(name)?;
+    }
+    age()?;
+    let rules = policy::list()?["rules"].clone();
+    ensure!(rules[0]["note"] == "stays", "{rules}");
+    ensure!(!is_fast(&at_once(&lab, &connect)?), "the rule is not in force");
+    ensure!(told(&["policy", "reload"])?.contains("exchanged the programs"));
+    for name in LATER {
+        ensure!(Path::new(PINS).join(name).exists(), "{name} was not made");
+    }
+    ensure!(policy::list()?["rules"][0]["note"] == "stays", "{rules}");
+    ensure!(!is_fast(&at_once(&lab, &connect)?), "the rule is not in force");
+    policy::clear()
+}
+
+/// A policy in force that lacks a map is another version's, and not what a killed command has left half made: who only looks
+/// must not end it.
+pub fn lacks_a_map() -> Result<()> {
+    let lab = Lab::up_unique()?;
+    let sandbox = Sandbox::enter()?;
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    add(sandbox.path(), "10.77.0.2", &[])?;
+    fs::remove_file(Path::new(PINS).join(NETS)).context(NETS)?;
+    let path = sandbox.path().to_string_lossy().into_owned();
+    for command in [
+        &["policy", "list"][..],
+        &["guard", "status"],
+        &["policy", "reload"],
+        &["policy", "add", "--cgroup", &path, "--dst", "10.77.0.3"],
+    ] {
+        let said = fails(command, 1)?;
+        ensure!(said.contains(NETS) && said.contains("policy flush"), "{said}");
+        ensure!(
+            !is_fast(&at_once(&lab, &connect)?),
+            "{command:?} has ended the policy"
+        );
+    }
+    policy::clear()
 }
 
 /// Pins that somebody else could exchange are not used.

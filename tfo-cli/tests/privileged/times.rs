@@ -9,7 +9,7 @@ use serde_json::Value;
 use tfo_lab::{
     client::{Api, ClientOption, Connect, Report},
     lab::{self, Lab},
-    server::{Listen, Server},
+    server::{Keys, Listen, Server},
 };
 
 use crate::support::{
@@ -117,6 +117,49 @@ fn a_server_that_waits_for_data_is_not_charged_with_the_clients_thoughts() -> Re
         let is_wrong = |us: u64| longest.is_none_or(|longest| us > longest.saturating_mul(2));
         if row["role"] == "server" && row["rtt_us"].as_u64().is_some_and(is_wrong) {
             problems.push(format!("round trip: {row}"));
+        }
+    }
+    no_problems(&problems)
+}
+
+/// What a server did not take out of the SYN comes again with the last ACK, and at once: the round trip is known, unless the
+/// server is one that waits for data.
+#[test]
+fn data_that_were_refused_do_not_hide_the_round_trip() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let trace = sandbox.trace(&[])?;
+    let mut refused = Vec::new();
+    for address in [lab::server_v4(0), lab::server_v6(0)] {
+        for (keys, defer_accept) in [(*b"the first key 16", None), (*b"another key 16 b", Some(30))] {
+            // The client has a cookie that was made with another key.
+            let listen = |key| Listen {
+                keys: Keys::One(key),
+                defer_accept,
+                ..Listen::new((address, 0).into())
+            };
+            lab.client().flush_tcp_metrics()?;
+            let first = Server::start(lab.server(), &listen(*b"a third key of 1"))?;
+            let connect = |server: &Server| Connect::new(server.address(), 100).run_in(lab.client());
+            connect(&first)?;
+            let server = Server::start(lab.server(), &listen(keys))?;
+            let report = connect(&server)?;
+            ensure!(report.reply_matched, "{report:?}");
+            refused.push((report.local.context("no address")?.port(), defer_accept.is_some()));
+        }
+    }
+    let (flows, _) = trace.stop()?.complete_records()?;
+    let (clients, servers) = (by_port(&flows, Role::Client), by_port(&flows, Role::Server));
+    let mut problems = Vec::new();
+    for (port, waits) in refused {
+        let client = clients.get(&port).context("no client")?;
+        let server = servers.get(&port).context("no server")?;
+        if server.outcome != "cookie-rejected" || server.syn_retrans > 0 {
+            problems.push(format!("not refused: {server:?}"));
+        }
+        if server.rtt_us.is_none() != waits || server.handshake_us.is_none() != waits {
+            problems.push(format!("waits: {waits}: {server:?} {client:?}"));
         }
     }
     no_problems(&problems)

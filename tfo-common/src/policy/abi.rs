@@ -6,8 +6,8 @@
 use core::mem::{offset_of, size_of};
 
 use super::{
-    BY_LEN, Hits, KEY_BITS, MAPS, MAX_DEPTH, MAX_GUARDS, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_STATES, Mark,
-    NOTE_LEN, PATH_LEN, PortRange, Rule, RuleKey, Stat, Switch,
+    BY_LEN, Hits, KEY_BITS, MAX_DEPTH, MAX_GUARDS, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_STATES, Mark,
+    NOTE_LEN, PATH_LEN, PortRange, REQUIRED, Rule, RuleKey, Stat, Switch,
 };
 use crate::guard::{GuardConfig, GuardKey, GuardState, SLOTS, Slot, WATCHES, Watch};
 
@@ -27,7 +27,7 @@ const REVISION: u64 = 1;
 
 /// The number: of pinned maps in [`Switch::Abi`], and of this build.
 pub const ABI: u32 = {
-    let mut hash = mix(mix(OFFSET_BASIS, REVISION), names(&MAPS));
+    let mut hash = mix(mix(OFFSET_BASIS, REVISION), names(&REQUIRED));
     hash = words(hash, &LAYOUTS);
     let limits = [
         MAX_RULES,

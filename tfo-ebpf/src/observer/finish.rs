@@ -3,7 +3,8 @@
 use aya_ebpf::{
     bindings::{
         BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS,
-        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
+        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
+        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
     helpers::generated::bpf_ringbuf_query,
 };
@@ -50,8 +51,9 @@ pub fn finish(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
     let Some(tcp) = ops.tcp() else { return };
     tell(tcp, flow);
-    if flow.role == Role::Client as u8 && flow.has(bit::REQUESTED) {
-        flow::set_born(ops.sk(), flow.start_ns);
+    let timer_is_ours = u32::from(flow.added) & RTO != 0;
+    if flow.has(bit::REQUESTED) && (flow.role == Role::Client as u8 || timer_is_ours) {
+        flow::set_born(ops.sk(), flow.start_ns, timer_is_ours);
     }
     if flow.waits_on != 0 && flow.ttfb_us == UNSEEN_US && !flags::is_shed(Shed::FirstBytes) {
         // The headers built from here on tell when the first byte comes (`first_byte`).

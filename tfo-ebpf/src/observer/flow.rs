@@ -18,7 +18,7 @@ use crate::{
     observer::{
         account,
         hooks::flags,
-        maps::{ANCHOR, TFO_BORN, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_STARTS, config},
+        maps::{ANCHOR, TFO_BORN, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_PRIMED, TFO_STARTS, config},
     },
     ops::{Address, Ops},
     storage,
@@ -469,24 +469,50 @@ pub fn set_start(sk: *mut bpf_sock, ns: u64, role: Role, added: bool) {
     }
 }
 
-/// Remembers when the connection of a client with Fast Open began, for its end.
+/// Remembers when a connection with Fast Open began, for its end. `added`: the callback flag for its timer is ours to take
+/// back, as long as it lives.
 #[inline(always)]
-pub fn set_born(sk: *mut bpf_sock, ns: u64) {
+pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
     if sk.is_null() {
         return;
     }
     let number = number(sk);
-    if let Some(slot) = TFO_BORN.get_ptr_mut(slots::start_slot(number)) {
+    if let Some(slot) = born_slot(number) {
         // SAFETY: points into an array; one aligned store.
-        unsafe { *slot = slots::start_value(number, ns, false, false) };
+        unsafe { *slot = slots::start_value(number, ns, false, added) };
     }
+}
+
+/// The slot in which that is remembered, by the number of its socket.
+#[inline(always)]
+pub fn born_slot(number: u64) -> Option<*mut u64> {
+    TFO_BORN.get_ptr_mut(slots::start_slot(number))
+}
+
+/// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.
+#[inline(always)]
+pub fn set_primed(netns: u32, port: u16) {
+    let value = slots::primed_value(netns, port);
+    if let Some(slot) = TFO_PRIMED.get_ptr_mut(slots::primed_slot(value)) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = value };
+    }
+}
+
+/// Whether it is remembered.
+#[inline(always)]
+pub fn is_primed(netns: u32, port: u16) -> bool {
+    let value = slots::primed_value(netns, port);
+    TFO_PRIMED
+        .get(slots::primed_slot(value))
+        .is_some_and(|slot| *slot == value)
 }
 
 /// How long the connection of a socket has lived, us; `None` where another one took its slot, or nobody saw it begin.
 #[inline(always)]
 pub fn age_us<S>(sk: *mut S, now: u64) -> Option<u64> {
     let number = number(sk);
-    let slot = TFO_BORN.get_ptr_mut(slots::start_slot(number))?;
+    let slot = born_slot(number)?;
     // SAFETY: points into an array; one aligned load.
     let value = unsafe { slot.read_volatile() };
     slots::start_is_of(number, value).then(|| slots::age_us(value, now))

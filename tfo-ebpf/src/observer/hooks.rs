@@ -3,6 +3,7 @@
 pub mod client;
 pub mod first_byte;
 pub mod flags;
+pub mod give_back;
 pub mod listeners;
 pub mod server;
 pub mod sock_ops;

@@ -72,6 +72,10 @@ pub static TFO_LIVED: HashMap<DestKey, Lived, { limits::LIVED as usize }> = Hash
 #[btf_map]
 pub static TFO_LISTENERS: SkStorage<ListenerFlags> = SkStorage::new();
 
+/// Ports whose listeners have a flag of ours.
+#[btf_map]
+pub static TFO_PRIMED: Array<u64, { limits::PRIMED as usize }> = Array::new();
+
 /// What became of SYNs with Fast Open, by address of the listener. Its next listen() begins anew.
 #[btf_map]
 pub static TFO_ARRIVALS: LruHashMap<u64, [u64; Arrival::COUNT], { limits::LISTENERS as usize }> =

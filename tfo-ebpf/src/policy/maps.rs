@@ -50,6 +50,10 @@ pub static TFO_POL_WATCHES: Array<Watch, { guard::WATCHES as usize }> = Array::n
 #[btf_map]
 pub static TFO_POL_TAILS: ProgramArray<1> = ProgramArray::new();
 
+/// What `sock_ops` goes on with in the end: a program of an observer, which knows when that has been killed.
+#[btf_map]
+pub static TFO_POL_AFTER: ProgramArray<1> = ProgramArray::new();
+
 /// Inodes of network namespaces with a failure, for whoever looks.
 #[btf_map]
 pub static TFO_POL_NETS: LruHashMap<u64, u32, { policy::MAX_NETS as usize }> = LruHashMap::new();

@@ -3,10 +3,14 @@
 //! Callback flags are shared with every other `sock_ops` program: STATE is OR-ed in only for connections a guard
 //! wants to know about, and only taken back where we set it.
 
+use core::arch::asm;
+
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-        BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_TCP_CONNECT_CB,
     },
     helpers::generated::{bpf_getsockopt, bpf_setsockopt},
     macros::sock_ops,
@@ -26,7 +30,7 @@ use crate::{
     policy::{
         count,
         guard::{self, End, Subject},
-        maps::TFO_POL_TAILS,
+        maps::{TFO_POL_AFTER, TFO_POL_TAILS},
         marks, risk,
         watch::{self, Places},
     },
@@ -62,7 +66,40 @@ pub fn tfo_pol_sockops(ctx: SockOpsContext) -> u32 {
         // here, and the place is free again when a handshake could not last any longer.
         unsafe { TFO_POL_TAILS.tail_call(&ops.ctx, 0) };
     }
+    if is_after(ops.op()) {
+        go_on(&ops);
+    }
     1
+}
+
+/// Callbacks that come by a flag, and those that a connection begins with: where flags of an observer that was killed are
+/// taken back, and where its marks on a socket that had this address before end.
+#[inline(always)]
+const fn is_after(op: u32) -> bool {
+    const OPS: u32 = 1 << BPF_SOCK_OPS_TCP_CONNECT_CB
+        | 1 << BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
+        | 1 << BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+        | 1 << BPF_SOCK_OPS_HDR_OPT_LEN_CB
+        | 1 << BPF_SOCK_OPS_RTO_CB
+        | 1 << BPF_SOCK_OPS_RETRANS_CB
+        | 1 << BPF_SOCK_OPS_STATE_CB;
+    op < 32 && OPS >> op & 1 != 0
+}
+
+/// Goes on with the observer's program, where one has left it; comes back where none has. In assembly like the observer's
+/// own jumps: a constant index and a known map make it a direct jump, and no instruction where the array is empty.
+#[inline(always)]
+fn go_on(ops: &Ops) {
+    // SAFETY: `bpf_tail_call` (helper 12) with our own context, a program array and an index below its size.
+    unsafe {
+        asm!(
+            "r3 = 0",
+            "call 12",
+            inlateout("r1") ops.ctx.as_ptr() => _,
+            inlateout("r2") &raw const TFO_POL_AFTER => _,
+            out("r0") _, out("r3") _, out("r4") _, out("r5") _,
+        );
+    }
 }
 
 /// Entry of what the former goes on with where something has failed: judges one of the four entries, and goes on with
@@ -295,12 +332,15 @@ fn state(ops: &Ops) -> bool {
         return false;
     }
     let closed = ops.arg::<1>() == CLOSE;
+    // The peer's own SYN has crossed ours: that is no answer (`tcp_rcv_synsent_state_process`), and shows nothing. Nor is
+    // there an ACTIVE_ESTABLISHED to come, or a need to push: `tcp_rcv_state_process` sends what waits.
+    let has_crossed = ops.arg::<1>() == SYN_RECV;
     let sk = kern::sock_of(&ops.ctx);
     let mut missed = false;
     if let Some(mark) = marks::of(ops.sk()) {
         give_back(ops, &mut mark.added);
         missed = strip_missed(mark);
-        if closed {
+        if closed || has_crossed {
             let denied_at_risk = mark::DENIED | mark::AT_RISK;
             if mark.flags & denied_at_risk == denied_at_risk {
                 count::stat(Stat::AtRiskEnded);
@@ -326,8 +366,6 @@ fn state(ops: &Ops) -> bool {
         };
         return report(ops, watch, evidence, 0);
     }
-    // The peer's own SYN has crossed ours: that is no answer (`tcp_rcv_synsent_state_process`), and shows nothing.
-    let has_crossed = ops.arg::<1>() == SYN_RECV;
     // What was answered late `established` looks at, which has the SYN-ACK at hand.
     (has_crossed || ops.total_retrans() == 0) && {
         let evidence = if missed || has_crossed {

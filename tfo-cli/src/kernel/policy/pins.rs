@@ -22,7 +22,7 @@ pub const EVERY: &str = "every-";
 pub fn is_ours(name: &str) -> bool {
     [LINK_SOCK_OPS, LINK_EGRESS, PROG_STRIP, NEXT].contains(&name)
         || [TCX, CLSACT, EVERY].iter().any(|kind| name.starts_with(kind))
-        || tfo_common::policy::MAPS.contains(&name)
+        || tfo_common::policy::maps().any(|map| map == name)
 }
 
 /// Detaches a pinned link at once and removes its pin. Removing the pin alone would leave it to a kernel

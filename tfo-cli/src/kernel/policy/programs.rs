@@ -27,7 +27,7 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
     })?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf));
-    for name in policy::MAPS {
+    for name in policy::maps() {
         loader.map_pin_path(name, directory.pin(name));
     }
     for (name, least) in policy::LRU_MAPS {

@@ -66,11 +66,11 @@ impl Store {
             return Ok(store);
         };
         let has = |name: &str| names.iter().any(|found| found == name);
-        let complete =
-            has(pins::LINK_EGRESS) && has(pins::LINK_SOCK_OPS) && policy::MAPS.iter().all(|name| has(name));
-        if complete {
+        // Its links are pinned last and removed first: with both nothing is half made, whatever else is missing.
+        if has(pins::LINK_EGRESS) && has(pins::LINK_SOCK_OPS) {
             match access {
                 Access::Repair | Access::Change => {
+                    check_maps(store.directory.path(), has)?;
                     store.set = Some(Set::open(&store.directory)?);
                     store.tidy()?;
                 }
@@ -302,9 +302,12 @@ impl Store {
         // An interface that cannot be reached must not keep the rest of the policy in place.
         let stuck = strip::detach_all(&self.directory)?;
         pins::detach(&self.directory, pins::LINK_SOCK_OPS)?;
-        // The array and the program in it hold references to each other, which would keep both for ever.
-        if let Ok(mut tails) = open_map::<ProgramArray<MapData>>(self.directory.path(), policy::TAILS) {
-            let _ = tails.clear_index(&0);
+        // The array and the program in it hold references to each other, which would keep both for ever. That of an observer
+        // holds none, and is done with.
+        for programs in [policy::TAILS, policy::AFTER] {
+            if let Ok(mut programs) = open_map::<ProgramArray<MapData>>(self.directory.path(), programs) {
+                let _ = programs.clear_index(&0);
+            }
         }
         let is_stuck = |name: &String| stuck.iter().any(|(pin, _)| pin == name);
         for name in names.iter().filter(|name| pins::is_ours(name) && !is_stuck(name)) {
@@ -347,6 +350,17 @@ fn keep_number(directory: &Path) -> Result<(), Error> {
     match switches.get(&(Switch::LastId as u32), 0) {
         Ok(0) | Err(_) => Ok(()),
         Ok(last) => numbers::keep(last),
+    }
+}
+
+/// Checks that every map is there that this version needs. A policy in force that lacks one was made by another.
+fn check_maps(directory: &Path, has: impl Fn(&str) -> bool) -> Result<(), Error> {
+    match policy::REQUIRED.into_iter().find(|name| !has(name)) {
+        Some(name) => Err(Error::Version {
+            directory: directory.to_path_buf(),
+            why: format!("there is no {name}"),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Flow {
     pub syn_retrans: u32,
     pub handshake_us: Option<u64>,
     pub ttfb_us: Option<u64>,
+    pub rtt_us: Option<u64>,
     pub saved_us: u64,
     pub lost_us: u64,
 }

@@ -14,11 +14,12 @@ use aya_ebpf::{
     helpers::generated::{bpf_seq_write, bpf_setsockopt, bpf_skc_to_tcp_sock},
 };
 use tfo_common::{
+    flags::Control,
     layout::FieldLoc,
     listener::{Arrival, DeferredRecord, Listed, ListenerRecord, Primed, UNKNOWN},
 };
 
-use super::flags;
+use super::{flags, give_back};
 use crate::{
     kern,
     layout::layout,
@@ -84,12 +85,16 @@ pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
         if let Some(mark) = flow::mark(sk) {
             mark.added = WRITE;
         }
+        flow::set_primed(
+            kern::netns_inode(sk as u64),
+            kern::uint(sk as u64, layout!(skc_num)) as u16,
+        );
         Primed::Done
     })
 }
 
-/// Takes back the flags we added: from connections with a flow what the flow says, from listeners what
-/// their mark says. While no foreign `sock_ops` program is loaded every flag is ours, also on sockets that
+/// Takes back the flags we added: from connections with a flow what the flow says, from others with Fast Open the timer's
+/// where its slot says so, from listeners what their mark says. While no foreign `sock_ops` program is loaded every flag is ours, also on sockets that
 /// have neither: plain connections, those past their first byte, listeners primed by an instance that was
 /// killed or that ended before us. Otherwise such flags stay: they may be the other's.
 #[unsafe(no_mangle)]
@@ -105,14 +110,25 @@ pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
         ours |= mark.added;
         mark.added = 0;
     }
+    // What was said of another socket at this address was said of one with Fast Open, and is said anew of the next.
+    let number = flow::number(sk);
+    if has_fast_open(sk as u64) && give_back::used(flow::born_slot(number), number) {
+        ours |= RTO;
+    }
     if flags::inherited_is_ours() {
         ours = WRITE | STATE | RTO | RETRANS;
     }
     let flags = cb_flags(sk);
-    if flags & ours != 0 {
-        set_cb_flags(sk, flags & !ours);
+    if flags & ours != 0 && !set_cb_flags(sk, flags & !ours) {
+        flags::raise(Control::ReleaseRefused);
     }
     0
+}
+
+/// Whether a connection used Fast Open, at either end.
+#[inline(always)]
+fn has_fast_open(sk: u64) -> bool {
+    (kern::uint(sk, layout!(tp_syn_fastopen)) | kern::uint(sk, layout!(tp_syn_data_acked))) != 0
 }
 
 /// Runs `act` on a listening socket and writes its record for user space to read.

@@ -22,7 +22,7 @@ use crate::{
         account,
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
-        maps::{TFO_ARRIVALS, TFO_CONTROL, TFO_REQUESTS, TFO_SYNS, TFO_WAITING, config},
+        maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_SYNS, TFO_WAITING, config},
         parts::jump,
     },
     ops::{FoundOption, Ops, are_usual_options, tcp_flag},
@@ -51,6 +51,9 @@ pub fn listen(ops: &Ops) {
     ops.set_flags(before | WRITE);
     if let Some(mark) = flow::mark(ops.sk()) {
         mark.added = WRITE;
+    }
+    if let Some(tcp) = ops.tcp() {
+        flow::set_primed(tcp.netns_inode(), ops.local_port());
     }
 }
 
@@ -97,7 +100,7 @@ pub fn syn_answered(ops: &Ops) {
         listener,
         syncookie: u8::from(syncookie),
         kind: ops.request_kind() as u32,
-        pad: 0,
+        defers: defers(socket),
     };
     // The child of a SYN cookie gets a socket cookie of its own.
     let key = if syncookie { ops.tuple() } else { ops.cookie() };
@@ -119,10 +122,7 @@ pub fn syn_answered(ops: &Ops) {
     }
     account::stat(Stat::RequestStored);
     if syncookie {
-        if let Some(seen) = TFO_CONTROL.get_ptr_mut(Control::SyncookieSeen as u32) {
-            // SAFETY: points to a map value; every writer writes 1.
-            unsafe { *seen = 1 };
-        }
+        flags::raise(Control::SyncookieSeen);
     }
 }
 
@@ -182,6 +182,13 @@ fn listener_state(request: u64, listener: u64) -> u8 {
     }
 }
 
+/// [`Request::defers`] of a listener.
+#[inline(always)]
+fn defers(listener: u64) -> u32 {
+    let seconds = layout!(icsk_defer_accept);
+    u32::from(!seconds.is_present() || listener == 0 || kern::uint(listener, seconds) != 0)
+}
+
 /// Counts what the kernel counted for this SYN in `tcp_try_fastopen`, and for its listener.
 #[inline(always)]
 fn count_syn(request: u64, socket: u64, found: &FoundOption, listener: u8) {
@@ -229,7 +236,8 @@ pub fn established(ops: &Ops) -> bool {
     let mut facts = Handshake::plain(Role::Server);
     facts.syn_retrans = ops.total_retrans();
     // An ACK that brings data waited for its application: all of them under TCP_DEFER_ACCEPT, which drops the
-    // first (`tcp_check_req`). Neither we nor the kernel know the round trip then.
+    // first (`tcp_check_req`). Neither we nor the kernel know the round trip then. Where the listener is known not to, the
+    // client had its data at hand: that of a SYN which was refused leaves at once (`tcp_rcv_fastopen_synack`).
     let waited = ops.payload() > 0;
     let srtt = ops.srtt_us();
     let mut handshake_us = if srtt == 0 || waited { UNSEEN_US } else { srtt };
@@ -244,7 +252,7 @@ pub fn established(ops: &Ops) -> bool {
                 return false;
             }
             start_ns = request.start_ns;
-            handshake_us = if waited {
+            handshake_us = if waited && request.defers != 0 {
                 UNSEEN_US
             } else {
                 us_between(start_ns, now)
