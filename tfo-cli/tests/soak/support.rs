@@ -9,11 +9,11 @@ pub mod ground;
 #[path = "../privileged/support/kernel.rs"]
 #[expect(dead_code, unused_macros, unused_imports, reason = "likewise")]
 pub mod kernel;
-#[path = "../privileged/support/schema.rs"]
-pub mod schema;
 #[path = "../privileged/support/sandbox.rs"]
 #[expect(dead_code, reason = "likewise")]
 pub mod sandbox;
+#[path = "../privileged/support/schema.rs"]
+pub mod schema;
 #[path = "../privileged/support/tool.rs"]
 #[expect(dead_code, reason = "likewise")]
 pub mod tool;
