@@ -80,6 +80,7 @@ fn observed(config: &RunConfig) -> Result<Ended, Failure> {
     let began = Instant::now();
     let child = start(config, &cgroup, user.as_ref(), &signals)?;
     let mut watched = Watched {
+        cgroup: &cgroup,
         reader,
         shared: &shared,
         trouble: None,
@@ -160,6 +161,7 @@ fn ended(status: ExitStatus) -> Ended {
 
 /// What is read while the command runs. It goes on also where reading fails: then the report says so.
 struct Watched<'a> {
+    cgroup: &'a CommandCgroup,
     reader: Reader,
     shared: &'a Shared,
     trouble: Option<String>,
@@ -174,7 +176,7 @@ impl Watched<'_> {
                 return Ok(status);
             }
             while let Some(came) = signals.next() {
-                if !came.from_terminal {
+                if !came.from_terminal && !self.cgroup.holds(came.sender) {
                     pass(&child, came.signal);
                 }
             }

@@ -60,6 +60,11 @@ impl CommandCgroup {
         Ok(made)
     }
 
+    /// Whether a process is in it, or in one that the command made below it. Not where /proc does not tell.
+    pub fn holds(&self, process: u32) -> bool {
+        cgroup_of(&process.to_string()).is_ok_and(|path| path.starts_with(&self.path))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -142,18 +147,23 @@ fn members(directory: &Path) -> io::Result<Vec<String>> {
 
 /// The caller's own cgroup.
 fn own() -> Result<PathBuf, Error> {
-    const FILE: &str = "/proc/self/cgroup";
+    cgroup_of("self")
+}
+
+/// The cgroup of a process.
+fn cgroup_of(process: &str) -> Result<PathBuf, Error> {
+    let file = format!("/proc/{process}/cgroup");
     let mount = cgroup::mount_point()?;
-    let text = fs::read_to_string(FILE).map_err(|source| Error::Io {
+    let text = fs::read_to_string(&file).map_err(|source| Error::Io {
         operation: "read",
-        object: FILE.into(),
+        object: file.clone(),
         source,
     })?;
     let fail = |path: &str, why: &str| Error::Cgroup {
         path: path.into(),
         why: why.into(),
     };
-    let path = procfs::own_cgroup(&text).ok_or_else(|| fail(FILE, "it names no cgroup v2"))?;
+    let path = procfs::own_cgroup(&text).ok_or_else(|| fail(&file, "it names no cgroup v2"))?;
     // Of a cgroup outside of the caller's cgroup namespace the path begins so (cgroup_path_ns_locked()).
     if path.starts_with("/..") {
         return Err(fail(

@@ -1,7 +1,9 @@
 //! Forwards signals to the command that `run` has started, without ending this process, which still has to report.
 //!
 //! The signals are blocked and read from a file descriptor, which tells their sender: a signal of the terminal goes to
-//! every process in the foreground, so that the command has it already and must not get it twice.
+//! every process in the foreground, so that the command has it already and must not get it twice. So does one that the command
+//! itself has sent, to its process group (`kill 0`), which is ours too. One that somebody else sends to the group says no more
+//! than one for us alone (`siginfo` of kill(2) has no receiver), and is forwarded.
 
 use std::io;
 
@@ -40,6 +42,8 @@ pub struct Came {
     pub signal: Signal,
     /// Whether the kernel sent it, as for a key of the terminal, to every process in the foreground.
     pub from_terminal: bool,
+    /// The process that sent it; 0 where the kernel did, or one of another PID namespace.
+    pub sender: u32,
 }
 
 impl PassedOn {
@@ -70,6 +74,7 @@ impl PassedOn {
         Some(Came {
             signal,
             from_terminal: info.ssi_code > 0,
+            sender: info.ssi_pid,
         })
     }
 }
@@ -106,6 +111,7 @@ mod tests {
             raise(Signal::SIGUSR1).expect("it is sent");
             let came = passed.next().expect("it came");
             assert_eq!((came.signal, came.from_terminal), (Signal::SIGUSR1, false));
+            assert_eq!(came.sender, std::process::id());
             assert!(!passed.mask_before().contains(Signal::SIGUSR1));
         });
         thread.join().expect("it ends");

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write as _,
     net::SocketAddr,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -410,6 +410,32 @@ fn ctrl_c_reaches_the_command_once() -> Result<()> {
         ground.nothing_left()?;
     }
     Ok(())
+}
+
+/// `kill 0` in the command reaches `run`, too, which is in its process group: the command has it already. One from outside to
+/// `run` alone is passed on all the same.
+#[test]
+fn what_the_command_sends_to_its_group_does_not_come_back() -> Result<()> {
+    needs_kernel!();
+    let ground = Ground::new()?;
+    let at = |name: &str| ground.directory.join(name);
+    let script = format!(
+        "cd {}; trap 'echo caught >> caught' USR1; trap 'exit 5' TERM; kill -USR1 0; touch ready; \
+         while :; do sleep 0.05; done",
+        ground.directory.display()
+    );
+    let mut child = ground
+        .command(&["--", "sh", "-c", &script])
+        .process_group(0)
+        .spawn()?;
+    wait_until("the command to begin", || Ok(at("ready").exists()))?;
+    // It looks for signals every 20 ms: one that is to be seen here would have come back long before.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+    let status = child.wait()?;
+    ensure!(status.code() == Some(5), "{status:?}");
+    ensure!(read(&at("caught")) == "caught\n", "{:?}", read(&at("caught")));
+    ground.nothing_left()
 }
 
 fn read(path: &Path) -> String {
