@@ -16,7 +16,7 @@ pub const HITS: &str = "TFO_POL_HITS";
 pub const MARKS: &str = "TFO_POL_MARKS";
 /// Array of `u32`, indexed by [`Switch`].
 pub const SWITCHES: &str = "TFO_POL_SWITCH";
-/// Array of `u64`, indexed by [`Stat`].
+/// Per-CPU array of `u64`, indexed by [`Stat`].
 pub const STATS: &str = "TFO_POL_STATS";
 /// Hash of cgroup id -> [`crate::guard::GuardConfig`].
 pub const GUARDS: &str = "TFO_POL_GUARDS";

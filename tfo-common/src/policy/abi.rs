@@ -22,8 +22,8 @@ macro_rules! layout {
     }};
 }
 
-/// To be raised when a member keeps its place and gets another meaning: a flag, a unit, the code of a state.
-const REVISION: u64 = 1;
+/// To be raised when a member keeps its place and gets another meaning: a flag, a unit, the code of a state; or a map its kind.
+const REVISION: u64 = 2;
 
 /// The number: of pinned maps in [`Switch::Abi`], and of this build.
 pub const ABI: u32 = {

@@ -8,7 +8,8 @@ use crate::{
     policy::maps::{TFO_POL_HITS, TFO_POL_STATS, TFO_POL_SWITCH},
 };
 
-/// Counts one.
+/// Counts one. By CPU, because two of them count every watched handshake; and atomic all the same: a softirq may come between
+/// load and store of a program that runs in the context of connect().
 #[inline(always)]
 pub fn stat(which: Stat) {
     if let Some(slot) = TFO_POL_STATS.get_ptr_mut(which as u32) {

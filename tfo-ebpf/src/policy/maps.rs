@@ -1,7 +1,7 @@
 //! The maps of rules and guards, all pinned by user space.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, ProgramArray, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, SkStorage},
     macros::btf_map,
 };
 use tfo_common::{
@@ -27,7 +27,7 @@ pub static TFO_POL_SWITCH: Array<u32, { Switch::COUNT as usize }> = Array::new()
 
 /// Counters, indexed by [`Stat`].
 #[btf_map]
-pub static TFO_POL_STATS: Array<u64, { Stat::COUNT }> = Array::new();
+pub static TFO_POL_STATS: PerCpuArray<u64, { Stat::COUNT }> = PerCpuArray::new();
 
 /// Guards, by cgroup id.
 #[btf_map]

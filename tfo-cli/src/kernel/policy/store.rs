@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, ProgramArray},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray},
 };
 use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, build_of};
 
@@ -46,7 +46,7 @@ struct Set {
     rules: Rules,
     guards: Guards,
     switches: Array<MapData, u32>,
-    stats: Array<MapData, u64>,
+    stats: PerCpuArray<MapData, u64>,
     /// The loaded programs, until they are attached.
     unattached: Option<Ebpf>,
 }
@@ -402,14 +402,22 @@ fn strips(change: &Change) -> bool {
 
 /// Waits until denied sockets that would stall have been pushed and our callback flags have been taken back, which
 /// happens at the end of their handshakes: soon, unless a peer does not answer.
-fn await_last_handshakes(stats: &Array<MapData, u64>) {
+fn await_last_handshakes(stats: &PerCpuArray<MapData, u64>) {
     let deadline = Instant::now() + LAST_HANDSHAKES;
-    let get = |stat: Stat| stats.get(&(stat as u32), 0).unwrap_or(0);
-    let is_pending =
-        || get(Stat::AtRisk) > get(Stat::AtRiskEnded) || get(Stat::Flagged) > get(Stat::Unflagged);
+    let is_pending = || {
+        counted(stats, Stat::AtRisk) > counted(stats, Stat::AtRiskEnded)
+            || counted(stats, Stat::Flagged) > counted(stats, Stat::Unflagged)
+    };
     while is_pending() && Instant::now() < deadline {
         thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// A counter, of all CPUs together; 0 where it cannot be read.
+fn counted(stats: &PerCpuArray<MapData, u64>, stat: Stat) -> u64 {
+    stats
+        .get(&(stat as u32), 0)
+        .map_or(0, |values| values.iter().sum())
 }
 
 impl Set {
@@ -474,13 +482,23 @@ impl Set {
     /// Removes a guard, and counts the states that go with it.
     fn unguard(&mut self, guard: &InstalledGuard) -> Result<(), Error> {
         let removed = self.stat(Stat::StatesRemoved) + self.guards.remove(guard)?;
+        let key = Stat::StatesRemoved as u32;
+        // Nobody else counts these: all of them may stand in the first CPU's place.
         self.stats
-            .set(Stat::StatesRemoved as u32, removed, 0)
+            .get(&key, 0)
+            .and_then(|values| {
+                let mut values = values.to_vec();
+                values.fill(0);
+                if let Some(first) = values.first_mut() {
+                    *first = removed;
+                }
+                self.stats.set(key, PerCpuValues::try_from(values)?, 0)
+            })
             .map_err(|error| Error::map("count", "guard states".into(), &error))
     }
 
     fn stat(&self, stat: Stat) -> u64 {
-        self.stats.get(&(stat as u32), 0).unwrap_or(0)
+        counted(&self.stats, stat)
     }
 }
 
