@@ -15,6 +15,7 @@ mod cost;
 mod counters;
 mod deferred;
 pub mod doctor;
+mod duplicates;
 mod error;
 mod first_bytes;
 mod foreign;

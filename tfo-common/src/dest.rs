@@ -59,28 +59,21 @@ pub struct DestStats {
 }
 
 /// [`DestStats`] as the kernel side keeps it, the value of [`crate::maps::DESTS`]. An addition that other CPUs see takes as
-/// long as a look-up in an array, so that of a healthy handshake only what cannot be told from the rest is added, and it
-/// lies side by side. All durations in microseconds.
+/// long as a look-up in an array, and a cache line that another CPU has written five times that: of a healthy handshake only
+/// what cannot be told from the rest is added, and it lies side by side, in the line with the end of the key. All durations in
+/// microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct DestCounts {
-    /// As [`DestStats::ttfb_plain`].
-    pub ttfb_plain: [u32; BUCKETS],
-    /// As [`DestStats::ttfb_tfo`].
-    pub ttfb_tfo: [u32; BUCKETS],
-    /// As [`DestStats::handshake_plain`].
-    pub handshake_plain: [u32; BUCKETS],
-    /// As [`DestStats::handshake_tfo`].
-    pub handshake_tfo: [u32; BUCKETS],
     /// As [`DestStats::last_ns`].
     pub last_ns: u64,
+    /// Sum of all RTTs but those that were saved.
+    pub other_rtts_us: u64,
     /// Sum of the RTTs that were saved: as [`DestStats::saved_us`].
     pub saved_us: u64,
-    /// Sum of all other RTTs.
-    pub other_rtts_us: u64,
     /// As [`DestStats::syn_bytes_acked`].
     pub syn_bytes_acked: u64,
-    /// As [`DestStats::outcomes`].
+    /// As [`DestStats::outcomes`], but that a plain handshake with a known duration is counted in `handshake_plain` only.
     pub outcomes: [u64; Outcome::COUNT],
     /// SYN payload bytes that were not accepted.
     pub syn_bytes_refused: u64,
@@ -92,18 +85,25 @@ pub struct DestCounts {
     pub cookies: u64,
     /// As [`DestStats::plain_retrans`].
     pub plain_retrans: u64,
+    /// As [`DestStats::handshake_plain`].
+    pub handshake_plain: [u32; BUCKETS],
+    /// As [`DestStats::handshake_tfo`].
+    pub handshake_tfo: [u32; BUCKETS],
+    /// As [`DestStats::ttfb_plain`].
+    pub ttfb_plain: [u32; BUCKETS],
+    /// As [`DestStats::ttfb_tfo`].
+    pub ttfb_tfo: [u32; BUCKETS],
+    /// Zero. With it, its key and what the kernel keeps beside them (`struct htab_elem`, 48 bytes) each row is whole cache
+    /// lines.
+    pub pad: [u64; 2],
 }
 
 impl DestCounts {
     /// All zero.
     pub const ZERO: Self = Self {
-        ttfb_plain: [0; BUCKETS],
-        ttfb_tfo: [0; BUCKETS],
-        handshake_plain: [0; BUCKETS],
-        handshake_tfo: [0; BUCKETS],
         last_ns: 0,
-        saved_us: 0,
         other_rtts_us: 0,
+        saved_us: 0,
         syn_bytes_acked: 0,
         outcomes: [0; Outcome::COUNT],
         syn_bytes_refused: 0,
@@ -111,13 +111,20 @@ impl DestCounts {
         lost_us: 0,
         cookies: 0,
         plain_retrans: 0,
+        handshake_plain: [0; BUCKETS],
+        handshake_tfo: [0; BUCKETS],
+        ttfb_plain: [0; BUCKETS],
+        ttfb_tfo: [0; BUCKETS],
+        pad: [0; 2],
     };
 
     /// What it adds up to. A handshake that is being added at this moment may be in one number and not yet in another.
     pub fn stats(&self) -> DestStats {
-        let handshakes: u64 = self.outcomes.iter().sum();
+        let mut outcomes = self.outcomes;
+        outcomes[Outcome::Plain as usize] += self.handshake_plain.iter().copied().map(u64::from).sum::<u64>();
+        let handshakes: u64 = outcomes.iter().sum();
         DestStats {
-            outcomes: self.outcomes,
+            outcomes,
             syn_bytes: self.syn_bytes_acked + self.syn_bytes_refused,
             syn_bytes_acked: self.syn_bytes_acked,
             saved_us: self.saved_us,
@@ -186,7 +193,8 @@ impl Default for DestStats {
 
 const _: () = assert!(size_of::<DestKey>() == 32);
 const _: () = assert!(size_of::<DestStats>() == Outcome::COUNT * 8 + 9 * 8 + 4 * BUCKETS * 4);
-const _: () = assert!(size_of::<DestCounts>() == size_of::<DestStats>());
+const _: () = assert!(size_of::<DestCounts>() == size_of::<DestStats>() + 16);
+const _: () = assert!((48 + size_of::<DestKey>() + size_of::<DestCounts>()).is_multiple_of(64));
 const _: () = assert!(Role::COUNT == 2);
 
 #[cfg(test)]
@@ -198,7 +206,8 @@ mod tests {
         let mut counts = DestCounts::ZERO;
         assert_eq!(counts.stats(), DestStats::ZERO);
         counts.outcomes[Outcome::Accepted as usize] = 5;
-        counts.outcomes[Outcome::Plain as usize] = 3;
+        counts.outcomes[Outcome::Plain as usize] = 1;
+        (counts.handshake_plain[3], counts.handshake_plain[9]) = (1, 1);
         counts.outcomes[Outcome::Reset as usize] = 1;
         counts.without_rtt = 2;
         (counts.saved_us, counts.other_rtts_us) = (500, 70);
@@ -207,5 +216,6 @@ mod tests {
         assert_eq!((stats.rtt_sum_us, stats.rtt_count), (570, 7));
         assert_eq!((stats.syn_bytes, stats.syn_bytes_acked), (1_024, 1_000));
         assert_eq!((stats.saved_us, stats.handshakes()), (500, 9));
+        assert_eq!(stats.outcomes[Outcome::Plain as usize], 3);
     }
 }

@@ -70,7 +70,9 @@ pub struct FlowEvent {
     pub saved_us: u32,
     /// First SYN to the SYN that was answered, us, for `syn-timeout` and `accepted-late`; else 0.
     pub lost_us: u32,
-    /// Bytes the application offered with the connect (`fastopen_req->size`), before the MSS cut it.
+    /// Bytes the application offered with the connect (`fastopen_req->size`), before the MSS cut it; 0 for a server. Only in
+    /// the ring, of a server's child whose SYN had data: the sequence number behind the SYN's own, by which whoever reads the
+    /// ring knows a SYN that came twice ([`event_flags::SEEN_BEFORE`]).
     pub offered: u32,
     /// Name of the client's process, zero-padded; empty for a server.
     pub comm: [u8; COMM_LEN],

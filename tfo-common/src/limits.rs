@@ -1,8 +1,9 @@
 //! Sizes and bounds shared by kernel and user space.
 
-/// Bytes of the event ring: a power of two times the page size. At 144 B a record (header included) it holds about 29,000.
-pub const RING_BYTES: u32 = 4 * 1024 * 1024;
-/// Ring fill, in bytes, above which the kernel wakes the reader instead of waiting for its timer.
+/// Bytes of each of the two event rings: a power of two times the page size. At 144 B a record (header included) both hold
+/// about 29,000.
+pub const RING_BYTES: u32 = 2 * 1024 * 1024;
+/// Fill of one ring, in bytes, above which the kernel wakes the reader instead of waiting for its timer.
 pub const RING_WAKE_BYTES: u32 = RING_BYTES / 4;
 /// Rows of the per-destination table.
 pub const DESTS: u32 = 16_384;
@@ -22,7 +23,7 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
-/// Slots that remember SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is
+/// Slots in which user space remembers SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is
 /// reused after 16 seconds on average.
 pub const SYNS: u32 = 16_384;
 /// Slots that remember when connections of clients with Fast Open began. A power of two.

@@ -1,8 +1,10 @@
 //! Names of maps, programs and globals: what user space looks up in the object. `tfo-ebpf` repeats them as
 //! static names; a test in `tfo-cli` compares the two on the compiled object.
 
-/// Ring buffer of [`crate::FlowEvent`].
+/// Ring buffer of [`crate::FlowEvent`], for CPUs with an even number.
 pub const EVENTS: &str = "TFO_EVENTS";
+/// The same for CPUs with an odd number: lock and positions of one ring go from cache to cache with each record.
+pub const EVENTS_ODD: &str = "TFO_EVENTS_ODD";
 /// Per-CPU array of `u64`, indexed by [`crate::counters::total_index`].
 pub const TOTALS: &str = "TFO_TOTALS";
 /// Per-CPU array of `u64`, indexed by [`crate::Loss`].
@@ -19,8 +21,6 @@ pub const CLAIMS: &str = "TFO_CLAIMS";
 pub const STARTS: &str = "TFO_STARTS";
 /// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
 pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
-/// Array of `u64`: SYNs whose data was accepted, see [`crate::slots::syn_mark`].
-pub const SYNS: &str = "TFO_SYNS";
 /// Array of `u64`: when connections of clients with Fast Open began, in the form of [`STARTS`].
 pub const BORN: &str = "TFO_BORN";
 /// Hash of [`crate::DestKey`] -> [`crate::dest::Lived`].
@@ -42,6 +42,7 @@ pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
 pub const ALL: [&str; 19] = [
     EVENTS,
+    EVENTS_ODD,
     TOTALS,
     LOSSES,
     NETNS,
@@ -50,7 +51,6 @@ pub const ALL: [&str; 19] = [
     CLAIMS,
     STARTS,
     FIRST_BYTES,
-    SYNS,
     BORN,
     LIVED,
     LISTENERS,
@@ -113,7 +113,7 @@ pub enum Part {
     ClientEstablished = 2,
     /// The handshake of a server is over, or a child was made from a SYN.
     ServerEstablished = 3,
-    /// A header is built while the first byte is awaited.
+    /// A client that asked for TFO builds a header while it awaits the first byte.
     FirstByte = 4,
     /// A state changes, a timer fires, a listener begins; a socket connects once more; a handshake with TFO is over, and
     /// the data of the SYN was not taken.
@@ -126,11 +126,13 @@ pub enum Part {
     PlainByte = 8,
     /// Nothing: that it can be reached shows [`PROG_GIVE_BACK`] that the process lives which attached the programs.
     Alive = 9,
+    /// A header is built, of a server or of a client whose flow is not at its first place, while the first byte is awaited.
+    OtherByte = 10,
 }
 
 impl Part {
     /// Every part, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connect,
         Self::SynAnswered,
         Self::ClientEstablished,
@@ -141,6 +143,7 @@ impl Part {
         Self::ClientPlain,
         Self::PlainByte,
         Self::Alive,
+        Self::OtherByte,
     ];
     /// Number of parts.
     pub const COUNT: usize = Self::ALL.len();
@@ -158,6 +161,7 @@ impl Part {
             Self::ClientPlain => "tfo_plain_est",
             Self::PlainByte => "tfo_plain_byte",
             Self::Alive => "tfo_alive",
+            Self::OtherByte => "tfo_other_byte",
         }
     }
 }

@@ -148,7 +148,7 @@ pub const fn syn_mark(remote: [u32; 4], remote_port: u16, local_port: u16, seque
     if mark == 0 { 1 } else { mark }
 }
 
-/// Slot of a SYN in [`crate::maps::SYNS`], from what stands for it.
+/// Slot of a SYN among [`SYNS`], from what stands for it.
 #[inline(always)]
 pub const fn syn_slot(mark: u64) -> u32 {
     (mark >> 40) as u32 & (SYNS - 1)

@@ -13,9 +13,8 @@ use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
 };
-use tfo_common::layout::FieldLoc;
 
-use crate::layout::layout;
+use crate::layout::{Position, layout};
 
 /// Reads `T` at an address; all zero where that fails.
 #[inline(always)]
@@ -36,9 +35,9 @@ pub fn read<T: Copy>(address: u64) -> T {
 
 /// Reads the pointer member at `at` of the structure at `base`.
 #[inline(always)]
-pub fn pointer(base: u64, at: FieldLoc) -> u64 {
+pub fn pointer(base: u64, at: Position) -> u64 {
     if at.is_present() && base != 0 {
-        read::<u64>(base + u64::from(at.byte))
+        read::<u64>(base + at.byte)
     } else {
         0
     }
@@ -46,18 +45,33 @@ pub fn pointer(base: u64, at: FieldLoc) -> u64 {
 
 /// Reads an unsigned member or bit-field of up to 64 bits.
 #[inline(always)]
-pub fn uint(base: u64, at: FieldLoc) -> u64 {
+pub fn uint(base: u64, at: Position) -> u64 {
     if !at.is_present() || base == 0 {
         return 0;
     }
-    let address = base + u64::from(at.byte);
-    match at.width {
-        64 => read::<u64>(address),
-        32 => u64::from(read::<u32>(address)),
-        16 => u64::from(read::<u16>(address)),
-        8 if at.bit == 0 => u64::from(read::<u8>(address)),
-        width => u64::from(read::<u8>(address) >> (at.bit & 7) & ((1 << (width & 7)) - 1)),
+    let address = base + at.byte;
+    if is(at.width, 32) {
+        u64::from(read::<u32>(address))
+    } else if is(at.width, 64) {
+        read::<u64>(address)
+    } else if is(at.width, 16) {
+        u64::from(read::<u16>(address))
+    } else if is(at.width, 8) && is(at.bit, 0) {
+        u64::from(read::<u8>(address))
+    } else {
+        u64::from(read::<u8>(address)) >> (at.bit & 7) & ((1 << (at.width & 7)) - 1)
     }
+}
+
+/// Whether a part of a position is this. The verifier knows that part, and removes what is ruled out; LLVM is not to see that
+/// the same number is compared several times, for it would make one jump of them, by sixteen instructions of arithmetic that
+/// the verifier leaves in.
+#[inline(always)]
+fn is(part: u64, wanted: u64) -> bool {
+    let mut part = part;
+    // SAFETY: changes nothing.
+    unsafe { asm!("{0} = {0}", inout(reg) part, options(nomem, nostack)) };
+    part == wanted
 }
 
 /// A pointer to a kernel structure the verifier knows from BTF (`PTR_TO_BTF_ID`). Members are loaded without a helper:
@@ -69,7 +83,7 @@ macro_rules! loads {
     ($($name:ident $load:literal;)+) => { $(
         /// The offset is added in assembly: the verifier takes a constant one, LLVM would fold it into other sums.
         #[inline(always)]
-        fn $name(self, offset: u32) -> u64 {
+        fn $name(self, offset: u64) -> u64 {
             let value: u64;
             // SAFETY: a load from a kernel structure, checked by the verifier against its type.
             unsafe {
@@ -77,7 +91,7 @@ macro_rules! loads {
                     "{pointer} += {offset}",
                     $load,
                     pointer = inout(reg) self.0 => _,
-                    offset = in(reg) u64::from(offset),
+                    offset = in(reg) offset,
                     value = lateout(reg) value,
                     options(readonly, nostack),
                 );
@@ -131,28 +145,32 @@ impl Typed {
 
     /// An unsigned member or bit-field of up to 64 bits; 0 where this kernel has none.
     #[inline(always)]
-    pub fn uint(self, at: FieldLoc) -> u64 {
+    pub fn uint(self, at: Position) -> u64 {
         if !at.is_present() {
             return 0;
         }
-        match at.width {
-            64 => self.load64(at.byte),
-            32 => self.load32(at.byte),
-            16 => self.load16(at.byte),
-            8 if at.bit == 0 => self.load8(at.byte),
-            width => self.load8(at.byte) >> (at.bit & 7) & ((1 << (width & 7)) - 1),
+        if is(at.width, 32) {
+            self.load32(at.byte)
+        } else if is(at.width, 64) {
+            self.load64(at.byte)
+        } else if is(at.width, 16) {
+            self.load16(at.byte)
+        } else if is(at.width, 8) && is(at.bit, 0) {
+            self.load8(at.byte)
+        } else {
+            self.load8(at.byte) >> (at.bit & 7) & ((1 << (at.width & 7)) - 1)
         }
     }
 
-    /// Eight bytes of a longer member, from this one on. To be called only where [`FieldLoc::is_present`].
+    /// Eight bytes of a longer member, from this one on. To be called only where [`Position::is_present`].
     #[inline(always)]
-    pub fn word64(self, at: FieldLoc, from: u32) -> u64 {
+    pub fn word64(self, at: Position, from: u64) -> u64 {
         self.load64(at.byte + from)
     }
 
-    /// What a pointer member points to. To be called only where [`FieldLoc::is_present`].
+    /// What a pointer member points to. To be called only where [`Position::is_present`].
     #[inline(always)]
-    pub fn follow(self, at: FieldLoc) -> Self {
+    pub fn follow(self, at: Position) -> Self {
         Self(self.load64(at.byte) as *const c_void)
     }
 
@@ -192,7 +210,7 @@ pub fn sock_of(ctx: &impl EbpfContext) -> u64 {
 
 /// A pointer member of `struct bpf_sock_ops_kern`.
 #[inline(always)]
-pub fn context_pointer(ctx: &impl EbpfContext, at: FieldLoc) -> u64 {
+pub fn context_pointer(ctx: &impl EbpfContext, at: Position) -> u64 {
     let mut value = 0u64;
     if at.is_present() {
         // SAFETY: writes 8 bytes to our stack. The source is the context pointer plus a load-time constant.

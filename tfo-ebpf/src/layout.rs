@@ -8,6 +8,25 @@ use core::arch::asm;
 
 use tfo_common::layout::{FieldLoc, Part, placeholder};
 
+/// A [`FieldLoc`] in whole registers: one made of narrower members costs two shifts for each of them, every time.
+#[derive(Clone, Copy)]
+pub struct Position {
+    /// As [`FieldLoc::byte`].
+    pub byte: u64,
+    /// As [`FieldLoc::bit`].
+    pub bit: u64,
+    /// As [`FieldLoc::width`].
+    pub width: u64,
+}
+
+impl Position {
+    /// As [`FieldLoc::is_present`].
+    #[inline(always)]
+    pub const fn is_present(self) -> bool {
+        self.byte != FieldLoc::ABSENT as u64
+    }
+}
+
 /// Position of a kernel member: `layout!(sk_err)`.
 macro_rules! layout {
     ($field:ident) => {{
@@ -19,7 +38,7 @@ macro_rules! layout {
 
 /// Position of the member with this number in `tfo_common::layout::Layout`.
 #[inline(always)]
-pub fn position<const FIELD: u64>() -> FieldLoc {
+pub fn position<const FIELD: u64>() -> Position {
     macro_rules! part {
         ($part:expr) => {{
             let value: u64;
@@ -31,11 +50,10 @@ pub fn position<const FIELD: u64>() -> FieldLoc {
             value
         }};
     }
-    FieldLoc {
-        byte: part!(Part::Byte) as u32,
-        bit: part!(Part::Bit) as u8,
-        width: part!(Part::Width) as u8,
-        pad: 0,
+    Position {
+        byte: part!(Part::Byte),
+        bit: part!(Part::Bit),
+        width: part!(Part::Width),
     }
 }
 

@@ -2,16 +2,16 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray},
 };
 use tfo_common::{CrossCheck, limits, maps};
 
-use super::{Error, first_bytes::FirstBytes, mapped::Mapped};
+use super::{Error, first_bytes::FirstBytes, mapped::Mapped, ring::Rings};
 
 /// Handles of the maps.
 pub struct Maps {
-    /// Event ring.
-    pub events: RingBuf<MapData>,
+    /// Event rings, of CPUs with even and odd numbers.
+    pub events: Rings,
     /// Totals.
     pub totals: PerCpuArray<MapData, u64>,
     /// Losses and bookkeeping.
@@ -40,7 +40,7 @@ impl Maps {
     /// Takes them out of the object; their programs keep them alive as well.
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
-            events: typed(ebpf, maps::EVENTS)?,
+            events: Rings::new(typed(ebpf, maps::EVENTS)?, typed(ebpf, maps::EVENTS_ODD)?),
             totals: typed(ebpf, maps::TOTALS)?,
             losses: typed(ebpf, maps::LOSSES)?,
             netns: typed(ebpf, maps::NETNS)?,

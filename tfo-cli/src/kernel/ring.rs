@@ -1,8 +1,66 @@
-//! Records of the event ring, from bytes.
+//! Records of the event rings, in the order of their times, and from bytes.
 
+use std::{io, time::Duration};
+
+use aya::maps::{MapData, RingBuf};
 use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption, event::Record};
 
-use super::sys;
+use super::{duplicates::Duplicates, sys};
+
+/// A record, or bytes that are none of this version.
+type Taken = Result<Record, Unknown>;
+
+/// The two rings.
+pub struct Rings {
+    even_and_odd: [RingBuf<MapData>; 2],
+    /// What was taken out of each and is not handed over yet.
+    held: [Option<Taken>; 2],
+    duplicates: Duplicates,
+}
+
+impl Rings {
+    /// Of CPUs with even and with odd numbers.
+    pub fn new(even: RingBuf<MapData>, odd: RingBuf<MapData>) -> Self {
+        Self {
+            even_and_odd: [even, odd],
+            held: [None; 2],
+            duplicates: Duplicates::default(),
+        }
+    }
+
+    /// Waits until one of them is to be read, at most for `timeout`.
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        sys::wait_readable(&self.even_and_odd, timeout)
+    }
+
+    /// The next record, if one is there: of two the one whose verdict fell first.
+    pub fn next(&mut self) -> Option<Taken> {
+        for (ring, held) in self.even_and_odd.iter_mut().zip(&mut self.held) {
+            if held.is_none() {
+                *held = ring.next().map(|item| decode(&item).ok_or(Unknown));
+            }
+        }
+        let mut next = self.held[first(&self.held)].take();
+        if let Some(Ok(Record::Flow(flow))) = &mut next {
+            self.duplicates.take_in(flow);
+        }
+        next
+    }
+}
+
+/// Which of two is to be handed over first. What is no record goes at once.
+fn first(held: &[Option<Taken>; 2]) -> usize {
+    let when = |taken: &Option<Taken>| match taken {
+        Some(Ok(Record::Flow(flow))) => flow.end_ns,
+        Some(Ok(Record::FirstByte(_)) | Err(Unknown)) => 0,
+        None => u64::MAX,
+    };
+    usize::from(when(&held[1]) < when(&held[0]))
+}
+
+/// Bytes that are no record of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown;
 
 /// The record in these bytes; `None` for a kind, size or code this version does not know.
 pub fn decode(bytes: &[u8]) -> Option<Record> {
@@ -40,6 +98,22 @@ mod tests {
             assert_eq!(decode(&bad), None, "byte {at} = {value}");
         }
         assert_eq!(decode(&[]), None);
+    }
+
+    #[test]
+    fn of_two_rings_the_earlier_record_comes_first() {
+        let at = |end_ns| {
+            Some(Ok(Record::Flow(FlowEvent {
+                end_ns,
+                ..FlowEvent::default()
+            })))
+        };
+        assert_eq!(first(&[at(5), at(4)]), 1);
+        assert_eq!(first(&[at(4), at(5)]), 0);
+        assert_eq!(first(&[None, at(5)]), 1);
+        assert_eq!(first(&[at(5), None]), 0);
+        assert_eq!(first(&[at(5), Some(Err(Unknown))]), 1);
+        assert_eq!(first(&[None, None]), 0);
     }
 
     proptest! {

@@ -336,7 +336,7 @@ fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
 
 impl Source for Session {
     fn wait(&mut self, timeout: Duration) -> anyhow::Result<()> {
-        sys::wait_readable(&self.maps.events, timeout).map_err(Into::into)
+        self.maps.events.wait(timeout).map_err(Into::into)
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize {
@@ -348,14 +348,14 @@ impl Source for Session {
         let mut count = 0;
         while let Some(item) = self.maps.events.next() {
             count += 1;
-            match ring::decode(&item) {
-                Some(record) => {
+            match item {
+                Ok(record) => {
                     if let Record::Flow(flow) = &record {
                         self.maps.first_bytes.expect(flow);
                     }
                     sink(&record);
                 }
-                None => self.bad_records += 1,
+                Err(ring::Unknown) => self.bad_records += 1,
             }
         }
         self.maps.first_bytes.collect(sys::monotonic_ns(), sink);

@@ -415,9 +415,11 @@ pub fn open_kernfs(mount: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
     }
 }
 
-/// Waits until a descriptor is readable, at most for `timeout`. A signal ends the wait early.
-pub fn wait_readable(fd: impl AsFd, timeout: Duration) -> io::Result<()> {
-    let mut entries = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+/// Waits until one of these descriptors is readable, at most for `timeout`. A signal ends the wait early.
+pub fn wait_readable<const N: usize>(fds: &[impl AsFd; N], timeout: Duration) -> io::Result<()> {
+    let mut entries = fds
+        .each_ref()
+        .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
     match poll(
         &mut entries,
         PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),

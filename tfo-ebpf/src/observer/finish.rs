@@ -6,7 +6,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
         BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
-    helpers::generated::bpf_ringbuf_query,
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_query},
 };
 use tfo_common::{
     DestCounts, EventKind, Handshake, Loss, Outcome, Role, carried,
@@ -24,7 +24,7 @@ use crate::{
         account,
         flow::{self, Flow, Times, bit, stage},
         hooks::flags,
-        maps::{TFO_EVENTS, TFO_FIRST_BYTES, config},
+        maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_FIRST_BYTES, config},
     },
     ops::{Address, Ops},
 };
@@ -138,7 +138,6 @@ fn add_to_row(
     let Some(code) = bounded(outcome) else { return };
     // SAFETY: `row` points to a map value; every index is bounded by `bounded` or by `bucket`.
     unsafe {
-        account::add(&raw mut (*row).outcomes[code], 1);
         (*row).last_ns = times.now;
         if saved_us > 0 {
             account::add(&raw mut (*row).saved_us, u64::from(saved_us));
@@ -146,6 +145,9 @@ fn add_to_row(
             account::add(&raw mut (*row).other_rtts_us, u64::from(times.rtt_us));
         } else {
             account::add(&raw mut (*row).without_rtt, 1);
+        }
+        if !outcome.is_plain() || times.handshake_us == UNSEEN_US {
+            account::add(&raw mut (*row).outcomes[code], 1);
         }
         if outcome.is_plain() {
             if facts.syn_retrans > 0 {
@@ -175,10 +177,23 @@ fn add_to_row(
     }
 }
 
-/// Writes the flow's record into the ring.
+/// The ring of this CPU. Two, so that CPUs do not wait for each other's cache lines: lock, position and the end of the last
+/// record were six of those for a connection with both ends here.
+#[inline(always)]
+fn ring() -> &'static Ring {
+    // SAFETY: no arguments.
+    if unsafe { bpf_get_smp_processor_id() } & 1 == 0 {
+        &TFO_EVENTS
+    } else {
+        &TFO_EVENTS_ODD
+    }
+}
+
+/// Writes the flow's record into the ring of this CPU.
 #[inline(always)]
 fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us: u32) {
-    let Some(mut entry) = TFO_EVENTS.reserve(0) else {
+    let ring = ring();
+    let Some(mut entry) = ring.reserve(0) else {
         account::lost(Loss::RingFull);
         return;
     };
@@ -193,9 +208,6 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         End::Established => {}
         End::Reset => flags |= event_flags::RESET | event_flags::NOT_ESTABLISHED,
         End::Failed => flags |= event_flags::NOT_ESTABLISHED,
-    }
-    if flow.has(bit::SEEN_BEFORE) {
-        flags |= event_flags::SEEN_BEFORE;
     }
     // A policy saw the data leave; what dropped it behind the policy shows on the socket.
     if facts.syn_data_len > 0 {
@@ -239,7 +251,7 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
             Address::ZERO.write_to(&raw mut (*record).comm);
         }
     }
-    entry.submit(wakeup(flow.end_ns));
+    entry.submit(wakeup(ring, flow.end_ns));
     if config!(emit_plain) == 1 {
         account::stat(Stat::Events);
     }
@@ -292,14 +304,14 @@ const LOOK_EVERY: u64 = 64;
 
 /// Ring flags: the reader polls by timer and is woken only when the ring fills up.
 #[inline(always)]
-fn wakeup(now: u64) -> u64 {
+fn wakeup(ring: &Ring, now: u64) -> u64 {
     if !flow::by_chance(now, LOOK_EVERY) {
         return u64::from(BPF_RB_NO_WAKEUP);
     }
-    // SAFETY: `TFO_EVENTS` is a ring buffer of this object.
+    // SAFETY: a ring buffer of this object.
     let fill = unsafe {
         bpf_ringbuf_query(
-            (&raw const TFO_EVENTS).cast_mut().cast(),
+            core::ptr::from_ref(ring).cast_mut().cast(),
             u64::from(BPF_RB_AVAIL_DATA),
         )
     };

@@ -36,8 +36,6 @@ pub mod stage {
 pub mod bit {
     /// The application asked for TFO.
     pub const REQUESTED: u8 = 1;
-    /// The SYN a child was made from had been accepted before.
-    pub const SEEN_BEFORE: u8 = 2;
     /// The two bits of what a policy saw in the SYN (`tfo_common::policy::mark::CARRIED`), one place further.
     pub const CARRIED: u8 = 4 | 8;
     /// A RST came.
@@ -105,7 +103,8 @@ pub struct Flow {
     pub cgroup_id: u64,
     /// Latest SYN built (client).
     pub syn_ns: u64,
-    /// Bytes the application offered with the connect.
+    /// Bytes the application offered with the connect; of a server's child what
+    /// [`tfo_common::FlowEvent::offered`] says.
     pub offered: u32,
     /// Process id of the client.
     pub tgid: u32,
@@ -280,6 +279,25 @@ pub fn of_context<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     of(ops.sk())
 }
 
+/// The flow of the socket of a callback, if it is at the first place. Where it is not [`of_context`] may still find it.
+#[inline(always)]
+pub fn at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
+    let sk = ops.sk();
+    if sk.is_null() {
+        return None;
+    }
+    let number = number(sk);
+    let home = place(number, 0)?;
+    (home.owner == number).then_some(&mut home.flow)
+}
+
+/// Whether the socket of a callback has no flow at another place than the first.
+#[inline(always)]
+pub fn is_surely_without(ops: &Ops) -> bool {
+    let sk = ops.sk();
+    !sk.is_null() && claims(number(sk), 0).is_some_and(|home| home.elsewhere == 0)
+}
+
 /// The flow of a socket, if it has one.
 ///
 /// It belongs to one connection, callbacks of a connection run under its socket's lock, and it is removed only by
@@ -321,6 +339,22 @@ pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
         account::lost(Loss::FlowTable);
         return None;
     };
+    fill(flow, ops, role, start_ns);
+    Some(flow)
+}
+
+/// The same where the socket's first place is free, as it is of nearly all; else nothing has happened, and [`begin`] looks
+/// further: in a program of its own, for the search is as long as all the rest.
+#[inline(always)]
+pub fn begin_at_home<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
+    let flow = new_at_home(ops)?;
+    fill(flow, ops, role, start_ns);
+    Some(flow)
+}
+
+/// What is known of a connection when it begins.
+#[inline(always)]
+fn fill(flow: &mut Flow, ops: &Ops, role: Role, start_ns: u64) {
     flow.reset(start_ns, role);
     flow.id = ops.cookie();
     let family = ops.family();
@@ -329,23 +363,33 @@ pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
     flow.local = ops.local(family);
     flow.remote_port = ops.remote_port();
     flow.local_port = ops.local_port();
-    Some(flow)
 }
 
-/// A place for the flow of the socket of a callback: the first one, if nobody has it, which is seen without a look at the
-/// place itself; else the one it has already, or another.
+/// The first place of the socket of a callback, if nobody has it, which is seen without a look at the place itself.
 #[inline(always)]
-fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
+fn new_at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     let sk = ops.sk();
     if sk.is_null() {
         return None;
     }
     let number = number(sk);
     let home = claims(number, 0)?;
-    let place_at_home = place(number, 0)?;
-    if home.elsewhere == 0 && place_at_home.claim(home, number) {
-        return Some(&mut place_at_home.flow);
+    let place = place(number, 0)?;
+    (home.elsewhere == 0 && place.claim(home, number)).then_some(&mut place.flow)
+}
+
+/// A place for the flow of the socket of a callback: the first one, if nobody has it; else the one it has already, or another.
+#[inline(always)]
+fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
+    let sk = ops.sk();
+    if sk.is_null() {
+        return None;
     }
+    if let Some(flow) = new_at_home(ops) {
+        return Some(flow);
+    }
+    let number = number(sk);
+    let home = claims(number, 0)?;
     if let Some(flow) = of_context(ops) {
         return Some(flow);
     }
@@ -371,6 +415,19 @@ pub fn reread(flow: &mut Flow) -> &mut Flow {
     unsafe {
         asm!("{0} = {0}", inout(reg) place);
         &mut *place
+    }
+}
+
+/// Removes the flow of the socket of a callback, which [`at_home`] has found.
+#[inline(always)]
+pub fn remove_at_home(ops: &Ops) {
+    let sk = ops.sk();
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let (Some(home), Some(claims)) = (place(number, 0), claims(number, 0)) {
+        home.free(claims);
     }
 }
 

@@ -19,9 +19,16 @@ use tfo_common::{
 
 use crate::observer::flow::{Claims, ListenerFlags, Place};
 
-/// Flow records.
+/// A ring of flow records.
+pub type Ring = RingBuf<FlowEvent, { limits::RING_BYTES as usize }>;
+
+/// Flow records of CPUs with an even number.
 #[btf_map]
-pub static TFO_EVENTS: RingBuf<FlowEvent, { limits::RING_BYTES as usize }> = RingBuf::new();
+pub static TFO_EVENTS: Ring = RingBuf::new();
+
+/// Flow records of CPUs with an odd number.
+#[btf_map]
+pub static TFO_EVENTS_ODD: Ring = RingBuf::new();
 
 /// Handshakes by role and outcome.
 #[btf_map]
@@ -55,10 +62,6 @@ pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
 #[btf_map]
 pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F_MMAPABLE as usize }> =
     Array::new();
-
-/// SYNs whose data was accepted.
-#[btf_map]
-pub static TFO_SYNS: Array<u64, { limits::SYNS as usize }> = Array::new();
 
 /// When connections of clients with Fast Open began.
 #[btf_map]

@@ -34,15 +34,15 @@ pub fn of(socket: Typed) -> Mark {
     if storage == 0 || !layout!(selem_data).is_present() || !layout!(smap_name).is_present() {
         return none;
     }
-    let node_at = u64::from(layout!(selem_node).byte);
+    let node_at = layout!(selem_node).byte;
     let mut node = kern::pointer(storage, layout!(storage_list));
     let mut seen = 0;
     while node != 0 && seen < MOST {
         let entry = node - node_at;
         let map = kern::pointer(entry, layout!(selem_map));
-        let name: [u64; 2] = kern::read(map + u64::from(layout!(smap_name).byte));
+        let name: [u64; 2] = kern::read(map + layout!(smap_name).byte);
         if map != 0 && name == NAME {
-            let mark: Mark = kern::read(entry + u64::from(layout!(selem_data).byte));
+            let mark: Mark = kern::read(entry + layout!(selem_data).byte);
             // Another build of the policy may mean something else by it.
             return if mark.version == MARK_VERSION { mark } else { none };
         }

@@ -47,17 +47,18 @@ const NO_COOKIE_KNOWN: u64 = 1;
 
 /// `tcp_connect` (net/ipv4/tcp_output.c) begins: the SYN is about to be built. This, not the change to
 /// SYN_SENT, is when the SYN leaves: with TCP_FASTOPEN_CONNECT the state changes at connect() and the SYN
-/// waits for the first write. Runs in the process that connects. Returns whether it is for [`connect_again`].
+/// waits for the first write. Runs in the process that connects. Returns whether it is for [`connect_again`]: the socket may
+/// have connected before, or the first place for its flow is taken.
 #[inline(always)]
 pub fn connect(ops: &Ops) -> bool {
     // The timer's flag stays on a socket that asked for TFO before: it failed, and is connected again.
     if ops.flags() & RTO != 0 {
         return true;
     }
-    if let Some(tcp) = ops.tcp() {
-        begin(ops, tcp);
+    match ops.tcp() {
+        Some(tcp) => begin(ops, tcp, flow::begin_at_home),
+        None => false,
     }
-    false
 }
 
 /// The same for a socket that may have the flow of an earlier connection.
@@ -66,22 +67,24 @@ pub fn connect_again(ops: &Ops, flow: Option<&mut Flow>) {
     if let Some(tcp) = ops.tcp()
         && is_new(ops, tcp, flow)
     {
-        begin(ops, tcp);
+        begin(ops, tcp, flow::begin);
     }
 }
 
+/// Begins a connection, with a place for its flow found by `place` where one is needed. Returns whether none was found.
 #[inline(always)]
-fn begin(ops: &Ops, tcp: Typed) {
+fn begin<'a>(ops: &Ops, tcp: Typed, place: impl Fn(&Ops, Role, u64) -> Option<&'a mut Flow>) -> bool {
     let at = layout!(tp_fastopen_req);
     if !at.is_present() {
-        return;
+        return false;
     }
     let request = tcp.follow(at);
     if request.address() == 0 && (config!(emit_plain) == 0 || flags::is_shed(Shed::Plain)) {
-        return flow::set_connecting(ops.sk());
+        flow::set_connecting(ops.sk());
+        return false;
     }
-    let Some(flow) = flow::begin(ops, Role::Client, flow::now()) else {
-        return;
+    let Some(flow) = place(ops, Role::Client, flow::now()) else {
+        return true;
     };
     process(flow);
     if request.address() != 0 {
@@ -89,6 +92,7 @@ fn begin(ops: &Ops, tcp: Typed) {
         flow.offered = request.uint(layout!(req_size)) as u32;
         flags::add(ops, flow, RETRANS | RTO);
     }
+    false
 }
 
 /// Whether nothing of an earlier connection of this socket waits for its verdict. If it does, that comes first:
@@ -116,7 +120,7 @@ fn process(flow: &mut Flow) {
     let comm = layout!(task_comm);
     // What cannot be read is zero.
     let name_at = if comm.is_present() {
-        kern::pointer(task, layout!(task_leader)) + u64::from(comm.byte)
+        kern::pointer(task, layout!(task_leader)) + comm.byte
     } else {
         0
     };
@@ -144,7 +148,7 @@ pub fn retransmitted(ops: &Ops, flow: Option<&mut Flow>) {
 #[inline(always)]
 pub fn accepted(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
-    let Some(flow) = flow::of_context(ops) else {
+    let Some(flow) = flow::at_home(ops) else {
         return false;
     };
     let acked = ops.bytes_acked().saturating_sub(1) as u32;

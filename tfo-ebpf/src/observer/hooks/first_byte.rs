@@ -43,6 +43,36 @@ pub fn is_idle(ops: &Ops) -> bool {
         && ops.segments_out() < MAX_WAITS
 }
 
+/// A client whose flow is at its first place builds a header. Before its handshake has ended it does, too, where another
+/// program wants its headers.
+#[inline(always)]
+pub fn building_client(ops: &Ops, flow: &mut Flow) {
+    if flow.stage == stage::HANDSHAKE {
+        return;
+    }
+    let seen = is_here(ops, Role::Client);
+    if seen && flow.ttfb_us == UNSEEN_US {
+        flow.ttfb_us = elapsed(ops, Role::Client, flow.start_ns);
+    }
+    if is_done(ops, flow, seen) {
+        flow::remove_at_home(ops);
+    }
+}
+
+/// Whether there is nothing more to wait for: the first byte is here, and told, or it is given up.
+#[inline(always)]
+fn is_done(ops: &Ops, flow: &mut Flow, seen: bool) -> bool {
+    flow.waits += 1;
+    if !seen && u32::from(flow.waits) < MAX_WAITS && ops.segments_out() < MAX_WAITS {
+        return false;
+    }
+    flags::swap(ops, flow, WRITE, 0);
+    if seen {
+        finish::first_byte(flow);
+    }
+    true
+}
+
 /// A header of a connection with a flow is being built. Returns whether there is a verdict to finish: that of a
 /// child made from its SYN, whose handshake has ended since.
 #[inline(always)]
@@ -64,12 +94,7 @@ pub fn building(ops: &Ops, flow: &mut Flow) -> bool {
     if open {
         return child(ops, flow);
     }
-    flow.waits += 1;
-    if seen || u32::from(flow.waits) >= MAX_WAITS || ops.segments_out() >= MAX_WAITS {
-        flags::swap(ops, flow, WRITE, 0);
-        if seen {
-            finish::first_byte(flow);
-        }
+    if is_done(ops, flow, seen) {
         flow::remove(ops.sk());
     }
     false

@@ -15,14 +15,13 @@ use aya_ebpf::{
 };
 use tfo_common::{
     flags::Control,
-    layout::FieldLoc,
     listener::{Arrival, DeferredRecord, Listed, ListenerRecord, Primed, UNKNOWN},
 };
 
 use super::{flags, give_back};
 use crate::{
     kern,
-    layout::layout,
+    layout::{Position, layout},
     observer::{
         flow,
         maps::{TFO_ARRIVALS, config},
@@ -180,7 +179,7 @@ fn is_in_scope(sk: u64) -> bool {
     if kern::uint(cgroup, layout!(cgroup_level)) < u64::from(level) {
         return false;
     }
-    let ancestor = kern::read::<u64>(cgroup + u64::from(ancestors.byte) + u64::from(level) * 8);
+    let ancestor = kern::read::<u64>(cgroup + ancestors.byte + u64::from(level) * 8);
     kern::uint(kern::pointer(ancestor, layout!(cgroup_kn)), layout!(kn_id)) == scope
 }
 
@@ -271,11 +270,11 @@ fn inode(sk: u64) -> u64 {
 
 /// An address of a socket, network order; IPv4 in the first four bytes.
 #[inline(always)]
-fn address(sk: u64, is_v6: bool, v4: FieldLoc, v6: FieldLoc) -> [u8; 16] {
+fn address(sk: u64, is_v6: bool, v4: Position, v6: Position) -> [u8; 16] {
     let mut address = [0; 16];
     if is_v6 {
         if v6.is_present() {
-            address = kern::read(sk + u64::from(v6.byte));
+            address = kern::read(sk + v6.byte);
         }
     } else {
         let bytes = (kern::uint(sk, v4) as u32).to_ne_bytes();

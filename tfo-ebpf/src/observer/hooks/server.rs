@@ -10,7 +10,6 @@ use tfo_common::{
     listener::Arrival,
     maps::Part,
     request::{LISTENER_UNKNOWN, Request},
-    slots,
     time::{UNSEEN_US, us_between},
 };
 
@@ -22,7 +21,7 @@ use crate::{
         account,
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
-        maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_SYNS, TFO_WAITING, config},
+        maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_WAITING, config},
         parts::jump,
     },
     ops::{FoundOption, Ops, are_usual_options, tcp_flag},
@@ -148,10 +147,10 @@ fn syn_payload(syn: u64) -> u32 {
     if !block.is_present() {
         return 0;
     }
-    let block = syn + u64::from(block.byte);
+    let block = syn + block.byte;
     let (first_at, end_at) = (layout!(cb_seq), layout!(cb_end_seq));
     let (first, end) = if end_at.byte == first_at.byte + 4 {
-        let both: u64 = kern::read(block + u64::from(first_at.byte));
+        let both: u64 = kern::read(block + first_at.byte);
         (both & 0xffff_ffff, both >> 32)
     } else {
         (kern::uint(block, first_at), kern::uint(block, end_at))
@@ -349,38 +348,16 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
         flow.option_kind = found.kind;
     }
     if flow.syn_len > 0 {
-        flow.bits |= seen_before(ops, flow);
+        // `tcp_create_openreq_child` has set `rcv_nxt` to the number behind the SYN's. User space knows by it whether this
+        // SYN has made a child before: a slot for each of them was a tenth of what a Fast Open connection took, for it is
+        // in no cache.
+        flow.offered = ops.receive_next();
     }
     if ops.flags() & WRITE != 0 {
         adopt_inherited(flow);
     }
     // The headers it builds tell when its handshake has ended (`first_byte`).
     flags::add(ops, flow, RTO | WRITE);
-}
-
-/// [`bit::SEEN_BEFORE`] where the SYN this child was made from has made one before, else 0. Then the network has brought it twice, and the first
-/// child was gone by the time (an older one would have taken the segment: `__inet_lookup_established` comes first).
-/// `tcp_create_openreq_child` has set `rcv_nxt` to the number behind the SYN's.
-#[inline(always)]
-fn seen_before(ops: &Ops, flow: &Flow) -> u8 {
-    let mark = slots::syn_mark(
-        flow.remote.words,
-        flow.remote_port,
-        flow.local_port,
-        ops.receive_next(),
-    );
-    let Some(slot) = TFO_SYNS.get_ptr_mut(slots::syn_slot(mark)) else {
-        return 0;
-    };
-    // SAFETY: points into an array; one aligned load, one aligned store.
-    unsafe {
-        let before = slot.read_volatile();
-        slot.write_volatile(mark);
-        // Without a branch: the verifier would go through what follows once for each way.
-        let differs = before ^ mark;
-        let is_same = !(differs | differs.wrapping_neg()) >> 63;
-        is_same as u8 * bit::SEEN_BEFORE
-    }
 }
 
 /// Takes the facts of this connection's SYN out of the table. Of most connections there are none: then a counter tells,

@@ -147,6 +147,18 @@ pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
+    match flow::at_home(&ops) {
+        Some(flow) if flow.role == Role::Client as u8 => first_byte::building_client(&ops, flow),
+        None if flow::is_surely_without(&ops) => jump::<{ Part::PlainByte as u32 }>(&ops),
+        _ => jump::<{ Part::OtherByte as u32 }>(&ops),
+    }
+    1
+}
+
+/// [`Part::OtherByte`].
+#[sock_ops]
+pub fn tfo_other_byte(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
     match flow::of_context(&ops) {
         Some(flow) => {
             if first_byte::building(&ops, flow) {
