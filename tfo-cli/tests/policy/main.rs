@@ -104,6 +104,7 @@ const TESTS: &[Test] = &[
         "left_flags::a_copy_that_lives_keeps_its_own",
         left_flags::of_the_living,
     ),
+    ("observer::a_stripped_option_was_not_sent", observer::stripped),
     ("observer::rules_hold_within_run", observer::within_run),
     ("dashboard::keys_change_rules", dashboard::changes_rules),
     (

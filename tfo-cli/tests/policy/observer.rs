@@ -18,6 +18,7 @@ use crate::{
     policy::{self, add},
     support::{
         BINARY, NO_CONFIG,
+        flow::Role,
         foreign::{self, Calls, Foreign},
         sandbox::Sandbox,
     },
@@ -94,6 +95,32 @@ pub fn denied() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the option was taken out, the record says that none was sent, as the wire does.
+pub fn stripped() -> Result<()> {
+    let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let trace = sandbox.trace(&[])?;
+    connect.run_in(lab.client())?;
+    policy::add_strip(sandbox.path(), "10.77.0.2", lab.client().label())?;
+    connect.run_in(lab.client())?;
+    let (flows, _) = trace.stop()?.complete_records()?;
+    let clients = flows.iter().filter(|flow| flow.role == Role::Client);
+    let told: Vec<_> = clients
+        .map(|flow| {
+            (
+                flow.outcome.as_str(),
+                flow.option_sent.as_str(),
+                flow.syn_data_len,
+            )
+        })
+        .collect();
+    ensure!(
+        told == [("accepted", "cookie", 300), ("denied", "none", 0)],
+        "{flows:#?}"
+    );
+    policy::clear()
 }
 
 /// What a killed copy left on sockets goes with the next copy, also where a policy is in force: that is ours, and nobody
