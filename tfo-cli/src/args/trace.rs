@@ -25,6 +25,10 @@ pub struct TraceArgs {
     /// At the end, print findings with evidence, cost and fix, as `diagnose` does.
     #[arg(long)]
     pub summary: bool,
+    /// Add the hash of the cookie that the kernel keeps for a client's pair of addresses when its record is read, as `cookies`
+    /// shows it. It asks the kernel for each pair, once a second and after each new cookie.
+    #[arg(long, conflicts_with = "replay")]
+    pub cookies: bool,
     /// Longest wait for a connection's time to first byte before it is printed; 0 prints at once, without a time that
     /// is not known yet.
     #[arg(long, value_name = "TIME", default_value = "1s")]
@@ -56,6 +60,8 @@ pub struct TraceConfig {
     pub count: Option<u64>,
     /// Whether to print findings at the end.
     pub summary: bool,
+    /// Whether to look up the hashes of cookies.
+    pub cookies: bool,
     /// How long a connection is held back for its time to first byte.
     pub ttfb_wait: Duration,
     /// The connections to print.
@@ -87,6 +93,7 @@ impl TraceArgs {
                 .transpose()?,
             count: self.count,
             summary: self.summary,
+            cookies: self.cookies,
             ttfb_wait: value::duration("--ttfb-wait", &self.ttfb_wait)?,
             attach: self.overhead.resolve(self.attach.resolve(self.all)?)?,
         })

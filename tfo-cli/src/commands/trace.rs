@@ -4,12 +4,14 @@
 //! Between them is a short queue: when nobody reads our output the queue fills, then the kernel's ring, and the
 //! kernel side counts what it could not keep.
 
+mod cookies;
 mod found;
 mod pending;
 mod reader;
 mod replay;
 
 use std::{
+    collections::HashMap,
     io::{self, Write},
     sync::{
         Arc,
@@ -29,6 +31,8 @@ use super::{attach, networks, observe::Observer};
 use crate::{
     args::TraceConfig,
     exit::{self, Failure},
+    fingerprint::Fingerprint,
+    kernel,
     model::{
         Flow,
         contradiction::contradiction,
@@ -110,6 +114,11 @@ pub fn trace_source(
     let wants = Wants {
         summary: config.summary,
         names: config.filter.needs_names(),
+        cookies: config
+            .cookies
+            .then(kernel::boot_salt)
+            .transpose()
+            .map_err(|error| Failure::new(error.exit_code(), error))?,
     };
     let reader = reader::spawn(observer, sender, reader_stop.clone(), wants)?;
 
@@ -163,6 +172,8 @@ struct Tracer<'a> {
     names: Names,
     networks: Arc<Networks>,
     pending: PendingFlows,
+    /// Hashes of cookies of flows that are held.
+    cookies: HashMap<u64, Fingerprint>,
     summary: Summary,
     bad_records: u64,
     contradictory: u64,
@@ -182,6 +193,7 @@ impl<'a> Tracer<'a> {
             names: Names::default(),
             networks: Arc::clone(&networks),
             pending: PendingFlows::new(config.ttfb_wait),
+            cookies: HashMap::new(),
             summary: Summary::default(),
             bad_records: 0,
             contradictory: 0,
@@ -204,6 +216,7 @@ impl<'a> Tracer<'a> {
         for (id, name) in batch.names {
             self.names.insert(id, name);
         }
+        self.cookies.extend(batch.cookies);
         for record in batch.records {
             match record {
                 Record::FirstByte(first) => self.pending.first_byte(first.id, first.ttfb_us),
@@ -217,7 +230,9 @@ impl<'a> Tracer<'a> {
                                 self.release_one(&displaced, out)?;
                             }
                         }
-                        Some(_) => {}
+                        Some(flow) => {
+                            self.cookies.remove(&flow.id());
+                        }
                         None => self.bad_records += 1,
                     }
                 }
@@ -305,9 +320,11 @@ impl<'a> Tracer<'a> {
 
     fn print(&mut self, flow: &Flow, out: &mut dyn Write) -> io::Result<()> {
         let cgroup = self.names.get(flow.event().cgroup_id);
+        let cookie = self.cookies.remove(&flow.id());
         self.summary.printed += 1;
         self.writer.flow(
             &FlowLine {
+                cookie,
                 flow,
                 cgroup,
                 network: self.networks.label(flow.remote_ip()).map(|label| &**label),

@@ -2,15 +2,20 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs::{self, File},
+    io,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use super::{
     netns::{self, Depth},
-    procfs,
+    procfs, tcp_metrics,
 };
-use crate::model::source::{Host, Mib};
+use crate::{
+    fingerprint::{Fingerprint, Salt},
+    model::source::{Host, Mib},
+};
 
 /// Namespaces whose counters are read at most: each costs a thread that enters it.
 const MAX_NAMESPACES: usize = 1_024;
@@ -57,6 +62,33 @@ impl Reader {
         gone
     }
 
+    /// The hash of the cookie that a network namespace keeps for this pair of addresses.
+    pub fn cookie(&mut self, netns: u32, local: IpAddr, remote: IpAddr, salt: &Salt) -> Option<Fingerprint> {
+        let look = || tcp_metrics::entry(remote, local, salt);
+        let entry = if netns == netns::own_inode() {
+            look()
+        } else {
+            netns::inside(&self.find(netns)?, look)
+        };
+        Some(entry.ok()??.cookie?.fingerprint)
+    }
+
+    /// A network namespace with a process in it. Who was not found is not looked for again until it has rested.
+    fn find(&mut self, netns: u32) -> Option<File> {
+        let found = self.known.open(netns);
+        if found.is_some() || self.rested.is_some_and(|at| Instant::now() < at) {
+            return found;
+        }
+        self.scan(Depth::Processes);
+        self.known.open(netns)
+    }
+
+    fn scan(&mut self, depth: Depth) {
+        let begun = Instant::now();
+        self.known.scan(depth);
+        self.rested = Some(Instant::now() + REST.max(begun.elapsed() * SHARE));
+    }
+
     fn counters(&mut self, own: u32, wanted: &[u32], all: bool) -> Vec<(u32, Mib)> {
         let mut inodes: Vec<u32> = std::iter::once(own).chain(wanted.iter().copied()).collect();
         if all {
@@ -100,9 +132,7 @@ impl Reader {
         } else {
             Depth::Processes
         };
-        let begun = Instant::now();
-        self.known.scan(depth);
-        self.rested = Some(Instant::now() + REST.max(begun.elapsed() * SHARE));
+        self.scan(depth);
         let known = &self.known;
         self.missing.retain(|inode, looks| {
             *looks += 1;

@@ -1,6 +1,7 @@
 //! One observing session: attach, read, take everything back.
 
 use std::{
+    net::IpAddr,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -41,6 +42,7 @@ use super::{
     programs, rights, ring, sys,
 };
 use crate::{
+    fingerprint::{Fingerprint, Salt},
     model::{
         cgroup as cgroup_path,
         diagnosis::host_facts::{HostFact, HostFacts, Lifetimes, MptcpListener, UnsafeWrite},
@@ -412,6 +414,14 @@ impl Source for Session {
             });
             self.forget(&gone.unwrap_or_default());
         }
+    }
+
+    fn cookie(&mut self, netns: u32, local: IpAddr, remote: IpAddr, salt: &Salt) -> Option<Fingerprint> {
+        let salt = *salt;
+        let cookie = self
+            .keeper
+            .ask(move |state| state.host.cookie(netns, local, remote, &salt));
+        cookie.flatten()
     }
 
     fn cgroup(&mut self, id: u64) -> Lookup<CgroupName> {

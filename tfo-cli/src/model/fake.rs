@@ -3,7 +3,7 @@
 
 mod scenario;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use tfo_common::{
     DestKey, FirstByteEvent, FlowEvent, Outcome, Role,
@@ -15,6 +15,7 @@ use tfo_common::{
 pub use self::scenario::Scenario;
 use super::overhead;
 use super::source::{CgroupName, Degradation, Host, Lookup, Reading, Source};
+use crate::fingerprint::{Fingerprint, Salt, Secret};
 
 /// 2026-01-02T03:04:05Z in ns: wall clock of kernel time zero in every fake.
 pub const EPOCH_NS: i64 = 1_767_323_045_000_000_000;
@@ -120,11 +121,18 @@ pub struct FakeSource {
     pub degradations: Vec<Degradation>,
     /// What was given up, one step after the other.
     pub shed: Vec<Shed>,
+    /// Cookies that `cookie` finds, one after the other.
+    pub cookies: VecDeque<u64>,
     /// How long `wait` really sleeps.
     pub pause: Duration,
 }
 
 impl Source for FakeSource {
+    fn cookie(&mut self, _: u32, _: IpAddr, _: IpAddr, salt: &Salt) -> Option<Fingerprint> {
+        let cookie = self.cookies.pop_front()?;
+        Some(salt.fingerprint(Secret::Cookie, &cookie.to_be_bytes()))
+    }
+
     fn wait(&mut self, timeout: Duration) -> anyhow::Result<()> {
         std::thread::sleep(self.pause.min(timeout));
         Ok(())

@@ -1,6 +1,6 @@
 //! The readings the model is made from, and [`Source`], which gives them: the live kernel, a recording, or a test.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tfo_common::{
@@ -12,7 +12,10 @@ use tfo_common::{
 };
 
 use super::diagnosis::HostFacts;
-use crate::policy::{InForce, guard::Destination};
+use crate::{
+    fingerprint::{Fingerprint, Salt},
+    policy::{InForce, guard::Destination},
+};
 
 /// Handshakes by role and outcome since the programs were attached: `totals[role][outcome]`.
 pub type Totals = [[u64; Outcome::COUNT]; Role::COUNT];
@@ -176,6 +179,12 @@ pub trait Source: Send {
     fn host(&mut self, all: bool) -> anyhow::Result<Host>;
     /// Keeps tables from filling up where nobody reads the host: to be called every few seconds.
     fn upkeep(&mut self) {}
+    /// The salted hash of the cookie that the kernel keeps for connections from the one address to the other; `None` where it
+    /// keeps none, or cannot be asked.
+    fn cookie(&mut self, netns: u32, local: IpAddr, remote: IpAddr, salt: &Salt) -> Option<Fingerprint> {
+        let _ = (netns, local, remote, salt);
+        None
+    }
     /// What a cgroup is called. Who shows it remembers the answer: a cgroup that is gone has no name any more.
     fn cgroup(&mut self, id: u64) -> Lookup<CgroupName>;
     /// TCP listeners of every network namespace that could be entered.

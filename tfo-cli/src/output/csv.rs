@@ -51,6 +51,7 @@ fn columns() -> csv::Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let line = FlowLine {
+        cookie: None,
         flow: &flow,
         cgroup: None,
         wall_offset_ns: 0,
@@ -121,6 +122,7 @@ mod tests {
     fn columns_are_the_fields_of_the_json_record_in_its_order() {
         let flow = Flow::new(&fake::flow(Outcome::Accepted)).expect("codes are known");
         let line = FlowLine {
+            cookie: None,
             flow: &flow,
             cgroup: None,
             wall_offset_ns: 0,
@@ -155,6 +157,7 @@ mod tests {
         let flow = Flow::new(&event).expect("codes are known");
         let name = cgroup::parse("/batch/x,y");
         let line = FlowLine {
+            cookie: None,
             flow: &flow,
             cgroup: Some(&name),
             wall_offset_ns: fake::EPOCH_NS,

@@ -123,6 +123,7 @@ impl<'a> FindingRecord<'a> {
             window_us: finding.evidence.window_ns / 1_000,
             example: finding.evidence.example.as_ref().map(|flow| {
                 FlowRecord::new(&FlowLine {
+                    cookie: None,
                     flow,
                     cgroup: snapshot.names.get(flow.event().cgroup_id),
                     wall_offset_ns: snapshot.wall_offset_ns,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tfo_common::Carried;
 
 use super::{FlowLine, time};
-use crate::clean;
+use crate::{clean, fingerprint::Fingerprint};
 
 /// A flow. Times that end in `_us` are whole microseconds. What only a capture can miss is `null` there alone.
 #[derive(Clone, Debug, Serialize)]
@@ -73,6 +73,8 @@ pub struct FlowFields<'a> {
     /// What rode in the SYN, where somebody looked ([`tfo_common::Carried`]). Live a policy does, and tells only what may not
     /// be sent twice.
     pub syn_data: Option<&'static str>,
+    /// Salted hash of the cookie that the kernel keeps for this pair of addresses (`trace --cookies`, clients).
+    pub cookie: Option<Fingerprint>,
 }
 
 impl<'a> FlowFields<'a> {
@@ -113,6 +115,7 @@ impl<'a> FlowFields<'a> {
             rtt_us: flow.rtt_us(),
             network: line.network.map(Cow::from),
             syn_data: flow.carried().map(Carried::name),
+            cookie: line.cookie,
         }
     }
 

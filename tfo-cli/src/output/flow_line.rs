@@ -4,11 +4,14 @@ use std::io::{self, Write};
 
 use tfo_common::{Loss, Outcome, Role, counters::Stat, flags::Shed};
 
-use crate::model::{
-    Flow, Snapshot,
-    diagnosis::Finding,
-    snapshot,
-    source::{CgroupName, Totals},
+use crate::{
+    fingerprint::Fingerprint,
+    model::{
+        Flow, Snapshot,
+        diagnosis::Finding,
+        snapshot,
+        source::{CgroupName, Totals},
+    },
 };
 
 /// One flow, ready to be written.
@@ -20,6 +23,8 @@ pub struct FlowLine<'a> {
     pub cgroup: Option<&'a CgroupName>,
     /// What the network of the other end is called.
     pub network: Option<&'a str>,
+    /// Salted hash of the cookie that the kernel keeps for the pair of addresses, where it was asked.
+    pub cookie: Option<Fingerprint>,
     /// ns of wall clock minus the kernel's clock.
     pub wall_offset_ns: i64,
 }

@@ -61,6 +61,7 @@ fn traces_are_harmless() {
     let name = cgroup::parse(&format!("/=x/{EVIL}.service"));
     let flow = Flow::new(&flow(1)).expect("codes are known");
     let line = FlowLine {
+        cookie: None,
         flow: &flow,
         cgroup: Some(&name),
         wall_offset_ns: fake::EPOCH_NS,

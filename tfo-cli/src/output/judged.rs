@@ -35,6 +35,7 @@ pub struct JudgedLine<'a> {
 impl JudgedLine<'_> {
     pub(super) fn line(&self) -> FlowLine<'_> {
         FlowLine {
+            cookie: None,
             flow: self.flow,
             cgroup: None,
             wall_offset_ns: 0,

@@ -84,6 +84,7 @@ mod tests {
         let flow = Flow::new(&fake::flow(Outcome::SynTimeout)).expect("codes are known");
         let name = cgroup::parse("/system.slice/web.service");
         let line = FlowLine {
+            cookie: None,
             flow: &flow,
             cgroup: Some(&name),
             wall_offset_ns: fake::EPOCH_NS,

@@ -132,6 +132,7 @@ mod tests {
         for event in &events {
             let flow = Flow::new(event).expect("codes are known");
             let line = FlowLine {
+                cookie: None,
                 flow: &flow,
                 cgroup: Some(&name),
                 wall_offset_ns: fake::EPOCH_NS,
@@ -151,6 +152,7 @@ mod tests {
         Text::default()
             .flow(
                 &FlowLine {
+                    cookie: None,
                     flow: &flow,
                     cgroup: None,
                     wall_offset_ns: 0,

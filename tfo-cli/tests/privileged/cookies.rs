@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tfo_lab::{
-    client::Connect,
+    client::{Connect, Family},
     command,
     lab::{self, Lab},
     mib::Mib,
@@ -15,8 +15,10 @@ use tfo_lab::{
 };
 
 use crate::support::{
-    needs_lab,
+    flow::Role,
+    needs_kernel, needs_lab,
     once::{self, Copy},
+    sandbox::Sandbox,
 };
 
 const PAYLOAD: usize = 100;
@@ -187,5 +189,55 @@ fn a_hostile_name_does_not_steer_the_terminal() -> Result<()> {
     for text in [shown.stdout, shown.stderr, odd.stderr] {
         ensure!(!text.contains('\u{1b}'), "{text:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_record_has_the_hash_that_the_cache_has() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let trace = sandbox.trace(&["--cookies"])?;
+    let families = [
+        (Family::V4, lab::server_v4(0)),
+        (Family::V6, lab::server_v6(0)),
+        (Family::Mapped, lab::server_v4(1)),
+    ];
+    let mut hashes = Vec::new();
+    for (family, ip) in families {
+        let server = Server::start(lab.server(), &Listen::on(ip, family))?;
+        // One that asks for a cookie, one that has it.
+        for _ in 0..2 {
+            let connect = Connect {
+                family,
+                ..Connect::new(server.address(), PAYLOAD)
+            };
+            let report = connect.run_in(lab.client())?;
+            ensure!(report.error.is_none(), "{report:?}");
+        }
+        let shown = entries(&lab)?;
+        let hash = entry_of(&shown, &ip.to_string())?["cookie"].as_str();
+        hashes.push((ip, hash.context("no cookie")?.to_owned()));
+    }
+    let (flows, _) = trace.stop()?.complete_records()?;
+    for (ip, hash) in &hashes {
+        let clients = flows
+            .iter()
+            .filter(|flow| flow.role == Role::Client && flow.remote_addr == *ip);
+        let shown: Vec<_> = clients
+            .map(|flow| (flow.outcome.as_str(), flow.cookie.as_deref()))
+            .collect();
+        let hash = Some(hash.as_str());
+        ensure!(
+            shown == [("cookie-granted", hash), ("accepted", hash)],
+            "{ip}: {shown:?}, not {hash:?}"
+        );
+    }
+    ensure!(
+        flows
+            .iter()
+            .all(|flow| flow.role == Role::Client || flow.cookie.is_none()),
+        "{flows:?}"
+    );
     Ok(())
 }

@@ -9,8 +9,10 @@ use std::{
 use anyhow::Context as _;
 use tfo_common::{event::Record, flags::Shed, listener::ListenerRecord};
 
+use super::cookies::Cookies;
 use crate::{
     commands::observe::{Names, Observer},
+    fingerprint::{Fingerprint, Salt},
     model::source::{Host, Reading},
     output,
     signals::Stop,
@@ -29,6 +31,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Cgroups not met before.
     pub names: Names,
+    /// Hashes of cookies by the numbers of their flows.
+    pub cookies: Vec<(u64, Fingerprint)>,
 }
 
 /// Records of one batch: what waits in the queue is bounded by it.
@@ -65,6 +69,8 @@ pub struct Wants {
     pub summary: bool,
     /// The name of its cgroup before a record is handed over: a filter asks for it.
     pub names: bool,
+    /// Hashes of cookies, with this salt.
+    pub cookies: Option<Salt>,
 }
 
 /// Starts the thread. It ends when asked to, or when nobody takes its batches; its result is the last reading: with a summary
@@ -80,6 +86,7 @@ pub fn spawn(
         unsent: Names::new(),
         held: Vec::new(),
         recorded: Instant::now(),
+        cookies: wants.cookies.map(Cookies::new),
         wants,
         shed: Shed::Nothing,
     };
@@ -98,6 +105,7 @@ struct Reader {
     /// When the recording got its latest reading.
     recorded: Instant,
     wants: Wants,
+    cookies: Option<Cookies>,
     /// The most that was given up so far.
     shed: Shed,
 }
@@ -189,12 +197,17 @@ impl Reader {
     fn hand_over(&mut self, batches: &SyncSender<Batch>) -> bool {
         let mut taken = true;
         for records in self.held.chunks(BATCH) {
+            let cookies = match &mut self.cookies {
+                Some(cookies) => cookies.of(records, self.observer.source(), Instant::now()),
+                None => Vec::new(),
+            };
             taken = taken
                 && batches
                     .send(Batch {
                         at: Instant::now(),
                         records: records.to_vec(),
                         names: std::mem::take(&mut self.unsent),
+                        cookies,
                     })
                     .is_ok();
         }

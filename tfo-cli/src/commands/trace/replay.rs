@@ -64,6 +64,7 @@ pub fn trace(
 
 fn batch(tick: Tick) -> Batch {
     Batch {
+        cookies: Vec::new(),
         at: Instant::now(),
         records: tick.records,
         names: tick.names,

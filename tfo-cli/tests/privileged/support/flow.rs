@@ -37,6 +37,7 @@ pub struct Flow {
     pub rtt_us: Option<u64>,
     pub saved_us: u64,
     pub lost_us: u64,
+    pub cookie: Option<String>,
 }
 
 /// Which end the host was.
