@@ -16,6 +16,7 @@
 //! ```
 
 mod file;
+pub mod owner;
 
 use std::collections::BTreeMap;
 

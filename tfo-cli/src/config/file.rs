@@ -3,13 +3,12 @@
 
 use std::{
     env, fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use nix::unistd::{Uid, User, geteuid};
 
-use super::Config;
+use super::{Config, owner};
 use crate::exit::{self, Failure};
 
 /// Reads the file of `--config`, which must exist, or else the one at its usual path, if there is one.
@@ -40,11 +39,7 @@ struct Caller {
 }
 
 fn caller() -> Caller {
-    let sudo = env::var("SUDO_UID")
-        .ok()
-        .and_then(|uid| uid.parse().ok())
-        .map(Uid::from_raw);
-    match sudo.filter(|_| geteuid().is_root()) {
+    match owner::sudo_caller() {
         Some(uid) => {
             let home = User::from_uid(uid).ok().flatten().map(|user| user.dir);
             Caller {
@@ -83,16 +78,7 @@ fn read(path: &Path, owner: Uid) -> Result<Option<Config>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    // The owner of the open file, not of the path, which may lead to another file by now.
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.uid() != owner.as_raw() {
-        let why = format!(
-            "{}: owned by user {}, not by you ({owner})",
-            path.display(),
-            metadata.uid()
-        );
-        return Err(Failure::new(exit::USAGE, why).hint(format!("chown {owner} {}", path.display())));
-    }
+    owner::check(&file, path, &[owner])?;
     let text = io::read_to_string(file).map_err(failed)?;
     Config::parse(&text)
         .map(Some)
@@ -101,6 +87,8 @@ fn read(path: &Path, owner: Uid) -> Result<Option<Config>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -108,6 +96,8 @@ mod tests {
         let path = env::temp_dir().join(format!("tfo-config-{}", std::process::id()));
         assert_eq!(read(&path, geteuid()).expect("there is none"), None);
         fs::write(&path, "sort = \"hit\"\n").expect("it is written");
+        // Whatever the umask is.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
         let config = read(&path, geteuid()).expect("it is ours").expect("it is there");
         assert_eq!(config.sort.as_deref(), Some("hit"));
         let stranger = Uid::from_raw(geteuid().as_raw() + 1);

@@ -1,12 +1,16 @@
 //! Policy files: `apply` makes the changes that `plan` prints.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::Path,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    policy::{self, PINS, add, ok},
+    policy::{self, PINS, add, fails, ok},
     support::sandbox::Sandbox,
 };
 
@@ -15,6 +19,34 @@ pub fn temporary(name: &str, text: &str) -> Result<String> {
     let path = std::env::temp_dir().join(format!("tfo-cli-test-{name}"));
     fs::write(&path, text).with_context(|| path.display().to_string())?;
     Ok(path.to_string_lossy().into_owned())
+}
+
+/// Root follows no rules that somebody else can write, or has written.
+pub fn others_write() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    let name = sandbox.name()?;
+    let text = format!("[[rule]]\ncgroup = \"{name}\"\ndst = \"10.0.0.0/8\"\n");
+    let path = temporary("others.toml", &text)?;
+    let refused = |why: &str| -> Result<()> {
+        for command in [&["policy", "apply", &path][..], &["policy", "plan", &path]] {
+            let said = fails(command, 2)?;
+            ensure!(said.contains(why), "{said}");
+        }
+        ensure!(!Path::new(PINS).exists(), "nothing is in force");
+        Ok(())
+    };
+    for mode in [0o666, 0o664] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        refused("others may write to it")?;
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    chown(&path, Some(65_534), None)?;
+    refused("owned by user 65534")?;
+    fs::remove_file(&path)?;
+    let path = temporary("others.toml", &text)?;
+    ok(&["policy", "apply", &path])?;
+    ok(&["policy", "flush"])?;
+    Ok(())
 }
 
 pub fn planned_and_applied() -> Result<()> {
@@ -94,7 +126,7 @@ pub fn planned_and_applied() -> Result<()> {
         "wrong.toml",
         &format!("{text}\n[[rule]]\ncontainer = \"0123\"\ndst = \"::/0\"\n"),
     )?;
-    let stderr = policy::fails(&["policy", "apply", "--skip-missing", &wrong], 2)?;
+    let stderr = fails(&["policy", "apply", "--skip-missing", &wrong], 2)?;
     ensure!(
         stderr.contains("line 17: container 0123: give at least 6 digits"),
         "{stderr}"

@@ -70,6 +70,7 @@ const TESTS: &[Test] = &[
     ("doctor::tells_versions_apart", doctor::tells_versions_apart),
     ("files::a_file_is_planned_and_applied", files::planned_and_applied),
     ("files::ports_below_a_wider_rule_are_told", files::gaps),
+    ("files::what_others_may_write_is_refused", files::others_write),
     (
         "lifecycle::a_deleted_cgroup_takes_its_rules_along",
         lifecycle::deleted_cgroup,

@@ -1,10 +1,13 @@
 //! Reads a policy file and plans the changes that it asks for.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs, io::Read as _, iter, path::Path};
+
+use nix::unistd::{Uid, geteuid};
 
 use super::{log, open};
 use crate::{
     args::FileConfig,
+    config::owner,
     exit::{self, Failure},
     policy::{
         Access, CgroupRef, CgroupSelector, Cgroups, Enforcement, EnforcementError, ErrorKind, GuardSpec,
@@ -44,11 +47,18 @@ pub fn plan(
 /// Reads a file.
 pub fn read(path: &Path) -> Result<File, Failure> {
     let fail = |why: &dyn std::fmt::Display| Failure::new(exit::FAILED, format!("{}: {why}", path.display()));
-    let size = fs::metadata(path).map_err(|error| fail(&error))?.len();
-    if size > MAX_LEN {
-        return Err(fail(&format_args!("{size} bytes is too long for a policy file")));
+    let file = fs::File::open(path).map_err(|error| fail(&error))?;
+    if geteuid().is_root() {
+        let owners: Vec<Uid> = iter::once(Uid::from_raw(0)).chain(owner::sudo_caller()).collect();
+        owner::check(&file, path, &owners)?;
     }
-    let text = fs::read_to_string(path).map_err(|error| fail(&error))?;
+    let mut text = String::new();
+    let read = file.take(MAX_LEN + 1).read_to_string(&mut text);
+    if read.map_err(|error| fail(&error))? as u64 > MAX_LEN {
+        return Err(fail(&format_args!(
+            "more than {MAX_LEN} bytes is too long for a policy file"
+        )));
+    }
     file::parse(&text).map_err(|error| {
         Failure::new(exit::USAGE, format!("{}: {error}", path.display()))
             .hint("see the format in `tfo-cli policy apply --help`")
