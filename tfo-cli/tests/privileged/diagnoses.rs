@@ -125,6 +125,39 @@ fn resets_are_blamed_while_the_port_is_open() -> Result<()> {
     Ok(())
 }
 
+/// A port that is closed for a while refuses SYNs with data and SYNs without.
+#[test]
+fn a_server_that_restarts_is_not_blamed() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let diagnose = watch(&sandbox)?;
+    let address = (lab::server_v4(0), PORT).into();
+    let with = |api| Connect {
+        api,
+        ..Connect::new(address, 200)
+    };
+    let several = |is_open: bool| -> Result<()> {
+        for api in [Api::MsgFastopen, Api::Plain].into_iter().cycle().take(6) {
+            let report = with(api).run_in(lab.client())?;
+            ensure!(report.error.is_none() == is_open, "{report:?}");
+        }
+        Ok(())
+    };
+    let server = Server::start(lab.server(), &Listen::new(address))?;
+    several(true)?;
+    drop(server);
+    let begin = Instant::now();
+    while begin.elapsed() < MOMENTS {
+        several(false)?;
+    }
+    let _server = Server::start(lab.server(), &Listen::new(address))?;
+    several(true)?;
+    let found = findings(&diagnose.stop()?)?;
+    ensure!(found.is_empty(), "{found:?}");
+    Ok(())
+}
+
 #[test]
 fn servers_with_different_keys_and_with_the_same() -> Result<()> {
     needs_kernel!();

@@ -14,6 +14,8 @@ const MOST: usize = 16_384;
 pub struct PlainBaseline {
     /// Before the first failure.
     pub first: Plain,
+    /// In the reading that showed the first failure: some of these were before it, and nobody knows which.
+    pub shown: Plain,
     /// Before the latest.
     pub last: Plain,
     failures: u64,
@@ -62,6 +64,7 @@ impl PlainBaselines {
         }
         let before = earlier.map(Plain::of).unwrap_or_default();
         let first = known.map_or(before, |baseline| baseline.first);
+        let shown = known.map_or(Plain::of(row), |baseline| baseline.shown);
         let baselines = Arc::make_mut(&mut self.0);
         if baselines.len() >= MOST && !baselines.contains_key(&row.key) {
             baselines.clear();
@@ -71,6 +74,7 @@ impl PlainBaselines {
             row.key,
             PlainBaseline {
                 first,
+                shown,
                 last,
                 failures,
             },

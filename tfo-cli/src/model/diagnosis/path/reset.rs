@@ -33,7 +33,7 @@ pub fn find(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
     let plain = facts.plain_baseline(&row.key).map_or(0, |baseline| {
         Plain::of(row)
             .count
-            .min(baseline.last.since(baseline.first).count)
+            .min(baseline.last.since(baseline.shown).count)
     });
     let open = flows.iter().filter(between).count() as u64 + plain;
     let count = row.count(Outcome::Reset);

@@ -257,6 +257,14 @@ fn a_closed_port_and_a_restart_are_not_blamed_for_resets() {
         .plain(10, 0)
         .many(10, 3, Outcome::Accepted, |_| {});
     assert!(restart.ids().is_empty());
+    // It was closed so soon that one reading has its last successes and its first resets.
+    let soon = Case::default()
+        .plain(10, 0)
+        .many(0, 4, Outcome::Reset, |_| {})
+        .read()
+        .many(4, 4, Outcome::Reset, |_| {})
+        .read();
+    assert!(soon.ids().is_empty());
     // All at one moment.
     let moment = Case::default()
         .one(0, Outcome::Reset, |_| {})
