@@ -265,11 +265,7 @@ pub fn without_a_claim() -> Result<()> {
         wait_until("the others to be denied", || {
             Ok(count("guard_denied")? >= denied + 2)
         })?;
-        ensure!(
-            count("guard_trials")? == 1 && state()?["state"] == "half-open",
-            "{}",
-            state()?
-        );
+        ensure!(count("guard_trials")? == 1, "{}", state()?);
         drop(path);
         let panicked = |_| anyhow!("a connection panicked");
         let report = trial.join().map_err(panicked)??;
@@ -280,9 +276,10 @@ pub fn without_a_claim() -> Result<()> {
         }
         Ok(())
     })?;
-    // It was answered late, and that is held against the destination.
+    // The trial has ended: for the guard that is a relapse, or, where this machine stood still for the second in which bare SYNs
+    // died as well, an outage. In either case it waits for another one.
     ensure!(
-        count("guard_trials")? == 1 && state()?["relapses"] == 1,
+        count("guard_trials")? == 1 && state()?["state"] == "open",
         "{}",
         state()?
     );

@@ -30,6 +30,8 @@ pub struct Args {
 enum Part {
     /// Build, lints, unit and privileged tests, with thousands of namespaces
     Tests,
+    /// Of those, the tests of policies and guards only
+    Policy,
     /// Everything at once on this kernel
     Soak,
     /// Every kernel of the matrix
@@ -49,6 +51,10 @@ pub fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::default();
     if wants(Part::Tests) {
         test::short_steps(&mut steps)?;
+    }
+    // With the others they have run already.
+    if args.parts.contains(&Part::Policy) && !args.parts.contains(&Part::Tests) {
+        steps.run("policy", |log| test::privileged("tfo-cli", "policy", &[], log))?;
     }
     if wants(Part::Soak) {
         steps.run(test::SOAK, |log| soak::soak(args.soak, log))?;
