@@ -28,7 +28,8 @@ const VISITED: u32 = 12;
 /// Cycles after which every room of the witness has been full once: 65,536 flows wait for their first byte at most
 /// (`PendingFlows`), and a cycle brings more than half as many. Before, its memory is touched for the first time.
 const FILLED: usize = 2;
-/// What the witness may grow by from then on.
+/// What the witness may grow by in the second half of the time. Its rooms are bounded, but how full the queue between its threads
+/// (16 batches of 4,096 records) has been at most is a matter of luck, and memory that was touched stays.
 const GROWTH_KIB: u64 = 4 * 1024;
 
 /// Runs for that long, at least a cycle longer than it takes to fill every room; says what was done.
@@ -68,9 +69,10 @@ pub fn run(time: Duration) -> Result<String> {
     let testimony = witness.stop()?;
     no_problems(&wrong(&testimony, made))?;
     let grown = |what: fn(&Holds) -> u64| {
-        let filled = holds.get(FILLED - 1).map_or(0, what);
-        let later = holds.iter().skip(FILLED).map(what);
-        later.max().unwrap_or(0).saturating_sub(filled)
+        let half = (holds.len() / 2).max(FILLED);
+        let (before, after) = holds.split_at(half.min(holds.len()));
+        let most = |holds: &[Holds]| holds.iter().map(what).max().unwrap_or(0);
+        most(after).saturating_sub(most(before))
     };
     ensure!(
         grown(|holds| holds.descriptors) == 0 && grown(|holds| holds.rss_kib) <= GROWTH_KIB,
