@@ -68,6 +68,8 @@ pub struct Model {
     processes: Processes,
     names: Names,
     wanted: Vec<u64>,
+    /// Service of the latest record since the last reading: its name was asked for.
+    latest_cgroup: Option<u64>,
     bad_records: u64,
     contradictory: u64,
     first_ns: Option<u64>,
@@ -114,6 +116,7 @@ impl Model {
             processes: Processes::default(),
             names: Names::default(),
             wanted: Vec::new(),
+            latest_cgroup: None,
             bad_records: 0,
             contradictory: 0,
             first_ns: None,
@@ -158,9 +161,13 @@ impl Model {
             Record::Flow(event) => match Flow::new(event) {
                 Some(flow) => {
                     self.contradictory += u64::from(contradiction::contradiction(&flow).is_some());
-                    self.want(event.cgroup_id);
+                    // Most records are of the service the one before was of.
+                    if self.latest_cgroup != Some(event.cgroup_id) {
+                        self.latest_cgroup = Some(event.cgroup_id);
+                        self.want(event.cgroup_id);
+                    }
                     self.processes.count(&flow);
-                    self.flows.push(flow);
+                    self.flows.push(&flow);
                 }
                 None => self.bad_records += 1,
             },
@@ -171,6 +178,7 @@ impl Model {
     pub fn read(&mut self, mut reading: Reading) {
         self.cleared.subtract_from(&mut reading);
         self.processes.settle();
+        self.latest_cgroup = None;
         self.first_ns.get_or_insert(reading.at_ns);
         self.interval_ns = if self.at_ns == 0 {
             0

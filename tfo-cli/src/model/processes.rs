@@ -45,7 +45,7 @@ impl Processes {
         let entry = self
             .pending
             .entry((flow.event().cgroup_id, pid))
-            .or_insert(Pending {
+            .or_insert_with(|| Pending {
                 flow: *flow,
                 flows: 0,
                 failures: 0,

@@ -32,7 +32,7 @@ impl PendingFlows {
     #[must_use = "the flow that leaves is still to be printed"]
     pub fn push(&mut self, flow: Flow, now: Instant) -> Option<Flow> {
         let displaced = if self.flows.is_full() { self.leave() } else { None };
-        self.flows.push(flow);
+        self.flows.push(&flow);
         self.arrived.push_back(now);
         displaced
     }
