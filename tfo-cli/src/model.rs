@@ -21,6 +21,7 @@ pub mod ladder;
 pub mod names;
 pub mod networks;
 pub mod overhead;
+pub mod packed;
 mod processes;
 pub mod row;
 pub mod row_delta;
@@ -33,9 +34,7 @@ pub mod varint;
 
 use std::sync::Arc;
 
-use tfo_common::{
-    DestKey, DestStats, Loss, Outcome, counters::NetnsCounters, event::Record, listener::ListenerRecord,
-};
+use tfo_common::{DestKey, Loss, Outcome, counters::NetnsCounters, event::Record, listener::ListenerRecord};
 
 use self::{
     cleared::ClearedCounts,
@@ -46,6 +45,7 @@ use self::{
     history::{Changes, Frame, History},
     names::Names,
     networks::Networks,
+    packed::Packed,
     processes::Processes,
     snapshot::Prefixes,
     source::{CgroupName, Degradation, Guarded, Host, ProgramRuns, Reading, Totals},
@@ -208,7 +208,7 @@ impl Model {
     }
 
     /// Makes rows of the kernel's table; returns what changed.
-    fn read_rows(&mut self, dests: &[(DestKey, DestStats)]) -> Changes {
+    fn read_rows(&mut self, dests: &[(DestKey, Packed)]) -> Changes {
         let mut changes = Changes::default();
         let baselines = &mut self.plain_baselines;
         self.table.read(dests, |key, earlier, now| {

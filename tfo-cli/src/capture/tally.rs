@@ -123,7 +123,7 @@ impl Tally {
             stats: None,
             netns: Vec::new(),
             row_changes: None,
-            dests: self.rows.iter().map(|(key, row)| (*key, *row)).collect(),
+            dests: self.rows.iter().map(|(key, row)| (*key, row.into())).collect(),
             dests_capacity: u32::try_from(MOST_ROWS).unwrap_or(u32::MAX),
         }
     }

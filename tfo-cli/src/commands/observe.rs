@@ -256,17 +256,18 @@ impl Observer {
 
 #[cfg(test)]
 mod tests {
-    use tfo_common::DestStats;
-
     use super::*;
-    use crate::model::fake::{FakeSource, dest_key};
+    use crate::model::{
+        fake::{FakeSource, dest_key},
+        packed::Packed,
+    };
 
     /// Whether each of these readings, by what had changed until then, has the table. A light reading that finds a change
     /// is followed by a whole one, so numbers are there twice.
     fn have_the_table(changes: &[Option<u64>], times: usize) -> Vec<bool> {
         let reading = |row_changes: &Option<u64>| Reading {
             row_changes: *row_changes,
-            dests: vec![(dest_key(1), DestStats::ZERO)],
+            dests: vec![(dest_key(1), Packed::default())],
             ..Reading::default()
         };
         let source = FakeSource {

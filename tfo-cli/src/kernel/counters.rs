@@ -4,7 +4,7 @@ use std::{os::fd::AsFd as _, sync::atomic::Ordering};
 
 use anyhow::Context as _;
 use tfo_common::{
-    DestCounts, DestKey, DestStats, Handshake, Loss, Outcome, Role,
+    DestCounts, DestKey, Handshake, Loss, Outcome, Role,
     classify::{End, classify},
     counters::{NetnsCounters, Stat, stat_index, total_index},
     dest::Lived,
@@ -16,6 +16,7 @@ use tfo_common::{
 use super::{maps::Maps, sys};
 use crate::model::{
     diagnosis::host_facts::Lifetime,
+    packed::Packed,
     source::{Reading, Totals},
 };
 
@@ -122,7 +123,7 @@ fn counter(maps: &Maps, index: u32) -> anyhow::Result<u64> {
         .sum())
 }
 
-fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>> {
+fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, Packed)>> {
     // As many as there can be, so that what is read is not moved about.
     let made = counter(maps, stat_index(Stat::DestInserted))?;
     let mut dests = Vec::with_capacity(usize::try_from(made).unwrap_or(usize::MAX).min(capacity as usize));
@@ -135,7 +136,7 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, DestStats)>
             // SAFETY: both types are made of integers only.
             let row = unsafe { (sys::value(key), sys::value::<DestCounts>(value)) };
             if let (Some(key), Some(counts)) = row {
-                dests.push((key, counts.stats()));
+                dests.push((key, Packed::from(&counts.stats())));
             }
         },
     )

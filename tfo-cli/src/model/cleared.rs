@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use tfo_common::{
-    DestKey, Loss, Outcome,
+    DestKey, Loss,
     listener::{Arrival, ListenerRecord},
 };
 
@@ -81,7 +81,7 @@ impl ClearedCounts {
                 return true;
             }
             *stats = cleared.counted_since(stats);
-            stats.outcomes != [0; Outcome::COUNT]
+            !stats.is_empty()
         });
     }
 }

@@ -9,10 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use tfo_common::{DestKey, DestStats, Loss, Outcome};
+use tfo_common::{DestKey, Loss, Outcome};
 
 use super::{
     crosscheck::CrossLine,
+    packed::Packed,
     row::{DestRow, TREND},
     row_delta::{RowDelta, SparseRow, put_change, put_key, take_key},
     snapshot::Snapshot,
@@ -78,9 +79,10 @@ pub struct Changes(Vec<u8>);
 impl Changes {
     /// A row went from one state to the other; `None` is a row that is not there.
     pub fn add(&mut self, key: &DestKey, before: Option<&DestRow>, now: Option<&DestRow>) {
-        let stats = |row: Option<&DestRow>| row.map_or(DestStats::ZERO, DestRow::stats);
+        let none = Packed::default();
+        let [before, now] = [before, now].map(|row| row.map_or(&none, |row| &row.counts));
         put_key(key, &mut self.0);
-        put_change(&stats(before), &stats(now), &mut self.0);
+        put_change(before, now, &mut self.0);
     }
 }
 
@@ -385,7 +387,7 @@ mod tests {
             .1
             .dests
             .iter()
-            .map(|(key, stats)| DestRow::new(*key, stats, None))
+            .map(|(key, stats)| DestRow::new(*key, stats.clone(), None))
             .collect();
         for second in 0..700 {
             let mut changes = Changes::default();

@@ -1,11 +1,12 @@
 //! One row of the destination table, kept small: 16,384 of them live in several snapshots at once.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::Deref};
 
-use tfo_common::{DestKey, DestStats, Outcome, Role, outcome::Group};
+use tfo_common::{DestKey, Outcome, Role, outcome::Group};
 
 use super::{
-    histogram::{Histograms, Latency},
+    histogram::Latency,
+    packed::{Packed, clamp},
     row_delta::{RowDelta, SparseRow},
 };
 use crate::addr;
@@ -18,100 +19,54 @@ pub const TREND: usize = 16;
 pub struct DestRow {
     /// Who talks to whom.
     pub key: DestKey,
-    /// Handshakes by outcome. A count that does not fit stays at its largest value.
-    pub outcomes: [u32; Outcome::COUNT],
-    /// SYN payload bytes sent or received.
-    pub syn_bytes: u64,
-    /// SYN payload bytes accepted.
-    pub syn_bytes_acked: u64,
-    /// Time saved, us.
-    pub saved_us: u64,
-    /// Time lost, us.
-    pub lost_us: u64,
-    /// Sum of round-trip times, us.
-    pub rtt_sum_us: u64,
-    /// Number of round-trip times.
-    pub rtt_count: u32,
-    /// SYN-ACKs that brought a cookie.
-    pub cookies: u32,
-    /// Plain handshakes with a retransmission: the path's baseline.
-    pub plain_retrans: u32,
-    /// `CLOCK_MONOTONIC` ns of the latest handshake.
-    pub last_ns: u64,
+    /// What it added up to.
+    pub counts: Packed,
     /// Attempts in each of the latest intervals, newest last.
     pub trend: [u16; TREND],
     /// Handshakes in the latest interval.
     pub fresh: u32,
-    /// Latency histograms; shared between snapshots while nothing moved.
-    pub histograms: Arc<Histograms>,
+}
+
+/// A row is read as its counts.
+impl Deref for DestRow {
+    type Target = Packed;
+
+    fn deref(&self) -> &Packed {
+        &self.counts
+    }
 }
 
 impl DestRow {
     /// A row out of the kernel's table. `before` is the same row one interval ago.
-    pub fn new(key: DestKey, stats: &DestStats, before: Option<&DestRow>) -> Self {
-        // A row the LRU dropped and made anew starts at zero again.
-        let before = before.filter(|row| row.handshakes() <= stats.handshakes());
-        let histograms = match before {
-            Some(row) if row.last_ns == stats.last_ns && row.histograms.matches(stats) => {
-                Arc::clone(&row.histograms)
-            }
-            _ => Arc::new(Histograms::new(stats)),
-        };
+    pub fn new(key: DestKey, counts: impl Into<Packed>, before: Option<&DestRow>) -> Self {
         let mut row = Self {
             key,
-            outcomes: stats.outcomes.map(clamp),
-            syn_bytes: stats.syn_bytes,
-            syn_bytes_acked: stats.syn_bytes_acked,
-            saved_us: stats.saved_us,
-            lost_us: stats.lost_us,
-            rtt_sum_us: stats.rtt_sum_us,
-            rtt_count: clamp(stats.rtt_count),
-            cookies: clamp(stats.cookies),
-            plain_retrans: clamp(stats.plain_retrans),
-            last_ns: stats.last_ns,
-            trend: before.map_or([0; TREND], |row| row.trend),
+            counts: counts.into(),
+            trend: [0; TREND],
             fresh: 0,
-            histograms,
         };
-        row.advance(before);
+        // A row the LRU dropped and made anew starts at zero again.
+        row.advance(before.filter(|before| before.handshakes() <= row.handshakes()));
         row
-    }
-
-    /// The row as the kernel would have it, as far as it was kept.
-    pub fn stats(&self) -> DestStats {
-        DestStats {
-            outcomes: self.outcomes.map(u64::from),
-            syn_bytes: self.syn_bytes,
-            syn_bytes_acked: self.syn_bytes_acked,
-            saved_us: self.saved_us,
-            lost_us: self.lost_us,
-            rtt_sum_us: self.rtt_sum_us,
-            rtt_count: self.rtt_count.into(),
-            cookies: self.cookies.into(),
-            plain_retrans: self.plain_retrans.into(),
-            last_ns: self.last_ns,
-            handshake_tfo: self.histograms.get(Latency::HandshakeTfo),
-            handshake_plain: self.histograms.get(Latency::HandshakePlain),
-            ttfb_tfo: self.histograms.get(Latency::TtfbTfo),
-            ttfb_plain: self.histograms.get(Latency::TtfbPlain),
-        }
     }
 
     /// Whether nothing happened to it since.
     pub fn is_same(&self, before: &DestRow) -> bool {
         self.last_ns == before.last_ns
-            && Arc::ptr_eq(&self.histograms, &before.histograms)
             && self.outcomes == before.outcomes
+            && self.histograms == before.histograms
     }
 
     /// This row and another one added up.
     #[must_use]
     pub fn plus(&self, other: &DestRow) -> Self {
-        let mut sum = self.clone();
-        for (sum, more) in sum.outcomes.iter_mut().zip(other.outcomes) {
+        let mut row = self.clone();
+        for (sum, more) in row.trend.iter_mut().zip(other.trend) {
             *sum = sum.saturating_add(more);
         }
-        for (sum, more) in sum.trend.iter_mut().zip(other.trend) {
+        row.fresh = row.fresh.saturating_add(other.fresh);
+        let sum = &mut row.counts;
+        for (sum, more) in sum.outcomes.iter_mut().zip(other.outcomes) {
             *sum = sum.saturating_add(more);
         }
         sum.syn_bytes = sum.syn_bytes.saturating_add(other.syn_bytes);
@@ -123,30 +78,32 @@ impl DestRow {
         sum.cookies = sum.cookies.saturating_add(other.cookies);
         sum.plain_retrans = sum.plain_retrans.saturating_add(other.plain_retrans);
         sum.last_ns = sum.last_ns.max(other.last_ns);
-        sum.fresh = sum.fresh.saturating_add(other.fresh);
-        sum.histograms = Arc::new(self.histograms.plus(&other.histograms));
-        sum
+        sum.histograms = sum.histograms.plus(&other.histograms);
+        row
     }
 
     /// What a later state of the same row counts beyond this one.
-    pub fn counted_since(&self, later: &DestStats) -> DestStats {
+    pub fn counted_since(&self, later: &Packed) -> Packed {
         let mut bytes = Vec::new();
         let mut base = self.stats();
         // The time of the latest handshake is no count.
         base.last_ns = 0;
-        SparseRow::of(later).put_difference(&SparseRow::of(&base), &mut bytes);
+        SparseRow::of(&later.stats()).put_difference(&SparseRow::of(&base), &mut bytes);
         let mut fields = SparseRow::default();
         if let Some(difference) = RowDelta::take(&mut &bytes[..]) {
             fields.add(&difference);
         }
-        fields.stats()
+        Packed::from(&fields.stats())
     }
 
     /// Moves the trend on by one interval.
     fn advance(&mut self, before: Option<&DestRow>) {
-        let attempts = self.attempts() - before.map_or(0, DestRow::attempts);
-        let handshakes = self.handshakes() - before.map_or(0, DestRow::handshakes);
-        self.trend.rotate_left(1);
+        let (mut attempts, mut handshakes) = (self.attempts(), self.handshakes());
+        if let Some(before) = before {
+            attempts = attempts.saturating_sub(before.attempts());
+            handshakes -= before.handshakes();
+            self.trend[..TREND - 1].copy_from_slice(&before.trend[1..]);
+        }
         self.trend[TREND - 1] = u16::try_from(attempts).unwrap_or(u16::MAX);
         self.fresh = clamp(handshakes);
     }
@@ -164,11 +121,6 @@ impl DestRow {
     /// Handshakes that ended so.
     pub fn count(&self, outcome: Outcome) -> u64 {
         u64::from(self.outcomes[outcome as usize])
-    }
-
-    /// Handshakes of every outcome.
-    pub fn handshakes(&self) -> u64 {
-        self.outcomes.iter().copied().map(u64::from).sum()
     }
 
     /// Handshakes in which Fast Open was asked for or seen.
@@ -247,16 +199,13 @@ impl DestRow {
 
     /// Handshakes of every outcome that satisfies the test.
     pub fn sum(&self, wanted: fn(Outcome) -> bool) -> u64 {
-        Outcome::ALL
-            .into_iter()
-            .filter(|outcome| wanted(*outcome))
-            .map(|outcome| self.count(outcome))
+        let counts = Outcome::ALL.into_iter().zip(self.outcomes);
+        counts
+            // Of most there are none.
+            .filter(|(outcome, count)| *count > 0 && wanted(*outcome))
+            .map(|(_, count)| u64::from(count))
             .sum()
     }
-}
-
-fn clamp(count: u64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn signed(us: u64) -> i64 {
@@ -265,7 +214,7 @@ fn signed(us: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use tfo_common::time::bucket;
+    use tfo_common::{DestStats, time::bucket};
 
     use super::*;
     use crate::model::fake;

@@ -5,6 +5,7 @@
 
 use tfo_common::{DestKey, DestStats, Outcome, limits::BUCKETS};
 
+use super::packed::Packed;
 use super::varint::{put, take, take_array, unzigzag, zigzag};
 
 /// First field of the sums; outcomes lie below, with room for 64.
@@ -91,7 +92,7 @@ impl SparseRow {
 
 /// Writes what turns `before` into `now`, as [`SparseRow::put_difference`] does, but without a list of either: for
 /// tables of which every row changes each second.
-pub fn put_change(before: &DestStats, now: &DestStats, out: &mut Vec<u8>) {
+pub fn put_change(before: &Packed, now: &Packed, out: &mut Vec<u8>) {
     let length_at = out.len();
     out.push(0);
     let mut fields = 0;
@@ -102,23 +103,41 @@ pub fn put_change(before: &DestStats, now: &DestStats, out: &mut Vec<u8>) {
             fields += 1;
         }
     };
-    for (field, (before, now)) in (0u8..).zip(before.outcomes.iter().zip(&now.outcomes)) {
-        note(field, *before, *now);
+    for (field, (before, now)) in (0u8..).zip(before.outcomes.into_iter().zip(now.outcomes)) {
+        note(field, before.into(), now.into());
     }
-    for (field, (before, now)) in (SUMS..).zip(sums(before).into_iter().zip(sums(now))) {
+    for (field, (before, now)) in (SUMS..).zip(packed_sums(before).into_iter().zip(packed_sums(now))) {
         note(field, before, now);
     }
-    let mut first = BUCKET;
-    for (before, now) in histograms(before).into_iter().zip(histograms(now)) {
-        // Most of them stand still.
-        if before != now {
-            for (field, (before, now)) in (first..=u8::MAX).zip(before.iter().zip(now)) {
-                note(field, u64::from(*before), u64::from(*now));
-            }
-        }
-        first += HISTOGRAM;
+    let mut buckets = (
+        before.histograms.filled().peekable(),
+        now.histograms.filled().peekable(),
+    );
+    loop {
+        // The next place that either of them has.
+        let (before, now) = (buckets.0.peek().copied(), buckets.1.peek().copied());
+        let places = before.iter().chain(&now).map(|(place, _)| *place);
+        let Some(place) = places.min() else { break };
+        let count = |filled: Option<(u8, u32)>| filled.map_or(0, |(_, count)| count.into());
+        let before = count(buckets.0.next_if(|(at, _)| *at == place));
+        let now = count(buckets.1.next_if(|(at, _)| *at == place));
+        note(BUCKET + place, before, now);
     }
     out[length_at] = fields;
+}
+
+fn packed_sums(counts: &Packed) -> [u64; 9] {
+    [
+        counts.syn_bytes,
+        counts.syn_bytes_acked,
+        counts.saved_us,
+        counts.lost_us,
+        counts.rtt_sum_us,
+        counts.rtt_count.into(),
+        counts.cookies.into(),
+        counts.plain_retrans.into(),
+        counts.last_ns,
+    ]
 }
 
 /// What changed, by field.
@@ -306,7 +325,9 @@ mod tests {
         #[test]
         fn a_change_is_the_difference_of_two_lists(before in stats(), now in stats()) {
             let (mut lists, mut change) = (Vec::new(), Vec::new());
-            SparseRow::of(&now).put_difference(&SparseRow::of(&before), &mut lists);
+            // Counts that fit: others stay at their largest value.
+            let (before, now) = (Packed::from(&before), Packed::from(&now));
+            SparseRow::of(&now.stats()).put_difference(&SparseRow::of(&before.stats()), &mut lists);
             put_change(&before, &now, &mut change);
             prop_assert_eq!(lists, change);
         }

@@ -4,14 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tfo_common::{
-    DestKey, DestStats, Loss, Outcome, Role,
+    DestKey, Loss, Outcome, Role,
     counters::{NetnsCounters, Stat},
     event::Record,
     flags::Shed,
     listener::ListenerRecord,
 };
 
-use super::diagnosis::HostFacts;
+use super::{diagnosis::HostFacts, packed::Packed};
 use crate::{
     fingerprint::{Fingerprint, Salt},
     policy::{InForce, guard::Destination},
@@ -39,7 +39,7 @@ pub struct Reading {
     /// reading: nothing has. `None` where nobody counts.
     pub row_changes: Option<u64>,
     /// The destination table; empty where it was not asked for.
-    pub dests: Vec<(DestKey, DestStats)>,
+    pub dests: Vec<(DestKey, Packed)>,
     /// Rows the destination table can hold.
     pub dests_capacity: u32,
 }

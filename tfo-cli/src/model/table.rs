@@ -7,14 +7,28 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tfo_common::{DestKey, DestStats};
+use foldhash::fast::RandomState;
+use tfo_common::DestKey;
 
-use super::{DestRow, SortKey};
+use super::{
+    DestRow,
+    packed::Packed,
+    sort::{Rank, by_key},
+};
 
 /// No entry of a reading.
 const NONE: u32 = u32::MAX;
 /// Rows that may have gone side by side without those behind them being looked for by their keys.
 const MOST_GONE: usize = 4;
+
+/// A row while rows are sorted.
+struct Ranked {
+    rank: Rank,
+    /// Its index before.
+    row: usize,
+    /// Its entry in the reading.
+    entry: u32,
+}
 
 /// The rows.
 #[derive(Clone, Debug, Default)]
@@ -33,49 +47,55 @@ impl Table {
     /// Makes rows of a reading. `each` is told of every row what it was and what it is; `None` is a row that is not there.
     pub fn read(
         &mut self,
-        dests: &[(DestKey, DestStats)],
+        dests: &[(DestKey, Packed)],
         mut each: impl FnMut(&DestKey, Option<&DestRow>, Option<&DestRow>),
     ) {
         let (entries, new) = self.find(dests);
         let mut rows = Vec::with_capacity(dests.len());
-        // Of each of those rows its entry in the reading.
-        let mut read = Vec::with_capacity(dests.len());
+        let mut order = Vec::with_capacity(dests.len());
         let mut add = |entry: u32, earlier: Option<&DestRow>| {
-            let (key, stats) = &dests[entry as usize];
-            let row = DestRow::new(*key, stats, earlier);
+            let (key, counts) = &dests[entry as usize];
+            let row = DestRow::new(*key, counts.clone(), earlier);
             each(key, earlier, Some(&row));
+            order.push(Ranked {
+                rank: Rank::of(&row),
+                row: order.len(),
+                entry,
+            });
             rows.push(row);
-            read.push(entry);
         };
-        for (earlier, entry) in self
-            .rows
-            .iter()
-            .zip(&entries)
-            .filter(|(_, entry)| **entry != NONE)
-        {
-            add(*entry, Some(earlier));
+        for (earlier, entry) in self.rows.iter().zip(&entries) {
+            if *entry != NONE {
+                add(*entry, Some(earlier));
+            }
         }
         for entry in new {
             add(entry, None);
         }
-        for (gone, _) in self
-            .rows
-            .iter()
-            .zip(&entries)
-            .filter(|(_, entry)| **entry == NONE)
-        {
-            each(&gone.key, Some(gone), None);
+        for (gone, entry) in self.rows.iter().zip(&entries) {
+            if *entry == NONE {
+                each(&gone.key, Some(gone), None);
+            }
         }
-        let order = order(&rows);
+        let by_rank = |left: &Ranked, right: &Ranked| {
+            let ranks = left.rank.cmp(&right.rank);
+            ranks.then_with(|| by_key(&rows[left.row], &rows[right.row]))
+        };
+        let moved = !order.is_sorted_by(|left, right| by_rank(left, right).is_le());
+        if moved {
+            // A stable sort, because it is soon through with what is nearly sorted already.
+            order.sort_by(by_rank);
+            rows = order.iter().map(|ranked| rows[ranked.row].clone()).collect();
+        }
         self.places = vec![0; dests.len()];
-        for (place, from) in (0u32..).zip(&order) {
-            self.places[read[*from as usize] as usize] = place;
+        for (place, ranked) in (0u32..).zip(&order) {
+            self.places[ranked.entry as usize] = place;
         }
-        self.rows = Arc::new(sorted(rows, &order));
+        self.rows = Arc::new(rows);
     }
 
     /// For each row its entry in the reading, and the entries that no row is of.
-    fn find(&self, dests: &[(DestKey, DestStats)]) -> (Vec<u32>, Vec<u32>) {
+    fn find(&self, dests: &[(DestKey, Packed)]) -> (Vec<u32>, Vec<u32>) {
         let mut entries = vec![NONE; self.rows.len()];
         let place_of = |at: usize, key: &DestKey| {
             let place = *self.places.get(at)? as usize;
@@ -99,7 +119,7 @@ impl Table {
             return (entries, astray);
         }
         let left = entries.iter().enumerate().filter(|(_, entry)| **entry == NONE);
-        let mut by_key: HashMap<DestKey, usize> =
+        let mut by_key: HashMap<DestKey, usize, RandomState> =
             left.map(|(place, _)| (self.rows[place].key, place)).collect();
         // A reading beside which rows come and go may have one twice.
         astray.retain(|entry| match by_key.remove(&dests[*entry as usize].0) {
@@ -113,25 +133,6 @@ impl Table {
     }
 }
 
-/// The default order of rows, as their indices. A stable sort, because it is through with what is sorted already at once.
-fn order(rows: &[DestRow]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0u32..).zip(rows).map(|(index, _)| index).collect();
-    order.sort_by(|left, right| SortKey::default().compare(&rows[*left as usize], &rows[*right as usize]));
-    order
-}
-
-/// The rows in that order.
-fn sorted(rows: Vec<DestRow>, order: &[u32]) -> Vec<DestRow> {
-    if order.is_sorted() {
-        return rows;
-    }
-    let mut rows: Vec<_> = rows.into_iter().map(Some).collect();
-    order
-        .iter()
-        .filter_map(|from| rows[*from as usize].take())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -140,17 +141,17 @@ mod tests {
     use tfo_common::Outcome;
 
     use super::*;
-    use crate::model::fake;
+    use crate::model::{SortKey, fake};
 
-    fn stats(accepted: u64, lost_us: u64) -> DestStats {
-        let mut stats = DestStats::ZERO;
-        stats.outcomes[Outcome::Accepted as usize] = accepted;
-        (stats.lost_us, stats.last_ns) = (lost_us, accepted);
-        stats
+    fn stats(accepted: u64, lost_us: u64) -> Packed {
+        let mut counts = Packed::default();
+        counts.outcomes[Outcome::Accepted as usize] = u32::try_from(accepted).expect("few");
+        (counts.lost_us, counts.last_ns) = (lost_us, accepted);
+        counts
     }
 
     /// What a table was told of: by key, attempts before and now.
-    fn read(table: &mut Table, dests: &[(DestKey, DestStats)]) -> BTreeMap<u16, (Option<u64>, Option<u64>)> {
+    fn read(table: &mut Table, dests: &[(DestKey, Packed)]) -> BTreeMap<u16, (Option<u64>, Option<u64>)> {
         let mut told = BTreeMap::new();
         let attempts = |row: Option<&DestRow>| row.map(DestRow::attempts);
         table.read(dests, |key, before, now| {
@@ -188,7 +189,7 @@ mod tests {
                     })
                     .collect();
                 let now: BTreeMap<u16, u64> =
-                    dests.iter().map(|(key, stats)| (key.port, stats.attempts())).collect();
+                    dests.iter().map(|(key, stats)| (key.port, stats.handshakes())).collect();
                 let told = read(&mut table, &dests);
                 let all: BTreeMap<_, _> = known
                     .keys()

@@ -13,7 +13,7 @@ fn reading(at_s: u64, accepted: u64) -> Reading {
     stats.outcomes[Outcome::Accepted as usize] = accepted;
     let mut reading = Reading {
         at_ns: at_s * 1_000_000_000,
-        dests: vec![(fake::dest_key(1), stats)],
+        dests: vec![(fake::dest_key(1), (&stats).into())],
         ..Reading::default()
     };
     reading.totals[Role::Client as usize][Outcome::Accepted as usize] = accepted;

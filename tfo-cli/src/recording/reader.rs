@@ -18,6 +18,7 @@ use super::{
     host_facts::Stored,
 };
 use crate::model::{
+    packed::Packed,
     row_delta::{RowDelta, SparseRow, take_key},
     source::{CgroupName, Host},
 };
@@ -176,7 +177,11 @@ impl Recording {
                 tag::TICK => {
                     let mut tick = std::mem::take(&mut self.tick);
                     if std::mem::take(&mut self.has_rows) {
-                        tick.reading.dests = self.rows.iter().map(|(key, row)| (*key, row.stats())).collect();
+                        tick.reading.dests = self
+                            .rows
+                            .iter()
+                            .map(|(key, row)| (*key, Packed::from(&row.stats())))
+                            .collect();
                     }
                     return Ok(Some(tick));
                 }

@@ -18,6 +18,7 @@ use super::{
     host_facts::Stored,
 };
 use crate::model::{
+    packed::Packed,
     row_delta::{SparseRow, put_key},
     source::CgroupName,
 };
@@ -121,12 +122,15 @@ impl Recorder {
     }
 
     /// Adds the rows that changed since the last reading, and the keys of those that are gone.
-    fn rows(&mut self, dests: &[(DestKey, tfo_common::DestStats)]) -> Result<(), RecordingError> {
+    fn rows(&mut self, dests: &[(DestKey, Packed)]) -> Result<(), RecordingError> {
         let mut gone: HashMap<DestKey, SparseRow> = std::mem::take(&mut self.rows);
         for chunk in dests.chunks(ROWS_PER_ENTRY) {
             let mut payload = Vec::new();
             for (key, stats) in chunk {
-                let (before, now) = (gone.remove(key).unwrap_or_default(), SparseRow::of(stats));
+                let (before, now) = (
+                    gone.remove(key).unwrap_or_default(),
+                    SparseRow::of(&stats.stats()),
+                );
                 if before != now {
                     put_key(key, &mut payload);
                     now.put_difference(&before, &mut payload);

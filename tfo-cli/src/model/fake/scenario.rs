@@ -16,6 +16,7 @@ use super::{EPOCH_NS, FakeSource, dest_key, flow, padded};
 use crate::model::{
     Model, cgroup,
     diagnosis::host_facts::{Deferred, HostFacts, Lifetime, Lifetimes},
+    packed::Packed,
     source::{Degradation, Host, Mib, Reading},
 };
 
@@ -225,10 +226,11 @@ impl Scenario {
 
     /// The whole table. Quiet destinations are worked out instead of kept: in the benchmark the memory of this
     /// host should not be counted as that of the program.
-    fn dests(&self) -> Vec<(DestKey, DestStats)> {
+    fn dests(&self) -> Vec<(DestKey, Packed)> {
         let mut dests = Vec::with_capacity(self.dests.len() + self.extra as usize);
-        dests.extend_from_slice(&self.dests);
-        dests.extend((0..self.extra).map(|n| (dest_key(n + 1), quiet(n.into(), self.seconds))));
+        dests.extend(self.dests.iter().map(|(key, stats)| (*key, stats.into())));
+        dests
+            .extend((0..self.extra).map(|n| (dest_key(n + 1), Packed::from(&quiet(n.into(), self.seconds)))));
         dests
     }
 
@@ -245,7 +247,7 @@ impl Scenario {
             totals
                 .iter_mut()
                 .zip(stats.outcomes)
-                .for_each(|(total, count)| *total += count);
+                .for_each(|(total, count)| *total += u64::from(count));
         }
         let tfo = |totals: &[u64; Outcome::COUNT]| totals[1..].iter().sum::<u64>();
         reading.events = reading.totals.iter().map(tfo).sum();
@@ -438,11 +440,15 @@ fn quiet(n: u64, seconds: u64) -> DestStats {
     stats
 }
 
-fn cross_check(dests: &[(DestKey, DestStats)]) -> NetnsCounters {
+fn cross_check(dests: &[(DestKey, Packed)]) -> NetnsCounters {
     let sum = |role: Role, wanted: &[Outcome]| -> u64 {
         let rows = dests.iter().filter(|(key, _)| key.role == role as u8);
-        rows.flat_map(|(_, stats)| wanted.iter().map(|outcome| stats.outcomes[*outcome as usize]))
-            .sum()
+        rows.flat_map(|(_, stats)| {
+            wanted
+                .iter()
+                .map(|outcome| u64::from(stats.outcomes[*outcome as usize]))
+        })
+        .sum()
     };
     let mut counters = NetnsCounters::default();
     let refused = [Outcome::SynTimeout, Outcome::CookieRejected, Outcome::DataRefused];

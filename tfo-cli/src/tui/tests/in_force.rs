@@ -58,7 +58,7 @@ fn opened(elapsed_s: u64) -> Destination {
 }
 
 /// A host where so many connections of checkout.service to its first destination were denied.
-fn denied(count: u64) -> Model {
+fn denied(count: u32) -> Model {
     let mut scenario = Scenario::default();
     let mut model = scenario.clone().model(5);
     let readings = (0..6).map(|_| scenario.step().1);

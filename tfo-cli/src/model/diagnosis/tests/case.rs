@@ -159,7 +159,7 @@ impl Case {
         });
         let mut rows: HashMap<DestKey, DestStats> = HashMap::new();
         let reading = |rows: &HashMap<DestKey, DestStats>, at_ns| {
-            let mut dests: Vec<_> = rows.iter().map(|(key, stats)| (*key, *stats)).collect();
+            let mut dests: Vec<_> = rows.iter().map(|(key, stats)| (*key, stats.into())).collect();
             dests.sort_by_key(|(key, _)| (key.role, key.remote, key.port, key.cgroup_id));
             Reading {
                 at_ns,
