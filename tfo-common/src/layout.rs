@@ -225,8 +225,6 @@ layout! {
     selem_data: "bpf_local_storage_elem"."sdata.data", Policy;
     /// That map's name.
     smap_name: "bpf_local_storage_map"."map.name", Policy;
-    /// Where a packet begins; of a SYN that is answered its TCP header.
-    skb_data: "sk_buff"."data", SynPayload;
     /// Socket of a packet.
     skb_sk: "sk_buff"."sk", Enforcement;
     /// Error that ended a handshake.

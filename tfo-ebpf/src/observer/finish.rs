@@ -36,11 +36,12 @@ pub fn finish_plain(ops: &Ops, cgroup_id: u64, facts: &Handshake, times: &Times)
         return account::stat(Stat::Shed);
     }
     let outcome = Outcome::Plain;
-    account::total(facts.role, outcome);
     let key = account::dest_key(ops, facts.role, cgroup_id);
     if let Some(row) = account::dest_row(&key) {
         add_to_row(row, outcome, facts, times, 0, 0);
     }
+    // Last: an addition waits until everything before it is done, and lets nothing behind it begin.
+    account::total(facts.role, outcome);
 }
 
 /// Counts a finished handshake and emits its record: a program of its own, which finds in the flow what

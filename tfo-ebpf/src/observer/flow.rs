@@ -298,6 +298,14 @@ pub fn is_surely_without(ops: &Ops) -> bool {
     !sk.is_null() && claims(number(sk), 0).is_some_and(|home| home.elsewhere == 0)
 }
 
+/// Whether the socket of a callback has no flow, as far as a look at who wants its place tells: where another socket has it
+/// there is no telling.
+#[inline(always)]
+pub fn is_plain(ops: &Ops) -> bool {
+    let sk = ops.sk();
+    !sk.is_null() && claims(number(sk), 0).is_some_and(|home| home.here | home.elsewhere == 0)
+}
+
 /// The flow of a socket, if it has one.
 ///
 /// It belongs to one connection, callbacks of a connection run under its socket's lock, and it is removed only by

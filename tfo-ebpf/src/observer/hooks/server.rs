@@ -24,7 +24,7 @@ use crate::{
         maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_WAITING, config},
         parts::jump,
     },
-    ops::{FoundOption, Ops, are_usual_options, tcp_flag},
+    ops::{FoundOption, Ops, tcp_flag},
 };
 
 /// TCP states (include/net/tcp_states.h).
@@ -64,10 +64,10 @@ pub fn syn_answered(ops: &Ops) {
     if ops.tcp_flags() & tcp_flag::SYN == 0 {
         return;
     }
-    let syn = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb));
-    if is_usual(syn) && syn_payload(syn) == 0 {
+    if ops.is_answered_syn_usual() {
         return;
     }
+    let syn = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb));
     let request = kern::sock_of(&ops.ctx);
     // The SYN-ACK of a child made from the SYN: `established` has seen it.
     if kern::uint(request, layout!(treq_tfo_listener)) != 0 {
@@ -123,21 +123,6 @@ pub fn syn_answered(ops: &Ops) {
     if syncookie {
         flags::raise(Control::SyncookieSeen);
     }
-}
-
-/// Whether a SYN has exactly the options that Linux puts into one without TFO. Two reads of memory, where a search for
-/// both kinds of the option takes twice as long. `tcp_v4_rcv` has left `data` at the TCP header.
-#[inline(always)]
-fn is_usual(syn: u64) -> bool {
-    if !layout!(skb_data).is_present() {
-        return false;
-    }
-    let header = kern::pointer(syn, layout!(skb_data));
-    if header == 0 {
-        return false;
-    }
-    let words: [u32; 8] = kern::read(header + 12);
-    are_usual_options(&words)
 }
 
 /// Payload of a SYN: the sequence numbers it covers, less one for the SYN itself.

@@ -147,6 +147,12 @@ pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
+    // The timer's flag is on every socket that asked for TFO. Of the others most are plain, and a small counter tells,
+    // where the place of a flow that they have not is in no cache: 110 ns a look.
+    if ops.flags() & RTO == 0 && flow::is_plain(&ops) {
+        jump::<{ Part::PlainByte as u32 }>(&ops);
+        return 1;
+    }
     match flow::at_home(&ops) {
         Some(flow) if flow.role == Role::Client as u8 => first_byte::building_client(&ops, flow),
         None if flow::is_surely_without(&ops) => jump::<{ Part::PlainByte as u32 }>(&ops),

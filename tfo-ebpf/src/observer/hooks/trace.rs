@@ -16,6 +16,8 @@ use crate::{
 
 /// `TCP_CLOSE` (include/net/tcp_states.h).
 const CLOSE: u64 = 7;
+/// `ECONNRESET` (include/uapi/asm-generic/errno.h).
+const ECONNRESET: u64 = 104;
 /// `TCP_SYN_SENT`.
 const SYN_SENT: u64 = 2;
 
@@ -56,6 +58,11 @@ pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "inet_sk_error_report")]
 pub fn tfo_sk_error(ctx: BtfTracePointContext) -> i32 {
     let sk = socket_of(&ctx);
+    // Most errors are resets of connections. In SYN_SENT the error is another one (`tcp_reset`), and one whose SYN crossed
+    // that of its peer is told when it is destroyed.
+    if Typed::sock(sk).uint(layout!(sk_err)) == ECONNRESET {
+        return 0;
+    }
     if let Some(flow) = flow::of_any(sk)
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
