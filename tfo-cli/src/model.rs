@@ -32,7 +32,7 @@ pub mod source;
 mod table;
 pub mod varint;
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use tfo_common::{DestKey, Loss, Outcome, counters::NetnsCounters, event::Record, listener::ListenerRecord};
 
@@ -65,6 +65,8 @@ pub const FLOWS: usize = 8_192;
 #[derive(Debug)]
 pub struct Model {
     flows: FlowRing,
+    /// The same as snapshots have them, until one changes: a copy is more than a megabyte.
+    shared_flows: OnceCell<Arc<[Flow]>>,
     processes: Processes,
     names: Names,
     wanted: Vec<u64>,
@@ -113,6 +115,7 @@ impl Model {
     pub fn new(flows: usize) -> Self {
         Self {
             flows: FlowRing::new(flows),
+            shared_flows: OnceCell::new(),
             processes: Processes::default(),
             names: Names::default(),
             wanted: Vec::new(),
@@ -152,6 +155,7 @@ impl Model {
 
     /// Takes one record of the ring.
     pub fn fold(&mut self, record: &Record) {
+        self.shared_flows.take();
         match record {
             Record::FirstByte(first) => {
                 if let Some(flow) = self.flows.get_mut(first.id) {
@@ -250,6 +254,7 @@ impl Model {
         self.table = Table::default();
         self.history.clear();
         self.flows.clear();
+        self.shared_flows.take();
         self.processes = Processes::default();
         self.plain_baselines.clear();
         self.diagnosis = Arc::default();
@@ -414,7 +419,10 @@ impl Model {
             dests_capacity: self.dests_capacity,
             server_prefixes: self.server_prefixes,
             networks: Arc::clone(&self.networks),
-            flows: self.flows.iter().copied().collect(),
+            flows: Arc::clone(
+                self.shared_flows
+                    .get_or_init(|| self.flows.iter().copied().collect()),
+            ),
             listeners: Arc::clone(&self.listeners),
             policy: self.policy.clone(),
             guarded: self.guarded,

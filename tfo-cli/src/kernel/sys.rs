@@ -420,6 +420,8 @@ pub fn wait_readable<const N: usize>(fds: &[impl AsFd; N], timeout: Duration) ->
     let mut entries = fds
         .each_ref()
         .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+    // Whole milliseconds, and not before the time: whoever calls again until it has come would do so hundreds of times.
+    let timeout = timeout.saturating_add(Duration::from_nanos(999_999));
     match poll(
         &mut entries,
         PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX),

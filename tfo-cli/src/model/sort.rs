@@ -2,6 +2,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use tfo_common::DestKey;
+
 use super::row::DestRow;
 
 /// What the table is sorted by. Each has its natural direction: worst, most or latest first.
@@ -90,7 +92,7 @@ impl SortKey {
         };
         order
             .then_with(|| Rank::of(left).cmp(&Rank::of(right)))
-            .then_with(|| by_key(left, right))
+            .then_with(|| by_key(&left.key, &right.key))
     }
 }
 
@@ -129,15 +131,11 @@ fn by_hit(left: &DestRow, right: &DestRow) -> Ordering {
 }
 
 /// By what rows are told apart.
-pub fn by_key(left: &DestRow, right: &DestRow) -> Ordering {
-    let key = |row: &DestRow| {
-        (
-            row.key.role,
-            row.key.family,
-            row.key.remote,
-            row.key.port,
-            row.key.cgroup_id,
-        )
+pub fn by_key(left: &DestKey, right: &DestKey) -> Ordering {
+    let key = |key: &DestKey| {
+        // In network order.
+        let remote = u128::from_be_bytes(key.remote);
+        (key.role, key.family, remote, key.port, key.cgroup_id)
     };
     key(left).cmp(&key(right))
 }
