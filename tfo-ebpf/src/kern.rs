@@ -143,6 +143,18 @@ impl Typed {
         self.0 as u64
     }
 
+    /// The address as a number to the verifier as well, which does not let a pointer be calculated with: it forgets what it
+    /// was when its sign is changed (`check_alu_op`, kernel/bpf/verifier.c).
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        let number: u64;
+        // SAFETY: changes one register, twice.
+        unsafe {
+            asm!("{0} = -{0}", "{0} = -{0}", inout(reg) self.0 => number, options(pure, nomem, nostack));
+        }
+        number
+    }
+
     /// An unsigned member or bit-field of up to 64 bits; 0 where this kernel has none.
     #[inline(always)]
     pub fn uint(self, at: Position) -> u64 {

@@ -21,8 +21,17 @@ pub struct Slot {
     pub rtt_us: u32,
     /// 1: a state exists for something that hashes here. Without it nothing is looked up.
     pub troubled: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Network, 1: a state has read `tfo` since a success was last counted ([`Slot::counts`]).
+    pub read: u32,
+}
+
+impl Slot {
+    /// Whether another success of a network has to be counted. All that a state asks of the number is whether there ever was
+    /// a success, and whether there was one since it read the number last: one is enough for both.
+    #[inline(always)]
+    pub const fn counts(&self) -> bool {
+        self.tfo == 0 || self.read != 0
+    }
 }
 
 /// Places of [`Slot`]s, a power of two.

@@ -23,7 +23,7 @@ macro_rules! layout {
 }
 
 /// To be raised when a member keeps its place and gets another meaning: a flag, a unit, the code of a state; or a map its kind.
-const REVISION: u64 = 2;
+const REVISION: u64 = 3;
 
 /// The number: of pinned maps in [`Switch::Abi`], and of this build.
 pub const ABI: u32 = {
@@ -157,7 +157,7 @@ const LAYOUTS: [usize; 9] = [
             bare,
             rtt_us,
             troubled,
-            pad
+            read
         });
         let watch = layout!(Watch {
             sk,

@@ -17,7 +17,7 @@ use tfo_common::{
 
 use crate::{
     forget::forget,
-    kern,
+    kern::{self, Typed},
     layout::layout,
     policy::{
         carried, count,
@@ -37,10 +37,10 @@ const DENY: i32 = 0;
 /// Entry.
 #[cgroup_skb]
 pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
-    let Some(syn) = syn::find(&ctx).and_then(|syn| syn::of_socket(&ctx, syn)) else {
+    let Some((syn, tcp)) = syn::find(&ctx).and_then(|syn| syn::of_socket(&ctx, syn)) else {
         return PASS;
     };
-    let mut verdict = decide(&ctx, &syn);
+    let mut verdict = decide(&ctx, &syn, tcp);
     // Without it the verifier does not see the bounds: "At program exit the register R0 has unknown scalar
     // value should have been in [0, 3]".
     // SAFETY: changes this one register.
@@ -49,27 +49,33 @@ pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
 }
 
 #[inline(always)]
-fn decide(ctx: &SkBuffContext, syn: &Syn) -> i32 {
+fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
     let has_data = syn.payload > 0;
-    let has_option = !has_data && carries_option(ctx);
+    let has_option = !has_data && carries_option(tcp);
     let guards = count::switch(Switch::Guards) != 0;
     if !has_data && !has_option && !guards {
         return PASS;
     }
-    let now = time_of(ctx, has_data && guards);
+    let now = time_of(tcp);
     // From here on there is one way for every kind of SYN; the verifier would go each of them by itself.
-    let has_data = forget(has_data.into(), now) != 0;
-    let has_option = forget(has_option.into(), now) != 0;
+    let data = forget(has_data.into(), now);
+    let option = forget(has_option.into(), now);
     let guards = forget(guards.into(), now) != 0;
     let syn = &Syn {
         family: forget(syn.family.into(), now) as u8,
         ..*syn
     };
+    let concern = Concern::of(syn, tcp, guards, now);
+    // One look at one number, for the same reason.
+    if forget(data | option | concern.is_troubled | concern.is_watched, now) == 0 {
+        return PASS;
+    }
+    let (has_data, has_option) = (data != 0, option != 0);
     let found = lookup::find(ctx, syn, has_data || has_option, guards, now);
     let verdict = if found.action != 0 {
-        by_rule(ctx, &found, has_data, now)
+        by_rule(ctx, tcp, &found, has_data, now)
     } else if found.guard != 0 && !found.decided {
-        by_guard(ctx, syn, &found, has_data, has_option, now)
+        by_guard(ctx, tcp, syn, &found, &concern, has_data, has_option, now)
     } else {
         return PASS;
     };
@@ -81,22 +87,49 @@ fn decide(ctx: &SkBuffContext, syn: &Syn) -> i32 {
     verdict
 }
 
-/// `CLOCK_MONOTONIC`, ns. `may_be_noted`: of a SYN with data, which is always a connection's first, `sock_ops` has noted the
-/// time a few hundred instructions ago where a guard watches; a look at the clock takes as long as two map look-ups.
-#[inline(always)]
-fn time_of(ctx: &SkBuffContext, may_be_noted: bool) -> u64 {
-    if may_be_noted
-        && let Some(watch) = watch::of(socket(ctx))
-        && watch.guard == 0
-    {
-        return watch.syn_ns;
+/// What a SYN is to guards.
+struct Concern {
+    /// Where it goes.
+    places: Places,
+    /// 1: something has failed there, or at another place with this hash.
+    is_troubled: u64,
+    /// 1: the end of its socket's handshake is waited for.
+    is_watched: u64,
+}
+
+impl Concern {
+    /// No concern where there are no guards.
+    #[inline(always)]
+    fn of(syn: &Syn, tcp: Typed, guards: bool, now: u64) -> Self {
+        let places = Places::of(syn.local, syn.remote, syn.port);
+        let is_troubled = guards && places.are_troubled();
+        let is_watched = guards && watch::of(tcp.number()).is_some();
+        Self {
+            places,
+            is_troubled: forget(is_troubled.into(), now),
+            is_watched: forget(is_watched.into(), now),
+        }
     }
-    count::now()
+
+    #[inline(always)]
+    fn is_one(&self) -> bool {
+        self.is_troubled | self.is_watched != 0
+    }
+}
+
+/// `CLOCK_MONOTONIC`, ns: as TCP has noted it a few hundred instructions ago (`tcp_connect` and `tcp_write_timer_handler` do). A
+/// look at the clock takes as long as two map look-ups.
+#[inline(always)]
+fn time_of(tcp: Typed) -> u64 {
+    match tcp.clock() {
+        0 => count::now(),
+        noted => noted,
+    }
 }
 
 /// A rule applies.
 #[inline(always)]
-fn by_rule(ctx: &SkBuffContext, found: &Found, has_data: bool, now: u64) -> i32 {
+fn by_rule(ctx: &SkBuffContext, tcp: Typed, found: &Found, has_data: bool, now: u64) -> i32 {
     match PolicyAction::on_syn(found.action, has_data) {
         OnSyn::Pass => PASS,
         OnSyn::MarkForStrip => {
@@ -126,7 +159,7 @@ fn by_rule(ctx: &SkBuffContext, found: &Found, has_data: bool, now: u64) -> i32 
             count::hit(found.rule, now);
             let strip = PolicyAction::from_code(found.action).is_some_and(PolicyAction::strips_option);
             let flags = if strip { mark::STRIP } else { 0 };
-            deny(ctx, found.rule, found.action, flags)
+            deny(ctx, tcp, found.rule, found.action, flags)
         }
     }
 }
@@ -135,25 +168,24 @@ fn by_rule(ctx: &SkBuffContext, found: &Found, has_data: bool, now: u64) -> i32 
 #[inline(always)]
 fn by_guard(
     ctx: &SkBuffContext,
+    tcp: Typed,
     syn: &Syn,
     found: &Found,
+    concern: &Concern,
     has_data: bool,
     has_option: bool,
     now: u64,
 ) -> i32 {
-    let sk = socket(ctx);
-    let places = Places::of(syn.local, syn.remote, syn.port);
-    let watched = watch::of(sk);
-    let is_troubled = places.are_troubled();
-    if watched.is_none() && !is_troubled {
+    if !concern.is_one() {
         return PASS;
     }
+    let sk = tcp.number();
     // SAFETY: a valid context.
     let own = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
     if let Some(watch) = watch::of(sk) {
-        note(watch, found.guard, own, places, has_data, has_option, now);
+        note(watch, found.guard, own, concern.places, has_data, has_option, now);
     }
-    if !is_troubled {
+    if concern.is_troubled == 0 {
         return PASS;
     }
     let subject = Subject {
@@ -165,7 +197,7 @@ fn by_guard(
         port: syn.port,
         family: syn.family,
     };
-    by_states(ctx, sk, &subject, has_data, has_option, now)
+    by_states(ctx, tcp, &subject, has_data, has_option, now)
 }
 
 /// Notes what leaves first, to be compared with how it ends.
@@ -189,7 +221,7 @@ fn note(watch: &mut Watch, guard: u64, own: u64, places: Places, has_data: bool,
 #[inline(always)]
 fn by_states(
     ctx: &SkBuffContext,
-    sk: u64,
+    tcp: Typed,
     subject: &Subject,
     has_data: bool,
     has_option: bool,
@@ -219,7 +251,7 @@ fn by_states(
         let shows = has_data || matches!(door, Decision::Strip);
         if shows && guard::claim_trial(key, now) {
             count::stat(Stat::GuardTrials);
-            if let Some(watch) = watch::of(sk) {
+            if let Some(watch) = watch::of(tcp.number()) {
                 watch.trial = due as u8;
             }
             return PASS;
@@ -238,7 +270,7 @@ fn by_states(
         } else {
             PolicyAction::NoData
         };
-        if deny(ctx, 0, action as u8, flags) == PASS {
+        if deny(ctx, tcp, 0, action as u8, flags) == PASS {
             return PASS;
         }
     } else {
@@ -254,7 +286,7 @@ fn by_states(
     }
     guard::denied(subject.key(&mut place, by as u32 - 1));
     count::stat(Stat::GuardDenied);
-    if let Some(watch) = watch::of(sk) {
+    if let Some(watch) = watch::of(tcp.number()) {
         watch.flags = watch.flags & !bits::DATA
             | if has_data { bits::DENIED } else { 0 }
             | if strips { bits::STRIPPED } else { 0 };
@@ -264,8 +296,8 @@ fn by_states(
 
 /// Denies a SYN with data, unless its socket would hang.
 #[inline(always)]
-fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8) -> i32 {
-    let at_risk = risk::is_at_risk(socket(ctx));
+fn deny(ctx: &SkBuffContext, tcp: Typed, rule: u32, action: u8, flags: u8) -> i32 {
+    let at_risk = risk::is_at_risk(tcp);
     if at_risk && count::switch(Switch::Push) != push::WORKS {
         count::stat(Stat::PassedAtRisk);
         return PASS;
@@ -288,27 +320,11 @@ fn deny(ctx: &SkBuffContext, rule: u32, action: u8, flags: u8) -> i32 {
     DENY
 }
 
-/// The context as `kern` wants it: for a `cgroup_skb` program it is the `struct sk_buff` itself.
-struct SkbContext<'a>(&'a SkBuffContext);
-
-impl aya_ebpf::EbpfContext for SkbContext<'_> {
-    #[inline(always)]
-    fn as_ptr(&self) -> *mut core::ffi::c_void {
-        self.0.skb.skb.cast()
-    }
-}
-
 /// Whether this bare SYN carries the TFO option: it does when it is built for a TFO connect with a cookie or a
 /// request for one. `tcp_connect` sets the length to -1 when the SYN is out, so retransmissions, which never
 /// carry it, are told apart.
 #[inline(always)]
-fn carries_option(ctx: &SkBuffContext) -> bool {
-    let request = kern::pointer(socket(ctx), layout!(tp_fastopen_req));
+fn carries_option(tcp: Typed) -> bool {
+    let request = tcp.uint(layout!(tp_fastopen_req));
     request != 0 && kern::uint(request, layout!(req_cookie_len)) as u8 as i8 >= 0
-}
-
-/// Address of a packet's socket.
-#[inline(always)]
-fn socket(ctx: &SkBuffContext) -> u64 {
-    kern::context_pointer(&SkbContext(ctx), layout!(skb_sk))
 }

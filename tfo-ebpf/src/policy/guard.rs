@@ -318,7 +318,7 @@ fn apply(
             later: 0,
             lost_us: end.lost_us,
         };
-        let successes = watch::numbers(places.network).0;
+        let successes = watch::read_network(places.network);
         let [a, b, c, d] = subject.remote;
         let failed = matches!(role, Role::Failed);
         return state.on_network(config, failed, &ended, a ^ b ^ c ^ d, successes, now);

@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_sk_fullsock, programs
 use tfo_common::policy::{MARK_VERSION, Mark};
 
 use super::maps::TFO_POL_MARKS;
-use crate::storage;
+use crate::{kern::Typed, layout::layout, storage};
 
 /// The socket of a packet, if it is a full one.
 #[inline(always)]
@@ -23,7 +23,8 @@ pub fn socket_of(skb: *mut aya_ebpf::bindings::__sk_buff) -> *mut bpf_sock {
 /// The mark of a packet's socket.
 #[inline(always)]
 pub fn of_packet<'a>(skb: *mut aya_ebpf::bindings::__sk_buff) -> Option<&'a mut Mark> {
-    of(socket_of(skb))
+    let sk = socket_of(skb);
+    of(sk, Typed::tcp_sock(sk)?)
 }
 
 /// The mark of a packet's socket, made if there is none.
@@ -32,9 +33,13 @@ pub fn make_for_packet<'a>(ctx: &SkBuffContext) -> Option<&'a mut Mark> {
     make(socket_of(ctx.skb.skb))
 }
 
-/// The mark of a socket.
+/// The mark of a socket. Nothing at all is stored on most of them, which a plain load shows; `bpf_sk_storage_get` looks for it in
+/// memory of its own.
 #[inline(always)]
-pub fn of<'a>(sk: *mut bpf_sock) -> Option<&'a mut Mark> {
+pub fn of<'a>(sk: *mut bpf_sock, tcp: Typed) -> Option<&'a mut Mark> {
+    if layout!(sk_storage).is_present() && tcp.uint(layout!(sk_storage)) == 0 {
+        return None;
+    }
     storage::get(&TFO_POL_MARKS, sk)
 }
 

@@ -24,7 +24,7 @@ use tfo_common::{
 };
 
 use crate::{
-    kern,
+    kern::{self, Typed},
     layout::layout,
     ops::Ops,
     policy::{
@@ -147,17 +147,17 @@ fn connect(ops: &Ops) {
         learn_push(ops);
     }
     // A socket that was disconnected and connects again: its old mark says nothing any more.
-    if let Some(mark) = marks::of(ops.sk()) {
+    let Some(tcp) = ops.tcp() else { return };
+    if let Some(mark) = marks::of(ops.sk(), tcp) {
         *mark = Mark {
             added: mark.added,
             ..Mark::NONE
         };
     }
     let guards = count::switch(Switch::Guards) != 0;
-    let sk = kern::sock_of(&ops.ctx);
-    let is_tfo = kern::pointer(sk, layout!(tp_fastopen_req)) != 0;
+    let is_tfo = tcp.uint(layout!(tp_fastopen_req)) != 0;
     if guards && (is_tfo || places(ops).are_troubled()) {
-        match watch::begin(sk, count::now()) {
+        match watch::begin(tcp.number()) {
             Some(watch) => {
                 watch.added = ask(ops);
                 return;
@@ -166,7 +166,7 @@ fn connect(ops: &Ops) {
         }
     }
     if is_tfo
-        && risk::is_at_risk(sk)
+        && risk::is_at_risk(tcp)
         && let Some(mark) = marks::make(ops.sk())
     {
         mark.added |= ask(ops);
@@ -220,17 +220,17 @@ fn learn_push(ops: &Ops) {
 /// Whether there is something to judge.
 #[inline(always)]
 fn established(ops: &Ops) -> bool {
+    let Some(tcp) = ops.tcp() else { return false };
     let mut to_judge = false;
     if ops.total_retrans() > 0 && count::switch(Switch::Guards) != 0 {
-        let sk = kern::sock_of(&ops.ctx);
-        if let Some(watch) = watch::of(sk) {
+        if let Some(watch) = watch::of(tcp.number()) {
             let now = count::now();
             let lost = us_between(watch.syn_ns, now).saturating_sub(ops.srtt_us()).max(1);
             let evidence = answered_late(ops, watch.flags);
             to_judge = report(ops, watch, evidence, lost);
         }
     }
-    let Some(mark) = marks::of(ops.sk()) else {
+    let Some(mark) = marks::of(ops.sk(), tcp) else {
         return to_judge;
     };
     if strip_missed(mark) {
@@ -335,9 +335,9 @@ fn state(ops: &Ops) -> bool {
     // The peer's own SYN has crossed ours: that is no answer (`tcp_rcv_synsent_state_process`), and shows nothing. Nor is
     // there an ACTIVE_ESTABLISHED to come, or a need to push: `tcp_rcv_state_process` sends what waits.
     let has_crossed = ops.arg::<1>() == SYN_RECV;
-    let sk = kern::sock_of(&ops.ctx);
+    let Some(tcp) = ops.tcp() else { return false };
     let mut missed = false;
-    if let Some(mark) = marks::of(ops.sk()) {
+    if let Some(mark) = marks::of(ops.sk(), tcp) {
         give_back(ops, &mut mark.added);
         missed = strip_missed(mark);
         if closed || has_crossed {
@@ -350,7 +350,7 @@ fn state(ops: &Ops) -> bool {
             }
         }
     }
-    let Some(watch) = watch::of(sk) else {
+    let Some(watch) = watch::of(tcp.number()) else {
         return false;
     };
     give_back(ops, &mut watch.added);
@@ -359,7 +359,7 @@ fn state(ops: &Ops) -> bool {
         return false;
     }
     if closed {
-        let evidence = if !missed && tells(ops, sk, watch) {
+        let evidence = if !missed && tells(ops, tcp, watch) {
             never_answered(watch.flags)
         } else {
             bits::NOTHING
@@ -379,8 +379,8 @@ fn state(ops: &Ops) -> bool {
 
 /// Whether a handshake without an answer shows anything. Errors that ICMP tells of (no route, the hop limit) do not.
 #[inline(always)]
-fn tells(ops: &Ops, sk: u64, watch: &Watch) -> bool {
-    let error = kern::uint(sk, layout!(sk_err)) as u32;
+fn tells(ops: &Ops, tcp: Typed, watch: &Watch) -> bool {
+    let error = tcp.uint(layout!(sk_err)) as u32;
     if error != 0 {
         return error == ECONNREFUSED || error == ETIMEDOUT;
     }
@@ -395,7 +395,7 @@ fn report(ops: &Ops, watch: &mut Watch, evidence: u8, lost_us: u32) -> bool {
     let rtt = ops.srtt_us();
     if evidence == Evidence::TfoOk as u8 {
         watch::succeeded(places.destination, true, rtt);
-        watch::succeeded(places.network, true, 0);
+        watch::network_succeeded(places.network);
     } else if evidence == Evidence::BareOk as u8 {
         watch::succeeded(places.destination, false, rtt);
     }

@@ -6,7 +6,7 @@
 
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::{forget::forget, policy::marks};
+use crate::{forget::forget, kern::Typed, policy::marks};
 
 /// IPPROTO_TCP.
 const TCP: u8 = 6;
@@ -66,7 +66,7 @@ pub fn find(ctx: &SkBuffContext) -> Option<Syn> {
 /// has another one, but rules are about what the application and everybody who watches it sees, and evidence for
 /// guards is filed under that. `None` for what no TCP socket sends: a raw socket has no way to fall back.
 #[inline(always)]
-pub fn of_socket(ctx: &SkBuffContext, syn: Syn) -> Option<Syn> {
+pub fn of_socket(ctx: &SkBuffContext, syn: Syn) -> Option<(Syn, Typed)> {
     let sk = marks::socket_of(ctx.skb.skb);
     if sk.is_null() {
         return None;
@@ -93,12 +93,13 @@ pub fn of_socket(ctx: &SkBuffContext, syn: Syn) -> Option<Syn> {
         } else {
             (words(&raw const (*sk).dst_ip6), words(&raw const (*sk).src_ip6))
         };
-        Some(Syn {
+        let syn = Syn {
             remote,
             local,
             port: u16::from_be((&raw const (*sk).dst_port).read_volatile()),
             ..syn
-        })
+        };
+        Some((syn, Typed::tcp_sock(sk)?))
     }
 }
 

@@ -5,7 +5,10 @@ use tfo_common::guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of, watch::
 
 use crate::{
     atomic,
-    policy::maps::{TFO_POL_SLOTS, TFO_POL_WATCHES},
+    policy::{
+        count,
+        maps::{TFO_POL_SLOTS, TFO_POL_WATCHES},
+    },
 };
 
 /// The handshake of a socket, if it is watched.
@@ -17,13 +20,15 @@ pub fn of<'a>(sk: u64) -> Option<&'a mut Watch> {
 
 /// Begins to watch a socket, unless the place is another one's. What it says stays until the handshake has ended, so a
 /// place is another one's for no longer than a handshake can take.
+///
+/// The clock is looked at only where the place is taken: the egress program notes when the SYN left.
 #[inline(always)]
-pub fn begin<'a>(sk: u64, now: u64) -> Option<&'a mut Watch> {
+pub fn begin<'a>(sk: u64) -> Option<&'a mut Watch> {
     let watch = at(sk)?;
-    if watch.sk != 0 && watch.sk != sk && now.saturating_sub(watch.syn_ns) < TRIAL_NS || sk == 0 {
+    if sk == 0 || watch.sk != 0 && watch.sk != sk && is_taken(watch) {
         return None;
     }
-    watch.syn_ns = now;
+    watch.syn_ns = 0;
     watch.guard = 0;
     watch.seen = 0;
     watch.flags = 0;
@@ -35,6 +40,16 @@ pub fn begin<'a>(sk: u64, now: u64) -> Option<&'a mut Watch> {
     watch.opened = 0;
     watch.sk = sk;
     Some(watch)
+}
+
+/// Whether the handshake at a place may still be under way. One whose SYN no guard has noted has its time from here on.
+#[inline(always)]
+fn is_taken(watch: &mut Watch) -> bool {
+    let now = count::now();
+    if watch.syn_ns == 0 {
+        watch.syn_ns = now;
+    }
+    now.saturating_sub(watch.syn_ns) < TRIAL_NS
 }
 
 #[inline(always)]
@@ -107,6 +122,29 @@ pub fn succeeded(hash: u64, tfo: bool, rtt_us: u32) {
     } else {
         &raw mut slot.bare
     });
+}
+
+/// Counts a success of a network, if that says anything ([`Slot::counts`]): all of a host's connections meet at this place, and
+/// a line that two CPUs write to takes as long as everything else that is done for a connection here.
+#[inline(always)]
+pub fn network_succeeded(hash: u64) {
+    let Some(slot) = slot(hash) else { return };
+    if slot.tag == tag(hash) && !slot.counts() {
+        return;
+    }
+    // Before it is counted: who reads the number on another CPU says so after that.
+    slot.read = 0;
+    succeeded(hash, true, 0);
+}
+
+/// The successes of a network, for one of its states: the next one is counted again.
+#[inline(always)]
+pub fn read_network(hash: u64) -> u32 {
+    let successes = numbers(hash).0;
+    if let Some(slot) = slot(hash) {
+        slot.read = 1;
+    }
+    successes
 }
 
 /// Says that there is a state to be looked up from now on.
