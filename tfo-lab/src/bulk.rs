@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
-use crate::{cpu, netns::Namespace};
+use crate::{cpu, netns::Namespace, noted::Noted};
 
 /// Bytes of one write or read.
 const CHUNK: usize = 128 * 1024;
@@ -26,10 +26,13 @@ pub struct BulkReport {
     pub seconds: f64,
     /// `bytes` per second.
     pub per_second: f64,
+    /// How many bytes had arrived when, for who changes something meanwhile; none unless asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noted: Vec<Noted>,
 }
 
-/// Sends for this time.
-pub fn run(duration: Duration) -> Result<BulkReport> {
+/// Sends for this time. `every`: how often to note what has arrived.
+pub fn run(duration: Duration, every: Option<Duration>) -> Result<BulkReport> {
     Namespace::anonymous("bulk")?.run(|| {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("bulk: listening")?;
         let address = listener.local_addr().context("bulk: its address")?;
@@ -38,12 +41,12 @@ pub fn run(duration: Duration) -> Result<BulkReport> {
         thread::scope(|scope| {
             let reader = scope.spawn(move || {
                 last.map_or(Ok(()), cpu::stay_on)?;
-                drain(&listener)
+                drain(&listener, every)
             });
             let started = Instant::now();
             let send = || send(address, started + duration);
             first.map_or_else(send, |first| cpu::on_cpu(first, send))?;
-            let bytes = reader
+            let (bytes, noted) = reader
                 .join()
                 .map_err(|_| anyhow!("bulk: the reader panicked"))??;
             let seconds = started.elapsed().as_secs_f64();
@@ -51,6 +54,7 @@ pub fn run(duration: Duration) -> Result<BulkReport> {
                 bytes,
                 seconds,
                 per_second: bytes as f64 / seconds,
+                noted,
             })
         })
     })
@@ -66,14 +70,20 @@ fn send(address: SocketAddr, end: Instant) -> Result<()> {
     Ok(())
 }
 
-fn drain(listener: &TcpListener) -> Result<u64> {
+fn drain(listener: &TcpListener, every: Option<Duration>) -> Result<(u64, Vec<Noted>)> {
     let (mut stream, _) = listener.accept().context("bulk: accepting")?;
     let mut chunk = vec![0; CHUNK];
     let mut bytes = 0;
+    let mut noted = Vec::new();
+    let mut latest = Instant::now();
     loop {
         match stream.read(&mut chunk).context("bulk: reading")? {
-            0 => return Ok(bytes),
+            0 => return Ok((bytes, noted)),
             length => bytes += length as u64,
+        }
+        if every.is_some_and(|every| latest.elapsed() >= every) {
+            latest = Instant::now();
+            noted.push(Noted::now(bytes));
         }
     }
 }

@@ -51,6 +51,9 @@ enum Command {
         /// How long; fractions, too
         #[arg(long, default_value = "5", value_parser = seconds)]
         seconds: Duration,
+        /// Also say what had arrived after each of these many seconds
+        #[arg(long, value_parser = seconds)]
+        every: Option<Duration>,
     },
     /// Keep up mixed traffic for the demo, in the lab that is up or in one of its own
     Traffic {
@@ -133,6 +136,9 @@ struct LoadArgs {
     /// A shell command that runs in the load's network namespace meanwhile
     #[arg(long)]
     beside: Option<String>,
+    /// Also say how many were complete after each of these many seconds, in JSON
+    #[arg(long, value_parser = seconds, requires = "json", conflicts_with = "connections")]
+    every: Option<Duration>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -196,7 +202,7 @@ fn dispatch(args: &Args) -> Result<()> {
         Command::List => commands::list(),
         Command::Run(args) => commands::run(tag, args),
         Command::Load(args) => commands::load(args),
-        Command::Bulk { seconds } => commands::bulk(*seconds),
+        Command::Bulk { seconds, every } => commands::bulk(*seconds, *every),
         Command::Traffic { seconds } => commands::traffic(tag, *seconds),
         Command::VmScenario { throwaway } => commands::vm_scenario(*throwaway),
         Command::VmCrowd { count } => commands::vm_crowd(*count),

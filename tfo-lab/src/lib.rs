@@ -29,6 +29,7 @@ pub mod load;
 pub mod mib;
 pub mod middlebox;
 pub mod netns;
+pub mod noted;
 pub mod pattern;
 pub mod responder;
 pub mod scenario;

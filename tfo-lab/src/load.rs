@@ -26,6 +26,7 @@ use crate::{
     client::{Connect, Family},
     mib::Mib,
     netns::Namespace,
+    noted::Noted,
 };
 
 /// When a load run ends.
@@ -62,6 +63,8 @@ pub struct Load {
     pub http: Option<u16>,
     /// A shell command that runs in the same network namespace while the load does: a server, or who watches.
     pub beside: Option<String>,
+    /// How often to note how many connections are complete, of a load with a duration.
+    pub every: Option<Duration>,
 }
 
 /// First of the addresses of [`Load::destinations`].
@@ -82,6 +85,7 @@ impl Load {
             destinations: 1,
             http: None,
             beside: None,
+            every: None,
         }
     }
 
@@ -123,6 +127,7 @@ impl Load {
         let before = Mib::read_current()?;
         let progress = Progress::new(self.limit);
         let started = progress.started;
+        let mut noted = Vec::new();
         thread::scope(|scope| -> Result<()> {
             let targets = servers.addresses().iter().cycle();
             let workers: Vec<_> = targets
@@ -130,7 +135,12 @@ impl Load {
                 .map(|target| scope.spawn(|| client::work(self, *target, &progress)))
                 .collect();
             if let Limit::Duration(duration) = self.limit {
-                thread::sleep(duration);
+                while let Some(left) = duration.checked_sub(started.elapsed()) {
+                    thread::sleep(self.every.map_or(left, |every| every.min(left)));
+                    if self.every.is_some() {
+                        noted.push(Noted::now(progress.completed.load(Ordering::Relaxed)));
+                    }
+                }
                 progress.stop.store(true, Ordering::Relaxed);
             }
             for worker in workers {
@@ -154,6 +164,7 @@ impl Load {
             passive_opens: counted.of("PassiveOpens"),
             seconds,
             per_second: completed as f64 / seconds,
+            noted,
         })
     }
 
@@ -256,6 +267,9 @@ pub struct LoadReport {
     pub seconds: f64,
     /// `connections` per second.
     pub per_second: f64,
+    /// How many were complete when, for who changes something meanwhile; none unless asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub noted: Vec<Noted>,
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     load.destinations = args.destinations;
     load.http = args.http;
     load.beside.clone_from(&args.beside);
+    load.every = args.every;
     let report = load.run()?;
     if args.json {
         return print_json(&report);
@@ -72,8 +73,8 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     ))
 }
 
-pub fn bulk(time: Duration) -> Result<()> {
-    print_json(&bulk::run(time)?)
+pub fn bulk(time: Duration, every: Option<Duration>) -> Result<()> {
+    print_json(&bulk::run(time, every)?)
 }
 
 pub fn traffic(tag: &str, seconds: Option<u64>) -> Result<()> {

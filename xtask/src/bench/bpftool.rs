@@ -13,6 +13,11 @@ pub fn bpftool(args: &[&str]) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("bpftool {}: no JSON: {text}", args.join(" ")))
 }
 
+/// Has bpftool do something.
+pub fn run(args: &[&str]) -> Result<()> {
+    process::output(process::command("bpftool").args(args)).map(|_| ())
+}
+
 /// A program as the kernel lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {

@@ -58,21 +58,16 @@ fn attach(hook: Hook) -> Result<(u64, Ebpf)> {
     let (section, name) = hook.names();
     let mut ebpf = Ebpf::load(&elf(section, hook)?).context("load it")?;
     let program = ebpf.program_mut(name).context("the object has no program")?;
-    let cgroup = || -> Result<File> {
-        let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
-        let root = cgroup_root(&mounts).context("cgroup v2 is not mounted")?;
-        File::open(root).with_context(|| format!("cannot open {root}"))
-    };
     match hook {
         Hook::SockOps => {
             let program: &mut SockOps = program.try_into()?;
             program.load()?;
-            program.attach(cgroup()?, CgroupAttachMode::Single)?;
+            program.attach(root()?, CgroupAttachMode::Single)?;
         }
         Hook::Egress => {
             let program: &mut CgroupSkb = program.try_into()?;
             program.load()?;
-            program.attach(cgroup()?, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
+            program.attach(root()?, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
         }
         Hook::Destroy => {
             let program: &mut BtfTracePoint = program.try_into()?;
@@ -86,6 +81,13 @@ fn attach(hook: Hook) -> Result<(u64, Ebpf)> {
         .info()?
         .id();
     Ok((id.into(), ebpf))
+}
+
+/// Root of the cgroup hierarchy.
+pub fn root() -> Result<File> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
+    let root = cgroup_root(&mounts).context("cgroup v2 is not mounted")?;
+    File::open(root).with_context(|| format!("cannot open {root}"))
 }
 
 /// Mount point of cgroup2 in the text of `/proc/self/mounts`.

@@ -3,7 +3,7 @@
 
 pub mod connection;
 pub mod packet;
-pub mod rates;
+pub mod slices;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::bpftool::bpftool;
+use super::bpftool::{bpftool, run};
+use super::empty::{Empty, Hook};
 use super::observer::scratch;
 use crate::commands::program_path;
 use crate::process;
@@ -48,17 +49,28 @@ impl Stage {
 
     /// Puts rules in force until the result is dropped.
     pub fn enforce(&self, rules: Rules) -> Result<InForce> {
+        if rules == Rules::Empty {
+            let empty = Empty::attach(&[Hook::SockOps, Hook::Egress])?;
+            return Ok(InForce {
+                directory: None,
+                empty: Some(empty),
+            });
+        }
         if let Some(text) = rules.file() {
             let path = scratch("policy.toml")?;
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             // From here on there may be something to remove, also when the command fails.
             let in_force = InForce {
                 directory: Some(self.bpffs.join("tfo-cli")),
+                empty: None,
             };
             process::output(in_force.tfo_cli("apply").arg(&path))?;
             Ok(in_force)
         } else {
-            Ok(InForce { directory: None })
+            Ok(InForce {
+                directory: None,
+                empty: None,
+            })
         }
     }
 }
@@ -67,6 +79,8 @@ impl Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rules {
     None,
+    /// Nor any policy: programs that do nothing, where its own would be.
+    Empty,
     /// One for destinations nobody connects to.
     One,
     /// A hundred, likewise.
@@ -85,6 +99,7 @@ impl Rules {
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "no policy",
+            Self::Empty => "empty programs",
             Self::One => "1 rule",
             Self::Hundred => "100 rules",
             Self::Many => "10,000 rules",
@@ -102,7 +117,7 @@ impl Rules {
             let _ = write!(text, "[[rule]]\ncgroup = \"/\"\ndst = \"{dst}\"\n");
         };
         match self {
-            Self::None => return None,
+            Self::None | Self::Empty => return None,
             Self::Guard => return Some(GUARD.to_owned()),
             Self::Both => {
                 rule("192.0.2.0/24");
@@ -126,9 +141,16 @@ impl Rules {
 pub struct InForce {
     /// Where it is pinned, if there is anything.
     directory: Option<PathBuf>,
+    /// What is attached instead.
+    empty: Option<Empty>,
 }
 
 impl InForce {
+    /// Ids of the programs that do nothing, if those are attached.
+    pub fn empty(&self) -> Option<&[u64]> {
+        self.empty.as_ref().map(|empty| &empty.programs[..])
+    }
+
     fn tfo_cli(&self, subcommand: &str) -> Command {
         let mut command = Command::new(program_path("tfo-cli"));
         command.args(["policy", subcommand]);
@@ -140,12 +162,28 @@ impl InForce {
 
     /// Id of the program that sees every packet.
     pub fn program(&self) -> Result<u64> {
+        Ok(self.pinned("link-egress")?.0)
+    }
+
+    /// Detaches the programs, which may be attached again by other links. Everything else stays until this is dropped.
+    pub fn detach(&mut self) -> Result<()> {
+        self.empty = None;
+        if self.directory.is_some() {
+            for name in ["link-egress", "link-sockops"] {
+                let pin = self.pinned(name)?.1;
+                run(&["link", "detach", "pinned", &pin.to_string_lossy()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Id of the program of a pinned link, and where that is pinned.
+    pub fn pinned(&self, name: &str) -> Result<(u64, PathBuf)> {
         let directory = self.directory.as_ref().context("nothing is in force")?;
-        let link = directory.join("link-egress");
-        let link = bpftool(&["link", "show", "pinned", &link.to_string_lossy()])?;
-        link["prog_id"]
-            .as_u64()
-            .context("bpftool names no program of the link")
+        let pin = directory.join(name);
+        let link = bpftool(&["link", "show", "pinned", &pin.to_string_lossy()])?;
+        let program = link["prog_id"].as_u64();
+        Ok((program.context("bpftool names no program of the link")?, pin))
     }
 }
 
@@ -170,6 +208,6 @@ mod tests {
         assert_eq!(rules.len(), MANY as usize);
         assert!(rules.contains("dst = \"172.0.0.0/24\"") && rules.contains("dst = \"172.39.15.0/24\""));
         assert!(!many.contains("\"127."));
-        assert_eq!(Rules::None.file(), None);
+        assert_eq!((Rules::None.file(), Rules::Empty.file()), (None, None));
     }
 }

@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 
 use super::{Rules, Stage};
 use crate::bench::bpftool;
-use crate::bench::empty::{Empty, Hook};
 use crate::bench::load::Shape;
 use crate::bench::stats::StatsOn;
 
@@ -14,15 +13,11 @@ const OURS: &str = "tfo_pol_";
 /// Run time of `sock_ops` and egress together, us per connection, both its ends; and how often they ran.
 pub fn run_time(stage: &Stage, rules: Rules, shape: &Shape) -> Result<(f64, f64)> {
     let _stats = StatsOn::enable()?;
-    // With no rules there are no programs of ours: then those that do nothing.
-    let empty = (rules == Rules::None)
-        .then(|| Empty::attach(&[Hook::SockOps, Hook::Egress]))
-        .transpose()?;
-    let _in_force = stage.enforce(rules)?;
+    let in_force = stage.enforce(rules)?;
     let sum = || -> Result<(u64, u64)> {
         let all = bpftool::programs()?;
-        let chosen = all.iter().filter(|(id, program)| match &empty {
-            Some(empty) => empty.programs.contains(id),
+        let chosen = all.iter().filter(|(id, program)| match in_force.empty() {
+            Some(empty) => empty.contains(id),
             None => program.name.starts_with(OURS),
         });
         Ok(chosen.fold((0, 0), |(ns, runs), (_, program)| {

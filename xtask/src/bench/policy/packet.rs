@@ -1,16 +1,19 @@
 //! Nanoseconds per packet that is no SYN: what every packet of the host pays, whether it knows TFO or not.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{InForce, Rules, Stage, rates};
+use super::{InForce, Rules, Stage};
 use crate::bench::bpftool::bpftool;
 use crate::bench::empty::{Empty, Hook};
 use crate::bench::observer::scratch;
 use crate::bench::rate::median;
 use crate::bench::stats::StatsOn;
+use crate::commands::program_path;
+use crate::process;
 
 /// Runs of `BPF_PROG_TEST_RUN` at a time; it tells the average.
 const REPEAT: &str = "1000000";
@@ -60,7 +63,7 @@ fn live(in_force: &InForce, floor: u64, seconds: u32) -> Result<[f64; 2]> {
     let programs = [in_force.program()?, floor];
     let _stats = StatsOn::enable()?;
     let before = [run_time(programs[0])?, run_time(programs[1])?];
-    rates::bulk(seconds.into())?;
+    bulk(seconds.into())?;
     let mut nanoseconds = [0.0; 2];
     for ((program, before), ns) in programs.into_iter().zip(before).zip(&mut nanoseconds) {
         let after = run_time(program)?;
@@ -69,6 +72,16 @@ fn live(in_force: &InForce, floor: u64, seconds: u32) -> Result<[f64; 2]> {
         *ns = after.0.saturating_sub(before.0) as f64 / runs as f64;
     }
     Ok(nanoseconds)
+}
+
+/// Sends through one connection and returns bytes per second.
+fn bulk(seconds: f64) -> Result<f64> {
+    let mut command = Command::new(program_path("tfo-lab"));
+    command.args(["bulk", "--seconds", &seconds.to_string()]);
+    let report: Value = serde_json::from_str(&process::output(&mut command)?).context("tfo-lab's report")?;
+    report["per_second"]
+        .as_f64()
+        .context("tfo-lab bulk reports no `per_second`")
 }
 
 /// Nanoseconds and runs of a program so far; nothing while it has never run with statistics on.

@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::Time;
 use crate::bench::load::{Kind, Shape};
-use crate::bench::policy::{Rules, Stage, connection, packet, rates};
-use crate::bench::rate::Rates;
+use crate::bench::policy::slices::{self, Load};
+use crate::bench::policy::{Rules, Stage, connection, packet};
 use crate::bench::report::{Budget, Row, Section};
 
 // The goals.
@@ -15,12 +15,19 @@ const BULK: Budget = Budget::AtLeast(0.99);
 const ONE_RULE: Budget = Budget::AtLeast(0.97);
 const A_GUARD: Budget = Budget::AtLeast(0.95);
 
-/// Rules that concern none of the traffic, and a guard that finds nothing wrong.
-const UNCONCERNED: [Rules; 4] = [Rules::None, Rules::One, Rules::Many, Rules::Guard];
+/// Nothing at all, programs that do nothing, rules that concern none of the traffic, and a guard that finds nothing wrong.
+const UNCONCERNED: [Rules; 5] = [Rules::None, Rules::Empty, Rules::One, Rules::Many, Rules::Guard];
 /// The same, and a rule that concerns all of it.
-const CONCERNED: [Rules; 5] = [Rules::None, Rules::One, Rules::Many, Rules::Guard, Rules::Denying];
-/// Rounds of throughput for each of the others: the difference is small, and so has to be the doubt.
-const BULK_ROUNDS: u32 = 3;
+const CONCERNED: [Rules; 6] = [
+    Rules::None,
+    Rules::Empty,
+    Rules::One,
+    Rules::Many,
+    Rules::Guard,
+    Rules::Denying,
+];
+/// Seconds of load for each of them: the difference is small, and so has to be the doubt.
+const SLICED_SECONDS: u32 = 25;
 
 pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     Ok(vec![
@@ -46,7 +53,7 @@ fn per_connection(stage: &Stage, time: Time) -> Result<Section> {
         let shape = Shape::fastest(kind, time.seconds);
         let mut columns: [Vec<f64>; 4] = Default::default();
         for _ in 0..time.few {
-            let (empty, empty_runs) = connection::run_time(stage, Rules::None, &shape)?;
+            let (empty, empty_runs) = connection::run_time(stage, Rules::Empty, &shape)?;
             let (ours, runs) = connection::run_time(stage, Rules::Both, &shape)?;
             for (column, value) in columns.iter_mut().zip([empty, ours, ours - empty, runs]) {
                 column.push(value);
@@ -136,66 +143,78 @@ fn per_packet(stage: &Stage, time: Time) -> Result<Section> {
 }
 
 fn left(stage: &Stage, time: Time) -> Result<Section> {
-    println!("\n==> policy: connections per second");
     let mut section = Section::new(
         "A policy, connections per second",
-        "What is left of the connections of a generator that does nothing but connect. With every one denied each takes \
-         another SYN and waits for the handshake.",
+        "What is left of the connections of a generator that does nothing but connect. The programs come and go every 80 ms \
+         while it runs, and each slice with them is compared with the two beside it: two runs one after the other differ by a \
+         tenth whatever is attached. Nothing, likewise, is what the measurement itself does. The empty programs are at the same two \
+         hooks: what they take away the kernel takes for calling any. With every connection denied each takes another SYN and \
+         waits for the handshake.",
     )
     .drawn("of none");
-    let tfo = rates::connections(stage, &CONCERNED, Kind::Tfo, time.rounds, time.slice)?;
-    show("TFO", &CONCERNED, &tfo, ("/s", 1.0), &mut section);
-    let plain = rates::connections(stage, &UNCONCERNED, Kind::Plain, time.rounds, time.slice)?;
-    show("plain", &UNCONCERNED, &plain, ("/s", 1.0), &mut section);
+    for (kind, contestants) in [(Kind::Tfo, &CONCERNED[..]), (Kind::Plain, &UNCONCERNED)] {
+        compare(
+            stage,
+            time,
+            (kind.name(), "/s", 1.0),
+            Load::Connections(kind),
+            contestants,
+            &mut section,
+        )?;
+    }
     Ok(section)
 }
 
 fn throughput(stage: &Stage, time: Time) -> Result<Section> {
-    let rounds = BULK_ROUNDS * time.rounds;
-    println!(
-        "\n==> policy: bytes per second of one connection, {rounds} rounds of {} s",
-        time.slice
-    );
     let mut section = Section::new(
         "A policy, throughput",
-        "Bytes per second of one connection, its ends on two CPUs; what is left of them, beside the mean of what there was \
-         before and after without a policy.",
+        "Bytes per second of one connection, its ends on two CPUs; measured like the connections above.",
     );
-    let bulk = rates::throughput(stage, &UNCONCERNED, rounds, time.slice)?;
-    show("bulk", &UNCONCERNED, &bulk, ("GB/s", 1e9), &mut section);
+    compare(
+        stage,
+        time,
+        ("bulk", "GB/s", 1e9),
+        Load::Bulk,
+        &UNCONCERNED,
+        &mut section,
+    )?;
     Ok(section)
 }
 
-/// One row for what is there without a policy, and a ratio for each of the others.
-fn show(
-    what: &str,
-    rules: &[Rules],
-    rates: &Rates,
-    (unit, scale): (&'static str, f64),
+/// One row for what is there without a policy, and a ratio for each of the contestants.
+fn compare(
+    stage: &Stage,
+    time: Time,
+    (what, unit, scale): (&str, &'static str, f64),
+    load: Load,
+    contestants: &[Rules],
     section: &mut Section,
-) {
-    for (index, rules) in rules.iter().enumerate() {
-        if index == 0 {
-            let per_second = rates.base.iter().map(|value| value / scale).collect();
-            section.push(Row::of(
-                format!("{what}, no policy"),
-                per_second,
-                unit,
-                Budget::None,
-            ));
-            continue;
-        }
-        let budget = match (what, rules) {
-            ("bulk", _) => BULK,
-            (_, Rules::One) => ONE_RULE,
-            (_, Rules::Guard) => A_GUARD,
-            _ => Budget::None,
+) -> Result<()> {
+    let seconds = if time.rounds < 6 { 5 } else { SLICED_SECONDS };
+    println!("\n==> policy: {what}, what is left per second, {seconds} s each");
+    let mut without = Vec::new();
+    let mut rows = Vec::new();
+    for rules in contestants {
+        let measured = slices::left(stage, *rules, load, seconds)?;
+        let (name, budget) = match (load, rules) {
+            (_, Rules::None) => ("nothing, likewise", Budget::None),
+            (_, Rules::Empty | Rules::Denying) => (rules.name(), Budget::None),
+            (Load::Bulk, _) => (rules.name(), BULK),
+            (_, Rules::One) => (rules.name(), ONE_RULE),
+            (_, Rules::Guard) => (rules.name(), A_GUARD),
+            _ => (rules.name(), Budget::None),
         };
-        section.push(Row::of(
-            format!("{what}, {}", rules.name()),
-            rates.ratios(index),
-            "of none",
-            budget,
-        ));
+        let row = Row::of(format!("{what}, {name}"), measured.left, "of none", budget);
+        println!(
+            "    {}: {:.4} of {} slices",
+            row.what,
+            row.value(),
+            row.samples.len()
+        );
+        without.extend(measured.without.into_iter().map(|rate| rate / scale));
+        rows.push(row);
     }
+    section.push(Row::of(format!("{what}, no policy"), without, unit, Budget::None));
+    section.rows.extend(rows);
+    Ok(())
 }
