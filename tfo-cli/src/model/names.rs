@@ -19,6 +19,11 @@ impl Names {
         self.known.get(&id)?.as_ref()
     }
 
+    /// Whether these are the very same names, not only equal ones.
+    pub fn are(&self, others: &Self) -> bool {
+        Arc::ptr_eq(&self.known, &others.known)
+    }
+
     /// Whether it was asked for already.
     pub fn asked(&self, id: u64) -> bool {
         id == 0 || self.known.contains_key(&id)

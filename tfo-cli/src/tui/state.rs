@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use ratatui::layout::Size;
@@ -23,6 +24,7 @@ use crate::{
         DestRow, Flow, Snapshot, SortKey,
         diagnosis::{Finding, Id, Subject},
         history::{Frame, History},
+        names::Names,
         services::Group,
     },
     output::column::Column,
@@ -163,6 +165,8 @@ pub struct State {
     pub series: Vec<Point>,
     /// Widths that the contents of the table need.
     pub widths: Widths,
+    /// The widths of all rows, which are looked at once for as long as they stand still.
+    measured: Option<Measured>,
     /// Whether host names are shown instead of addresses.
     pub names: bool,
     /// Host names by address; `None` for an address without a name, or whose name is being looked up.
@@ -220,6 +224,7 @@ impl State {
             scroll: 0,
             series: Vec::new(),
             widths: Widths::default(),
+            measured: None,
             names: options.appearance.names,
             hosts: HashMap::new(),
             message: None,
@@ -294,6 +299,9 @@ impl State {
             unfolded: &self.unfolded,
         };
         self.table = Table::new(&self.snapshot, &query);
+        if matches!(self.view, View::Destinations | View::Services) && !self.is_measured() {
+            self.measured = Some(Measured::of(self));
+        }
         self.widths = Widths::of(self);
         self.series = match self.page {
             Some(Page::Destination(key)) => series(&self.history, self.readings_back, &key),
@@ -305,6 +313,15 @@ impl State {
         list.refresh(&keys.map(|key| key.unwrap_or(LineKey::Flow(0))));
         self.lists[self.view as usize] = list;
         self.resize();
+    }
+
+    /// Whether the widths of the rows are known.
+    fn is_measured(&self) -> bool {
+        let snapshot = &self.snapshot;
+        self.measured.as_ref().is_some_and(|measured| {
+            let with_hosts = measured.with_hosts || self.names;
+            !with_hosts && Arc::ptr_eq(&measured.rows, &snapshot.rows) && measured.names.are(&snapshot.names)
+        })
     }
 
     /// Tells the cursor how many rows fit on the screen.
@@ -364,6 +381,40 @@ fn series(history: &History, readings_back: usize, key: &DestKey) -> Vec<Point> 
     series
 }
 
+/// Widths of the contents of these rows, with these names.
+#[derive(Clone, Debug)]
+struct Measured {
+    rows: Arc<Vec<DestRow>>,
+    names: Names,
+    /// Whether host names were shown, of which more may come at any time.
+    with_hosts: bool,
+    widths: Widths,
+}
+
+impl Measured {
+    /// Those of the rows of the snapshot.
+    fn of(state: &State) -> Self {
+        let snapshot = &state.snapshot;
+        let mut widths = Widths::default();
+        let mut cgroup = None;
+        for row in snapshot.rows.iter() {
+            if cgroup != Some(row.key.cgroup_id) {
+                cgroup = Some(row.key.cgroup_id);
+                widths.service = widths
+                    .service
+                    .max(width(&snapshot.names.label(row.key.cgroup_id)));
+            }
+            widths.remote = widths.remote.max(remote_width(row, state));
+        }
+        Self {
+            rows: Arc::clone(&snapshot.rows),
+            names: snapshot.names.clone(),
+            with_hosts: state.names,
+            widths,
+        }
+    }
+}
+
 impl Widths {
     /// The widths that the table of the view needs.
     fn of(state: &State) -> Self {
@@ -377,10 +428,7 @@ impl Widths {
         };
         match state.view {
             View::Destinations | View::Services => {
-                for row in state.snapshot.rows.iter() {
-                    label(row.key.cgroup_id, &mut widths);
-                    widths.remote = widths.remote.max(remote_width(row, state));
-                }
+                widths = state.measured.as_ref().map_or(widths, |measured| measured.widths);
                 for service in &state.table.services {
                     if let Group::Network(Some(label)) = &service.group {
                         widths.service = widths.service.max(width(label));

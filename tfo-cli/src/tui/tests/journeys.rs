@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    model::{SortKey, networks::Networks},
+    model::{SortKey, cgroup, networks::Networks},
     output::column::Column,
     tui::{
         action::Format,
@@ -265,6 +265,38 @@ fn names_are_asked_for_once_and_only_when_wanted() {
     assert!(screen(&state).to_string().contains("db.example.org"));
     typed(&mut state, "n");
     assert!(!screen(&state).to_string().contains("db.example.org"));
+}
+
+/// Rows that stand still are not measured again, but what they are called may change meanwhile.
+#[test]
+fn widths_follow_names_also_of_rows_that_stand_still() {
+    let mut model = small_model();
+    let mut state = state((120, 40), &model);
+    let first = state.widths;
+    let cgroup_id = state.snapshot.rows[0].key.cgroup_id;
+    let long = "/system.slice/a-service-with-a-very-long-name-indeed.service";
+    model.name(cgroup_id, Some(cgroup::parse(long)));
+    show_model(&mut state, &model);
+    assert!(state.widths.service > first.service, "{:?}", state.widths);
+    assert_eq!(state.widths.remote, first.remote);
+    let by_address = state.widths;
+    let effects = typed(&mut state, "n");
+    let [Effect::Resolve(wanted)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    // One comes at once, a longer one later.
+    for name in [
+        "a-host-with-a-long-name.example.org",
+        "one-with-a-still-longer-name.example.org",
+    ] {
+        let before = state.widths.remote;
+        update(&mut state, Action::Resolved(wanted[0], Some(name.into())));
+        show_model(&mut state, &model);
+        assert!(state.widths.remote > before, "{name}");
+    }
+    typed(&mut state, "n");
+    show_model(&mut state, &model);
+    assert_eq!(state.widths, by_address);
 }
 
 #[test]
