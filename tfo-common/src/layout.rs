@@ -153,6 +153,8 @@ layout! {
     tp_syn_data_acked: "tcp_sock"."syn_data_acked", TimeoutCheck;
     /// Socket option `TCP_FASTOPEN_NO_COOKIE`.
     tp_no_cookie: "tcp_sock"."fastopen_no_cookie", NoCookie;
+    /// Segments that were received, a RST included.
+    tp_segs_in: "tcp_sock"."segs_in", Core;
     /// Callback flags.
     tp_cb_flags: "tcp_sock"."bpf_sock_ops_cb_flags", Core;
     /// Next sequence number to send.

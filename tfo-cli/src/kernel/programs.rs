@@ -30,12 +30,6 @@ use crate::model::source::Degradation;
 /// Optional tracepoints: program, tracepoint, name of the degradation without it, and what is missed then.
 const OPTIONAL: [(&str, &str, &str, &str); 3] = [
     (
-        maps::PROG_RECEIVE_RESET,
-        "tcp_receive_reset",
-        "reset",
-        "connections answered with a RST are shown as failed",
-    ),
-    (
         maps::PROG_RETRANSMIT_SYNACK,
         "tcp_retransmit_synack",
         "synack-retrans",
@@ -43,11 +37,21 @@ const OPTIONAL: [(&str, &str, &str, &str); 3] = [
     ),
     (
         maps::PROG_SK_ERROR,
-        "inet_sk_error_report",
+        ERRORS,
         "socket-error",
         "connections that end in an error before a SYN was sent again are shown when they are closed",
     ),
+    // Behind it: not needed where that is attached.
+    (
+        maps::PROG_RECEIVE_RESET,
+        "tcp_receive_reset",
+        "reset",
+        "connections answered with a RST are shown as failed",
+    ),
 ];
+/// The tracepoint that tells errors, before they are taken off the socket: a RST, too. Called for connections that end in an
+/// error; `tcp_receive_reset` would be called for the same and for all others that a RST ends.
+const ERRORS: &str = "inet_sk_error_report";
 /// The tracepoint nothing works without: it removes the state of sockets that end.
 const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 
@@ -184,6 +188,9 @@ pub fn attach_tracepoints(
     attach_tracepoint(ebpf, verified, program)?;
     let mut attached = vec![tracepoint];
     for (name, tracepoint, degradation, without) in OPTIONAL {
+        if name == maps::PROG_RECEIVE_RESET && attached.contains(&ERRORS) {
+            continue;
+        }
         match attach_tracepoint(ebpf, verified, name) {
             Ok(()) => attached.push(tracepoint),
             Err(error) => degradations.push(Degradation {

@@ -113,3 +113,32 @@ fn unused(ip: IpAddr) -> Result<SocketAddr> {
     let listener = TcpListener::bind((ip, 0)).context("a free port: binding to it")?;
     listener.local_addr().context("a free port: reading its number")
 }
+
+/// A port that nobody listens at is answered by a RST, or by a firewall with the ICMP message that says the same. The kernel
+/// leaves the same error on the socket.
+#[test]
+fn a_reset_is_told_from_an_icmp_message_that_says_the_same() -> Result<()> {
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let table = "table inet refusing {\nchain c {\ntype filter hook input priority filter;\n\
+                 tcp dport 82 reject with icmpx port-unreachable\n}\n}\n";
+    lab.server()
+        .run(|| tfo_lab::command::run_with_input("nft", &["-f", "-"], table).map(drop))?;
+    let trace = sandbox.trace(&[])?;
+    let mut wanted = Vec::new();
+    for address in [lab::server_v4(0), lab::server_v6(0)] {
+        for (port, outcome) in [(81, "reset"), (82, "failed")] {
+            let report = Connect::new((address, port).into(), PAYLOAD).run_in(lab.client())?;
+            ensure!(!report.established(), "{report:?}");
+            wanted.push((address, port, outcome));
+        }
+    }
+    let (flows, _) = trace.stop()?.complete_records()?;
+    let told: Vec<_> = flows
+        .iter()
+        .map(|flow| (flow.remote_addr, flow.remote_port, flow.outcome.as_str()))
+        .collect();
+    assert_eq!(told, wanted, "{flows:#?}");
+    Ok(())
+}

@@ -435,7 +435,7 @@ fn is_cookieless(tcp: Typed) -> bool {
     mode & SYSCTL_NO_COOKIE != 0 || tcp.uint(layout!(tp_no_cookie)) != 0
 }
 
-/// SYN_SENT to CLOSE: the handshake failed. A RST was noted by `tcp_receive_reset` just before. Asked for only once a
+/// SYN_SENT to CLOSE: the handshake failed. Asked for only once a
 /// SYN was sent again; else the socket's error or its end tells (`hooks::trace`). Returns whether there is a verdict
 /// to finish.
 #[inline(always)]
@@ -448,12 +448,24 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
     true
 }
 
+/// `ECONNREFUSED` (include/uapi/asm-generic/errno.h).
+const ECONNREFUSED: u64 = 111;
+
+/// Whether a handshake that failed was answered by a RST: `tcp_reset` leaves this error before it ends the socket, and the RST
+/// was counted as it came in (`tcp_v4_rcv`). An ICMP message that says that nobody listens leaves the same error, but no
+/// segment. No tracepoint is asked, for it would be called for every RST of the host (`tcp_receive_reset`, used where
+/// errors are not told).
+#[inline(always)]
+fn was_reset(tcp: Typed) -> bool {
+    tcp.uint(layout!(sk_err)) == ECONNREFUSED && tcp.uint(layout!(tp_segs_in)) != 0
+}
+
 /// The verdict on a handshake that never completed. Everything is still on the socket, unless it was disconnected
 /// since.
 #[inline(always)]
 pub fn give_up(tcp: Typed, flow: &mut Flow) {
     let mut facts = Handshake {
-        end: if flow.has(bit::RESET) {
+        end: if flow.has(bit::RESET) || was_reset(tcp) {
             End::Reset
         } else {
             End::Failed

@@ -28,7 +28,7 @@ fn socket_of(ctx: &BtfTracePointContext) -> *mut core::ffi::c_void {
 }
 
 /// `tcp_reset` (net/ipv4/tcp_input.c): `TP_PROTO(struct sock *sk)`. Noted for connections whose handshake
-/// lasts; the error that follows ends them.
+/// lasts. Attached only where errors are not told (before 5.14): where they are, the socket still has its error then.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
     // Most resets end connections, not handshakes.
