@@ -118,7 +118,7 @@ pub fn trace_source(
             .cookies
             .then(kernel::boot_salt)
             .transpose()
-            .map_err(|error| Failure::new(error.exit_code(), error))?,
+            .map_err(|error| super::cookies::failure(&error))?,
     };
     let reader = reader::spawn(observer, sender, reader_stop.clone(), wants)?;
 

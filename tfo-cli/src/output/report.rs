@@ -345,15 +345,7 @@ fn networks(snapshot: &Snapshot) -> Vec<NetworkLine> {
         .sums(snapshot.rows.iter(), snapshot.server_prefixes);
     let line = |sum: Sum| NetworkLine {
         label: sum.label.as_deref().unwrap_or(UNNAMED).to_owned(),
-        numbers: [
-            sum.destinations.to_string(),
-            number::count(sum.attempts),
-            sum.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
-            number::count(sum.failures),
-            number::count(sum.plain),
-            number::duration(sum.saved_us),
-            number::duration(sum.lost_us),
-        ],
+        numbers: table::network_numbers(&sum),
     };
     sums.into_iter().map(line).collect()
 }

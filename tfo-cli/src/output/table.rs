@@ -8,7 +8,7 @@ use super::{
     number, time,
 };
 use crate::clean::{clean, clean_lines};
-use crate::model::{DestRow, Snapshot, host::sysctl_words, snapshot::sum};
+use crate::model::{DestRow, Snapshot, host::sysctl_words, networks::Sum, snapshot::sum};
 use tfo_common::{Outcome, Role, outcome::Group};
 
 /// Columns of the text table: all but the trend, which needs a drawing.
@@ -77,19 +77,26 @@ fn networks(snapshot: &Snapshot, rows: &[&DestRow]) -> String {
     let lines: Vec<[String; 8]> = sums
         .iter()
         .map(|sum| {
-            [
-                sum.label.as_deref().unwrap_or("-").to_owned(),
-                sum.destinations.to_string(),
-                number::count(sum.attempts),
-                sum.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
-                number::count(sum.failures),
-                number::count(sum.plain),
-                number::duration(sum.saved_us),
-                number::duration(sum.lost_us),
-            ]
+            let [peers, tried, hit, failed, plain, saved, lost] = network_numbers(sum);
+            let label = sum.label.as_deref().unwrap_or("-").to_owned();
+            [label, peers, tried, hit, failed, plain, saved, lost]
         })
         .collect();
     aligned::table(&headings, &lines)
+}
+
+/// The numbers of a network as they are shown everywhere: destinations, attempts, hit rate, failures, plain handshakes, time
+/// saved and time lost.
+pub fn network_numbers(sum: &Sum) -> [String; 7] {
+    [
+        sum.destinations.to_string(),
+        number::count(sum.attempts),
+        sum.hit_rate().map_or_else(|| "-".to_owned(), number::percent),
+        number::count(sum.failures),
+        number::count(sum.plain),
+        number::duration(sum.saved_us),
+        number::duration(sum.lost_us),
+    ]
 }
 
 /// The lines above the table.

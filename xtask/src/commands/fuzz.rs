@@ -34,10 +34,10 @@ const SIGNAL_POLL: Duration = Duration::from_millis(100);
 
 /// What the fuzzer is built as.
 #[derive(Clone, Copy)]
-enum Profile {
+pub enum Profile {
     /// As tests are: their dependencies serve here, too, so that a minute of fuzzing does not take five to build.
     Dev,
-    /// Several times as many inputs per second, for whoever has time.
+    /// Several times as many inputs per second, for whoever has time: the minutes to build it come back.
     Fuzz,
 }
 
@@ -55,16 +55,9 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Fuzzes all parsers as a step of `cargo xtask test`; each parser counts as a test.
-pub fn all(time: Duration, log: &mut TestLog) -> Result<()> {
-    fuzz(Profile::Dev, None, time, false, log)?;
-    ensure!(log.failed == 0, "an input was not survived");
-    Ok(())
-}
-
-/// The same as a step of `cargo xtask verify`, where the time to build a fast fuzzer comes back.
-pub fn thorough(time: Duration, log: &mut TestLog) -> Result<()> {
-    fuzz(Profile::Fuzz, None, time, false, log)?;
+/// Fuzzes all parsers as a step of `cargo xtask test` or `cargo xtask verify`; each parser counts as a test.
+pub fn all(profile: Profile, time: Duration, log: &mut TestLog) -> Result<()> {
+    fuzz(profile, None, time, false, log)?;
     ensure!(log.failed == 0, "an input was not survived");
     Ok(())
 }

@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
         steps.run("docs", |_| docs())?;
     }
     if wants(Group::Fuzz) {
-        steps.run("fuzz", |log| fuzz::all(FUZZING, log))?;
+        steps.run("fuzz", |log| fuzz::all(fuzz::Profile::Dev, FUZZING, log))?;
     }
     if wants(Group::Privileged) && built {
         all_privileged(&mut steps, &[])?;

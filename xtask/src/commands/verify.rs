@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
         steps.run("page", page::check)?;
     }
     if wants(Part::Fuzz) {
-        steps.run("fuzz", |log| fuzz::thorough(args.fuzz, log))?;
+        steps.run("fuzz", |log| fuzz::all(fuzz::Profile::Fuzz, args.fuzz, log))?;
     }
     let path = workspace::root().join(REPORT);
     let mut report = if args.parts.is_empty() {
