@@ -12,6 +12,7 @@ pub mod cgroup;
 mod cgroup_names;
 pub mod command_cgroup;
 mod cost;
+mod counted;
 mod counters;
 mod deferred;
 pub mod doctor;

@@ -174,6 +174,29 @@ impl DestStats {
         ttfb_plain: [0; BUCKETS],
     };
 
+    /// Adds what another part of the same destination's connections added up to.
+    pub fn add(&mut self, other: &Self) {
+        fn add<T: Copy + core::ops::AddAssign>(sums: &mut [T], others: &[T]) {
+            sums.iter_mut()
+                .zip(others)
+                .for_each(|(sum, other)| *sum += *other);
+        }
+        add(&mut self.outcomes, &other.outcomes);
+        self.syn_bytes += other.syn_bytes;
+        self.syn_bytes_acked += other.syn_bytes_acked;
+        self.saved_us += other.saved_us;
+        self.lost_us += other.lost_us;
+        self.rtt_sum_us += other.rtt_sum_us;
+        self.rtt_count += other.rtt_count;
+        self.cookies += other.cookies;
+        self.plain_retrans += other.plain_retrans;
+        self.last_ns = self.last_ns.max(other.last_ns);
+        add(&mut self.handshake_tfo, &other.handshake_tfo);
+        add(&mut self.handshake_plain, &other.handshake_plain);
+        add(&mut self.ttfb_tfo, &other.ttfb_tfo);
+        add(&mut self.ttfb_plain, &other.ttfb_plain);
+    }
+
     /// Handshakes of every outcome.
     pub fn handshakes(&self) -> u64 {
         self.outcomes.iter().sum()

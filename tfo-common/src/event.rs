@@ -88,13 +88,20 @@ pub mod event_flags {
     pub const RESET: u8 = 4;
     /// The connection was never established.
     pub const NOT_ESTABLISHED: u8 = 8;
-    /// The same SYN (address, port and initial sequence number) had been accepted before (server).
+    /// The same SYN (address, port and initial sequence number) had been accepted before (server). In the ring, where that is
+    /// not known yet, it is [`TO_COUNT`].
     pub const SEEN_BEFORE: u8 = 16;
+    /// Only in the ring: the kernel counted this connection as `TCPFastOpenActive` (client) or `TCPFastOpenPassive` (server),
+    /// and the kernel side has not. Who reads the ring does.
+    pub const TO_COUNT: u8 = SEEN_BEFORE;
     /// The SYN left with what looks like an HTTP request that may not be sent twice (client; where a policy or a capture
     /// looked at it).
     pub const HTTP_UNSAFE: u8 = 32;
     /// The SYN left with what looks like a DNS update (client; likewise).
     pub const DNS_UPDATE: u8 = 64;
+    /// Only in the ring: the kernel side has not added this handshake to the row of its destination, and does not add its
+    /// first byte. Who reads the ring does.
+    pub const TO_ADD: u8 = 128;
 }
 
 /// Time to first byte of a flow whose [`FlowEvent`] was sent before.

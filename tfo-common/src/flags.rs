@@ -61,11 +61,14 @@ pub enum Control {
     Shed = 2,
     /// Kernel side: 1 once the kernel refused to take a flag back from a socket when the observer ended.
     ReleaseRefused = 3,
+    /// User space: 1 while it adds the handshakes that have a record to the rows of their destinations and to the counters of
+    /// their network namespaces; the kernel side leaves that to it then, and says so in the record.
+    ReaderCounts = 4,
 }
 
 impl Control {
     /// Number of entries.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
 
 codes! {

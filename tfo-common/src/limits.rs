@@ -23,11 +23,12 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
+/// Rows of destinations that the reader of the rings makes of records; where there are more, the kernel side makes all that come
+/// after. At 770 bytes each they are 3 MB of user space's memory.
+pub const ROWS_BY_READER: u32 = 4_096;
 /// Slots in which user space remembers SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is
 /// reused after 16 seconds on average.
 pub const SYNS: u32 = 16_384;
-/// Slots that remember when connections of clients with Fast Open began. A power of two.
-pub const BORN: u32 = 65_536;
 /// Slots that remember ports whose listeners have a callback flag of ours. A power of two.
 pub const PRIMED: u32 = 4_096;
 /// Destinations whose connections that ended late are added up; those beyond are not.

@@ -15,14 +15,13 @@ pub const NETNS: &str = "TFO_NETNS";
 pub const DESTS: &str = "TFO_DESTS";
 /// Array of TFO connections under way, each at one of the places that its socket's address leads to, see [`crate::slots`].
 pub const FLOWS: &str = "TFO_FLOWS";
-/// Array of who wants each place of [`FLOWS`].
+/// Array of who wants each place of [`FLOWS`], and when the connections of sockets that begin there began, in the form of
+/// [`STARTS`].
 pub const CLAIMS: &str = "TFO_CLAIMS";
 /// Array of `u64`: when plain connections sent their SYN, see [`crate::slots`].
 pub const STARTS: &str = "TFO_STARTS";
 /// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
 pub const FIRST_BYTES: &str = "TFO_FIRST_BYTES";
-/// Array of `u64`: when connections of clients with Fast Open began, in the form of [`STARTS`].
-pub const BORN: &str = "TFO_BORN";
 /// Hash of [`crate::DestKey`] -> [`crate::dest::Lived`].
 pub const LIVED: &str = "TFO_LIVED";
 /// Socket storage of listeners: the callback flags this tool added.
@@ -40,7 +39,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 18] = [
     EVENTS,
     EVENTS_ODD,
     TOTALS,
@@ -51,7 +50,6 @@ pub const ALL: [&str; 19] = [
     CLAIMS,
     STARTS,
     FIRST_BYTES,
-    BORN,
     LIVED,
     LISTENERS,
     PRIMED,
@@ -128,11 +126,13 @@ pub enum Part {
     Alive = 9,
     /// A header is built, of a server or of a client whose flow is not at its first place, while the first byte is awaited.
     OtherByte = 10,
+    /// A verdict that no reader of a record counts is counted: by destination and network namespace.
+    Count = 11,
 }
 
 impl Part {
     /// Every part, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connect,
         Self::SynAnswered,
         Self::ClientEstablished,
@@ -144,6 +144,7 @@ impl Part {
         Self::PlainByte,
         Self::Alive,
         Self::OtherByte,
+        Self::Count,
     ];
     /// Number of parts.
     pub const COUNT: usize = Self::ALL.len();
@@ -162,6 +163,7 @@ impl Part {
             Self::PlainByte => "tfo_plain_byte",
             Self::Alive => "tfo_alive",
             Self::OtherByte => "tfo_other_byte",
+            Self::Count => "tfo_count",
         }
     }
 }

@@ -13,7 +13,11 @@ use tfo_common::{
     request::Request,
 };
 
-use super::{maps::Maps, sys};
+use super::{
+    counted::{Counted, Merge},
+    maps::Maps,
+    sys,
+};
 use crate::model::{
     diagnosis::host_facts::Lifetime,
     packed::Packed,
@@ -24,6 +28,7 @@ use crate::model::{
 /// so, not at one instant.
 pub fn read(
     maps: &Maps,
+    counted: &Counted,
     with_dests: bool,
     emit_plain: bool,
     capacity: u32,
@@ -40,7 +45,7 @@ pub fn read(
         0
     } else {
         // Every handshake with Fast Open has a record: the kernel side need not count them once more.
-        let (all, plain) = counted(&reading.totals);
+        let (all, plain) = sums(&reading.totals);
         all - plain
     };
     for loss in Loss::ALL.into_iter().take(Loss::KERNEL) {
@@ -67,9 +72,11 @@ pub fn read(
         with_record.saturating_sub(reading.losses[Loss::RingFull as usize])
     };
     // Rows change where a handshake is counted, and where the first byte comes after it.
-    let (handshakes, _) = counted(&reading.totals);
+    let (handshakes, _) = sums(&reading.totals);
     let plain_first_bytes = stats[Stat::PlainFirstBytes as usize];
-    reading.row_changes = Some(handshakes + maps.first_bytes.settled() + plain_first_bytes);
+    reading.row_changes =
+        Some(handshakes + counted.records() + maps.first_bytes.settled() + plain_first_bytes);
+    stats[Stat::DestInserted as usize] += counted.rows();
     reading.stats = Some(stats);
     for entry in &maps.netns {
         // A namespace inserted or removed meanwhile ends the walk early; the next reading has it.
@@ -83,10 +90,14 @@ pub fn read(
         }
         reading.netns.push((inode, sum));
     }
+    reading.losses[Loss::NetnsFull as usize] += counted.add_netns_to(&mut reading.netns);
     if with_dests {
-        reading.dests = dests(maps, capacity)?;
+        let mut merge = counted.merge();
+        reading.dests = dests(maps, capacity, &mut merge)?;
         let inserted = counter(maps, stat_index(Stat::DestInserted))?;
         reading.losses[Loss::DestEvicted as usize] = inserted.saturating_sub(reading.dests.len() as u64);
+        let others = merge.others().map(|(key, stats)| (*key, Packed::from(stats)));
+        reading.dests.extend(others);
     }
     Ok(reading)
 }
@@ -106,7 +117,7 @@ fn totals(maps: &Maps) -> anyhow::Result<Totals> {
 }
 
 /// All handshakes, and the plain ones among them.
-fn counted(totals: &Totals) -> (u64, u64) {
+fn sums(totals: &Totals) -> (u64, u64) {
     let plain = totals
         .iter()
         .map(|of_role| of_role[Outcome::Plain as usize])
@@ -123,7 +134,8 @@ fn counter(maps: &Maps, index: u32) -> anyhow::Result<u64> {
         .sum())
 }
 
-fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, Packed)>> {
+/// The rows of the kernel side, each with what its records add up to.
+fn dests(maps: &Maps, capacity: u32, merge: &mut Merge<'_>) -> anyhow::Result<Vec<(DestKey, Packed)>> {
     // As many as there can be, so that what is read is not moved about.
     let made = counter(maps, stat_index(Stat::DestInserted))?;
     let mut dests = Vec::with_capacity(usize::try_from(made).unwrap_or(usize::MAX).min(capacity as usize));
@@ -136,7 +148,9 @@ fn dests(maps: &Maps, capacity: u32) -> anyhow::Result<Vec<(DestKey, Packed)>> {
             // SAFETY: both types are made of integers only.
             let row = unsafe { (sys::value(key), sys::value::<DestCounts>(value)) };
             if let (Some(key), Some(counts)) = row {
-                dests.push((key, Packed::from(&counts.stats())));
+                let mut stats = counts.stats();
+                merge.add_to(&key, &mut stats);
+                dests.push((key, Packed::from(&stats)));
             }
         },
     )

@@ -4,14 +4,9 @@
 use std::{collections::VecDeque, io, sync::atomic::Ordering};
 
 use aya::maps::MapData;
-use tfo_common::{
-    EventKind, FirstByteEvent, FlowEvent,
-    event::{Record, event_flags},
-    limits, slots,
-    time::UNSEEN_US,
-};
+use tfo_common::{FlowEvent, event::event_flags, limits, slots, time::UNSEEN_US};
 
-use super::mapped::Mapped;
+use super::{counted::RowPlace, mapped::Mapped};
 
 /// Flows that wait for their first byte at most; a newer one takes the place of the oldest.
 const MOST_WAITING: usize = limits::FIRST_BYTES as usize;
@@ -23,9 +18,21 @@ const PATIENCE_NS: u64 = 10_000_000_000;
 #[derive(Debug)]
 pub struct FirstBytes {
     slots: Mapped,
-    waiting: VecDeque<(u64, u64)>,
+    waiting: VecDeque<Waiting>,
     /// Flows that waited and do not any more.
     settled: u64,
+}
+
+/// A flow that waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Its id.
+    pub id: u64,
+    since: u64,
+    /// Its row among those that are made of records, if it is there.
+    pub row: Option<RowPlace>,
+    /// Whether its application asked for Fast Open.
+    pub is_requested: bool,
 }
 
 const BYTES: usize = limits::FIRST_BYTES as usize * size_of::<u64>();
@@ -41,7 +48,7 @@ impl FirstBytes {
     }
 
     /// Remembers a flow whose record came without its first byte.
-    pub fn expect(&mut self, flow: &FlowEvent) {
+    pub fn expect(&mut self, flow: &FlowEvent, row: Option<RowPlace>) {
         if flow.ttfb_us != UNSEEN_US || flow.flags & event_flags::NOT_ESTABLISHED != 0 {
             return;
         }
@@ -49,28 +56,27 @@ impl FirstBytes {
             self.waiting.pop_front();
             self.settled += 1;
         }
-        self.waiting.push_back((flow.id, flow.end_ns));
+        self.waiting.push_back(Waiting {
+            id: flow.id,
+            since: flow.end_ns,
+            row,
+            is_requested: flow.flags & event_flags::REQUESTED != 0,
+        });
     }
 
-    /// Hands over the first bytes that have come meanwhile.
-    pub fn collect(&mut self, now_ns: u64, sink: &mut dyn FnMut(&Record)) {
+    /// Hands over the first bytes that have come meanwhile, each with its time, us.
+    pub fn collect(&mut self, now_ns: u64, sink: &mut impl FnMut(&Waiting, u32)) {
         let slots = &self.slots;
         let before = self.waiting.len();
-        self.waiting.retain(|(id, since)| {
-            let index = slots::first_byte_slot(*id) as usize;
+        self.waiting.retain(|flow| {
+            let index = slots::first_byte_slot(flow.id) as usize;
             let value = slots.word(index).map_or(0, |slot| slot.load(Ordering::Relaxed));
-            match slots::first_byte_of(*id, value) {
+            match slots::first_byte_of(flow.id, value) {
                 Some(ttfb_us) => {
-                    let kind = EventKind::FirstByte as u8;
-                    sink(&Record::FirstByte(FirstByteEvent {
-                        kind,
-                        pad: [0; 3],
-                        ttfb_us,
-                        id: *id,
-                    }));
+                    sink(flow, ttfb_us);
                     false
                 }
-                None => now_ns.saturating_sub(*since) < PATIENCE_NS,
+                None => now_ns.saturating_sub(flow.since) < PATIENCE_NS,
             }
         });
         self.settled += (before - self.waiting.len()) as u64;

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use aya::{Btf, Ebpf};
 use tfo_common::{
-    DestKey, Loss,
+    DestKey, EventKind, FirstByteEvent, Loss,
     event::Record,
     flags::{Config, Control, Shed, mask32, mask128},
     layout::Feature,
@@ -29,7 +29,9 @@ use super::{
     Error,
     cgroup::{Cgroup, Presence},
     cgroup_names::Names,
-    cost, counters,
+    cost,
+    counted::Counted,
+    counters,
     deferred::Waiting,
     doctor, foreign,
     iterate::{self, Pass},
@@ -71,6 +73,9 @@ pub struct Session {
     /// `iter/tcp` programs, where this kernel takes them.
     list: Option<OwnedFd>,
     waiting: Waiting,
+    counted: Counted,
+    /// Records that were taken out of the rings by a reading, and not handed over yet.
+    fresh: Vec<Record>,
     host_facts: HostFacts,
     /// Age from which on ends of connections are counted.
     long_lived_ms: u32,
@@ -129,6 +134,8 @@ impl Session {
         let log = BpfLog::open(&mut ebpf);
         let mut maps = Maps::take(&mut ebpf)?;
         set_foreign(&mut maps, &keeper);
+        // Whoever asks for a small table wants to see it overflow.
+        set_reader_counts(&mut maps, options.destinations >= limits::DESTS);
         let presence = Presence::announce(&cgroup.mount);
         let mut verified = programs::verify(&mut ebpf, &btf);
         let list = optional::iter(&mut ebpf, &mut verified, PROG_LIST, &mut degradations);
@@ -146,6 +153,8 @@ impl Session {
             bpffs: options.bpffs.clone(),
             list,
             waiting: Waiting::default(),
+            counted: Counted::new(options.server_v4_prefix, options.server_v6_prefix),
+            fresh: Vec::new(),
             long_lived_ms: options.long_lived_ms,
             host_facts: HostFacts {
                 // The programs compare.
@@ -190,8 +199,42 @@ impl Session {
         for inode in gone {
             // Nobody else removes it; what fails is tried again when it is met again.
             let _ = self.maps.netns.remove(inode);
+            self.counted.forget(*inode);
         }
         self.last_netns.retain(|inode| !gone.contains(inode));
+    }
+
+    /// Takes everything out of the rings, counts it, and hands it over.
+    fn take(&mut self, sink: &mut dyn FnMut(&Record)) {
+        let was_full = self.counted.is_full();
+        while let Some(item) = self.maps.events.next() {
+            match item {
+                ring::Item::Flow(mut flow) => {
+                    let row = self.counted.take_in(&mut flow);
+                    self.maps.events.mark_duplicate(&mut flow);
+                    self.maps.first_bytes.expect(&flow, row);
+                    sink(&Record::Flow(flow));
+                }
+                ring::Item::Unknown => self.bad_records += 1,
+            }
+        }
+        if self.counted.is_full() && !was_full {
+            set_reader_counts(&mut self.maps, false);
+        }
+        let counted = &mut self.counted;
+        self.maps
+            .first_bytes
+            .collect(sys::monotonic_ns(), &mut |flow, ttfb_us| {
+                if let Some(row) = flow.row {
+                    counted.first_byte(row, flow.is_requested, ttfb_us);
+                }
+                sink(&Record::FirstByte(FirstByteEvent {
+                    kind: EventKind::FirstByte as u8,
+                    pad: [0; 3],
+                    ttfb_us,
+                    id: flow.id,
+                }));
+            });
     }
 
     /// Looks for `sock_ops` programs of others, unless that was done a moment ago.
@@ -329,6 +372,14 @@ fn types() -> Result<((Layout, Vec<Degradation>), Btf), Error> {
     Ok((layout?, btf))
 }
 
+/// Tells the kernel side whether what can be told of records is left to their reader.
+fn set_reader_counts(maps: &mut Maps, counts: bool) {
+    // A failure leaves it to the kernel side, or to the reader: each record says whose it is.
+    let _ = maps
+        .control
+        .set(Control::ReaderCounts as u32, u32::from(counts), 0);
+}
+
 /// Tells the kernel side whether callback flags may be somebody else's.
 fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
     let foreign = u32::from(keeper.ask(|_| foreign::sock_ops_loaded()).unwrap_or(true));
@@ -348,25 +399,26 @@ impl Source for Session {
             log.flush();
         }
         let mut count = 0;
-        while let Some(item) = self.maps.events.next() {
+        for record in std::mem::take(&mut self.fresh) {
             count += 1;
-            match item {
-                Ok(record) => {
-                    if let Record::Flow(flow) = &record {
-                        self.maps.first_bytes.expect(flow);
-                    }
-                    sink(&record);
-                }
-                Err(ring::Unknown) => self.bad_records += 1,
-            }
+            sink(&record);
         }
-        self.maps.first_bytes.collect(sys::monotonic_ns(), sink);
+        self.take(&mut |record| {
+            count += 1;
+            sink(record);
+        });
         count
     }
 
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading> {
+        // What was counted by now has its record in the rings; those that read twice without a drain in between find it in the
+        // rows.
+        let mut fresh = std::mem::take(&mut self.fresh);
+        self.take(&mut |record| fresh.push(*record));
+        self.fresh = fresh;
         let mut reading = counters::read(
             &self.maps,
+            &self.counted,
             dests,
             self.emit_plain,
             self.destinations,
@@ -405,6 +457,10 @@ impl Source for Session {
 
     fn upkeep(&mut self) {
         self.last_netns = self.maps.netns.keys().flatten().collect();
+        let counted = self.counted.namespaces();
+        self.last_netns.extend(counted);
+        self.last_netns.sort_unstable();
+        self.last_netns.dedup();
         // Few rows harm nobody, and a look at every process is not free.
         if self.last_netns.len() >= UPKEEP_ROWS {
             let wanted = self.last_netns.clone();

@@ -13,7 +13,8 @@ use tfo_common::{
     classify::End,
     counters::Stat,
     event::event_flags,
-    flags::Shed,
+    flags::{Control, Shed},
+    maps::Part,
     slots,
     time::{UNSEEN_US, bucket, us_between},
 };
@@ -25,6 +26,7 @@ use crate::{
         flow::{self, Flow, Times, bit, stage},
         hooks::flags,
         maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_FIRST_BYTES, config},
+        parts::jump,
     },
     ops::{Address, Ops},
 };
@@ -51,7 +53,23 @@ pub fn finish_plain(ops: &Ops, cgroup_id: u64, facts: &Handshake, times: &Times)
 pub fn finish(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
     let Some(tcp) = ops.tcp() else { return };
-    tell(tcp, flow);
+    if tell(tcp, flow) {
+        jump::<{ Part::Count as u32 }>(ops);
+    }
+    settle(ops, flow);
+}
+
+/// The same for a handshake that no reader counts, once its record has left or been lost: [`Part::Count`].
+#[inline(always)]
+pub fn finish_counting(ops: &Ops) {
+    let Some(flow) = flow::of_context(ops) else { return };
+    count(flow);
+    settle(ops, flow);
+}
+
+/// What remains of the flow when the verdict is told.
+#[inline(always)]
+fn settle(ops: &Ops, flow: &mut Flow) {
     let timer_is_ours = u32::from(flow.added) & RTO != 0;
     if flow.has(bit::REQUESTED) && (flow.role == Role::Client as u8 || timer_is_ours) {
         flow::set_born(ops.sk(), flow.start_ns, timer_is_ours);
@@ -65,48 +83,85 @@ pub fn finish(ops: &Ops) {
     }
 }
 
-/// Counts the handshake of a flow and emits its record.
+/// Counts the handshake of a flow and emits its record, where nobody can jump on.
 #[inline(always)]
-pub fn tell(tcp: Typed, flow: &mut Flow) {
+pub fn tell_and_count(tcp: Typed, flow: &mut Flow) {
+    if tell(tcp, flow) {
+        count(flow);
+    }
+}
+
+/// Adds the handshake of a flow to the totals and emits its record. Returns whether it is still to be counted otherwise: what a
+/// reader can tell of a record is left to it. Rows and namespaces are hash tables, a third of what a Fast Open
+/// connection took where their lines are in no cache.
+#[inline(always)]
+fn tell(tcp: Typed, flow: &mut Flow) -> bool {
     // Bounded here, because it becomes an index. Classified before, where the role is a constant: here the verifier
     // would go through the rest once for every way through the classifier.
+    let Some(outcome) = Outcome::from_code(flow.outcome) else {
+        return false;
+    };
+    let facts = flow.facts;
+    flow.stage = stage::FIRST_BYTE;
+    flow.cgroup_id = tcp.cgroup_id();
+    if !outcome.is_plain() || config!(emit_plain) == 1 {
+        if flow.netns == 0 {
+            flow.netns = tcp.netns_inode();
+        }
+        emit(flow, &facts, outcome);
+    }
+    // Last, for an addition waits for all stores before it.
+    account::total(facts.role, outcome);
+    !flow.has(bit::BY_READER)
+}
+
+/// Adds the handshake of a flow to its destination and namespace.
+#[inline(always)]
+fn count(flow: &Flow) {
     let Some(outcome) = Outcome::from_code(flow.outcome) else {
         return;
     };
     let facts = flow.facts;
-    let times = Times {
-        now: flow.end_ns,
-        handshake_us: flow.handshake_us,
-        rtt_us: flow.rtt_us,
-    };
-    flow.stage = stage::FIRST_BYTE;
-    flow.cgroup_id = tcp.cgroup_id();
-    account::total(facts.role, outcome);
-
-    // Without data in the SYN nothing arrived earlier, accepted or not.
-    let saved_us = if outcome.saves_round_trip() && facts.syn_data_len > 0 {
-        seen(times.rtt_us)
-    } else {
-        0
-    };
-    let lost_us = if outcome.loses_timeout() {
-        us_between(flow.start_ns, flow.syn_ns)
-    } else {
-        0
-    };
-    let key = account::dest_of(flow);
-    if let Some(row) = account::dest_row(&key) {
-        add_to_row(row, outcome, &facts, &times, saved_us, lost_us);
+    if flow.has(bit::TO_COUNT) {
+        account::accepted(flow.netns, facts.role);
+    }
+    if let Some(row) = account::dest_row(&account::dest_of(flow)) {
+        let times = Times {
+            now: flow.end_ns,
+            handshake_us: flow.handshake_us,
+            rtt_us: flow.rtt_us,
+        };
+        add_to_row(
+            row,
+            outcome,
+            &facts,
+            &times,
+            saved_us(flow, outcome),
+            lost_us(flow, outcome),
+        );
         if flow.ttfb_us != UNSEEN_US {
             add_first_byte(row, flow.has(bit::REQUESTED), flow.ttfb_us);
         }
     }
-    if !outcome.is_plain() || config!(emit_plain) == 1 {
-        flow.bits |= bit::EMITTED;
-        if flow.netns == 0 {
-            flow.netns = tcp.netns_inode();
-        }
-        emit(flow, &facts, outcome, saved_us, lost_us);
+}
+
+/// The round trip that was saved. Without data in the SYN nothing arrived earlier, accepted or not.
+#[inline(always)]
+fn saved_us(flow: &Flow, outcome: Outcome) -> u32 {
+    if outcome.saves_round_trip() && flow.facts.syn_data_len > 0 {
+        seen(flow.rtt_us)
+    } else {
+        0
+    }
+}
+
+/// The time that a SYN which was sent again has cost.
+#[inline(always)]
+fn lost_us(flow: &Flow, outcome: Outcome) -> u32 {
+    if outcome.loses_timeout() {
+        us_between(flow.start_ns, flow.syn_ns)
+    } else {
+        0
     }
 }
 
@@ -178,27 +233,34 @@ fn add_to_row(
     }
 }
 
-/// The ring of this CPU. Two, so that CPUs do not wait for each other's cache lines: lock, position and the end of the last
-/// record were six of those for a connection with both ends here.
+/// Whether the ring of this CPU is that of odd ones. Two, so that CPUs do not wait for each other's cache lines: lock, position
+/// and the end of the last record were six of those for a connection with both ends here.
 #[inline(always)]
-fn ring() -> &'static Ring {
+fn is_odd() -> bool {
     // SAFETY: no arguments.
-    if unsafe { bpf_get_smp_processor_id() } & 1 == 0 {
-        &TFO_EVENTS
-    } else {
-        &TFO_EVENTS_ODD
-    }
+    unsafe { bpf_get_smp_processor_id() & 1 != 0 }
 }
 
 /// Writes the flow's record into the ring of this CPU.
 #[inline(always)]
-fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us: u32) {
-    let ring = ring();
+fn emit(flow: &mut Flow, facts: &Handshake, outcome: Outcome) {
+    let is_odd = is_odd();
+    let ring = if is_odd { &TFO_EVENTS_ODD } else { &TFO_EVENTS };
     let Some(mut entry) = ring.reserve(0) else {
         account::lost(Loss::RingFull);
         return;
     };
+    let record = entry.as_mut_ptr();
+    flow.bits |= bit::EMITTED;
+    flow.id = slots::flow_id(flow.start_ns, flow::number(record), is_odd);
     let mut flags = 0;
+    if flags::control(Control::ReaderCounts) != 0 {
+        flow.bits |= bit::BY_READER;
+        flags |= event_flags::TO_ADD;
+        if flow.has(bit::TO_COUNT) {
+            flags |= event_flags::TO_COUNT;
+        }
+    }
     if facts.requested {
         flags |= event_flags::REQUESTED;
     }
@@ -214,7 +276,6 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
     if facts.syn_data_len > 0 {
         flags |= carried::flag_of_mark((flow.bits & bit::CARRIED) >> 1);
     }
-    let record = entry.as_mut_ptr();
     // Field by field: a whole `FlowEvent` would be built on the 512-byte stack first.
     // SAFETY: `record` is ours until submitted; every field is written, and there is no padding.
     unsafe {
@@ -242,8 +303,8 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
         (*record).handshake_us = flow.handshake_us;
         (*record).rtt_us = flow.rtt_us;
         (*record).ttfb_us = flow.ttfb_us;
-        (*record).saved_us = saved_us;
-        (*record).lost_us = lost_us;
+        (*record).saved_us = saved_us(flow, outcome);
+        (*record).lost_us = lost_us(flow, outcome);
         (*record).offered = flow.offered;
         if flow.role == Role::Client as u8 {
             flow.comm.write_to(&raw mut (*record).comm);
@@ -258,18 +319,26 @@ fn emit(flow: &Flow, facts: &Handshake, outcome: Outcome, saved_us: u32, lost_us
     }
 }
 
-/// The first payload byte of the server's answer, in [`Flow::ttfb_us`]: for the destination's distribution, and for
-/// user space to find by the flow's id, whose record has left.
+/// The first payload byte of the server's answer, in [`Flow::ttfb_us`]: for the destination's distribution, unless that is left
+/// to the reader of the record, and for that.
 #[inline(always)]
 pub fn first_byte(flow: &Flow) {
-    if let Some(row) = account::dest_row(&account::dest_of(flow)) {
+    if !flow.has(bit::BY_READER)
+        && let Some(row) = account::dest_row(&account::dest_of(flow))
+    {
         add_first_byte(row, flow.has(bit::REQUESTED), flow.ttfb_us);
     }
     if flow.has(bit::EMITTED) {
-        if let Some(slot) = TFO_FIRST_BYTES.get_ptr_mut(slots::first_byte_slot(flow.id)) {
-            // SAFETY: points into an array; one aligned store.
-            unsafe { *slot = slots::first_byte_value(flow.id, flow.ttfb_us) };
-        }
+        tell_first_byte(flow);
+    }
+}
+
+/// The same of a flow whose record has left, for its reader.
+#[inline(always)]
+pub fn tell_first_byte(flow: &Flow) {
+    if let Some(slot) = TFO_FIRST_BYTES.get_ptr_mut(slots::first_byte_slot(flow.id)) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = slots::first_byte_value(flow.id, flow.ttfb_us) };
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     observer::{
         account,
         hooks::flags,
-        maps::{ANCHOR, TFO_BORN, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_PRIMED, TFO_STARTS, config},
+        maps::{ANCHOR, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_PRIMED, TFO_STARTS, config},
     },
     ops::{Address, Ops},
     storage,
@@ -44,6 +44,10 @@ pub mod bit {
     pub const FROM_SYN: u8 = 32;
     /// A record left: its first byte deserves one too.
     pub const EMITTED: u8 = 64;
+    /// Who reads that record adds the handshake to the row of its destination, and its first byte.
+    pub const BY_READER: u8 = 2;
+    /// It is to be counted for its network namespace with the verdict.
+    pub const TO_COUNT: u8 = 128;
 }
 
 /// One TFO connection (any connection with `trace --all`). In the order of need: what a server's callbacks use lies in the
@@ -53,7 +57,7 @@ pub mod bit {
 pub struct Flow {
     /// First SYN built (client) or answered (server), `CLOCK_MONOTONIC` ns.
     pub start_ns: u64,
-    /// Socket cookie.
+    /// What its record is called ([`slots::flow_id`]); known once that has left.
     pub id: u64,
     /// Time to first byte, us; [`UNSEEN_US`] until it is seen.
     pub ttfb_us: u32,
@@ -139,6 +143,14 @@ impl Flow {
         }
     }
 
+    /// Whether it is of the connection of this callback, and not of an earlier one of a socket at the same address.
+    #[inline(always)]
+    pub fn is_of_connection(&self, ops: &Ops) -> bool {
+        self.remote_port == ops.remote_port()
+            && self.local_port == ops.local_port()
+            && self.remote.words == ops.remote(self.family).words
+    }
+
     /// Writes down a verdict for [`crate::observer::finish`], which is another program.
     #[inline(always)]
     pub fn conclude(&mut self, facts: Handshake, times: &Times, waits: bool) {
@@ -200,6 +212,10 @@ pub struct Claims {
     here: u32,
     /// Flows that belong to this place and are at another one.
     elsewhere: u32,
+    /// When the connection of the socket whose place this would be began, with Fast Open ([`slots::start_value`]). Beside
+    /// what is looked at anyway when a socket ends: in an array of its own it was one more line that is in no cache, and one
+    /// more page that is in no TLB.
+    born: u64,
 }
 
 impl Place {
@@ -364,7 +380,6 @@ pub fn begin_at_home<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut
 #[inline(always)]
 fn fill(flow: &mut Flow, ops: &Ops, role: Role, start_ns: u64) {
     flow.reset(start_ns, role);
-    flow.id = ops.cookie();
     let family = ops.family();
     flow.family = family;
     flow.remote = ops.remote(family);
@@ -551,7 +566,7 @@ pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
 /// The slot in which that is remembered, by the number of its socket.
 #[inline(always)]
 pub fn born_slot(number: u64) -> Option<*mut u64> {
-    TFO_BORN.get_ptr_mut(slots::start_slot(number))
+    claims(number, 0).map(|home| &raw mut home.born)
 }
 
 /// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.

@@ -50,7 +50,7 @@ pub static TFO_DESTS: LruHashMap<DestKey, DestCounts, { limits::DESTS as usize }
 #[btf_map]
 pub static TFO_FLOWS: Array<Place, { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Who wants each of their places.
+/// Who wants each of their places, and when connections with Fast Open began.
 #[btf_map]
 pub static TFO_CLAIMS: Array<Claims, { limits::FLOWS as usize }> = Array::new();
 
@@ -62,10 +62,6 @@ pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
 #[btf_map]
 pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F_MMAPABLE as usize }> =
     Array::new();
-
-/// When connections of clients with Fast Open began.
-#[btf_map]
-pub static TFO_BORN: Array<u64, { limits::BORN as usize }> = Array::new();
 
 /// Connections that ended late, by destination.
 #[btf_map]

@@ -168,9 +168,7 @@ pub fn accepted(ops: &Ops) -> bool {
         return false;
     }
     flow.netns = tcp.netns_inode();
-    if !account::cross_check_known(flow.netns, CrossCheck::Active) {
-        return false;
-    }
+    flow.bits |= bit::TO_COUNT;
     flow.option_kind = kind_sent(tcp);
     let now = tcp.clock();
     flow.start_ns = now - u64::from(sample) * 1_000;

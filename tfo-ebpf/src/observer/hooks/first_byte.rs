@@ -43,8 +43,8 @@ pub fn is_idle(ops: &Ops) -> bool {
         && ops.segments_out() < MAX_WAITS
 }
 
-/// A client whose flow is at its first place builds a header. Before its handshake has ended it does, too, where another
-/// program wants its headers.
+/// A client whose flow is at its first place builds a header, and the reader of its record counts its first byte. Before its
+/// handshake has ended it does, too, where another program wants its headers.
 #[inline(always)]
 pub fn building_client(ops: &Ops, flow: &mut Flow) {
     if flow.stage == stage::HANDSHAKE {
@@ -54,21 +54,21 @@ pub fn building_client(ops: &Ops, flow: &mut Flow) {
     if seen && flow.ttfb_us == UNSEEN_US {
         flow.ttfb_us = elapsed(ops, Role::Client, flow.start_ns);
     }
-    if is_done(ops, flow, seen) {
+    if is_done(ops, flow, seen, finish::tell_first_byte) {
         flow::remove_at_home(ops);
     }
 }
 
 /// Whether there is nothing more to wait for: the first byte is here, and told, or it is given up.
 #[inline(always)]
-fn is_done(ops: &Ops, flow: &mut Flow, seen: bool) -> bool {
+fn is_done(ops: &Ops, flow: &mut Flow, seen: bool, tell: impl FnOnce(&Flow)) -> bool {
     flow.waits += 1;
     if !seen && u32::from(flow.waits) < MAX_WAITS && ops.segments_out() < MAX_WAITS {
         return false;
     }
     flags::swap(ops, flow, WRITE, 0);
     if seen {
-        finish::first_byte(flow);
+        tell(flow);
     }
     true
 }
@@ -94,7 +94,7 @@ pub fn building(ops: &Ops, flow: &mut Flow) -> bool {
     if open {
         return child(ops, flow);
     }
-    if is_done(ops, flow, seen) {
+    if is_done(ops, flow, seen, finish::first_byte) {
         flow::remove(ops.sk());
     }
     false

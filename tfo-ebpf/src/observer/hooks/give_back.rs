@@ -50,7 +50,7 @@ fn give_back(ops: &Ops) {
     }
     let is_child = ops.op() == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
     let number = flow::number(ops.sk());
-    // What slots say of a socket that begins was said of another one; of a flow its number tells.
+    // What slots say of a socket that begins was said of another one; of a flow its ports and addresses tell.
     let begins = is_child || ops.op() == BPF_SOCK_OPS_TCP_CONNECT_CB;
     let mut ours = 0;
     if used(flow::start_slot(number), number) && !begins {
@@ -60,7 +60,7 @@ fn give_back(ops: &Ops) {
         ours |= RTO;
     }
     if let Some(flow) = flow::of_context(ops) {
-        if flow.id == ops.cookie() {
+        if flow.is_of_connection(ops) {
             ours |= u32::from(flow.added);
         }
         flow::remove(ops.sk());

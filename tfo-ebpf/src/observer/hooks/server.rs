@@ -300,7 +300,7 @@ fn adopt_inherited(flow: &mut Flow) {
     }
 }
 
-/// The listener that a child made from its SYN belongs to, by way of its request; 0 where unknown.
+/// The address of the listener that a child made from its SYN belongs to, by way of its request; 0 where unknown.
 #[inline(always)]
 fn listener_of_child(tcp: Typed) -> u64 {
     let (request, listener) = (layout!(tp_fastopen_rsk), layout!(skc_listener));
@@ -315,15 +315,15 @@ fn listener_of_child(tcp: Typed) -> u64 {
 /// final ACK, which gives the RTT.
 #[inline(always)]
 fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
-    // The kernel's counter moved whether or not we can follow.
-    let netns = tcp.netns_inode();
-    account::cross_check(netns, CrossCheck::Passive);
+    // Not with the verdict: of connections that stay half open there is none for a minute.
     account::arrived(listener_of_child(tcp), Arrival::Accepted);
+    let netns = tcp.netns_inode();
     let Some(flow) = flow::begin(ops, Role::Server, now) else {
-        return;
+        // The kernel's counter moved whether or not we can follow.
+        return account::accepted(netns, Role::Server);
     };
     flow.netns = netns;
-    flow.bits = bit::FROM_SYN | bit::REQUESTED;
+    flow.bits = bit::FROM_SYN | bit::REQUESTED | bit::TO_COUNT;
     flow.syn_len = ops.payload();
     if ops.has_usual_cookie() {
         flow.option = TfoOption::Cookie as u8;

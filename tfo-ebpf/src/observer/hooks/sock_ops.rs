@@ -22,7 +22,7 @@ use super::{client, first_byte, server};
 use crate::{
     observer::{
         finish,
-        flow::{self, Flow},
+        flow::{self, Flow, bit},
         parts::jump,
     },
     ops::{Ops, tcp_flag},
@@ -154,7 +154,9 @@ pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
         return 1;
     }
     match flow::at_home(&ops) {
-        Some(flow) if flow.role == Role::Client as u8 => first_byte::building_client(&ops, flow),
+        Some(flow) if flow.role == Role::Client as u8 && flow.has(bit::BY_READER) => {
+            first_byte::building_client(&ops, flow);
+        }
         None if flow::is_surely_without(&ops) => jump::<{ Part::PlainByte as u32 }>(&ops),
         _ => jump::<{ Part::OtherByte as u32 }>(&ops),
     }
@@ -210,11 +212,25 @@ pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
 pub fn tfo_finish(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     finish::finish(&ops);
-    if ops.op() == BPF_SOCK_OPS_TCP_CONNECT_CB {
-        // It was the socket's earlier connection that had to be finished first.
-        jump::<{ Part::Connect as u32 }>(&ops);
-    }
+    connect_once_more(&ops);
     1
+}
+
+/// [`Part::Count`].
+#[sock_ops]
+pub fn tfo_count(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    finish::finish_counting(&ops);
+    connect_once_more(&ops);
+    1
+}
+
+/// Where it was the socket's earlier connection that had to be finished first.
+#[inline(always)]
+fn connect_once_more(ops: &Ops) {
+    if ops.op() == BPF_SOCK_OPS_TCP_CONNECT_CB {
+        jump::<{ Part::Connect as u32 }>(ops);
+    }
 }
 
 /// The state is about to change from args[0] to args[1]; whether that is a verdict.
