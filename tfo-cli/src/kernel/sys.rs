@@ -420,7 +420,7 @@ pub fn wait_readable<const N: usize>(fds: &[impl AsFd; N], timeout: Duration) ->
     let mut entries = fds
         .each_ref()
         .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
-    // Whole milliseconds, and not before the time: whoever calls again until it has come would do so hundreds of times.
+    // Whole milliseconds, and not before the time: whoever calls again until it has come would do so again and again.
     let timeout = timeout.saturating_add(Duration::from_nanos(999_999));
     match poll(
         &mut entries,

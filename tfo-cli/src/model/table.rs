@@ -19,7 +19,7 @@ use super::{
 /// No entry of a reading.
 const NONE: u32 = u32::MAX;
 /// Rows that may have gone side by side without those behind them being looked for by their keys. Of a table that is full,
-/// and in which every destination is another one than before, half of the rows go in a second.
+/// and in which every destination is another one than before, thousands of rows go in a second.
 const MOST_GONE: usize = 32;
 
 /// A row while rows are sorted: all that decides, in one cache line.

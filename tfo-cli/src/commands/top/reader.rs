@@ -29,7 +29,7 @@ use crate::{
 
 /// Longest sleep: how late a signal is noticed.
 pub const POLL: Duration = Duration::from_millis(100);
-/// Records folded under one lock: a tenth of a millisecond.
+/// Records folded under one lock: few, so that who draws does not wait long.
 const CHUNK: usize = 256;
 /// Every so many readings the listening sockets and the policy are read as well: walking every socket of every
 /// namespace, and every rule, costs too much to do each time.
@@ -202,7 +202,7 @@ impl Reader {
 
     /// Folds the records there are.
     pub fn drain(&mut self, shared: &Shared) {
-        // Folded where they lie: copying them out of the ring first cost as much as folding them. A disk may be slow, so
+        // Folded where they lie, not copied first. A disk may be slow, so
         // nobody waits for the lock while records are written to one.
         let most = if self.observer.is_recording() { 1 } else { CHUNK };
         let (mut model, mut folded) = (None, 0);
