@@ -60,7 +60,8 @@ struct Time {
     few: u32,
     /// Of each round of run times.
     seconds: u32,
-    /// Seconds of each measurement of a rate: short, because what it is compared with has to be near.
+    /// Seconds of each measurement of a rate: short, because what it is compared with has to be near, but not so short that
+    /// most of it is the beginning, in which a tool meets new namespaces and services.
     slice: f64,
 }
 
@@ -84,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
             rounds: args.rounds,
             few: 4,
             seconds: 2,
-            slice: 0.4,
+            slice: 1.5,
         }
     };
     let start = Instant::now();
