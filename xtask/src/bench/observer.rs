@@ -141,8 +141,10 @@ impl Observer {
                 );
             }
             if self.tool != Tool::Trace && self.holds_programs() {
-                // The programs are loaded one after the other; none of these tools takes longer than this.
-                interrupt::sleep(Duration::from_millis(700))?;
+                // The programs are loaded one after the other; none of these tools takes longer than this. `top` measures its own
+                // programs in the first second, as it does in one of eight: each run takes twice as long then.
+                let settles = if self.tool == Tool::Top { 1_300 } else { 700 };
+                interrupt::sleep(Duration::from_millis(settles))?;
                 return Ok(());
             }
             if start.elapsed() > ATTACH_LIMIT {
