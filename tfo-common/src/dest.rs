@@ -1,8 +1,10 @@
 //! The per-destination table: key and value of [`crate::maps::DESTS`], and what the value adds up to.
 
 use crate::{
+    event::FlowEvent,
     limits::BUCKETS,
     outcome::{Outcome, Role},
+    time::{UNSEEN_US, bucket},
 };
 
 /// Who talks to whom: one row of the destination table.
@@ -173,6 +175,29 @@ impl DestStats {
         ttfb_tfo: [0; BUCKETS],
         ttfb_plain: [0; BUCKETS],
     };
+
+    /// Adds the handshake of a record, but for its cookie and its first byte.
+    pub fn add_handshake(&mut self, outcome: Outcome, flow: &FlowEvent) {
+        self.outcomes[outcome as usize] += 1;
+        self.last_ns = self.last_ns.max(flow.end_ns);
+        if flow.rtt_us != UNSEEN_US {
+            self.rtt_sum_us += u64::from(flow.rtt_us);
+            self.rtt_count += 1;
+        }
+        let handshakes = if outcome.is_plain() {
+            self.plain_retrans += u64::from(flow.syn_retrans > 0);
+            &mut self.handshake_plain
+        } else {
+            self.syn_bytes += u64::from(flow.syn_data_len);
+            self.syn_bytes_acked += u64::from(flow.syn_data_acked);
+            self.saved_us += u64::from(flow.saved_us);
+            self.lost_us += u64::from(flow.lost_us);
+            &mut self.handshake_tfo
+        };
+        if flow.handshake_us != UNSEEN_US {
+            handshakes[bucket(flow.handshake_us)] += 1;
+        }
+    }
 
     /// Adds what another part of the same destination's connections added up to.
     pub fn add(&mut self, other: &Self) {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use tfo_common::{
-    Carried, DestKey, DestStats, Loss, Outcome, Role,
+    Carried, DestKey, DestStats, Loss, Role,
     limits::{SERVER_V4_PREFIX, SERVER_V6_PREFIX},
     time::{UNSEEN_US, bucket},
 };
@@ -49,32 +49,18 @@ impl Tally {
             Entry::Vacant(row) if has_room => row.insert(DestStats::ZERO),
             Entry::Vacant(_) => return self.without_row += 1,
         };
-        row.outcomes[outcome as usize] += 1;
-        row.last_ns = row.last_ns.max(event.end_ns);
-        if event.rtt_us != UNSEEN_US {
-            row.rtt_sum_us += u64::from(event.rtt_us);
-            row.rtt_count += 1;
+        row.add_handshake(outcome, event);
+        let plain = outcome.is_plain();
+        if event.ttfb_us != UNSEEN_US {
+            let first_bytes = if plain {
+                &mut row.ttfb_plain
+            } else {
+                &mut row.ttfb_tfo
+            };
+            first_bytes[bucket(event.ttfb_us)] += 1;
         }
-        let plain = outcome == Outcome::Plain;
-        let (handshakes, first_bytes) = if plain {
-            (&mut row.handshake_plain, &mut row.ttfb_plain)
-        } else {
-            (&mut row.handshake_tfo, &mut row.ttfb_tfo)
-        };
-        for (us, histogram) in [(event.handshake_us, handshakes), (event.ttfb_us, first_bytes)] {
-            if us != UNSEEN_US {
-                histogram[bucket(us)] += 1;
-            }
-        }
-        if plain {
-            row.plain_retrans += u64::from(event.syn_retrans > 0);
-            return;
-        }
-        row.syn_bytes += u64::from(event.syn_data_len);
-        row.syn_bytes_acked += u64::from(event.syn_data_acked);
-        row.saved_us += u64::from(event.saved_us);
-        row.lost_us += u64::from(event.lost_us);
-        row.cookies += u64::from(judged.cookie_received == Some(true) && role == Role::Client);
+        let has_cookie = judged.cookie_received == Some(true) && role == Role::Client;
+        row.cookies += u64::from(!plain && has_cookie);
     }
 
     /// What the model cannot know by itself: what rode in SYNs.

@@ -201,26 +201,8 @@ fn add(row: &mut DestStats, flow: &FlowEvent) {
     let Some(outcome) = Outcome::from_code(flow.outcome) else {
         return;
     };
-    row.outcomes[outcome as usize] += 1;
-    row.last_ns = row.last_ns.max(flow.end_ns);
-    if flow.rtt_us != UNSEEN_US {
-        row.rtt_sum_us += u64::from(flow.rtt_us);
-        row.rtt_count += 1;
-    }
-    let handshakes = if outcome.is_plain() {
-        row.plain_retrans += u64::from(flow.syn_retrans > 0);
-        &mut row.handshake_plain
-    } else {
-        row.syn_bytes += u64::from(flow.syn_data_len);
-        row.syn_bytes_acked += u64::from(flow.syn_data_acked);
-        row.saved_us += u64::from(flow.saved_us);
-        row.lost_us += u64::from(flow.lost_us);
-        row.cookies += u64::from(flow.flags & event_flags::COOKIE_RECEIVED != 0);
-        &mut row.handshake_tfo
-    };
-    if flow.handshake_us != UNSEEN_US {
-        handshakes[bucket(flow.handshake_us)] += 1;
-    }
+    row.add_handshake(outcome, flow);
+    row.cookies += u64::from(!outcome.is_plain() && flow.flags & event_flags::COOKIE_RECEIVED != 0);
     if flow.ttfb_us != UNSEEN_US {
         add_first_byte(row, flow.flags & event_flags::REQUESTED != 0, flow.ttfb_us);
     }
