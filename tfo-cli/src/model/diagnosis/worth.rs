@@ -48,26 +48,29 @@ fn destination(row: &DestRow) -> Subject {
     }
 }
 
-/// Round trips between the SYN-ACK and the first byte of the answer.
-fn wait(flow: &Flow) -> Option<f64> {
+/// How long an answer took, in us: the round trip of its SYN, and from the SYN-ACK to the first byte.
+fn times(flow: &Flow) -> Option<(u32, u32)> {
     let rtt = flow.rtt_us().filter(|rtt| *rtt >= BENEFIT_RTT_US)?;
-    let waited = flow.ttfb_us()?.checked_sub(flow.handshake_us()?)?;
-    Some(f64::from(waited) / f64::from(rtt))
+    Some((rtt, flow.ttfb_us()?.checked_sub(flow.handshake_us()?)?))
 }
 
-/// no-benefit: the answer comes as late as if the data had come with the handshake's last ACK.
+/// no-benefit: the answer comes as late as if the data had come with the handshake's last ACK. Round trips differ, and that of
+/// the SYN may have been a long one: what counts as too early is what is sooner than the shortest of them.
 fn no_benefit(facts: &Facts<'_>, row: &DestRow) -> Option<Finding> {
     if row.sum(Outcome::saves_round_trip) < BENEFIT_LEAST as u64 {
         return None;
     }
     let flows = facts.flows(&row.key).iter().copied();
-    let judged: Vec<(&Flow, f64)> = flows
+    let judged: Vec<(&Flow, (u32, u32))> = flows
         .filter(|flow| flow.outcome().saves_round_trip())
-        .filter_map(|flow| Some((flow, wait(flow)?)))
+        .filter_map(|flow| Some((flow, times(flow)?)))
         .collect();
+    let shortest = judged.iter().map(|(_, (rtt, _))| *rtt).min()?;
     let late: Vec<&Flow> = judged
         .iter()
-        .filter(|(_, wait)| (1.0..=BENEFIT_LATEST).contains(wait))
+        .filter(|(_, (rtt, waited))| {
+            *waited >= shortest && f64::from(*waited) <= BENEFIT_LATEST * f64::from(*rtt)
+        })
         .map(|(flow, _)| *flow)
         .collect();
     if judged.len() < BENEFIT_LEAST || (late.len() as f64) < BENEFIT_SHARE * judged.len() as f64 {

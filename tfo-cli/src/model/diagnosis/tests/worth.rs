@@ -40,6 +40,21 @@ fn answers_that_come_after_the_handshake() {
     };
     assert_eq!(mixed(12, 3), ["no-benefit"]);
     assert!(mixed(11, 3).is_empty());
+    // Round trips differ: that of the SYN was longer than that of the last ACK in every second connection.
+    let uneven = |waited_us: u32| {
+        let of = |rtt_us: u32| {
+            move |event: &mut FlowEvent| {
+                (event.rtt_us, event.handshake_us) = (rtt_us, rtt_us);
+                event.ttfb_us = rtt_us + waited_us;
+            }
+        };
+        Case::default()
+            .many(0, 6, Outcome::Accepted, of(300_000))
+            .many(20, 6, Outcome::Accepted, of(330_000))
+            .ids()
+    };
+    assert_eq!(uneven(310_000), ["no-benefit"]);
+    assert!(uneven(299_999).is_empty(), "sooner than any round trip");
 }
 
 #[test]
