@@ -167,6 +167,10 @@ layout! {
     tp_srtt_us: "tcp_sock"."srtt_us", Core;
     /// The clock as the socket last saw it, `CLOCK_MONOTONIC` ns.
     tp_clock_cache: "tcp_sock"."tcp_clock_cache", Core;
+    /// When it last sent a packet, `CLOCK_MONOTONIC` ns.
+    tp_wstamp_ns: "tcp_sock"."tcp_wstamp_ns", Core;
+    /// When the first SYN left, by the clock of TCP timestamps: ms, or us where a route says so (`tcp_usec_ts`).
+    tp_retrans_stamp: "tcp_sock"."retrans_stamp", Core;
     /// When data came last, in jiffies.
     icsk_lrcvtime: "inet_connection_sock"."icsk_ack.lrcvtime", ReceiveTime;
     /// Connection state.

@@ -13,11 +13,9 @@ pub const LOSSES: &str = "TFO_LOSSES";
 pub const NETNS: &str = "TFO_NETNS";
 /// LRU hash of [`crate::DestKey`] -> [`crate::DestCounts`].
 pub const DESTS: &str = "TFO_DESTS";
-/// Array of TFO connections under way, each at one of the places that its socket's address leads to, see [`crate::slots`].
+/// Array of TFO connections under way, each at one of the places that its socket's address leads to, see [`crate::slots`]; and of
+/// when the connections of sockets that begin there began, in the form of [`STARTS`].
 pub const FLOWS: &str = "TFO_FLOWS";
-/// Array of who wants each place of [`FLOWS`], and when the connections of sockets that begin there began, in the form of
-/// [`STARTS`].
-pub const CLAIMS: &str = "TFO_CLAIMS";
 /// Array of `u64`: when plain connections sent their SYN, see [`crate::slots`].
 pub const STARTS: &str = "TFO_STARTS";
 /// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
@@ -28,6 +26,8 @@ pub const LIVED: &str = "TFO_LIVED";
 pub const LISTENERS: &str = "TFO_LISTENERS";
 /// Array of `u64`: ports whose listeners have a callback flag of ours, see [`crate::slots::primed_value`].
 pub const PRIMED: &str = "TFO_PRIMED";
+/// Array of `u64`: inodes of network namespaces, see [`crate::slots::inode_value`].
+pub const INODES: &str = "TFO_INODES";
 /// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
 pub const ARRIVALS: &str = "TFO_ARRIVALS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
@@ -47,12 +47,12 @@ pub const ALL: [&str; 18] = [
     NETNS,
     DESTS,
     FLOWS,
-    CLAIMS,
     STARTS,
     FIRST_BYTES,
     LIVED,
     LISTENERS,
     PRIMED,
+    INODES,
     ARRIVALS,
     REQUESTS,
     WAITING,

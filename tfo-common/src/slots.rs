@@ -4,7 +4,7 @@
 //! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
 //! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
-use crate::limits::{FIRST_BYTES, FLOWS, PRIMED, REQUEST_KINDS, STARTS, SYNS};
+use crate::limits::{FIRST_BYTES, FLOWS, NETNS, PRIMED, REQUEST_KINDS, STARTS, SYNS};
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits microseconds, of one that is
 /// connecting ticks.
@@ -135,6 +135,29 @@ pub const fn first_byte_value(id: u64, ttfb_us: u32) -> u64 {
 #[inline(always)]
 pub const fn first_byte_of(id: u64, value: u64) -> Option<u32> {
     if value != 0 && value >> 32 == id >> 16 & 0xffff_ffff {
+        Some(value as u32)
+    } else {
+        None
+    }
+}
+
+/// Slot of a network namespace in [`crate::maps::INODES`], from its cookie: cookies are counted up, so that neighbours have
+/// slots of their own.
+#[inline(always)]
+pub const fn inode_slot(cookie: u64) -> u32 {
+    cookie as u32 & (NETNS - 1)
+}
+
+/// What to store there. The lower half of a cookie stands for all of it: a host makes no 2^32 namespaces.
+#[inline(always)]
+pub const fn inode_value(cookie: u64, inode: u32) -> u64 {
+    cookie << 32 | inode as u64
+}
+
+/// The inode that a slot's value says this namespace has; `None` where it is of another one, or the cookie is 0: unknown.
+#[inline(always)]
+pub const fn inode_of(cookie: u64, value: u64) -> Option<u32> {
+    if cookie as u32 != 0 && value >> 32 == cookie & 0xffff_ffff {
         Some(value as u32)
     } else {
         None

@@ -17,6 +17,29 @@ pub const fn us_between(start: u64, end: u64) -> u32 {
     }
 }
 
+/// No handshake takes longer, ms: the kernel sends a SYN again for two minutes (`net.ipv4.tcp_syn_retries` 6).
+const LONGEST_MS: u32 = 600_000;
+
+/// `CLOCK_MONOTONIC` ns of a time, not long before `now`, that the clock of TCP timestamps has as 32 bits of milliseconds, or of
+/// microseconds (`tcp_time_stamp_ts`, include/net/tcp.h); `now` where it is neither.
+#[inline(always)]
+pub const fn started_ns(stamp: u32, now: u64) -> u64 {
+    let (now_ms, now_us) = (now / 1_000_000, now / 1_000);
+    let (ago_ms, ago_us) = (
+        (now_ms as u32).wrapping_sub(stamp),
+        (now_us as u32).wrapping_sub(stamp),
+    );
+    if stamp == 0 {
+        now
+    } else if ago_ms <= LONGEST_MS {
+        now_ms.saturating_sub(ago_ms as u64) * 1_000_000
+    } else if ago_us <= LONGEST_MS * 1_000 {
+        now_us.saturating_sub(ago_us as u64) * 1_000
+    } else {
+        now
+    }
+}
+
 /// Histogram bucket of a duration: `i` such that `us < 2^i`, the last bucket for all larger ones.
 #[inline(always)]
 pub const fn bucket(us: u32) -> usize {
@@ -42,6 +65,23 @@ mod tests {
         ] {
             assert_eq!(bucket(us), want, "{us} us");
         }
+    }
+
+    #[test]
+    fn a_time_of_tcp_timestamps_is_found_in_either_unit() {
+        let start = 0x1_2345_6789_abcd_u64;
+        let now = start + 3_000_000_000;
+        let stamp = |unit: u64| (start / unit) as u32;
+        assert_eq!(started_ns(stamp(1_000_000), now), start / 1_000_000 * 1_000_000);
+        assert_eq!(started_ns(stamp(1_000), now), start / 1_000 * 1_000);
+        assert_eq!(started_ns(0, now), now, "unknown");
+        assert_eq!(started_ns(stamp(1), now), now, "neither");
+        // Both clocks wrap.
+        let (early, late) = (
+            u64::from(u32::MAX) * 1_000_000,
+            (u64::from(u32::MAX) + 2) * 1_000_000,
+        );
+        assert_eq!(started_ns(u32::MAX, late), early);
     }
 
     #[test]

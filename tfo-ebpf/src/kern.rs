@@ -199,15 +199,17 @@ impl Typed {
         self.follow(cgroup).follow(node).uint(id)
     }
 
-    /// Inode of a socket's network namespace; 0 where unknown.
+    /// Network namespace of a socket. To be called only where its layout is known ([`netns_is_known`]).
     #[inline(always)]
-    pub fn netns_inode(self) -> u32 {
-        let (net, inode) = (layout!(skc_net), layout!(net_inum));
-        if !net.is_present() || !inode.is_present() {
-            return 0;
-        }
-        self.follow(net).uint(inode) as u32
+    pub fn net(self) -> Self {
+        self.follow(layout!(skc_net))
     }
+}
+
+/// Whether namespaces of sockets, and their inodes, can be found.
+#[inline(always)]
+pub fn netns_is_known() -> bool {
+    layout!(skc_net).is_present() && layout!(net_inum).is_present()
 }
 
 /// The `struct sock` (or `request_sock`) behind a `sock_ops` context.

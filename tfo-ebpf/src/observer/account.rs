@@ -10,7 +10,7 @@ use tfo_common::{
 pub use crate::atomic::{add, add_one32, add32};
 use crate::{
     kern::Typed,
-    layout::layout,
+    layout::{Position, layout},
     observer::{
         flow::Flow,
         maps::{
@@ -140,33 +140,42 @@ fn key(role: u8, family: u8, mut remote: Address, port: u16, cgroup_id: u64) -> 
     }
 }
 
-/// The destination of a client's socket that has a connection, or had one until now.
+/// Family on the wire, local and remote address of a socket that has a connection, or had one until now.
 #[inline(always)]
-pub fn dest_of_client(tcp: Typed) -> DestKey {
+pub fn addresses(tcp: Typed) -> (u8, Address, Address) {
     // An IPv6 socket with an IPv4-mapped destination has the IPv4 address as well (`tcp_v6_connect`).
-    let v4 = tcp.uint(layout!(skc_daddr)) as u32;
-    let at = layout!(skc_v6_daddr);
-    let is_v6 = v4 == 0 && at.is_present();
-    let words = if is_v6 {
-        let (first, second) = (tcp.word64(at, 0), tcp.word64(at, 8));
-        [
+    let remote = tcp.uint(layout!(skc_daddr)) as u32;
+    let (local_at, remote_at) = (layout!(skc_v6_rcv_saddr), layout!(skc_v6_daddr));
+    if remote == 0 && local_at.is_present() && remote_at.is_present() {
+        return (6, v6_at(tcp, local_at), v6_at(tcp, remote_at));
+    }
+    let local = tcp.uint(layout!(skc_rcv_saddr)) as u32;
+    let v4 = |word| Address {
+        words: [word, 0, 0, 0],
+    };
+    (4, v4(local), v4(remote))
+}
+
+/// An IPv6 address of a socket. To be called only where [`Position::is_present`].
+#[inline(always)]
+fn v6_at(tcp: Typed, at: Position) -> Address {
+    let (first, second) = (tcp.word64(at, 0), tcp.word64(at, 8));
+    Address {
+        words: [
             first as u32,
             (first >> 32) as u32,
             second as u32,
             (second >> 32) as u32,
-        ]
-    } else {
-        [v4, 0, 0, 0]
-    };
+        ],
+    }
+}
+
+/// The destination of a client's socket that has a connection, or had one until now.
+#[inline(always)]
+pub fn dest_of_client(tcp: Typed) -> DestKey {
+    let (family, _, remote) = addresses(tcp);
     let port = u16::from_be(tcp.uint(layout!(skc_dport)) as u16);
-    let family = if is_v6 { 6 } else { 4 };
-    key(
-        Role::Client as u8,
-        family,
-        Address { words },
-        port,
-        tcp.cgroup_id(),
-    )
+    key(Role::Client as u8, family, remote, port, tcp.cgroup_id())
 }
 
 /// Counts a connection that ended late.

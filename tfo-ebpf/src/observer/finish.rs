@@ -26,6 +26,7 @@ use crate::{
         flow::{self, Flow, Times, bit, stage},
         hooks::flags,
         maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_FIRST_BYTES, config},
+        netns,
         parts::jump,
     },
     ops::{Address, Ops},
@@ -106,7 +107,7 @@ fn tell(tcp: Typed, flow: &mut Flow) -> bool {
     flow.cgroup_id = tcp.cgroup_id();
     if !outcome.is_plain() || config!(emit_plain) == 1 {
         if flow.netns == 0 {
-            flow.netns = tcp.netns_inode();
+            flow.netns = netns::inode_of(tcp);
         }
         emit(flow, &facts, outcome);
     }

@@ -15,10 +15,12 @@ use aya_ebpf::{
 use tfo_common::{Handshake, Loss, Role, classify, flags::Shed, limits, slots, time::UNSEEN_US};
 
 use crate::{
+    kern::Typed,
+    layout::layout,
     observer::{
         account,
         hooks::flags,
-        maps::{ANCHOR, TFO_CLAIMS, TFO_FLOWS, TFO_LISTENERS, TFO_PRIMED, TFO_STARTS, config},
+        maps::{ANCHOR, TFO_FLOWS, TFO_LISTENERS, TFO_PRIMED, TFO_STARTS, config},
     },
     ops::{Address, Ops},
     storage,
@@ -50,8 +52,9 @@ pub mod bit {
     pub const TO_COUNT: u8 = 128;
 }
 
-/// One TFO connection (any connection with `trace --all`). In the order of need: what a server's callbacks use lies in the
-/// first cache line of its [`Place`], for they run on other CPUs in turns.
+/// One TFO connection (any connection with `trace --all`). In the order of need: what is written while its SYN is answered, and
+/// read by the server's first byte, lies in the first cache line of its [`Place`], for these run on other CPUs in turns. Each
+/// line that another CPU has written takes 50 ns, on a CPU that was idle 100.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Flow {
@@ -63,14 +66,15 @@ pub struct Flow {
     pub ttfb_us: u32,
     /// Inode of the network namespace, where it is known already.
     pub netns: u32,
-    /// Payload of the SYN a child was made from.
-    pub syn_len: u32,
-    /// SYN-ACK retransmissions of a child created from the SYN.
-    pub synack_retrans: u16,
-    /// Callbacks spent waiting for the first byte.
-    pub waits: u16,
-    /// `Outcome` code, known with the facts.
-    pub outcome: u8,
+    /// Bytes the application offered with the connect; of a server's child what
+    /// [`tfo_common::FlowEvent::offered`] says.
+    pub offered: u32,
+    /// Payload of the SYN a child was made from. No SYN has more than 16 bits can say: it is one IP packet.
+    pub syn_len: u16,
+    /// Host order.
+    pub remote_port: u16,
+    /// SYN-ACK retransmissions of a child created from the SYN. The kernel sends no more than 255 (`tcp_synack_retries`).
+    pub synack_retrans: u8,
     /// One of [`stage`].
     pub stage: u8,
     /// Role code.
@@ -83,72 +87,96 @@ pub struct Flow {
     pub option_kind: u8,
     /// Callback flags we added and still have to take back.
     pub added: u8,
+    /// Callbacks spent waiting for the first byte: a few dozen at most.
+    pub waits: u8,
+    /// `Outcome` code, known with the facts. From here on a server's child has what an earlier flow has left, until its verdict
+    /// falls.
+    pub outcome: u8,
     /// `PolicyAction` code of the policy that had a hand in it, known from the verdict on.
     pub policy: u8,
     /// 1 where the first byte of the answer is still to come when the verdict falls.
     pub waits_on: u8,
     /// 4 or 6: the family on the wire.
     pub family: u8,
-    /// Zero.
-    pub pad: [u8; 2],
-    /// Host order.
-    pub local_port: u16,
-    /// Host order.
-    pub remote_port: u16,
+    /// Process id of the client.
+    pub tgid: u32,
+    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
+    pub end_ns: u64,
     /// First SYN to the end, us; [`UNSEEN_US`] where unknown.
     pub handshake_us: u32,
     /// The answered SYN to its answer, us; [`UNSEEN_US`] where unknown.
     pub rtt_us: u32,
-    /// When the verdict fell, `CLOCK_MONOTONIC` ns.
-    pub end_ns: u64,
     /// What happened, once the verdict is reached: [`crate::observer::finish`] reads it.
     pub facts: Handshake,
+    /// Host order.
+    pub local_port: u16,
+    /// Zero.
+    pub pad: [u8; 2],
     /// cgroup v2 id, known from the verdict on.
     pub cgroup_id: u64,
-    /// Latest SYN built (client).
-    pub syn_ns: u64,
-    /// Bytes the application offered with the connect; of a server's child what
-    /// [`tfo_common::FlowEvent::offered`] says.
-    pub offered: u32,
-    /// Process id of the client.
-    pub tgid: u32,
     /// Network order. Kept because a socket that failed to connect forgets its addresses before it goes.
     pub remote: Address,
     /// Network order.
     pub local: Address,
     /// Name of a client's process, in words like an address; of a server's whatever was there before.
     pub comm: Address,
+    /// Latest SYN built (client).
+    pub syn_ns: u64,
 }
 
 impl Flow {
-    /// A flow that begins: what an earlier one at its place has left goes. What a verdict writes in any case stays.
+    /// A flow that begins: what an earlier one at its place has left in the first line goes.
     #[inline(always)]
-    fn reset(&mut self, start_ns: u64, role: Role) {
+    fn reset(&mut self, ops: &Ops, start_ns: u64, role: Role) {
         self.start_ns = start_ns;
-        self.syn_ns = start_ns;
-        self.offered = 0;
-        self.tgid = 0;
         self.ttfb_us = UNSEEN_US;
+        self.remote_port = ops.remote_port();
         // Word by word: a row of zeros becomes a call of `memset`, which stores one byte at a time.
         // SAFETY: fields of this flow, as the assertions below say.
         unsafe {
-            (&raw mut self.netns).write_volatile(0);
+            // With `offered`.
+            (&raw mut self.netns).cast::<u64>().write_volatile(0);
             (&raw mut self.syn_len).write_volatile(0);
-            // With `waits`.
-            (&raw mut self.synack_retrans).cast::<u32>().write_volatile(0);
-            // From `outcome` to `policy`.
+            // From `synack_retrans` to `waits`.
             let codes = u64::from(role as u8) << 16 | u64::from(stage::HANDSHAKE) << 8;
-            (&raw mut self.outcome).cast::<u64>().write_volatile(codes);
-            (&raw mut self.waits_on).write_volatile(0);
+            (&raw mut self.synack_retrans).cast::<u64>().write_volatile(codes);
         }
+    }
+
+    /// Fills in the addresses of the socket of a callback, and what else is in lines that a server's child does without until
+    /// its verdict.
+    #[inline(always)]
+    pub fn locate(&mut self, ops: &Ops) {
+        let family = ops.family();
+        self.locate_at(family, ops.local_port(), ops.local(family), ops.remote(family));
+    }
+
+    /// The same for a socket that the verifier knows.
+    #[inline(always)]
+    pub fn locate_by(&mut self, tcp: Typed) {
+        let (family, local, remote) = account::addresses(tcp);
+        self.locate_at(family, tcp.uint(layout!(skc_num)) as u16, local, remote);
+    }
+
+    #[inline(always)]
+    fn locate_at(&mut self, family: u8, local_port: u16, local: Address, remote: Address) {
+        self.family = family;
+        self.local_port = local_port;
+        self.local = local;
+        self.remote = remote;
+        self.policy = 0;
+        self.tgid = 0;
+        self.syn_ns = self.start_ns;
     }
 
     /// Whether it is of the connection of this callback, and not of an earlier one of a socket at the same address.
     #[inline(always)]
     pub fn is_of_connection(&self, ops: &Ops) -> bool {
+        // Of a child without a verdict no more is known.
+        let is_child = self.has(bit::FROM_SYN) && self.stage == stage::HANDSHAKE;
         self.remote_port == ops.remote_port()
-            && self.local_port == ops.local_port()
-            && self.remote.words == ops.remote(self.family).words
+            && (is_child
+                || self.local_port == ops.local_port() && self.remote.words == ops.remote(self.family).words)
     }
 
     /// Writes down a verdict for [`crate::observer::finish`], which is another program.
@@ -171,11 +199,14 @@ impl Flow {
 
 const _: () = assert!(size_of::<Address>() == limits::COMM_LEN);
 const _: () = {
-    const OUTCOME: usize = offset_of!(Flow, outcome);
-    assert!(offset_of!(Flow, synack_retrans) % 4 == 0);
-    assert!(offset_of!(Flow, waits) == offset_of!(Flow, synack_retrans) + 2);
-    assert!(OUTCOME % 8 == 0 && offset_of!(Flow, policy) == OUTCOME + 7);
-    assert!(offset_of!(Flow, stage) == OUTCOME + 1 && offset_of!(Flow, role) == OUTCOME + 2);
+    const CODES: usize = offset_of!(Flow, synack_retrans);
+    const NETNS: usize = offset_of!(Flow, netns);
+    assert!(CODES % 8 == 0 && offset_of!(Flow, waits) == CODES + 7);
+    assert!(offset_of!(Flow, stage) == CODES + 1 && offset_of!(Flow, role) == CODES + 2);
+    assert!(NETNS % 4 == 0 && offset_of!(Flow, offered) == NETNS + 4);
+    assert!(offset_of!(Place, flow) + offset_of!(Flow, outcome) == 64);
+    assert!(offset_of!(Place, flow) + offset_of!(Flow, remote) == 128);
+    assert!(size_of::<Place>() == 192);
 };
 
 /// Times of one handshake, us; [`UNSEEN_US`] where unknown.
@@ -195,35 +226,29 @@ pub struct ListenerFlags {
     pub added: u32,
 }
 
-/// A place for a flow: whole cache lines of an array that begins with a page, because user space may map it.
+/// A place for a flow: whole cache lines of an array that begins with a page, because user space may map it. Who wants it, and
+/// when a connection began, lie beside what is looked at anyway: in an array of their own they were one more line that another
+/// CPU has written, and one more page that is in no TLB.
 #[repr(C, align(64))]
 pub struct Place {
-    /// Number of the socket whose flow it is; 0 while it is nobody's.
-    owner: u64,
-    /// The flow.
-    flow: Flow,
-}
-
-/// Who wants a place: all zero while nobody has one that begins there. Beside the places, because most sockets that end
-/// have none, and these are few enough to stay in a cache.
-#[repr(C)]
-pub struct Claims {
     /// Sockets that want this place: one has it, others have tried in the same instant and are about to leave.
     here: u32,
     /// Flows that belong to this place and are at another one.
     elsewhere: u32,
-    /// When the connection of the socket whose place this would be began, with Fast Open ([`slots::start_value`]). Beside
-    /// what is looked at anyway when a socket ends: in an array of its own it was one more line that is in no cache, and one
-    /// more page that is in no TLB.
+    /// Number of the socket whose flow it is; 0 while it is nobody's.
+    owner: u64,
+    /// When the connection of the socket whose place this would be began, with Fast Open ([`slots::start_value`]).
     born: u64,
+    /// The flow.
+    flow: Flow,
 }
 
 impl Place {
     /// Takes it for a socket, if it is free. Two that try at once see each other, for additions come one after another:
     /// then one of them has it, or none.
     #[inline(always)]
-    fn claim(&mut self, claims: &mut Claims, number: u64) -> bool {
-        let here = &raw mut claims.here;
+    fn claim(&mut self, number: u64) -> bool {
+        let here = &raw mut self.here;
         // SAFETY: a live map value.
         if unsafe { here.read_volatile() } != 0 {
             return false;
@@ -239,20 +264,11 @@ impl Place {
     }
 
     #[inline(always)]
-    fn free(&mut self, claims: &mut Claims) {
+    fn free(&mut self) {
         // SAFETY: a live map value. Before the claim ends: the next one writes its own.
         unsafe { (&raw mut self.owner).write_volatile(0) };
-        account::add32(&raw mut claims.here, u32::MAX);
+        account::add32(&raw mut self.here, u32::MAX);
     }
-}
-
-/// The claims of the place that a socket's flow is at after so many steps.
-#[inline(always)]
-fn claims<'a>(number: u64, step: u32) -> Option<&'a mut Claims> {
-    // SAFETY: points into an array, which is never freed while programs run.
-    TFO_CLAIMS
-        .get_ptr_mut(slots::flow_place(number, step))
-        .map(|claims| unsafe { &mut *claims })
 }
 
 /// The place a socket's flow is at after so many steps.
@@ -311,15 +327,20 @@ pub fn at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
 #[inline(always)]
 pub fn is_surely_without(ops: &Ops) -> bool {
     let sk = ops.sk();
-    !sk.is_null() && claims(number(sk), 0).is_some_and(|home| home.elsewhere == 0)
+    !sk.is_null() && place(number(sk), 0).is_some_and(|home| home.elsewhere == 0)
 }
 
-/// Whether the socket of a callback has no flow, as far as a look at who wants its place tells: where another socket has it
-/// there is no telling.
+/// Whether the first byte of the connection of a callback is awaited without a flow. Who begins a flow without a flag that
+/// tells ends what was awaited for an earlier connection of a socket at the same address ([`forget_start`]).
 #[inline(always)]
-pub fn is_plain(ops: &Ops) -> bool {
+pub fn is_awaited_plain(ops: &Ops) -> bool {
     let sk = ops.sk();
-    !sk.is_null() && claims(number(sk), 0).is_some_and(|home| home.here | home.elsewhere == 0)
+    if sk.is_null() {
+        return false;
+    }
+    let number = number(sk);
+    // SAFETY: points into an array; one aligned load.
+    start_slot(number).is_some_and(|slot| slots::start_is_of(number, unsafe { slot.read_volatile() }))
 }
 
 /// The flow of a socket, if it has one.
@@ -336,23 +357,10 @@ pub fn of<'a, S>(sk: *mut S) -> Option<&'a mut Flow> {
     if home.owner == number {
         return Some(&mut home.flow);
     }
-    if claims(number, 0)?.elsewhere == 0 {
+    if home.elsewhere == 0 {
         return None;
     }
     place_elsewhere(number).map(|place| &mut place.flow)
-}
-
-/// The same for sockets of which most have none.
-#[inline(always)]
-pub fn of_any<'a, S>(sk: *mut S) -> Option<&'a mut Flow> {
-    if sk.is_null() {
-        return None;
-    }
-    let claims = claims(number(sk), 0)?;
-    if claims.here | claims.elsewhere == 0 {
-        return None;
-    }
-    of(sk)
 }
 
 /// Begins the flow of the socket of a callback, in place of whatever its address had before. One that finds no place
@@ -363,7 +371,7 @@ pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
         account::lost(Loss::FlowTable);
         return None;
     };
-    fill(flow, ops, role, start_ns);
+    flow.reset(ops, start_ns, role);
     Some(flow)
 }
 
@@ -372,23 +380,11 @@ pub fn begin<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
 #[inline(always)]
 pub fn begin_at_home<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut Flow> {
     let flow = new_at_home(ops)?;
-    fill(flow, ops, role, start_ns);
+    flow.reset(ops, start_ns, role);
     Some(flow)
 }
 
-/// What is known of a connection when it begins.
-#[inline(always)]
-fn fill(flow: &mut Flow, ops: &Ops, role: Role, start_ns: u64) {
-    flow.reset(start_ns, role);
-    let family = ops.family();
-    flow.family = family;
-    flow.remote = ops.remote(family);
-    flow.local = ops.local(family);
-    flow.remote_port = ops.remote_port();
-    flow.local_port = ops.local_port();
-}
-
-/// The first place of the socket of a callback, if nobody has it, which is seen without a look at the place itself.
+/// The first place of the socket of a callback, if nobody has it.
 #[inline(always)]
 fn new_at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     let sk = ops.sk();
@@ -396,9 +392,8 @@ fn new_at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
         return None;
     }
     let number = number(sk);
-    let home = claims(number, 0)?;
-    let place = place(number, 0)?;
-    (home.elsewhere == 0 && place.claim(home, number)).then_some(&mut place.flow)
+    let home = place(number, 0)?;
+    (home.elsewhere == 0 && home.claim(number)).then_some(&mut home.flow)
 }
 
 /// A place for the flow of the socket of a callback: the first one, if nobody has it; else the one it has already, or another.
@@ -412,14 +407,14 @@ fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
         return Some(flow);
     }
     let number = number(sk);
-    let home = claims(number, 0)?;
+    let home = place(number, 0)?;
     if let Some(flow) = of_context(ops) {
         return Some(flow);
     }
     let mut step = 1;
     while step <= limits::FLOW_STEPS {
-        if let (Some(other), Some(claims)) = (place(number, step), claims(number, step))
-            && other.claim(claims, number)
+        if let Some(other) = place(number, step)
+            && other.claim(number)
         {
             account::add32(&raw mut home.elsewhere, 1);
             return Some(&mut other.flow);
@@ -448,9 +443,8 @@ pub fn remove_at_home(ops: &Ops) {
     if sk.is_null() {
         return;
     }
-    let number = number(sk);
-    if let (Some(home), Some(claims)) = (place(number, 0), claims(number, 0)) {
-        home.free(claims);
+    if let Some(home) = place(number(sk), 0) {
+        home.free();
     }
 }
 
@@ -461,22 +455,22 @@ pub fn remove<S>(sk: *mut S) {
         return;
     }
     let number = number(sk);
-    let (Some(home), Some(at_home)) = (place(number, 0), claims(number, 0)) else {
+    let Some(home) = place(number, 0) else {
         return;
     };
     if home.owner == number {
-        return home.free(at_home);
+        return home.free();
     }
-    if at_home.elsewhere == 0 {
+    if home.elsewhere == 0 {
         return;
     }
     let mut step = 1;
     while step <= limits::FLOW_STEPS {
-        if let (Some(other), Some(claims)) = (place(number, step), claims(number, step))
+        if let Some(other) = place(number, step)
             && other.owner == number
         {
-            other.free(claims);
-            return account::add32(&raw mut at_home.elsewhere, u32::MAX);
+            other.free();
+            return account::add32(&raw mut home.elsewhere, u32::MAX);
         }
         step = next(step);
     }
@@ -549,6 +543,23 @@ pub fn set_start(sk: *mut bpf_sock, ns: u64, role: Role, added: bool) {
     }
 }
 
+/// Forgets that the first byte of an earlier connection of this socket, or of one at its address, was awaited without a flow.
+#[inline(always)]
+pub fn forget_start(sk: *mut bpf_sock) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = start_slot(number) {
+        // SAFETY: points into an array; one aligned load, one aligned store.
+        unsafe {
+            if slots::start_is_of(number, slot.read_volatile()) {
+                slot.write_volatile(0);
+            }
+        }
+    }
+}
+
 /// Remembers when a connection with Fast Open began, for its end. `added`: the callback flag for its timer is ours to take
 /// back, as long as it lives.
 #[inline(always)]
@@ -566,7 +577,7 @@ pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
 /// The slot in which that is remembered, by the number of its socket.
 #[inline(always)]
 pub fn born_slot(number: u64) -> Option<*mut u64> {
-    claims(number, 0).map(|home| &raw mut home.born)
+    place(number, 0).map(|home| &raw mut home.born)
 }
 
 /// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.

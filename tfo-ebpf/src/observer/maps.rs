@@ -17,7 +17,7 @@ use tfo_common::{
     request::Request,
 };
 
-use crate::observer::flow::{Claims, ListenerFlags, Place};
+use crate::observer::flow::{ListenerFlags, Place};
 
 /// A ring of flow records.
 pub type Ring = RingBuf<FlowEvent, { limits::RING_BYTES as usize }>;
@@ -50,10 +50,6 @@ pub static TFO_DESTS: LruHashMap<DestKey, DestCounts, { limits::DESTS as usize }
 #[btf_map]
 pub static TFO_FLOWS: Array<Place, { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Who wants each of their places, and when connections with Fast Open began.
-#[btf_map]
-pub static TFO_CLAIMS: Array<Claims, { limits::FLOWS as usize }> = Array::new();
-
 /// When plain connections began.
 #[btf_map]
 pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
@@ -79,6 +75,10 @@ pub static TFO_PRIMED: Array<u64, { limits::PRIMED as usize }> = Array::new();
 #[btf_map]
 pub static TFO_ARRIVALS: LruHashMap<u64, [u64; Arrival::COUNT], { limits::LISTENERS as usize }> =
     LruHashMap::new();
+
+/// Inodes of network namespaces, by cookie.
+#[btf_map]
+pub static TFO_INODES: Array<u64, { limits::NETNS as usize }> = Array::new();
 
 /// Facts of SYNs whose handshake is under way, by socket cookie (the child inherits the request's), or by
 /// address for SYN cookies.

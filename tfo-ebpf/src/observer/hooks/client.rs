@@ -19,7 +19,7 @@ use tfo_common::{
     maps::Part,
     policy::{Mark, mark as marked},
     slots,
-    time::{UNSEEN_US, us_between},
+    time::{UNSEEN_US, started_ns, us_between},
 };
 
 use super::flags;
@@ -31,7 +31,7 @@ use crate::{
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
         maps::config,
-        mark,
+        mark, netns,
         parts::jump,
     },
     ops::Ops,
@@ -83,16 +83,41 @@ fn begin<'a>(ops: &Ops, tcp: Typed, place: impl Fn(&Ops, Role, u64) -> Option<&'
         flow::set_connecting(ops.sk());
         return false;
     }
-    let Some(flow) = place(ops, Role::Client, flow::now()) else {
+    let is_asked = request.address() != 0;
+    // Of one with Fast Open the socket tells later ([`began`]): a look at the clock takes 32 ns.
+    let start_ns = if is_asked { 0 } else { flow::now() };
+    let Some(flow) = place(ops, Role::Client, start_ns) else {
         return true;
     };
+    flow.locate(ops);
     process(flow);
-    if request.address() != 0 {
+    if !is_asked {
+        flow::forget_start(ops.sk());
+    } else {
         flow.bits = bit::REQUESTED;
         flow.offered = request.uint(layout!(req_size)) as u32;
         flags::add(ops, flow, RETRANS | RTO);
     }
     false
+}
+
+/// Works out when the first SYN left, if that is not known yet: before a second one leaves it is what the socket has sent last
+/// (`__tcp_transmit_skb`), to the nanosecond. The timer, after which nearly all second ones leave, asks in time
+/// ([`timeout`]). Of one that an ICMP message has sent again (`tcp_simple_retransmit`), or whose callback another program has
+/// switched off, and of one that crossed another, which has sent a SYN-ACK since, the socket knows it to a millisecond, where it decides whether an answer is one of its SYNs
+/// (`tcp_connect`).
+#[inline(always)]
+fn began(tcp: Typed, flow: &mut Flow, now: u64, has_sent_one: bool) {
+    if flow.start_ns != 0 {
+        return;
+    }
+    let sent_ns = tcp.uint(layout!(tp_wstamp_ns));
+    flow.start_ns = if has_sent_one && tcp.uint(layout!(tp_total_retrans)) == 0 && sent_ns != 0 {
+        sent_ns
+    } else {
+        started_ns(tcp.uint(layout!(tp_retrans_stamp)) as u32, now)
+    };
+    flow.syn_ns = flow.start_ns;
 }
 
 /// Whether nothing of an earlier connection of this socket waits for its verdict. If it does, that comes first:
@@ -134,7 +159,11 @@ pub fn retransmitted(ops: &Ops, flow: Option<&mut Flow>) {
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
     {
-        flow.syn_ns = flow::now();
+        let now = flow::now();
+        if let Some(tcp) = ops.tcp() {
+            began(tcp, flow, now, true);
+        }
+        flow.syn_ns = now;
         flags::add(ops, flow, STATE);
     }
 }
@@ -167,7 +196,7 @@ pub fn accepted(ops: &Ops) -> bool {
     {
         return false;
     }
-    flow.netns = tcp.netns_inode();
+    flow.netns = netns::inode_of(tcp);
     flow.bits |= bit::TO_COUNT;
     flow.option_kind = kind_sent(tcp);
     let now = tcp.clock();
@@ -228,10 +257,11 @@ pub fn established(ops: &Ops, flow: Option<&mut Flow>) -> bool {
         facts.cookie_received = cookie_received(ops, flow);
         if facts.syn_data_len > 0 && !has_crossed(ops) {
             let all = facts.syn_data_acked >= facts.syn_data_len;
-            flow.netns = tcp.netns_inode();
+            flow.netns = netns::inode_of(tcp);
             account::cross_check(flow.netns, active(all));
         }
     }
+    began(tcp, flow, now, !has_crossed(ops));
     let times = times(ops, flow, &facts, now);
     flow.conclude(facts, &times, true);
     true
@@ -298,7 +328,7 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
         if has_crossed(ops) {
             return account::lost(Loss::SynUnseen);
         }
-        account::cross_check(tcp.netns_inode(), active(unacked == 0));
+        account::cross_check(netns::inode_of(tcp), active(unacked == 0));
         return account::lost(Loss::SynUnseen);
     }
     if tcp.uint(layout!(tp_syn_fastopen)) != 0 {
@@ -484,8 +514,11 @@ pub fn give_up(tcp: Typed, flow: &mut Flow) {
             facts.syn_data_len = 0;
         }
     }
+    let now = flow::now();
+    // One whose SYN crossed another has sent a SYN-ACK since; it is in SYN_RECV, and fails without an answer to that.
+    began(tcp, flow, now, true);
     let times = Times {
-        now: flow::now(),
+        now,
         handshake_us: UNSEEN_US,
         rtt_us: UNSEEN_US,
     };
@@ -496,7 +529,14 @@ pub fn give_up(tcp: Typed, flow: &mut Flow) {
 /// adds to TCPFastOpenActiveFail on the third consecutive timeout, or on expiry before it; called just
 /// before this callback by `tcp_write_timeout`.
 #[inline(always)]
-pub fn timeout(ops: &Ops) {
+pub fn timeout(ops: &Ops, flow: Option<&mut Flow>) {
+    if let Some(flow) = flow
+        && flow.stage == stage::HANDSHAKE
+        && flow.role == Role::Client as u8
+        && let Some(tcp) = ops.tcp()
+    {
+        began(tcp, flow, tcp.clock(), true);
+    }
     let (timeouts, expired) = (ops.arg::<0>(), ops.arg::<2>());
     if timeouts != 2 && (timeouts > 2 || expired == 0) {
         return;
@@ -506,6 +546,6 @@ pub fn timeout(ops: &Ops) {
         | tcp.uint(layout!(tp_syn_data))
         | tcp.uint(layout!(tp_syn_data_acked));
     if bits != 0 {
-        account::cross_check(tcp.netns_inode(), CrossCheck::ActiveFailTimeout);
+        account::cross_check(netns::inode_of(tcp), CrossCheck::ActiveFailTimeout);
     }
 }

@@ -112,6 +112,7 @@ fn child(ops: &Ops, flow: &mut Flow) -> bool {
         && srtt != 0
         && let Some(tcp) = ops.tcp()
     {
+        flow.locate(ops);
         server::child_ended(flow, srtt, tcp.clock());
         return true;
     }

@@ -22,6 +22,7 @@ use crate::{
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
         maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_WAITING, config},
+        netns,
         parts::jump,
     },
     ops::{FoundOption, Ops, tcp_flag},
@@ -52,7 +53,7 @@ pub fn listen(ops: &Ops) {
         mark.added = WRITE;
     }
     if let Some(tcp) = ops.tcp() {
-        flow::set_primed(tcp.netns_inode(), ops.local_port());
+        flow::set_primed(netns::inode_of(tcp), ops.local_port());
     }
 }
 
@@ -67,7 +68,6 @@ pub fn syn_answered(ops: &Ops) {
     if ops.is_answered_syn_usual() {
         return;
     }
-    let syn = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb));
     let request = kern::sock_of(&ops.ctx);
     // The SYN-ACK of a child made from the SYN: `established` has seen it.
     if kern::uint(request, layout!(treq_tfo_listener)) != 0 {
@@ -77,6 +77,7 @@ pub fn syn_answered(ops: &Ops) {
     let Some(found) = ops.tfo_option_of_syn() else {
         return;
     };
+    let syn = kern::context_pointer(&ops.ctx, layout!(kern_syn_skb));
     let has_option = !matches!(found.option, TfoOption::None);
     let mut syn_len = if has_option { 0 } else { syn_payload(syn) };
     if !has_option && syn_len == 0 {
@@ -257,6 +258,8 @@ pub fn established(ops: &Ops) -> bool {
     let Some(flow) = flow::begin(ops, Role::Server, start_ns) else {
         return false;
     };
+    flow.locate(ops);
+    flow::forget_start(ops.sk());
     if let Some(request) = &request {
         flow.bits = bit::REQUESTED;
         flow.option_kind = request.option_kind;
@@ -317,14 +320,14 @@ fn listener_of_child(tcp: Typed) -> u64 {
 fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
     // Not with the verdict: of connections that stay half open there is none for a minute.
     account::arrived(listener_of_child(tcp), Arrival::Accepted);
-    let netns = tcp.netns_inode();
+    let netns = netns::inode_of(tcp);
     let Some(flow) = flow::begin(ops, Role::Server, now) else {
         // The kernel's counter moved whether or not we can follow.
         return account::accepted(netns, Role::Server);
     };
     flow.netns = netns;
     flow.bits = bit::FROM_SYN | bit::REQUESTED | bit::TO_COUNT;
-    flow.syn_len = ops.payload();
+    flow.syn_len = ops.payload() as u16;
     if ops.has_usual_cookie() {
         flow.option = TfoOption::Cookie as u8;
         flow.option_kind = 34;
@@ -396,6 +399,7 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
         (_, _, 0) => UNSEEN_US,
         (_, _, srtt) => srtt,
     };
+    flow.locate(ops);
     child_ended(flow, handshake_us, flow::now());
     if handshake_us == UNSEEN_US {
         flow.facts.end = End::Failed;
@@ -411,8 +415,8 @@ pub fn child_ended(flow: &mut Flow, handshake_us: u32, now: u64) {
         requested: true,
         child_from_syn: true,
         option: TfoOption::from_code(flow.option).unwrap_or(TfoOption::None),
-        syn_data_len: flow.syn_len,
-        syn_data_acked: flow.syn_len,
+        syn_data_len: u32::from(flow.syn_len),
+        syn_data_acked: u32::from(flow.syn_len),
         syn_retrans: u32::from(flow.synack_retrans),
         ..Handshake::plain(Role::Server)
     };

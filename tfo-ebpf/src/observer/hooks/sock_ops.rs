@@ -18,7 +18,7 @@ use aya_ebpf::{
 };
 use tfo_common::{Role, maps::Part};
 
-use super::{client, first_byte, server};
+use super::{client, first_byte, flags, server};
 use crate::{
     observer::{
         finish,
@@ -147,9 +147,9 @@ pub fn tfo_server_est(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_first_byte(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    // The timer's flag is on every socket that asked for TFO. Of the others most are plain, and a small counter tells,
-    // where the place of a flow that they have not is in no cache: 110 ns a look.
-    if ops.flags() & RTO == 0 && flow::is_plain(&ops) {
+    // The timer's flag is on every socket that asked for TFO, unless somebody else has taken it. Of the others most are plain, and
+    // the slot that they need anyway tells, where the place of a flow that they have not is in no cache: 110 ns a look.
+    if ops.flags() & RTO == 0 && flags::inherited_is_ours() && flow::is_awaited_plain(&ops) {
         jump::<{ Part::PlainByte as u32 }>(&ops);
         return 1;
     }
@@ -192,7 +192,7 @@ pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
     // Looked up once for all of them: each look-up is a loop to the verifier.
     let flow = flow::of_context(&ops);
     match ops.op() {
-        BPF_SOCK_OPS_RTO_CB => client::timeout(&ops),
+        BPF_SOCK_OPS_RTO_CB => client::timeout(&ops, flow),
         BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops, flow),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
         BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect_again(&ops, flow),

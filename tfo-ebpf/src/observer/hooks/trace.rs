@@ -54,7 +54,7 @@ pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
     if Typed::sock(socket_of(&ctx)).uint(layout!(skc_state)) != SYN_SENT {
         return 0;
     }
-    if let Some(flow) = flow::of_any(socket_of(&ctx)) {
+    if let Some(flow) = flow::of(socket_of(&ctx)) {
         if flow.stage == stage::HANDSHAKE {
             flow.bits |= bit::RESET;
         }
@@ -66,7 +66,7 @@ pub fn tfo_rcv_reset(ctx: BtfTracePointContext) -> i32 {
 /// the child; for others it is the listener, and the child gets the number in `total_retrans`.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 pub fn tfo_rtx_synack(ctx: BtfTracePointContext) -> i32 {
-    if let Some(flow) = flow::of_any(socket_of(&ctx)) {
+    if let Some(flow) = flow::of(socket_of(&ctx)) {
         flow.synack_retrans = flow.synack_retrans.saturating_add(1);
     }
     0
@@ -84,7 +84,7 @@ pub fn tfo_sk_error(ctx: BtfTracePointContext) -> i32 {
     }
     if let Some(tcp) = Typed::tcp_sock(sk)
         && may_have_flow(tcp)
-        && let Some(flow) = flow::of_any(sk)
+        && let Some(flow) = flow::of(sk)
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
         && is_over(tcp)
@@ -109,11 +109,7 @@ fn is_over(tcp: Typed) -> bool {
 pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
     let sk = socket_of(&ctx);
     let Some(tcp) = Typed::tcp_sock(sk) else { return 0 };
-    let flow = if may_have_flow(tcp) {
-        flow::of_any(sk)
-    } else {
-        None
-    };
+    let flow = if may_have_flow(tcp) { flow::of(sk) } else { None };
     let Some(flow) = flow else {
         lived(sk, tcp);
         return 0;
@@ -151,6 +147,7 @@ fn last_words(tcp: Typed, flow: &mut Flow) {
     if flow.role == Role::Client as u8 {
         return client::give_up(tcp, flow);
     }
+    flow.locate_by(tcp);
     let srtt = tcp.uint(layout!(tp_srtt_us)) as u32 >> 3;
     server::child_ended(flow, if srtt == 0 { UNSEEN_US } else { srtt }, flow::now());
     if srtt == 0 {
