@@ -8,8 +8,10 @@ use crate::codes::codes;
 pub struct Config {
     /// 1: plain handshakes produce ring records too (`trace --all`).
     pub emit_plain: u8,
+    /// 1: the helper `bpf_get_current_task_btf` may be called from `sock_ops` (from 5.15, kernel commit a396eda5517a).
+    pub typed_task: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
     /// What is kept of a server's remote IPv4 address, in network order.
     pub server_v4_mask: u32,
     /// What is kept of a server's remote IPv6 address, in network order.

@@ -11,7 +11,7 @@ use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
 };
 
 use crate::layout::{Position, layout};
@@ -128,6 +128,13 @@ impl Typed {
     #[inline(always)]
     pub fn sock<T>(argument: *mut T) -> Self {
         Self(argument.cast())
+    }
+
+    /// The task that runs, or is interrupted. To be called only where [`tfo_common::flags::Config::typed_task`] says so.
+    #[inline(always)]
+    pub fn current_task() -> Self {
+        // SAFETY: no arguments.
+        Self(unsafe { bpf_get_current_task_btf() }.cast())
     }
 
     /// When the kernel last looked at the clock for this socket (`tcp_mstamp_refresh`), `CLOCK_MONOTONIC` ns: as a packet

@@ -48,6 +48,19 @@ impl Address {
     /// None.
     pub const ZERO: Self = Self { words: [0; 4] };
 
+    /// Of two halves, as they lie in memory.
+    #[inline(always)]
+    pub fn of(first: u64, second: u64) -> Self {
+        Self {
+            words: [
+                first as u32,
+                (first >> 32) as u32,
+                second as u32,
+                (second >> 32) as u32,
+            ],
+        }
+    }
+
     /// As bytes.
     #[inline(always)]
     pub fn bytes(self) -> [u8; 16] {

@@ -104,6 +104,21 @@ pub(super) fn keep_only(kept: &[Capability]) -> Result<(), Error> {
     })
 }
 
+/// Whether this kernel tells `sock_ops` programs its task with its type ([`tfo_common::flags::Config::typed_task`]).
+pub fn has_typed_task() -> bool {
+    const SINCE: (u32, u32) = (5, 15);
+    version(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()) >= Some(SINCE)
+}
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|one: char| !one.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    }
+}
+
 /// Whether a kernel of this release reads maps without `CAP_BPF`.
 fn reads_freely(release: &str) -> bool {
     let mut numbers = release.split(|one: char| !one.is_ascii_digit()).map(str::parse);

@@ -159,15 +159,7 @@ pub fn addresses(tcp: Typed) -> (u8, Address, Address) {
 /// An IPv6 address of a socket. To be called only where [`Position::is_present`].
 #[inline(always)]
 fn v6_at(tcp: Typed, at: Position) -> Address {
-    let (first, second) = (tcp.word64(at, 0), tcp.word64(at, 8));
-    Address {
-        words: [
-            first as u32,
-            (first >> 32) as u32,
-            second as u32,
-            (second >> 32) as u32,
-        ],
-    }
+    Address::of(tcp.word64(at, 0), tcp.word64(at, 8))
 }
 
 /// The destination of a client's socket that has a connection, or had one until now.

@@ -98,8 +98,10 @@ pub struct Flow {
     pub waits_on: u8,
     /// 4 or 6: the family on the wire.
     pub family: u8,
-    /// Process id of the client.
-    pub tgid: u32,
+    /// Host order.
+    pub local_port: u16,
+    /// Zero.
+    pub pad: [u8; 2],
     /// When the verdict fell, `CLOCK_MONOTONIC` ns.
     pub end_ns: u64,
     /// First SYN to the end, us; [`UNSEEN_US`] where unknown.
@@ -108,12 +110,12 @@ pub struct Flow {
     pub rtt_us: u32,
     /// What happened, once the verdict is reached: [`crate::observer::finish`] reads it.
     pub facts: Handshake,
-    /// Host order.
-    pub local_port: u16,
-    /// Zero.
-    pub pad: [u8; 2],
+    /// Process id of the client.
+    pub tgid: u32,
     /// cgroup v2 id, known from the verdict on.
     pub cgroup_id: u64,
+    /// Zero.
+    pub room: u64,
     /// Network order. Kept because a socket that failed to connect forgets its addresses before it goes.
     pub remote: Address,
     /// Network order.
@@ -122,6 +124,9 @@ pub struct Flow {
     pub comm: Address,
     /// Latest SYN built (client).
     pub syn_ns: u64,
+    /// Of a client under way the tick in which it began. From its verdict on, when the connection of the socket whose place this
+    /// would be began, with Fast Open ([`slots::start_value`]): in a line that only the CPUs of clients write.
+    pub born: u64,
 }
 
 impl Flow {
@@ -204,7 +209,7 @@ const _: () = {
     assert!(CODES % 8 == 0 && offset_of!(Flow, waits) == CODES + 7);
     assert!(offset_of!(Flow, stage) == CODES + 1 && offset_of!(Flow, role) == CODES + 2);
     assert!(NETNS % 4 == 0 && offset_of!(Flow, offered) == NETNS + 4);
-    assert!(offset_of!(Place, flow) + offset_of!(Flow, outcome) == 64);
+    assert!(offset_of!(Place, flow) + offset_of!(Flow, end_ns) == 64);
     assert!(offset_of!(Place, flow) + offset_of!(Flow, remote) == 128);
     assert!(size_of::<Place>() == 192);
 };
@@ -226,9 +231,9 @@ pub struct ListenerFlags {
     pub added: u32,
 }
 
-/// A place for a flow: whole cache lines of an array that begins with a page, because user space may map it. Who wants it, and
-/// when a connection began, lie beside what is looked at anyway: in an array of their own they were one more line that another
-/// CPU has written, and one more page that is in no TLB.
+/// A place for a flow: whole cache lines of an array that begins with a page, because user space may map it. Who wants it
+/// lies beside what is looked at anyway: in an array of its own it was one more line that another CPU has written, and one more
+/// page that is in no TLB.
 #[repr(C, align(64))]
 pub struct Place {
     /// Sockets that want this place: one has it, others have tried in the same instant and are about to leave.
@@ -237,8 +242,6 @@ pub struct Place {
     elsewhere: u32,
     /// Number of the socket whose flow it is; 0 while it is nobody's.
     owner: u64,
-    /// When the connection of the socket whose place this would be began, with Fast Open ([`slots::start_value`]).
-    born: u64,
     /// The flow.
     flow: Flow,
 }
@@ -577,7 +580,7 @@ pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
 /// The slot in which that is remembered, by the number of its socket.
 #[inline(always)]
 pub fn born_slot(number: u64) -> Option<*mut u64> {
-    place(number, 0).map(|home| &raw mut home.born)
+    place(number, 0).map(|home| &raw mut home.flow.born)
 }
 
 /// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.

@@ -22,7 +22,8 @@ pub fn with_lengths(listeners: &mut [Listener]) -> Result<(), Error> {
     // Listing goes by none of it.
     let config = Config {
         emit_plain: 0,
-        pad: [0; 3],
+        typed_task: 0,
+        pad: [0; 2],
         server_v4_mask: 0,
         server_v6_mask: [0; 4],
         wake_bytes: 0,

@@ -38,9 +38,15 @@ const CLOSE_WAIT: u32 = 8;
 pub fn is_idle(ops: &Ops) -> bool {
     ops.data_segments_in() == 0
         && ops.skb_len() == 0
-        && ops.arg::<0>() != CURRENT_MSS
+        && !is_sending(ops)
         && ops.state() == ESTABLISHED
         && ops.segments_out() < MAX_WAITS
+}
+
+/// Whether data is about to be sent: the kernel asks for the room of a segment.
+#[inline(always)]
+pub fn is_sending(ops: &Ops) -> bool {
+    ops.arg::<0>() == CURRENT_MSS
 }
 
 /// A client whose flow is at its first place builds a header, and the reader of its record counts its first byte. Before its
@@ -176,7 +182,7 @@ fn is_here(ops: &Ops, role: Role) -> bool {
     let segments = ops.data_segments_in();
     let bytes = ops.bytes_received();
     let sending = ops.skb_len();
-    let asks = ops.arg::<0>() == CURRENT_MSS;
+    let asks = is_sending(ops);
     let open = matches!(ops.state(), ESTABLISHED | SYN_RECV | CLOSE_WAIT);
     match role {
         Role::Client => segments > 0 && bytes > 0,

@@ -90,6 +90,10 @@ fn header(ops: &Ops) {
         // A SYN, where another program asked for its header.
         (true, true) => {}
         (true, false) if first_byte::is_idle(ops) => {}
+        // The first data of a server: its flow needs what is there for all but clients.
+        (true, false) if first_byte::is_sending(ops) && ops.flags() & RTO != 0 => {
+            jump::<{ Part::OtherByte as u32 }>(ops);
+        }
         (true, false) => jump::<{ Part::FirstByte as u32 }>(ops),
     }
 }

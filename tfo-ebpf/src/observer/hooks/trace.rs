@@ -2,7 +2,8 @@
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
+        BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS, BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
+        BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
         BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
     },
     macros::btf_tracepoint,
@@ -123,9 +124,14 @@ pub fn tfo_destroy(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A connection ends, long after its handshake. Only of those with Fast Open that lived long more than their age is asked.
+/// A connection ends, long after its handshake. Only of clients with Fast Open that lived long more than their age is asked.
 #[inline(always)]
 fn lived(sk: *mut core::ffi::c_void, tcp: Typed) {
+    // Whoever asked for Fast Open has the flag of the timer for life, unless another program has taken it.
+    let is_marked = tcp.uint(layout!(tp_cb_flags)) & u64::from(RTO) != 0;
+    if !is_marked && flags::control(Control::ForeignSockOps) == 0 {
+        return;
+    }
     if tcp.uint(layout!(tp_syn_fastopen)) == 0 {
         return;
     }
