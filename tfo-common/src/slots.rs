@@ -20,10 +20,29 @@ const fn spread(socket: u64) -> u64 {
     (socket >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// What stands in a slot for the socket it belongs to.
+#[inline(always)]
+const fn tag(socket: u64) -> u64 {
+    spread(socket) >> TAG_SHIFT
+}
+
+/// TCP sockets are further apart than two to this power (2,432 bytes on 6.18).
+const APART_SHIFT: u32 = 11;
+
+/// Numbers that are near each other for sockets that are: those of one slab, which one CPU gives out and takes back, have their
+/// places within a page or two. At random places each of them was a page that is in no TLB. What follows the first bits is
+/// mixed, so that sockets of slabs far apart do not meet at regular distances.
+#[inline(always)]
+const fn near(socket: u64) -> u32 {
+    const FAR_SHIFT: u32 = APART_SHIFT + 15;
+    let far = (socket >> FAR_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((socket >> APART_SHIFT) as u32).wrapping_add((far >> 40) as u32)
+}
+
 /// Slot of a socket in [`crate::maps::STARTS`].
 #[inline(always)]
 pub const fn start_slot(socket: u64) -> u32 {
-    (spread(socket) >> 48) as u32 & (STARTS - 1)
+    near(socket) & (STARTS - 1)
 }
 
 /// What to store there for a connection that began at `ns` of `CLOCK_MONOTONIC`. `added` says that its
@@ -31,13 +50,13 @@ pub const fn start_slot(socket: u64) -> u32 {
 #[inline(always)]
 pub const fn start_value(socket: u64, ns: u64, server: bool, added: bool) -> u64 {
     let flags = if server { SERVER } else { 0 } | if added { ADDED } else { 0 };
-    spread(socket) << TAG_SHIFT | flags | (ns / 1_000) & TIME
+    tag(socket) << TAG_SHIFT | flags | (ns / 1_000) & TIME
 }
 
 /// What to store there for a client whose SYN leaves in this tick (`jiffies`): nobody waits for its first byte yet.
 #[inline(always)]
 pub const fn connecting_value(socket: u64, tick: u64) -> u64 {
-    spread(socket) << TAG_SHIFT | CONNECTING | tick & TIME
+    tag(socket) << TAG_SHIFT | CONNECTING | tick & TIME
 }
 
 /// Ticks since the SYN of this socket left, if the slot's value says so.
@@ -58,7 +77,7 @@ pub const fn start_is_of(socket: u64, value: u64) -> bool {
 
 #[inline(always)]
 const fn is_of(socket: u64, value: u64) -> bool {
-    value != 0 && value >> TAG_SHIFT == spread(socket) & 0xffff
+    value != 0 && value >> TAG_SHIFT == tag(socket)
 }
 
 /// Whether the connection is a server's.
@@ -88,12 +107,9 @@ pub const fn since_start_us(value: u64, now_ns: u64) -> u32 {
 /// those it may have been put to instead because another one's was there. Every step leads to another place.
 #[inline(always)]
 pub const fn flow_place(socket: u64, step: u32) -> u32 {
-    let spread = spread(socket);
-    // Sockets lie at even distances, which one multiplication keeps.
-    let mixed = (spread ^ spread >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // Odd, so that no place comes twice; from other bits than the first, so that two that meet there part.
-    let stride = (mixed >> 40) as u32 | 1;
-    ((mixed >> 20) as u32).wrapping_add(step.wrapping_mul(stride)) & (FLOWS - 1)
+    let stride = (spread(socket) >> 40) as u32 | 1;
+    near(socket).wrapping_add(step.wrapping_mul(stride)) & (FLOWS - 1)
 }
 
 /// Which of the counters of [`crate::maps::WAITING`] a SYN from this port and address belongs to: the first and the last
@@ -310,6 +326,25 @@ mod tests {
         for (index, place) in places.iter().enumerate() {
             assert!(*place < FLOWS && !places[..index].contains(place));
         }
+    }
+
+    #[test]
+    fn neighbours_have_places_of_their_own_that_are_near() {
+        let slab = 0xffff_8881_0000_0000_u64;
+        let places: [u32; 13] = core::array::from_fn(|index| flow_place(slab + index as u64 * 2_432, 0));
+        for pair in places.windows(2) {
+            assert!((1..=2).contains(&(pair[1].wrapping_sub(pair[0]) & (FLOWS - 1))), "{places:?}");
+        }
+        // Slabs anywhere in 64 GiB: what they say of each other is nothing.
+        let mut taken = [0u8; FLOWS as usize / 16];
+        for index in 0..u64::from(FLOWS / 16) {
+            let far = slab + (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 28 & !0x7fff);
+            taken[flow_place(far, 0) as usize / 16] += 1;
+        }
+        assert!(taken.iter().all(|slabs| *slabs < 10));
+        // One slot for two sockets, whose tags differ.
+        let (one, other) = (slab, slab + (1 << 40));
+        assert!(!start_is_of(other, start_value(one, 5_000, false, false)));
     }
 
     #[test]
