@@ -333,7 +333,10 @@ mod tests {
         let slab = 0xffff_8881_0000_0000_u64;
         let places: [u32; 13] = core::array::from_fn(|index| flow_place(slab + index as u64 * 2_432, 0));
         for pair in places.windows(2) {
-            assert!((1..=2).contains(&(pair[1].wrapping_sub(pair[0]) & (FLOWS - 1))), "{places:?}");
+            assert!(
+                (1..=2).contains(&(pair[1].wrapping_sub(pair[0]) & (FLOWS - 1))),
+                "{places:?}"
+            );
         }
         // Slabs anywhere in 64 GiB: what they say of each other is nothing.
         let mut taken = [0u8; FLOWS as usize / 16];

@@ -24,17 +24,17 @@ const LONGEST_MS: u32 = 600_000;
 /// microseconds (`tcp_time_stamp_ts`, include/net/tcp.h); `now` where it is neither.
 #[inline(always)]
 pub const fn started_ns(stamp: u32, now: u64) -> u64 {
-    let (now_ms, now_us) = (now / 1_000_000, now / 1_000);
-    let (ago_ms, ago_us) = (
-        (now_ms as u32).wrapping_sub(stamp),
-        (now_us as u32).wrapping_sub(stamp),
-    );
+    let (millis, micros) = (now / 1_000_000, now / 1_000);
+    let since = (millis as u32).wrapping_sub(stamp);
     if stamp == 0 {
-        now
-    } else if ago_ms <= LONGEST_MS {
-        now_ms.saturating_sub(ago_ms as u64) * 1_000_000
-    } else if ago_us <= LONGEST_MS * 1_000 {
-        now_us.saturating_sub(ago_us as u64) * 1_000
+        return now;
+    }
+    if since <= LONGEST_MS {
+        return millis.saturating_sub(since as u64) * 1_000_000;
+    }
+    let since = (micros as u32).wrapping_sub(stamp);
+    if since <= LONGEST_MS * 1_000 {
+        micros.saturating_sub(since as u64) * 1_000
     } else {
         now
     }

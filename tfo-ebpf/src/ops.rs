@@ -18,7 +18,7 @@ use tfo_common::{TfoOption, slots};
 use crate::kern::Typed;
 
 /// Linux's address family of IPv6.
-const AF_INET6: u32 = 10;
+pub const AF_INET6: u32 = 10;
 /// `::ffff:0:0/96` as the third word of an IPv6 address in network order.
 const V4_MAPPED_WORD: u32 = u32::from_be(0xffff);
 /// `BPF_LOAD_HDR_OPT_TCP_SYN` (include/uapi/linux/bpf.h): search the SYN a SYN-ACK answers.
@@ -59,6 +59,12 @@ impl Address {
                 (second >> 32) as u32,
             ],
         }
+    }
+
+    /// Whether it is an IPv6 address that stands for an IPv4 one (`::ffff:0:0/96`).
+    #[inline(always)]
+    pub fn is_mapped(self) -> bool {
+        self.words[0] == 0 && self.words[1] == 0 && self.words[2] == V4_MAPPED_WORD
     }
 
     /// As bytes.
@@ -333,8 +339,10 @@ impl Ops {
 
     #[inline(always)]
     fn is_mapped(&self) -> bool {
-        let words = self.remote6();
-        words[0] == 0 && words[1] == 0 && words[2] == V4_MAPPED_WORD
+        Address {
+            words: self.remote6(),
+        }
+        .is_mapped()
     }
 
     /// Remote address.

@@ -115,7 +115,7 @@ impl Session {
         let config = Config {
             emit_plain: u8::from(options.emit_plain),
             typed_task: u8::from(rights::has_typed_task()),
-        pad: [0; 2],
+            pad: [0; 2],
             server_v4_mask: mask32(options.server_v4_prefix),
             server_v6_mask: mask128(options.server_v6_prefix),
             wake_bytes: limits::RING_WAKE_BYTES,

@@ -29,9 +29,10 @@ const VISITED: u32 = 12;
 /// Cycles after which every room of the witness has been full once: 65,536 flows wait for their first byte at most
 /// (`PendingFlows`), and a cycle brings more than half as many. Before, its memory is touched for the first time.
 const FILLED: usize = 2;
-/// Destinations of a round of these cycles: in all they are more than the witness makes rows of by itself (`Counted`). All
+/// Destinations of a round of these cycles: in all they are more than the witness makes rows of by itself (`Counted`), for all
 /// rounds of a cycle but the first visit some.
-const VISITED_FIRST: u32 = limits::ROWS_BY_READER.div_ceil(FILLED as u32 * (CYCLE as u32 - 1));
+const VISITED_FIRST: u32 = 300;
+const _: () = assert!(VISITED_FIRST as u64 * FILLED as u64 * (CYCLE - 1) > limits::ROWS_BY_READER as u64);
 /// What the witness may grow by in the second half of the time. Its rooms are bounded, but how full the queue between its threads
 /// (16 batches of 4,096 records) has been at most is a matter of luck, and memory that was touched stays.
 const GROWTH_KIB: u64 = 4 * 1024;
@@ -55,7 +56,11 @@ pub fn run(time: Duration) -> Result<String> {
             witness.signal(Signal::SIGCONT)?;
             made += filled?;
         } else {
-            let visited = if holds.len() < FILLED { VISITED_FIRST } else { VISITED };
+            let visited = if holds.len() < FILLED {
+                VISITED_FIRST
+            } else {
+                VISITED
+            };
             changes.another(sandbox.path(), round)?;
             copies.another(&sandbox, round, || {
                 made += burst(&sandbox, round, BURST)?;

@@ -18,7 +18,7 @@ use crate::{
             ZERO_LIVED, ZERO_NETNS, config,
         },
     },
-    ops::{Address, Ops},
+    ops::{AF_INET6, Address, Ops},
 };
 
 /// Counts a finished handshake.
@@ -140,20 +140,24 @@ fn key(role: u8, family: u8, mut remote: Address, port: u16, cgroup_id: u64) -> 
     }
 }
 
-/// Family on the wire, local and remote address of a socket that has a connection, or had one until now.
+/// Family on the wire, local and remote address of a socket that has a connection, or had one until now. By its IPv6 address:
+/// an IPv6 socket has an IPv4 one as well, with an IPv4-mapped peer that of the peer (`tcp_v6_connect`), else, as a server's,
+/// 127.0.0.6 (`LOOPBACK4_IPV6`, `tcp_v6_syn_recv_sock`).
 #[inline(always)]
 pub fn addresses(tcp: Typed) -> (u8, Address, Address) {
-    // An IPv6 socket with an IPv4-mapped destination has the IPv4 address as well (`tcp_v6_connect`).
-    let remote = tcp.uint(layout!(skc_daddr)) as u32;
     let (local_at, remote_at) = (layout!(skc_v6_rcv_saddr), layout!(skc_v6_daddr));
-    if remote == 0 && local_at.is_present() && remote_at.is_present() {
-        return (6, v6_at(tcp, local_at), v6_at(tcp, remote_at));
+    if tcp.uint(layout!(skc_family)) == u64::from(AF_INET6) && local_at.is_present() && remote_at.is_present()
+    {
+        let remote = v6_at(tcp, remote_at);
+        if !remote.is_mapped() {
+            return (6, v6_at(tcp, local_at), remote);
+        }
     }
-    let local = tcp.uint(layout!(skc_rcv_saddr)) as u32;
-    let v4 = |word| Address {
-        words: [word, 0, 0, 0],
+    let v4 = |word: u64| Address {
+        words: [word as u32, 0, 0, 0],
     };
-    (4, v4(local), v4(remote))
+    let local = v4(tcp.uint(layout!(skc_rcv_saddr)));
+    (4, local, v4(tcp.uint(layout!(skc_daddr))))
 }
 
 /// An IPv6 address of a socket. To be called only where [`Position::is_present`].

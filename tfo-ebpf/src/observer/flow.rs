@@ -16,7 +16,6 @@ use tfo_common::{Handshake, Loss, Role, classify, flags::Shed, limits, slots, ti
 
 use crate::{
     kern::Typed,
-    layout::layout,
     observer::{
         account,
         hooks::flags,
@@ -89,6 +88,10 @@ pub struct Flow {
     pub added: u8,
     /// Callbacks spent waiting for the first byte: a few dozen at most.
     pub waits: u8,
+    /// Host order.
+    pub local_port: u16,
+    /// Zero.
+    pub pad: [u8; 2],
     /// `Outcome` code, known with the facts. From here on a server's child has what an earlier flow has left, until its verdict
     /// falls.
     pub outcome: u8,
@@ -98,10 +101,6 @@ pub struct Flow {
     pub waits_on: u8,
     /// 4 or 6: the family on the wire.
     pub family: u8,
-    /// Host order.
-    pub local_port: u16,
-    /// Zero.
-    pub pad: [u8; 2],
     /// When the verdict fell, `CLOCK_MONOTONIC` ns.
     pub end_ns: u64,
     /// First SYN to the end, us; [`UNSEEN_US`] where unknown.
@@ -135,6 +134,8 @@ impl Flow {
     fn reset(&mut self, ops: &Ops, start_ns: u64, role: Role) {
         self.start_ns = start_ns;
         self.ttfb_us = UNSEEN_US;
+        // Now: a socket that ends forgets its own (`__inet_put_port`).
+        self.local_port = ops.local_port();
         self.remote_port = ops.remote_port();
         // Word by word: a row of zeros becomes a call of `memset`, which stores one byte at a time.
         // SAFETY: fields of this flow, as the assertions below say.
@@ -153,20 +154,19 @@ impl Flow {
     #[inline(always)]
     pub fn locate(&mut self, ops: &Ops) {
         let family = ops.family();
-        self.locate_at(family, ops.local_port(), ops.local(family), ops.remote(family));
+        self.locate_at(family, ops.local(family), ops.remote(family));
     }
 
     /// The same for a socket that the verifier knows.
     #[inline(always)]
     pub fn locate_by(&mut self, tcp: Typed) {
         let (family, local, remote) = account::addresses(tcp);
-        self.locate_at(family, tcp.uint(layout!(skc_num)) as u16, local, remote);
+        self.locate_at(family, local, remote);
     }
 
     #[inline(always)]
-    fn locate_at(&mut self, family: u8, local_port: u16, local: Address, remote: Address) {
+    fn locate_at(&mut self, family: u8, local: Address, remote: Address) {
         self.family = family;
-        self.local_port = local_port;
         self.local = local;
         self.remote = remote;
         self.policy = 0;
