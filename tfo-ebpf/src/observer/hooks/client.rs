@@ -107,6 +107,20 @@ fn begin<'a>(ops: &Ops, tcp: Typed, place: impl Fn(&Ops, Role, u64) -> Option<&'
 /// Of one that an ICMP message has sent again (`tcp_simple_retransmit`) the socket knows it to a millisecond, until it is
 /// answered (`tcp_clean_rtx_queue`). Of one whose callbacks another program has switched off, and of one that crossed
 /// another, which has sent a SYN-ACK since, we know the tick.
+///
+/// Once for all that [`Part::Rare`] does: in each of its parts it was a tenth of what the verifier went through.
+#[inline(always)]
+pub fn work_out_start(ops: &Ops, flow: &mut Flow) {
+    if flow.stage == stage::HANDSHAKE
+        && flow.role == Role::Client as u8
+        && flow.start_ns == 0
+        && let Some(tcp) = ops.tcp()
+    {
+        began(tcp, flow, flow::now(), !has_crossed(ops));
+    }
+}
+
+/// See [`work_out_start`].
 #[inline(always)]
 fn began(tcp: Typed, flow: &mut Flow, now: u64, has_sent_one: bool) {
     if flow.start_ns != 0 {
@@ -136,7 +150,7 @@ fn is_new(ops: &Ops, tcp: Typed, flow: Option<&mut Flow>) -> bool {
         flow::remove(ops.sk());
         return true;
     }
-    give_up(tcp, flow);
+    fail(tcp, flow, flow::now());
     jump::<{ Part::Finish as u32 }>(ops);
     false
 }
@@ -172,11 +186,7 @@ pub fn retransmitted(ops: &Ops, flow: Option<&mut Flow>) {
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
     {
-        let now = flow::now();
-        if let Some(tcp) = ops.tcp() {
-            began(tcp, flow, now, true);
-        }
-        flow.syn_ns = now;
+        flow.syn_ns = flow::now();
         flags::add(ops, flow, STATE);
     }
 }
@@ -274,7 +284,6 @@ pub fn established(ops: &Ops, flow: Option<&mut Flow>) -> bool {
             account::cross_check(flow.netns, active(all));
         }
     }
-    began(tcp, flow, now, !has_crossed(ops));
     let times = times(ops, flow, &facts, now);
     flow.conclude(facts, &times, true);
     true
@@ -485,7 +494,7 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
         return false;
     }
     let Some(tcp) = ops.tcp() else { return false };
-    give_up(tcp, flow);
+    fail(tcp, flow, flow::now());
     true
 }
 
@@ -501,10 +510,18 @@ fn was_reset(tcp: Typed) -> bool {
     tcp.uint(layout!(sk_err)) == ECONNREFUSED && tcp.uint(layout!(tp_segs_in)) != 0
 }
 
-/// The verdict on a handshake that never completed. Everything is still on the socket, unless it was disconnected
-/// since.
+/// The verdict on a handshake that never completed, of a socket that reports an error or goes.
 #[inline(always)]
 pub fn give_up(tcp: Typed, flow: &mut Flow) {
+    let now = flow::now();
+    // One whose SYN crossed another has sent a SYN-ACK since; it is in SYN_RECV, and fails without an answer to that.
+    began(tcp, flow, now, true);
+    fail(tcp, flow, now);
+}
+
+/// The verdict. Everything is still on the socket, unless it was disconnected since.
+#[inline(always)]
+fn fail(tcp: Typed, flow: &mut Flow, now: u64) {
     let mut facts = Handshake {
         end: if flow.has(bit::RESET) || was_reset(tcp) {
             End::Reset
@@ -527,9 +544,6 @@ pub fn give_up(tcp: Typed, flow: &mut Flow) {
             facts.syn_data_len = 0;
         }
     }
-    let now = flow::now();
-    // One whose SYN crossed another has sent a SYN-ACK since; it is in SYN_RECV, and fails without an answer to that.
-    began(tcp, flow, now, true);
     let times = Times {
         now,
         handshake_us: UNSEEN_US,
@@ -542,14 +556,7 @@ pub fn give_up(tcp: Typed, flow: &mut Flow) {
 /// adds to TCPFastOpenActiveFail on the third consecutive timeout, or on expiry before it; called just
 /// before this callback by `tcp_write_timeout`.
 #[inline(always)]
-pub fn timeout(ops: &Ops, flow: Option<&mut Flow>) {
-    if let Some(flow) = flow
-        && flow.stage == stage::HANDSHAKE
-        && flow.role == Role::Client as u8
-        && let Some(tcp) = ops.tcp()
-    {
-        began(tcp, flow, tcp.clock(), true);
-    }
+pub fn timeout(ops: &Ops) {
     let (timeouts, expired) = (ops.arg::<0>(), ops.arg::<2>());
     if timeouts != 2 && (timeouts > 2 || expired == 0) {
         return;

@@ -194,9 +194,12 @@ pub fn tfo_plain_byte(ctx: SockOpsContext) -> u32 {
 pub fn tfo_rare(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     // Looked up once for all of them: each look-up is a loop to the verifier.
-    let flow = flow::of_context(&ops);
+    let mut flow = flow::of_context(&ops);
+    if let Some(flow) = &mut flow {
+        client::work_out_start(&ops, flow);
+    }
     match ops.op() {
-        BPF_SOCK_OPS_RTO_CB => client::timeout(&ops, flow),
+        BPF_SOCK_OPS_RTO_CB => client::timeout(&ops),
         BPF_SOCK_OPS_RETRANS_CB => client::retransmitted(&ops, flow),
         BPF_SOCK_OPS_TCP_LISTEN_CB => server::listen(&ops),
         BPF_SOCK_OPS_TCP_CONNECT_CB => client::connect_again(&ops, flow),
