@@ -346,7 +346,7 @@ pub const TABLE: [Diagnosis; Id::ALL.len()] = [
         severity: Severity::Info,
         scope: Scope::Destination,
         sentence: "Data in the SYN is taken, and the answer comes only after the handshake: nothing is gained.",
-        signature: "ten or more accepted connections with round trips of a millisecond or longer; in eight of ten the first byte comes one to one and a half round trips after the SYN-ACK",
+        signature: "ten or more accepted connections with round trips of a millisecond or longer; in eight of ten the first byte comes after the SYN-ACK by no less than the shortest of these round trips, and by no more than one and a half of its own",
         not: "a server that answers at once, or one that takes longer than two round trips to think",
         scenario: "a server 300 ms away that answers SYN data after the handshake",
         found_by: Some("privileged/worth.rs::answers_that_wait_for_the_end_of_the_handshake"),
