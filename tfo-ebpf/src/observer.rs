@@ -14,9 +14,11 @@
 //! (other programs share them), never loop over packets, count whatever could not be kept.
 
 mod account;
+mod clock;
 mod finish;
 mod flow;
 mod hooks;
+mod listener;
 mod maps;
 mod mark;
 mod netns;

@@ -22,7 +22,7 @@ use tfo_common::{
 use crate::{
     kern::Typed,
     observer::{
-        account,
+        account, clock,
         flow::{self, Flow, Times, bit, stage},
         hooks::flags,
         maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_FIRST_BYTES, config},
@@ -376,7 +376,7 @@ const LOOK_EVERY: u64 = 64;
 /// Ring flags: the reader polls by timer and is woken only when the ring fills up.
 #[inline(always)]
 fn wakeup(ring: &Ring, now: u64) -> u64 {
-    if !flow::by_chance(now, LOOK_EVERY) {
+    if !clock::by_chance(now, LOOK_EVERY) {
         return u64::from(BPF_RB_NO_WAKEUP);
     }
     // SAFETY: a ring buffer of this object.

@@ -17,7 +17,7 @@ use tfo_common::{
     request::Request,
 };
 
-use crate::observer::flow::{ListenerFlags, Place};
+use crate::observer::{flow::Place, listener::ListenerFlags};
 
 /// A ring of flow records.
 pub type Ring = RingBuf<FlowEvent, { limits::RING_BYTES as usize }>;

@@ -27,7 +27,7 @@ use crate::{
     kern::{self, Typed},
     layout::layout,
     observer::{
-        account,
+        account, clock,
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
         maps::config,
@@ -85,7 +85,7 @@ fn begin<'a>(ops: &Ops, tcp: Typed, place: impl Fn(&Ops, Role, u64) -> Option<&'
     }
     let is_asked = request.address() != 0;
     // Of one with Fast Open the socket tells later ([`began`]): a look at the clock takes 32 ns.
-    let start_ns = if is_asked { 0 } else { flow::now() };
+    let start_ns = if is_asked { 0 } else { clock::now() };
     let Some(flow) = place(ops, Role::Client, start_ns) else {
         return true;
     };
@@ -94,7 +94,7 @@ fn begin<'a>(ops: &Ops, tcp: Typed, place: impl Fn(&Ops, Role, u64) -> Option<&'
     if !is_asked {
         flow::forget_start(ops.sk());
     } else {
-        flow.born = flow::jiffies();
+        flow.born = clock::jiffies();
         flow.bits = bit::REQUESTED;
         flow.offered = request.uint(layout!(req_size)) as u32;
         flags::add(ops, flow, RETRANS | RTO);
@@ -116,7 +116,7 @@ pub fn work_out_start(ops: &Ops, flow: &mut Flow) {
         && flow.start_ns == 0
         && let Some(tcp) = ops.tcp()
     {
-        began(tcp, flow, flow::now(), !has_crossed(ops));
+        began(tcp, flow, clock::now(), !has_crossed(ops));
     }
 }
 
@@ -133,7 +133,7 @@ fn began(tcp: Typed, flow: &mut Flow, now: u64, has_sent_one: bool) {
     } else if stamp != 0 {
         started_ns(stamp, now)
     } else {
-        let ticks = flow::jiffies().wrapping_sub(flow.born) & u64::from(u32::MAX);
+        let ticks = clock::jiffies().wrapping_sub(flow.born) & u64::from(u32::MAX);
         now.saturating_sub(ticks * u64::from(config!(tick_us)) * 1_000)
     };
     flow.syn_ns = flow.start_ns;
@@ -150,7 +150,7 @@ fn is_new(ops: &Ops, tcp: Typed, flow: Option<&mut Flow>) -> bool {
         flow::remove(ops.sk());
         return true;
     }
-    fail(tcp, flow, flow::now());
+    fail(tcp, flow, clock::now());
     jump::<{ Part::Finish as u32 }>(ops);
     false
 }
@@ -186,7 +186,7 @@ pub fn retransmitted(ops: &Ops, flow: Option<&mut Flow>) {
         && flow.stage == stage::HANDSHAKE
         && flow.role == Role::Client as u8
     {
-        flow.syn_ns = flow::now();
+        flow.syn_ns = clock::now();
         flags::add(ops, flow, STATE);
     }
 }
@@ -366,7 +366,7 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
         (0, sample) => (sample, sample),
         _ => (since_first_syn(ops), UNSEEN_US),
     };
-    if handshake_us != UNSEEN_US && flow::is_sampled(now) {
+    if handshake_us != UNSEEN_US && clock::is_sampled(now) {
         let before = ops.flags();
         if before & WRITE == 0 {
             ops.set_flags(before | WRITE);
@@ -397,7 +397,7 @@ fn since_first_syn(ops: &Ops) -> u32 {
         return UNSEEN_US;
     };
     // SAFETY: points into an array; aligned.
-    match slots::connecting_since(number, unsafe { *slot }, flow::jiffies()) {
+    match slots::connecting_since(number, unsafe { *slot }, clock::jiffies()) {
         Some(ticks) => {
             let us = ticks.min(1 << 30) * u64::from(config!(tick_us));
             us.min(u64::from(UNSEEN_US - 1)) as u32
@@ -494,7 +494,7 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
         return false;
     }
     let Some(tcp) = ops.tcp() else { return false };
-    fail(tcp, flow, flow::now());
+    fail(tcp, flow, clock::now());
     true
 }
 
@@ -513,7 +513,7 @@ fn was_reset(tcp: Typed) -> bool {
 /// The verdict on a handshake that never completed, of a socket that reports an error or goes.
 #[inline(always)]
 pub fn give_up(tcp: Typed, flow: &mut Flow) {
-    let now = flow::now();
+    let now = clock::now();
     // One whose SYN crossed another has sent a SYN-ACK since; it is in SYN_RECV, and fails without an answer to that.
     began(tcp, flow, now, true);
     fail(tcp, flow, now);

@@ -15,7 +15,7 @@ use super::{flags, server};
 use crate::{
     layout::layout,
     observer::{
-        finish,
+        clock, finish,
         flow::{self, Flow, bit, stage},
         maps::config,
     },
@@ -162,7 +162,7 @@ pub fn building_plain(ops: &Ops) {
         flags::drop_write(ops);
     }
     if seen {
-        let now = flow::now();
+        let now = clock::now();
         let since = u64::from(slots::since_start_us(value, now)) * 1_000;
         let ttfb_us = elapsed(ops, role, now - since);
         finish::count_plain_first_byte(ops, role, ttfb_us);
@@ -198,18 +198,18 @@ fn elapsed(ops: &Ops, role: Role, start_ns: u64) -> u32 {
         && received.is_present()
         && let Some(tcp) = ops.tcp()
     {
-        let ago = (flow::jiffies() as u32).wrapping_sub(tcp.uint(received) as u32);
+        let ago = (clock::jiffies() as u32).wrapping_sub(tcp.uint(received) as u32);
         if ago <= 1 {
             // It came in this jiffy or the last one; the kernel looked at the clock when it did (`tcp_rcv_established`).
             tcp.clock()
         } else if ago < 0x1_0000 {
             let late = u64::from(ago - 1) * u64::from(config!(tick_us)) * 1_000;
-            (flow::now() - late).max(start_ns)
+            (clock::now() - late).max(start_ns)
         } else {
-            flow::now()
+            clock::now()
         }
     } else {
-        flow::now()
+        clock::now()
     };
     tfo_common::time::us_between(start_ns, now).max(1)
 }

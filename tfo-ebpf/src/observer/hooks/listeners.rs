@@ -23,7 +23,7 @@ use crate::{
     kern,
     layout::{Position, layout},
     observer::{
-        flow,
+        flow, listener,
         maps::{TFO_ARRIVALS, config},
     },
 };
@@ -81,7 +81,7 @@ pub extern "C" fn tfo_prime(ctx: *mut IterTcp) -> i32 {
         if !set_cb_flags(sk, flags | WRITE) {
             return Primed::Refused;
         }
-        if let Some(mark) = flow::mark(sk) {
+        if let Some(mark) = listener::mark(sk) {
             mark.added = WRITE;
         }
         flow::set_primed(
@@ -105,7 +105,7 @@ pub extern "C" fn tfo_release(ctx: *mut IterTcp) -> i32 {
         ours = u32::from(flow.added);
         flow.added = 0;
     }
-    if let Some(mark) = flow::mark_of(sk) {
+    if let Some(mark) = listener::mark_of(sk) {
         ours |= mark.added;
         mark.added = 0;
     }

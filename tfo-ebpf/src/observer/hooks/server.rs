@@ -18,9 +18,10 @@ use crate::{
     kern::{self, Typed},
     layout::layout,
     observer::{
-        account,
+        account, clock,
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
+        listener,
         maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_WAITING, config},
         netns,
         parts::jump,
@@ -49,7 +50,7 @@ pub fn listen(ops: &Ops) {
         return;
     }
     ops.set_flags(before | WRITE);
-    if let Some(mark) = flow::mark(ops.sk()) {
+    if let Some(mark) = listener::mark(ops.sk()) {
         mark.added = WRITE;
     }
     if let Some(tcp) = ops.tcp() {
@@ -93,7 +94,7 @@ pub fn syn_answered(ops: &Ops) {
         count_syn(request, socket, &found, listener);
     }
     let facts = Request {
-        start_ns: flow::now(),
+        start_ns: clock::now(),
         syn_len,
         option: found.option as u8,
         option_kind: found.kind,
@@ -201,7 +202,7 @@ fn count_syn(request: u64, socket: u64, found: &FoundOption, listener: u8) {
 pub fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
     if ops.tcp_flags() & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN {
-        child_from_syn(ops, tcp, flow::now());
+        child_from_syn(ops, tcp, clock::now());
         return false;
     }
     if ops.segments_out() != 0 {
@@ -278,7 +279,7 @@ pub fn established(ops: &Ops) -> bool {
 #[inline(always)]
 fn await_first_byte(ops: &Ops, now: u64, start_ns: u64) {
     let ours = flags::inherited_is_ours();
-    if flow::is_sampled(now) {
+    if clock::is_sampled(now) {
         return flow::set_start(ops.sk(), start_ns, Role::Server, ours);
     }
     if ours {
@@ -395,12 +396,12 @@ pub fn state(ops: &Ops, flow: &mut Flow) -> bool {
         return false;
     }
     let handshake_us = match (from, to, ops.srtt_us()) {
-        (SYN_RECV, ESTABLISHED, _) => us_between(flow.start_ns, flow::now()),
+        (SYN_RECV, ESTABLISHED, _) => us_between(flow.start_ns, clock::now()),
         (_, _, 0) => UNSEEN_US,
         (_, _, srtt) => srtt,
     };
     flow.locate(ops);
-    child_ended(flow, handshake_us, flow::now());
+    child_ended(flow, handshake_us, clock::now());
     if handshake_us == UNSEEN_US {
         flow.facts.end = End::Failed;
     }

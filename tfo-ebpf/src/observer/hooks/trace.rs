@@ -15,7 +15,7 @@ use crate::{
     kern::Typed,
     layout::layout,
     observer::{
-        account, finish,
+        account, clock, finish,
         flow::{self, Flow, bit, stage},
         maps::config,
     },
@@ -153,7 +153,7 @@ fn last_words(tcp: Typed, flow: &mut Flow) {
     }
     flow.locate_by(tcp);
     let srtt = tcp.uint(layout!(tp_srtt_us)) as u32 >> 3;
-    server::child_ended(flow, if srtt == 0 { UNSEEN_US } else { srtt }, flow::now());
+    server::child_ended(flow, if srtt == 0 { UNSEEN_US } else { srtt }, clock::now());
     if srtt == 0 {
         flow.facts.end = End::Failed;
     }

@@ -1,0 +1,125 @@
+//! What is remembered of a connection without a flow, in one store: when it began, and that its listener's port has a flag of ours.
+
+use aya_ebpf::bindings::bpf_sock;
+use tfo_common::{Role, slots};
+
+use super::{number, place::place};
+use crate::{
+    observer::{
+        clock,
+        maps::{TFO_PRIMED, TFO_STARTS},
+    },
+    ops::Ops,
+};
+
+/// The start slot of a plain connection, by the number of its socket.
+#[inline(always)]
+pub fn start_slot(number: u64) -> Option<*mut u64> {
+    TFO_STARTS.get_ptr_mut(slots::start_slot(number))
+}
+
+/// Remembers in which tick a plain client sent its SYN. To look at the clock takes longer than everything else that is
+/// done there, and a SYN that need not be sent again is timed by the kernel.
+#[inline(always)]
+pub fn set_connecting(sk: *mut bpf_sock) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = start_slot(number) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = slots::connecting_value(number, clock::jiffies()) };
+    }
+}
+
+/// Whether the first byte of the connection of a callback is awaited without a flow. Who begins a flow without a flag that
+/// tells ends what was awaited for an earlier connection of a socket at the same address ([`forget_start`]).
+#[inline(always)]
+pub fn is_awaited_plain(ops: &Ops) -> bool {
+    let sk = ops.sk();
+    if sk.is_null() {
+        return false;
+    }
+    let number = number(sk);
+    // SAFETY: points into an array; one aligned load.
+    start_slot(number).is_some_and(|slot| slots::start_is_of(number, unsafe { slot.read_volatile() }))
+}
+
+/// Remembers when a plain connection began. `added`: its callback flag is ours to take back.
+#[inline(always)]
+pub fn set_start(sk: *mut bpf_sock, ns: u64, role: Role, added: bool) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = start_slot(number) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = slots::start_value(number, ns, matches!(role, Role::Server), added) };
+    }
+}
+
+/// Forgets that the first byte of an earlier connection of this socket, or of one at its address, was awaited without a flow.
+#[inline(always)]
+pub fn forget_start(sk: *mut bpf_sock) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = start_slot(number) {
+        // SAFETY: points into an array; one aligned load, one aligned store.
+        unsafe {
+            if slots::start_is_of(number, slot.read_volatile()) {
+                slot.write_volatile(0);
+            }
+        }
+    }
+}
+
+/// Remembers when a connection with Fast Open began, for its end. `added`: the callback flag for its timer is ours to take
+/// back, as long as it lives.
+#[inline(always)]
+pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
+    if sk.is_null() {
+        return;
+    }
+    let number = number(sk);
+    if let Some(slot) = born_slot(number) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = slots::start_value(number, ns, false, added) };
+    }
+}
+
+/// The slot in which that is remembered, by the number of its socket.
+#[inline(always)]
+pub fn born_slot(number: u64) -> Option<*mut u64> {
+    place(number, 0).map(|home| &raw mut home.flow.born)
+}
+
+/// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.
+#[inline(always)]
+pub fn set_primed(netns: u32, port: u16) {
+    let value = slots::primed_value(netns, port);
+    if let Some(slot) = TFO_PRIMED.get_ptr_mut(slots::primed_slot(value)) {
+        // SAFETY: points into an array; one aligned store.
+        unsafe { *slot = value };
+    }
+}
+
+/// Whether it is remembered.
+#[inline(always)]
+pub fn is_primed(netns: u32, port: u16) -> bool {
+    let value = slots::primed_value(netns, port);
+    TFO_PRIMED
+        .get(slots::primed_slot(value))
+        .is_some_and(|slot| *slot == value)
+}
+
+/// How long the connection of a socket has lived, us; `None` where another one took its slot, or nobody saw it begin.
+#[inline(always)]
+pub fn age_us<S>(sk: *mut S, now: u64) -> Option<u64> {
+    let number = number(sk);
+    let slot = born_slot(number)?;
+    // SAFETY: points into an array; one aligned load.
+    let value = unsafe { slot.read_volatile() };
+    slots::start_is_of(number, value).then(|| slots::age_us(value, now))
+}
