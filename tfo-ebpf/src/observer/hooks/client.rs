@@ -116,7 +116,8 @@ pub fn work_out_start(ops: &Ops, flow: &mut Flow) {
         && flow.start_ns == 0
         && let Some(tcp) = ops.tcp()
     {
-        began(tcp, flow, clock::now(), !has_crossed(ops));
+        // Not later than the verdict that may follow: that has the socket's clock, too.
+        began(tcp, flow, tcp.clock(), !has_crossed(ops));
     }
 }
 
