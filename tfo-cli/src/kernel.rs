@@ -7,6 +7,7 @@
     reason = "system calls and map values; each use says why it is sound"
 )]
 
+mod blocks;
 pub mod btf;
 pub mod cgroup;
 mod cgroup_names;
@@ -40,8 +41,8 @@ pub mod places;
 pub mod policy;
 pub mod procfs;
 mod programs;
+mod records;
 pub mod rights;
-mod ring;
 mod session;
 pub mod spawn;
 mod sys;

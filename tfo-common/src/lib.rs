@@ -27,6 +27,7 @@ pub mod listener;
 pub mod maps;
 pub mod outcome;
 pub mod policy;
+pub mod records;
 pub mod request;
 pub mod slots;
 pub mod time;

@@ -1,7 +1,11 @@
 //! Sizes and bounds shared by kernel and user space.
 
-/// Bytes of each of the two event rings: a power of two times the page size. At 144 B a record (header included) both hold
-/// about 29,000.
+/// Records that a block has room for ([`crate::records`]). A power of two.
+pub const BLOCK_RECORDS: u32 = 4_096;
+/// Blocks at most; where there are more CPUs, several share one. A power of two.
+pub const RECORD_BLOCKS: u32 = 8;
+/// Bytes of each of the two event rings, for records that find no room in a block: a power of two times the page size. At
+/// 144 B a record (header included) both hold about 29,000.
 pub const RING_BYTES: u32 = 2 * 1024 * 1024;
 /// Fill of one ring, in bytes, above which the kernel wakes the reader instead of waiting for its timer.
 pub const RING_WAKE_BYTES: u32 = RING_BYTES / 4;

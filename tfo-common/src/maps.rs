@@ -1,7 +1,9 @@
 //! Names of maps, programs and globals: what user space looks up in the object. `tfo-ebpf` repeats them as
 //! static names; a test in `tfo-cli` compares the two on the compiled object.
 
-/// Ring buffer of [`crate::FlowEvent`], for CPUs with an even number.
+/// Memory-mapped array of [`crate::records::Block`]: records of flows.
+pub const RECORDS: &str = "TFO_RECORDS";
+/// Ring buffer of [`crate::FlowEvent`] for those that find no room there, for CPUs with an even number.
 pub const EVENTS: &str = "TFO_EVENTS";
 /// The same for CPUs with an odd number: lock and positions of one ring go from cache to cache with each record.
 pub const EVENTS_ODD: &str = "TFO_EVENTS_ODD";
@@ -39,7 +41,8 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 18] = [
+pub const ALL: [&str; 19] = [
+    RECORDS,
     EVENTS,
     EVENTS_ODD,
     TOTALS,
@@ -116,7 +119,7 @@ pub enum Part {
     /// A state changes, a timer fires, a listener begins; a socket connects once more; a handshake with TFO is over, and
     /// the data of the SYN was not taken.
     Rare = 5,
-    /// A verdict is counted and told.
+    /// A verdict is counted and told, by a record in a block ([`crate::records`]).
     Finish = 6,
     /// The handshake of a client that did not ask for TFO is over.
     ClientPlain = 7,
@@ -128,11 +131,13 @@ pub enum Part {
     OtherByte = 10,
     /// A verdict that no reader of a record counts is counted: by destination and network namespace.
     Count = 11,
+    /// A verdict that finds no room in a block is counted and told by a record in a ring.
+    FinishByRing = 12,
 }
 
 impl Part {
     /// Every part, in the order of the codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connect,
         Self::SynAnswered,
         Self::ClientEstablished,
@@ -145,6 +150,7 @@ impl Part {
         Self::Alive,
         Self::OtherByte,
         Self::Count,
+        Self::FinishByRing,
     ];
     /// Number of parts.
     pub const COUNT: usize = Self::ALL.len();
@@ -164,6 +170,7 @@ impl Part {
             Self::Alive => "tfo_alive",
             Self::OtherByte => "tfo_other_byte",
             Self::Count => "tfo_count",
+            Self::FinishByRing => "tfo_finish_ring",
         }
     }
 }

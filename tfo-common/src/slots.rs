@@ -4,7 +4,9 @@
 //! owners of one slot overwrite each other. The tag shows whose value is there; the other owner's value counts as not
 //! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
-use crate::limits::{FIRST_BYTES, FLOWS, NETNS, PRIMED, REQUEST_KINDS, STARTS, SYNS};
+use crate::limits::{
+    BLOCK_RECORDS, FIRST_BYTES, FLOWS, NETNS, PRIMED, RECORD_BLOCKS, REQUEST_KINDS, RING_BYTES, STARTS, SYNS,
+};
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits microseconds, of one that is
 /// connecting ticks.
@@ -127,12 +129,19 @@ pub const fn age_us(value: u64, now_ns: u64) -> u64 {
 }
 
 /// What a flow is called: unique while the host runs, but for two at one slot that began 78 hours apart to the nanosecond.
-/// `record` is the number of the place where its record lies in a ring: records lie further apart than 128 bytes, so those
-/// that are in a ring have different slots, and the two rings have halves of their own.
+/// Its record has this place in this block: all that wait to be read have different slots, in the lower half.
 #[inline(always)]
-pub const fn flow_id(start_ns: u64, record: u64, is_odd: bool) -> u64 {
-    let half = FIRST_BYTES as u64 / 2;
-    start_ns << 16 | (record >> 7) & (half - 1) | if is_odd { half } else { 0 }
+pub const fn flow_id(start_ns: u64, block: u32, place: usize) -> u64 {
+    start_ns << 16 | block as u64 * BLOCK_RECORDS as u64 + place as u64
+}
+
+/// The same of one whose record lies in a ring, at the address that `record` stands for: records lie further apart than 128
+/// bytes, so those that are in a ring have different slots, and the two rings have quarters of their own.
+#[inline(always)]
+pub const fn flow_id_in_ring(start_ns: u64, record: u64, is_odd: bool) -> u64 {
+    let quarter = FIRST_BYTES as u64 / 4;
+    let ring = if is_odd { 3 * quarter } else { 2 * quarter };
+    start_ns << 16 | ring | (record >> 7) & (quarter - 1)
 }
 
 /// Slot of a flow in [`crate::maps::FIRST_BYTES`], from its id.
@@ -225,6 +234,10 @@ const _: () = assert!(
 const _: () = assert!(
     FIRST_BYTES == 1 << 16,
     "first-byte tags leave out the low 16 bits of the id"
+);
+const _: () = assert!(
+    RECORD_BLOCKS * BLOCK_RECORDS <= FIRST_BYTES / 2 && RING_BYTES / 128 <= FIRST_BYTES / 4,
+    "every record that waits to be read has a slot of its own"
 );
 
 #[cfg(test)]

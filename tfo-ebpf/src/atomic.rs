@@ -12,6 +12,15 @@ pub fn add(counter: *mut u64, by: u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) by, options(nostack)) };
 }
 
+/// Puts a number where another was, and returns that: `BPF_XCHG`, which the verifier has from 5.12 on. Programs that use it
+/// are refused before.
+#[inline(always)]
+pub fn exchange(place: *mut u64, mut number: u64) -> u64 {
+    // SAFETY: points into a live map value, aligned to 8.
+    unsafe { asm!("{1} = xchg_64({0} + 0, {1})", in(reg) place, inout(reg) number, options(nostack)) };
+    number
+}
+
 /// Adds to a shared 32-bit counter.
 #[inline(always)]
 pub fn add32(counter: *mut u32, by: u32) {

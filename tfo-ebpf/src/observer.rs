@@ -7,7 +7,7 @@
 //! tp_btf --------> hooks::trace    RST received, SYN-ACK retransmitted, socket error, socket destroyed
 //! iter/tcp ------> hooks::listeners  callback flags on sockets that existed before us
 //!                       |
-//!                  flow (array by socket)  -> finish -> totals, destination table, ring
+//!                  flow (array by socket)  -> finish -> totals, destination table, record
 //! ```
 //!
 //! Rules for every hook: return 1 from `sock_ops` and 0 from the others, never write `reply`, OR callback flags in and take only our own out
@@ -23,3 +23,4 @@ mod maps;
 mod mark;
 mod netns;
 mod parts;
+mod record;

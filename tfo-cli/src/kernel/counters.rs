@@ -110,7 +110,8 @@ fn totals(maps: &Maps) -> anyhow::Result<Totals> {
                 .totals
                 .get(&total_index(role, outcome), 0)
                 .context("read totals")?;
-            totals[role as usize][outcome as usize] = values.iter().sum();
+            let in_blocks = maps.records.total(role, outcome);
+            totals[role as usize][outcome as usize] = values.iter().sum::<u64>() + in_blocks;
         }
     }
     Ok(totals)

@@ -15,7 +15,7 @@ pub struct Mapped {
     at: NonNull<AtomicU64>,
     bytes: usize,
     /// Its descriptor must stay open until the programs that use the map are loaded.
-    _map: MapData,
+    _map: Option<MapData>,
 }
 
 // SAFETY: the mapping is shared memory that any thread may use by atomic operations; the pointer is not tied to one.
@@ -24,23 +24,19 @@ unsafe impl Send for Mapped {}
 impl Mapped {
     /// Maps the first bytes of an array that was made with `BPF_F_MMAPABLE`.
     pub fn new(map: MapData, bytes: usize) -> io::Result<Self> {
-        let fd = map.fd().as_fd().as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let at = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Self { at, bytes, _map: map })
+        let at = map_memory(bytes, libc::MAP_SHARED, map.fd().as_fd().as_raw_fd())?;
+        Ok(Self {
+            at,
+            bytes,
+            _map: Some(map),
+        })
+    }
+
+    /// Zeros that nobody else writes to, for tests.
+    #[cfg(test)]
+    pub fn anonymous(bytes: usize) -> io::Result<Self> {
+        let at = map_memory(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        Ok(Self { at, bytes, _map: None })
     }
 
     /// The 64-bit number with this index; `None` beyond what is mapped.
@@ -54,6 +50,24 @@ impl Mapped {
         // SAFETY: as above.
         (index < self.bytes / 4).then(|| unsafe { self.at.cast::<AtomicU32>().add(index).as_ref() })
     }
+}
+
+fn map_memory(bytes: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<NonNull<AtomicU64>> {
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            fd,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))
 }
 
 impl Drop for Mapped {

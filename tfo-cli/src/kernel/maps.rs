@@ -6,13 +6,13 @@ use aya::{
 };
 use tfo_common::{CrossCheck, limits, maps};
 
-use super::{Error, first_bytes::FirstBytes, mapped::Mapped, ring::Rings};
+use super::{Error, blocks::Blocks, first_bytes::FirstBytes, mapped::Mapped, records::Records};
 
 /// Handles of the maps.
 pub struct Maps {
-    /// Event rings, of CPUs with even and odd numbers.
-    pub events: Rings,
-    /// Totals.
+    /// Records of flows.
+    pub records: Records,
+    /// Totals of handshakes that have no record in a block.
     pub totals: PerCpuArray<MapData, u64>,
     /// Losses and bookkeeping.
     pub losses: PerCpuArray<MapData, u64>,
@@ -40,7 +40,11 @@ impl Maps {
     /// Takes them out of the object; their programs keep them alive as well.
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
-            events: Rings::new(typed(ebpf, maps::EVENTS)?, typed(ebpf, maps::EVENTS_ODD)?),
+            records: Records::new(
+                typed(ebpf, maps::EVENTS)?,
+                typed(ebpf, maps::EVENTS_ODD)?,
+                mapped(ebpf, maps::RECORDS, Blocks::map)?,
+            ),
             totals: typed(ebpf, maps::TOTALS)?,
             losses: typed(ebpf, maps::LOSSES)?,
             netns: typed(ebpf, maps::NETNS)?,

@@ -17,13 +17,14 @@ use tfo_common::{
     layout::Layout,
     limits,
     maps::{self, GLOBAL_CONFIG, Part},
+    records,
 };
 
 use super::{
     Error,
     cgroup::Cgroup,
     neighbours::{self, Hook},
-    object, sys,
+    object, rights, sys,
 };
 use crate::model::source::Degradation;
 
@@ -59,12 +60,14 @@ const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
     let requests = sys::lru_entries(limits::REQUESTS)?;
     let arrivals = sys::lru_entries(limits::LISTENERS)?;
+    let blocks = records::blocks(sys::possible_cpus()?);
     EbpfLoader::new()
         .btf(Some(btf))
         .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
         .map_max_entries(maps::DESTS, destinations)
         .map_max_entries(maps::REQUESTS, requests)
         .map_max_entries(maps::ARRIVALS, arrivals)
+        .map_max_entries(maps::RECORDS, blocks)
         .load(object::Prepared::new(object::bytes()?, layout).bytes())
         .map_err(|error| Error::Load { why: chain(&error) })
 }
@@ -124,11 +127,25 @@ const SLOW: [&str; 4] = [
     maps::PROG_SK_ERROR,
 ];
 
-/// The name of one of our programs as `tfo_common` has it.
+/// The name of one of our programs as `tfo_common` has it; `None` for those that are not for this machine.
 fn known(name: &str) -> Option<&'static str> {
     let parts = Part::ALL.map(Part::program);
     let mut all = maps::PROGRAMS.into_iter().chain(parts);
-    all.find(|known| *known == name)
+    all.find(|known| *known == name && is_for_this_machine(name))
+}
+
+/// Whether the verifier here is asked about this program.
+pub fn is_for_this_machine(name: &str) -> bool {
+    name != Part::Finish.program() || rights::has_blocks()
+}
+
+/// The program that does the work of a part here: where there are no blocks, verdicts go by rings from the beginning.
+fn program_of(part: Part) -> &'static str {
+    if is_for_this_machine(part.program()) {
+        part.program()
+    } else {
+        Part::FinishByRing.program()
+    }
 }
 
 fn load_one(name: &str, program: &mut Program, btf: &Btf) -> Result<(), ProgramError> {
@@ -156,8 +173,10 @@ pub fn attach_sock_ops(
     cgroup: &Cgroup,
 ) -> Result<(), Error> {
     for part in Part::ALL {
-        let name = part.program();
-        check(verified, name)?;
+        let name = program_of(part);
+        if name == part.program() {
+            check(verified, name)?;
+        }
         let program: &mut SockOps = find(ebpf, name)?;
         let fd = program.fd().map_err(|error| refused("load", name, &error))?;
         parts.set(part as u32, fd, 0).map_err(|error| Error::Load {

@@ -1,7 +1,7 @@
 //! Are we allowed to? Asked before anything is loaded, so that the answer names what is missing; and given up, as far as
 //! nothing needs it any more, once everything is attached.
 
-use std::fs;
+use std::{fs, sync::LazyLock};
 
 use caps::{CapSet, Capability, CapsHashSet};
 
@@ -107,7 +107,20 @@ pub(super) fn keep_only(kept: &[Capability]) -> Result<(), Error> {
 /// Whether this kernel tells `sock_ops` programs its task with its type ([`tfo_common::flags::Config::typed_task`]).
 pub fn has_typed_task() -> bool {
     const SINCE: (u32, u32) = (5, 15);
-    version(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()) >= Some(SINCE)
+    release() >= Some(SINCE)
+}
+
+/// Whether programs may use blocks of records ([`tfo_common::records`]): their verifier has to know an exchange, and this machine
+/// has to keep stores in order. If not, rings take all of them.
+pub fn has_blocks() -> bool {
+    const SINCE: (u32, u32) = (5, 12);
+    // Asked once for each program.
+    static HAS: LazyLock<bool> = LazyLock::new(|| cfg!(target_arch = "x86_64") && release() >= Some(SINCE));
+    *HAS
+}
+
+fn release() -> Option<(u32, u32)> {
+    version(&fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
 }
 
 /// The first two numbers of a kernel's release.
@@ -121,11 +134,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 
 /// Whether a kernel of this release reads maps without `CAP_BPF`.
 fn reads_freely(release: &str) -> bool {
-    let mut numbers = release.split(|one: char| !one.is_ascii_digit()).map(str::parse);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= READS_FREELY,
-        _ => false,
-    }
+    version(release) >= Some(READS_FREELY)
 }
 
 fn check_all(needed: &[Capability]) -> Result<(), Error> {

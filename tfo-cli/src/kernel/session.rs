@@ -42,7 +42,7 @@ use super::{
     maps::Maps,
     optional,
     policy::{self, GiveBack},
-    programs, rights, ring, sys,
+    programs, records, rights, sys,
 };
 use crate::{
     fingerprint::{Fingerprint, Salt},
@@ -209,15 +209,15 @@ impl Session {
     /// Takes everything out of the rings, counts it, and hands it over.
     fn take(&mut self, sink: &mut dyn FnMut(&Record)) {
         let was_full = self.counted.is_full();
-        while let Some(item) = self.maps.events.next() {
+        while let Some(item) = self.maps.records.next() {
             match item {
-                ring::Item::Flow(mut flow) => {
+                records::Item::Flow(mut flow) => {
                     let row = self.counted.take_in(&mut flow);
-                    self.maps.events.mark_duplicate(&mut flow);
+                    self.maps.records.mark_duplicate(&mut flow);
                     self.maps.first_bytes.expect(&flow, row);
                     sink(&Record::Flow(flow));
                 }
-                ring::Item::Unknown => self.bad_records += 1,
+                records::Item::Unknown => self.bad_records += 1,
             }
         }
         if self.counted.is_full() && !was_full {
@@ -336,7 +336,7 @@ fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
 
 impl Source for Session {
     fn wait(&mut self, timeout: Duration) -> anyhow::Result<()> {
-        self.maps.events.wait(timeout).map_err(Into::into)
+        self.maps.records.wait(timeout).map_err(Into::into)
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(&Record)) -> usize {

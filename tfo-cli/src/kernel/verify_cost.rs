@@ -113,8 +113,8 @@ fn load(
 }
 
 fn measure_all(ebpf: &mut Ebpf, object: &'static str, btf: &Btf) -> Vec<ProgramCost> {
-    let programs = ebpf.programs_mut();
-    programs
+    ebpf.programs_mut()
+        .filter(|(name, _)| programs::is_for_this_machine(name))
         .map(|(name, program)| measure(object, name, program, btf))
         .collect()
 }

@@ -1,18 +1,12 @@
-//! The end of a handshake: classify, count, emit. The only place that does any of the three.
+//! The end of a handshake: count it, and have it told. The only place that does either.
 
-use aya_ebpf::{
-    bindings::{
-        BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS,
-        BPF_SOCK_OPS_RTO_CB_FLAG as RTO, BPF_SOCK_OPS_STATE_CB_FLAG as STATE,
-        BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
-    },
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_query},
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_RETRANS_CB_FLAG as RETRANS, BPF_SOCK_OPS_RTO_CB_FLAG as RTO,
+    BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG as WRITE,
 };
 use tfo_common::{
-    DestCounts, EventKind, Handshake, Loss, Outcome, Role, carried,
-    classify::End,
+    DestCounts, Handshake, Outcome, Role,
     counters::Stat,
-    event::event_flags,
     flags::{Control, Shed},
     maps::Part,
     slots,
@@ -22,14 +16,15 @@ use tfo_common::{
 use crate::{
     kern::Typed,
     observer::{
-        account, clock,
+        account,
         flow::{self, Flow, Times, bit, stage},
         hooks::flags,
-        maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_FIRST_BYTES, config},
+        maps::{TFO_FIRST_BYTES, config},
         netns,
         parts::jump,
+        record,
     },
-    ops::{Address, Ops},
+    ops::Ops,
 };
 
 /// Counts a finished handshake without a flow: nobody asked for TFO.
@@ -50,8 +45,21 @@ pub fn finish_plain(ops: &Ops, cgroup_id: u64, facts: &Handshake, times: &Times)
 /// Counts a finished handshake and emits its record: a program of its own, which finds in the flow what
 /// [`Flow::conclude`] left there. Not handed over in a scratch map: these programs can be interrupted on their CPU
 /// by others of their kind, but the flow belongs to the connection.
+///
+/// By a block of records, and only where its reader counts: else the ring does ([`finish_by_ring`]).
 #[inline(always)]
 pub fn finish(ops: &Ops) {
+    let Some(flow) = flow::of_context(ops) else { return };
+    let Some(tcp) = ops.tcp() else { return };
+    if !tell_in_block(tcp, flow) {
+        return jump::<{ Part::FinishByRing as u32 }>(ops);
+    }
+    settle(ops, flow);
+}
+
+/// The same by a ring.
+#[inline(always)]
+pub fn finish_by_ring(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
     let Some(tcp) = ops.tcp() else { return };
     if tell(tcp, flow) {
@@ -92,6 +100,27 @@ pub fn tell_and_count(tcp: Typed, flow: &mut Flow) {
     }
 }
 
+/// Adds the handshake of a flow to the totals and writes its record into the block of this CPU. Returns whether it did: not
+/// where the block is taken or full, nor where more is to be counted than a record's reader is left with.
+#[inline(always)]
+fn tell_in_block(tcp: Typed, flow: &mut Flow) -> bool {
+    let Some(outcome) = Outcome::from_code(flow.outcome) else {
+        return false;
+    };
+    if !has_record(outcome) || flags::control(Control::ReaderCounts) == 0 {
+        return false;
+    }
+    describe(tcp, flow);
+    let Some(block) = record::take() else { return false };
+    let facts = flow.facts;
+    block.put(flow, &facts, outcome);
+    block.let_go();
+    if config!(emit_plain) == 1 {
+        account::stat(Stat::Events);
+    }
+    true
+}
+
 /// Adds the handshake of a flow to the totals and emits its record. Returns whether it is still to be counted otherwise: what a
 /// reader can tell of a record is left to it. Rows and namespaces are hash tables, a third of what a Fast Open
 /// connection took where their lines are in no cache.
@@ -103,17 +132,33 @@ fn tell(tcp: Typed, flow: &mut Flow) -> bool {
         return false;
     };
     let facts = flow.facts;
-    flow.stage = stage::FIRST_BYTE;
-    flow.cgroup_id = tcp.cgroup_id();
-    if !outcome.is_plain() || config!(emit_plain) == 1 {
-        if flow.netns == 0 {
-            flow.netns = netns::inode_of(tcp);
+    describe(tcp, flow);
+    if has_record(outcome) {
+        let reader_counts = flags::control(Control::ReaderCounts) != 0;
+        record::put_into_ring(flow, &facts, outcome, reader_counts);
+        if config!(emit_plain) == 1 && flow.has(bit::EMITTED) {
+            account::stat(Stat::Events);
         }
-        emit(flow, &facts, outcome);
     }
     // Last, for an addition waits for all stores before it.
     account::total(facts.role, outcome);
     !flow.has(bit::BY_READER)
+}
+
+/// Whether handshakes that end so have records.
+#[inline(always)]
+fn has_record(outcome: Outcome) -> bool {
+    !outcome.is_plain() || config!(emit_plain) == 1
+}
+
+/// Fills in what a record needs beyond the verdict.
+#[inline(always)]
+fn describe(tcp: Typed, flow: &mut Flow) {
+    flow.stage = stage::FIRST_BYTE;
+    flow.cgroup_id = tcp.cgroup_id();
+    if flow.netns == 0 {
+        flow.netns = netns::inode_of(tcp);
+    }
 }
 
 /// Adds the handshake of a flow to its destination and namespace.
@@ -148,7 +193,7 @@ fn count(flow: &Flow) {
 
 /// The round trip that was saved. Without data in the SYN nothing arrived earlier, accepted or not.
 #[inline(always)]
-fn saved_us(flow: &Flow, outcome: Outcome) -> u32 {
+pub fn saved_us(flow: &Flow, outcome: Outcome) -> u32 {
     if outcome.saves_round_trip() && flow.facts.syn_data_len > 0 {
         seen(flow.rtt_us)
     } else {
@@ -158,7 +203,7 @@ fn saved_us(flow: &Flow, outcome: Outcome) -> u32 {
 
 /// The time that a SYN which was sent again has cost.
 #[inline(always)]
-fn lost_us(flow: &Flow, outcome: Outcome) -> u32 {
+pub fn lost_us(flow: &Flow, outcome: Outcome) -> u32 {
     if outcome.loses_timeout() {
         us_between(flow.start_ns, flow.syn_ns)
     } else {
@@ -176,10 +221,16 @@ fn seen(us: u32) -> u32 {
 /// but 6.1 forgets a range with the register it puts on the stack ("R2 max value is outside of the allowed memory range").
 #[inline(always)]
 fn bounded(outcome: Outcome) -> Option<usize> {
-    let mut code = outcome as usize;
-    // SAFETY: changes nothing; hides from LLVM what it knows of the number.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) code) };
+    let code = compared(outcome as usize);
     (code < Outcome::COUNT).then_some(code)
+}
+
+/// A number of which LLVM knows nothing any more.
+#[inline(always)]
+pub fn compared(mut number: usize) -> usize {
+    // SAFETY: changes nothing.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number) };
+    number
 }
 
 /// Adds one handshake to its destination.
@@ -234,92 +285,6 @@ fn add_to_row(
     }
 }
 
-/// Whether the ring of this CPU is that of odd ones. Two, so that CPUs do not wait for each other's cache lines: lock, position
-/// and the end of the last record were six of those for a connection with both ends here.
-#[inline(always)]
-fn is_odd() -> bool {
-    // SAFETY: no arguments.
-    unsafe { bpf_get_smp_processor_id() & 1 != 0 }
-}
-
-/// Writes the flow's record into the ring of this CPU.
-#[inline(always)]
-fn emit(flow: &mut Flow, facts: &Handshake, outcome: Outcome) {
-    let is_odd = is_odd();
-    let ring = if is_odd { &TFO_EVENTS_ODD } else { &TFO_EVENTS };
-    let Some(mut entry) = ring.reserve(0) else {
-        account::lost(Loss::RingFull);
-        return;
-    };
-    let record = entry.as_mut_ptr();
-    flow.bits |= bit::EMITTED;
-    flow.id = slots::flow_id(flow.start_ns, flow::number(record), is_odd);
-    let mut flags = 0;
-    if flags::control(Control::ReaderCounts) != 0 {
-        flow.bits |= bit::BY_READER;
-        flags |= event_flags::TO_ADD;
-        if flow.has(bit::TO_COUNT) {
-            flags |= event_flags::TO_COUNT;
-        }
-    }
-    if facts.requested {
-        flags |= event_flags::REQUESTED;
-    }
-    if facts.cookie_received {
-        flags |= event_flags::COOKIE_RECEIVED;
-    }
-    match facts.end {
-        End::Established => {}
-        End::Reset => flags |= event_flags::RESET | event_flags::NOT_ESTABLISHED,
-        End::Failed => flags |= event_flags::NOT_ESTABLISHED,
-    }
-    // A policy saw the data leave; what dropped it behind the policy shows on the socket.
-    if facts.syn_data_len > 0 {
-        flags |= carried::flag_of_mark((flow.bits & bit::CARRIED) >> 1);
-    }
-    // Field by field: a whole `FlowEvent` would be built on the 512-byte stack first.
-    // SAFETY: `record` is ours until submitted; every field is written, and there is no padding.
-    unsafe {
-        (*record).kind = EventKind::Flow as u8;
-        (*record).role = flow.role;
-        (*record).outcome = outcome as u8;
-        (*record).family = flow.family;
-        (*record).option = facts.option as u8;
-        (*record).option_kind = flow.option_kind;
-        (*record).flags = flags;
-        (*record).policy = flow.policy;
-        (*record).id = flow.id;
-        (*record).start_ns = flow.start_ns;
-        (*record).end_ns = flow.end_ns;
-        (*record).cgroup_id = flow.cgroup_id;
-        flow.local.write_to(&raw mut (*record).local);
-        flow.remote.write_to(&raw mut (*record).remote);
-        (*record).local_port = flow.local_port;
-        (*record).remote_port = flow.remote_port;
-        (*record).netns = flow.netns;
-        (*record).tgid = flow.tgid;
-        (*record).syn_data_len = facts.syn_data_len;
-        (*record).syn_data_acked = facts.syn_data_acked;
-        (*record).syn_retrans = facts.syn_retrans;
-        (*record).handshake_us = flow.handshake_us;
-        (*record).rtt_us = flow.rtt_us;
-        (*record).ttfb_us = flow.ttfb_us;
-        (*record).saved_us = saved_us(flow, outcome);
-        (*record).lost_us = lost_us(flow, outcome);
-        (*record).offered = flow.offered;
-        if flow.role == Role::Client as u8 {
-            flow.comm.write_to(&raw mut (*record).comm);
-        } else {
-            // A server's flow has what an earlier one has left there.
-            Address::ZERO.write_to(&raw mut (*record).comm);
-        }
-    }
-    entry.submit(wakeup(ring, flow.end_ns));
-    if config!(emit_plain) == 1 {
-        account::stat(Stat::Events);
-    }
-}
-
 /// The first payload byte of the server's answer, in [`Flow::ttfb_us`]: for the destination's distribution, unless that is left
 /// to the reader of the record, and for that.
 #[inline(always)]
@@ -366,29 +331,5 @@ fn add_first_byte(row: *mut DestCounts, tfo: bool, ttfb_us: u32) {
         } else {
             account::add_one32(&raw mut (*row).ttfb_plain[slot]);
         }
-    }
-}
-
-/// One record in so many, by chance, has a look at how full the ring is. A look reads both of its positions, which the
-/// reader's CPU is writing; a counter would be one more addition, which waits until the record is out of this CPU.
-const LOOK_EVERY: u64 = 64;
-
-/// Ring flags: the reader polls by timer and is woken only when the ring fills up.
-#[inline(always)]
-fn wakeup(ring: &Ring, now: u64) -> u64 {
-    if !clock::by_chance(now, LOOK_EVERY) {
-        return u64::from(BPF_RB_NO_WAKEUP);
-    }
-    // SAFETY: a ring buffer of this object.
-    let fill = unsafe {
-        bpf_ringbuf_query(
-            core::ptr::from_ref(ring).cast_mut().cast(),
-            u64::from(BPF_RB_AVAIL_DATA),
-        )
-    };
-    if fill >= u64::from(config!(wake_bytes)) {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
     }
 }

@@ -14,6 +14,7 @@ use tfo_common::{
     limits,
     listener::Arrival,
     maps::Part,
+    records::Block,
     request::Request,
 };
 
@@ -22,11 +23,16 @@ use crate::observer::{flow::Place, listener::ListenerFlags};
 /// A ring of flow records.
 pub type Ring = RingBuf<FlowEvent, { limits::RING_BYTES as usize }>;
 
-/// Flow records of CPUs with an even number.
+/// Flow records, for user space to read in place.
+#[btf_map]
+pub static TFO_RECORDS: Array<Block, { limits::RECORD_BLOCKS as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
+/// Flow records that found no room there, of CPUs with an even number.
 #[btf_map]
 pub static TFO_EVENTS: Ring = RingBuf::new();
 
-/// Flow records of CPUs with an odd number.
+/// The same of CPUs with an odd number.
 #[btf_map]
 pub static TFO_EVENTS_ODD: Ring = RingBuf::new();
 

@@ -223,6 +223,15 @@ pub fn tfo_finish(ctx: SockOpsContext) -> u32 {
     1
 }
 
+/// [`Part::FinishByRing`].
+#[sock_ops]
+pub fn tfo_finish_ring(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    finish::finish_by_ring(&ops);
+    connect_once_more(&ops);
+    1
+}
+
 /// [`Part::Count`].
 #[sock_ops]
 pub fn tfo_count(ctx: SockOpsContext) -> u32 {

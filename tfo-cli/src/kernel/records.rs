@@ -1,13 +1,13 @@
-//! Records of the event rings, in the order of their times, and from bytes.
+//! Records, in the order of their times, and from bytes.
 
 use std::{io, time::Duration};
 
 use aya::maps::{MapData, RingBuf};
 use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption};
 
-use super::{duplicates::Duplicates, sys};
+use super::{blocks::Blocks, duplicates::Duplicates, sys};
 
-/// What a ring brings.
+/// What was written as a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A finished handshake.
@@ -16,53 +16,68 @@ pub enum Item {
     Unknown,
 }
 
-/// The two rings.
-pub struct Rings {
-    even_and_odd: [RingBuf<MapData>; 2],
+/// Everything that records come by: the two rings, then the blocks. Each of them has its records in the order in which they were
+/// written.
+pub struct Records {
+    rings: [RingBuf<MapData>; 2],
+    blocks: Blocks,
     /// What was taken out of each and is not handed over yet.
-    held: [Option<Item>; 2],
+    held: Vec<Option<Item>>,
     duplicates: Duplicates,
 }
 
-impl Rings {
-    /// Of CPUs with even and with odd numbers.
-    pub fn new(even: RingBuf<MapData>, odd: RingBuf<MapData>) -> Self {
+impl Records {
+    /// Of the rings of CPUs with even and with odd numbers, and of the blocks.
+    pub fn new(even: RingBuf<MapData>, odd: RingBuf<MapData>, blocks: Blocks) -> Self {
         Self {
-            even_and_odd: [even, odd],
-            held: [None; 2],
+            rings: [even, odd],
+            held: vec![None; 2 + blocks.count()],
+            blocks,
             duplicates: Duplicates::default(),
         }
     }
 
-    /// Waits until one of them is to be read, at most for `timeout`.
+    /// Waits until one of the rings is to be read, at most for `timeout`.
     pub fn wait(&self, timeout: Duration) -> io::Result<()> {
-        sys::wait_readable(&self.even_and_odd, timeout)
+        sys::wait_readable(&self.rings, timeout)
     }
 
-    /// The next one, if one is there: of two the one that happened first.
+    /// The next one, if one is there: of several the one that happened first.
     pub fn next(&mut self) -> Option<Item> {
-        for (ring, held) in self.even_and_odd.iter_mut().zip(&mut self.held) {
+        let (of_rings, of_blocks) = self.held.split_at_mut(self.rings.len());
+        for (ring, held) in self.rings.iter_mut().zip(of_rings) {
             if held.is_none() {
                 *held = ring.next().map(|item| decode(&item));
             }
         }
-        self.held[first(&self.held)].take()
+        for (block, held) in of_blocks.iter_mut().enumerate() {
+            if held.is_none() {
+                *held = self.blocks.next(block).map(|record| decode(&record));
+            }
+        }
+        first(&self.held).and_then(|first| self.held[first].take())
     }
 
     /// Marks the record of a SYN that has come before. Not before what is meant for the reader alone has been taken out of it.
     pub fn mark_duplicate(&mut self, flow: &mut FlowEvent) {
         self.duplicates.take_in(flow);
     }
+
+    /// Handshakes that have their records in blocks: they are in no other total.
+    pub fn total(&self, role: Role, outcome: Outcome) -> u64 {
+        self.blocks.total(role, outcome)
+    }
 }
 
-/// Which of two is to be handed over first. What is no record goes at once.
-fn first(held: &[Option<Item>; 2]) -> usize {
-    let when = |item: &Option<Item>| match item {
-        Some(Item::Flow(flow)) => flow.end_ns,
-        Some(Item::Unknown) => 0,
-        None => u64::MAX,
+/// Which of several is to be handed over first. What is no record goes at once.
+fn first(held: &[Option<Item>]) -> Option<usize> {
+    let when = |item: &Item| match item {
+        Item::Flow(flow) => flow.end_ns,
+        Item::Unknown => 0,
     };
-    usize::from(when(&held[1]) < when(&held[0]))
+    let items = held.iter().enumerate();
+    let items = items.filter_map(|(index, item)| Some((when(item.as_ref()?), index)));
+    items.min().map(|(_, index)| index)
 }
 
 /// What is in these bytes; unknown are kinds, sizes and codes that this version does not know.
@@ -107,19 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn of_two_rings_the_earlier_record_comes_first() {
+    fn of_several_the_earlier_record_comes_first() {
         let at = |end_ns| {
             Some(Item::Flow(FlowEvent {
                 end_ns,
                 ..FlowEvent::default()
             }))
         };
-        assert_eq!(first(&[at(5), at(4)]), 1);
-        assert_eq!(first(&[at(4), at(5)]), 0);
-        assert_eq!(first(&[None, at(5)]), 1);
-        assert_eq!(first(&[at(5), None]), 0);
-        assert_eq!(first(&[at(5), Some(Item::Unknown)]), 1);
-        assert_eq!(first(&[None, None]), 0);
+        assert_eq!(first(&[at(5), at(4), None]), Some(1));
+        assert_eq!(first(&[at(4), at(5), at(3)]), Some(2));
+        assert_eq!(first(&[None, at(5)]), Some(1));
+        assert_eq!(first(&[at(5), None]), Some(0));
+        assert_eq!(first(&[at(5), at(4), Some(Item::Unknown)]), Some(2));
+        assert_eq!(first(&[None, None]), None);
     }
 
     proptest! {
