@@ -24,6 +24,8 @@ pub struct Blocks {
     map: Mapped,
     /// How many records were taken out of each.
     read: Vec<u64>,
+    /// The same as of the latest [`Blocks::taken`].
+    before: Vec<u64>,
 }
 
 impl Blocks {
@@ -33,6 +35,7 @@ impl Blocks {
         Ok(Self {
             map: Mapped::new(map, count * size_of::<Block>())?,
             read: vec![0; count],
+            before: vec![0; count],
         })
     }
 
@@ -61,6 +64,14 @@ impl Blocks {
         Some(record)
     }
 
+    /// How many records were taken since this was asked last, out of the block that had most.
+    pub fn taken(&mut self) -> u64 {
+        let pairs = self.read.iter().zip(&self.before);
+        let most = pairs.map(|(read, before)| read - before).max();
+        self.before.clone_from(&self.read);
+        most.unwrap_or(0)
+    }
+
     /// Handshakes that have their records in blocks.
     pub fn total(&self, role: Role, outcome: Outcome) -> u64 {
         let at = offset::TOTALS / 8 + total_index(role, outcome) as usize;
@@ -79,6 +90,7 @@ mod tests {
         Blocks {
             map: Mapped::anonymous(count * size_of::<Block>()).expect("memory"),
             read: vec![0; count],
+            before: vec![0; count],
         }
     }
 
@@ -94,7 +106,10 @@ mod tests {
     #[test]
     fn each_record_comes_once_and_makes_room() {
         let mut blocks = blocks(2);
-        assert_eq!((blocks.next(0), blocks.next(1), blocks.next(2)), (None, None, None));
+        assert_eq!(
+            (blocks.next(0), blocks.next(1), blocks.next(2)),
+            (None, None, None)
+        );
         let room = u64::from(limits::BLOCK_RECORDS);
         for number in 0..3 * room {
             write(&blocks, 1, number, number + 7);
@@ -105,6 +120,7 @@ mod tests {
             let read = blocks.map.word(WORDS + offset::READ / 8).expect("mapped");
             assert_eq!(read.load(Ordering::Relaxed), number + 1);
         }
+        assert_eq!((blocks.taken(), blocks.taken()), (3 * room, 0));
     }
 
     #[test]

@@ -36,7 +36,11 @@ impl Mapped {
     #[cfg(test)]
     pub fn anonymous(bytes: usize) -> io::Result<Self> {
         let at = map_memory(bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
-        Ok(Self { at, bytes, _map: None })
+        Ok(Self {
+            at,
+            bytes,
+            _map: None,
+        })
     }
 
     /// The 64-bit number with this index; `None` beyond what is mapped.

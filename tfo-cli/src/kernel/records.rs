@@ -1,9 +1,12 @@
 //! Records, in the order of their times, and from bytes.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use aya::maps::{MapData, RingBuf};
-use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption};
+use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption, limits};
 
 use super::{blocks::Blocks, duplicates::Duplicates, sys};
 
@@ -23,6 +26,7 @@ pub struct Records {
     blocks: Blocks,
     /// What was taken out of each and is not handed over yet.
     held: Vec<Option<Item>>,
+    waited: Instant,
     duplicates: Duplicates,
 }
 
@@ -33,12 +37,17 @@ impl Records {
             rings: [even, odd],
             held: vec![None; 2 + blocks.count()],
             blocks,
+            waited: Instant::now(),
             duplicates: Duplicates::default(),
         }
     }
 
-    /// Waits until one of the rings is to be read, at most for `timeout`.
-    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+    /// Waits until one of the rings is to be read, at most for `timeout`, and not so long that a block fills up.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let now = Instant::now();
+        let taken = self.blocks.taken();
+        let timeout = timeout.min(time_to_fill(taken, now - self.waited));
+        self.waited = now;
         sys::wait_readable(&self.rings, timeout)
     }
 
@@ -67,6 +76,13 @@ impl Records {
     pub fn total(&self, role: Role, outcome: Outcome) -> u64 {
         self.blocks.total(role, outcome)
     }
+}
+
+/// How long it takes until a quarter of a block is full, if it goes on as it did: so many records in so much time.
+fn time_to_fill(taken: u64, elapsed: Duration) -> Duration {
+    let quarter = limits::BLOCK_RECORDS / 4;
+    let taken = u32::try_from(taken).unwrap_or(u32::MAX).max(1);
+    elapsed.saturating_mul(quarter) / taken
 }
 
 /// Which of several is to be handed over first. What is no record goes at once.
@@ -135,6 +151,15 @@ mod tests {
         assert_eq!(first(&[at(5), None]), Some(0));
         assert_eq!(first(&[at(5), at(4), Some(Item::Unknown)]), Some(2));
         assert_eq!(first(&[None, None]), None);
+    }
+
+    #[test]
+    fn it_waits_no_longer_than_a_quarter_of_a_block_takes() {
+        let second = Duration::from_secs(1);
+        assert_eq!(time_to_fill(102_400, second), Duration::from_millis(10));
+        assert_eq!(time_to_fill(1, second), Duration::from_secs(1_024));
+        assert_eq!(time_to_fill(0, second), Duration::from_secs(1_024));
+        assert_eq!(time_to_fill(u64::MAX, Duration::MAX), Duration::MAX / u32::MAX);
     }
 
     proptest! {
