@@ -5,11 +5,24 @@ use crate::limits::BUCKETS;
 /// "Not seen" in every `u32` microsecond field.
 pub const UNSEEN_US: u32 = u32::MAX;
 
+/// Whole microseconds of so many nanoseconds. Up to 34 s by a multiplication, whose result is exact: a division takes 5 ns.
+#[inline(always)]
+pub const fn whole_us(ns: u64) -> u64 {
+    // 2^35 / 125, rounded up: 125 divides any number of 32 bits so (Granlund and Montgomery, "Division by Invariant Integers").
+    const RECIPROCAL: u64 = 0x1062_4dd3;
+    let eighths = ns >> 3;
+    if eighths <= u32::MAX as u64 {
+        (eighths * RECIPROCAL) >> 35
+    } else {
+        ns / 1_000
+    }
+}
+
 /// Microseconds from `start` to `end` (both `CLOCK_MONOTONIC` ns), saturating below [`UNSEEN_US`]; 0 where
 /// `end` is not after `start`.
 #[inline(always)]
 pub const fn us_between(start: u64, end: u64) -> u32 {
-    let us = end.saturating_sub(start) / 1_000;
+    let us = whole_us(end.saturating_sub(start));
     if us >= UNSEEN_US as u64 {
         UNSEEN_US - 1
     } else {
@@ -82,6 +95,16 @@ mod tests {
             (u64::from(u32::MAX) + 2) * 1_000_000,
         );
         assert_eq!(started_ns(u32::MAX, late), early);
+    }
+
+    #[test]
+    fn a_multiplication_divides_exactly() {
+        let edges = (0..64).flat_map(|bits| [-1_i64, 0, 1].map(|by| (1_u64 << bits).wrapping_add_signed(by)));
+        let spread = (0..200_000_u64).map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (index % 50));
+        let thousands = (0..100_000_u64).flat_map(|us| [us * 343_597 * 1_000, us * 1_000, us * 1_000 + 999]);
+        for ns in edges.chain(spread).chain(thousands) {
+            assert_eq!(whole_us(ns), ns / 1_000, "{ns}");
+        }
     }
 
     #[test]

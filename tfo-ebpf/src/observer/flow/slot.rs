@@ -114,12 +114,12 @@ pub fn is_primed(netns: u32, port: u16) -> bool {
         .is_some_and(|slot| *slot == value)
 }
 
-/// How long the connection of a socket has lived, us; `None` where another one took its slot, or nobody saw it begin.
+/// How long the connection of a socket has lived, ns; `None` where another one took its slot, or nobody saw it begin.
 #[inline(always)]
-pub fn age_us<S>(sk: *mut S, now: u64) -> Option<u64> {
+pub fn age_ns<S>(sk: *mut S, now: u64) -> Option<u64> {
     let number = number(sk);
     let slot = born_slot(number)?;
     // SAFETY: points into an array; one aligned load.
     let value = unsafe { slot.read_volatile() };
-    slots::start_is_of(number, value).then(|| slots::age_us(value, now))
+    slots::start_is_of(number, value).then(|| slots::age_ns(value, now))
 }

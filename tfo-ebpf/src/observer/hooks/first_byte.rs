@@ -163,8 +163,7 @@ pub fn building_plain(ops: &Ops) {
     }
     if seen {
         let now = clock::now();
-        let since = u64::from(slots::since_start_us(value, now)) * 1_000;
-        let ttfb_us = elapsed(ops, role, now - since);
+        let ttfb_us = elapsed(ops, role, now - slots::age_ns(value, now));
         finish::count_plain_first_byte(ops, role, ttfb_us);
     }
 }

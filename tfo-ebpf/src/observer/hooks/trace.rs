@@ -8,7 +8,12 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tfo_common::{Role, classify::End, flags::Control, time::UNSEEN_US};
+use tfo_common::{
+    Role,
+    classify::End,
+    flags::Control,
+    time::{UNSEEN_US, whole_us},
+};
 
 use super::{client, flags, server};
 use crate::{
@@ -132,16 +137,16 @@ fn lived(sk: *mut core::ffi::c_void, tcp: Typed) {
         return;
     }
     // The clock as the socket saw it with its last packet.
-    let Some(age_us) = flow::age_us(sk, tcp.clock()) else {
+    let Some(age_ns) = flow::age_ns(sk, tcp.clock()) else {
         return;
     };
     // A server's child may have the flag and the slot as well. Asked last: what says so lies in a line of the socket that is in no
     // cache when it ends, 35 ns each.
-    if age_us < u64::from(config!(long_lived_ms)) * 1_000 || tcp.uint(layout!(tp_syn_fastopen)) == 0 {
+    if age_ns < u64::from(config!(long_lived_ms)) * 1_000_000 || tcp.uint(layout!(tp_syn_fastopen)) == 0 {
         return;
     }
     let bytes = tcp.uint(layout!(tp_bytes_acked)).saturating_sub(1) + tcp.uint(layout!(tp_bytes_received));
-    account::lived(&account::dest_of_client(tcp), age_us, bytes);
+    account::lived(&account::dest_of_client(tcp), whole_us(age_ns), bytes);
 }
 
 /// The verdict on a handshake whose socket goes: a client was never answered; a server's child was, if the kernel
