@@ -18,6 +18,9 @@ pub const DESTS: &str = "TFO_DESTS";
 /// Array of TFO connections under way, each at one of the places that its socket's address leads to, see [`crate::slots`]; and of
 /// when the connections of sockets that begin there began, in the form of [`STARTS`].
 pub const FLOWS: &str = "TFO_FLOWS";
+/// Array of one entry: for each place of [`FLOWS`] the epoch in which the connection began whose beginning stands there
+/// ([`crate::slots::epoch`]), as `u16`.
+pub const EPOCHS: &str = "TFO_EPOCHS";
 /// Array of `u64`: when plain connections sent their SYN, see [`crate::slots`].
 pub const STARTS: &str = "TFO_STARTS";
 /// Memory-mapped array of `u64`: times to first byte, see [`crate::slots`].
@@ -41,7 +44,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 20] = [
     RECORDS,
     EVENTS,
     EVENTS_ODD,
@@ -50,6 +53,7 @@ pub const ALL: [&str; 19] = [
     NETNS,
     DESTS,
     FLOWS,
+    EPOCHS,
     STARTS,
     FIRST_BYTES,
     LIVED,

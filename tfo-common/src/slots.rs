@@ -72,6 +72,16 @@ pub const fn connecting_since(socket: u64, value: u64, tick: u64) -> Option<u64>
     }
 }
 
+/// Length of an epoch, ns: 17 s.
+pub const EPOCH_NS: u64 = 1 << EPOCH_SHIFT;
+const EPOCH_SHIFT: u32 = 34;
+
+/// The epoch of a time, ns. The same number comes again after 13 days.
+#[inline(always)]
+pub const fn epoch(ns: u64) -> u16 {
+    (ns >> EPOCH_SHIFT) as u16
+}
+
 /// Whether a slot's value belongs to this socket, and its first byte is waited for.
 #[inline(always)]
 pub const fn start_is_of(socket: u64, value: u64) -> bool {

@@ -15,8 +15,8 @@ pub use place::{
     Place, at_home, begin, begin_at_home, is_surely_without, of, of_context, remove, remove_at_home,
 };
 pub use slot::{
-    age_ns, born_slot, forget_start, is_awaited_plain, is_primed, set_born, set_connecting, set_primed,
-    set_start, start_slot,
+    age_ns, born_slot, forget_start, is_awaited_plain, is_of_this_epoch, is_primed, set_born, set_connecting,
+    set_primed, set_start, start_slot,
 };
 use tfo_common::{Handshake, Role, classify, limits, time::UNSEEN_US};
 

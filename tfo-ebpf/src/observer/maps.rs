@@ -56,6 +56,11 @@ pub static TFO_DESTS: LruHashMap<DestKey, DestCounts, { limits::DESTS as usize }
 #[btf_map]
 pub static TFO_FLOWS: Array<Place, { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
+/// The epoch of what stands in [`TFO_FLOWS`] as the beginning of a connection. It is written only where it changes, so that all CPUs
+/// have it in their caches: where a socket ends, its place is mostly in that of another.
+#[btf_map]
+pub static TFO_EPOCHS: Array<[u16; limits::FLOWS as usize], 1> = Array::new();
+
 /// When plain connections began.
 #[btf_map]
 pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();

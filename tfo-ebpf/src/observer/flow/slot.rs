@@ -7,7 +7,7 @@ use super::{number, place::place};
 use crate::{
     observer::{
         clock,
-        maps::{TFO_PRIMED, TFO_STARTS},
+        maps::{TFO_EPOCHS, TFO_PRIMED, TFO_STARTS},
     },
     ops::Ops,
 };
@@ -87,6 +87,29 @@ pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
         // SAFETY: points into an array; one aligned store.
         unsafe { *slot = slots::start_value(number, ns, false, added) };
     }
+    if let Some(epoch) = epoch_slot(number) {
+        // SAFETY: within the only value of a map; aligned.
+        unsafe {
+            if epoch.read_volatile() != slots::epoch(ns) {
+                epoch.write_volatile(slots::epoch(ns));
+            }
+        }
+    }
+}
+
+/// Where the epoch of that is.
+#[inline(always)]
+fn epoch_slot(number: u64) -> Option<*mut u16> {
+    let epochs = TFO_EPOCHS.get_ptr_mut(0)?;
+    // SAFETY: every place is below the length.
+    Some(unsafe { (&raw mut (*epochs)[slots::flow_place(number, 0) as usize]) })
+}
+
+/// Whether the connection of a socket began in this epoch. A look at when it began would find that in the cache of another CPU.
+#[inline(always)]
+pub fn is_of_this_epoch<S>(sk: *mut S, now: u64) -> bool {
+    // SAFETY: within the only value of a map; aligned.
+    epoch_slot(number(sk)).is_some_and(|epoch| unsafe { epoch.read_volatile() } == slots::epoch(now))
 }
 
 /// The slot in which that is remembered, by the number of its socket.

@@ -12,6 +12,7 @@ use tfo_common::{
     Role,
     classify::End,
     flags::Control,
+    slots,
     time::{UNSEEN_US, whole_us},
 };
 
@@ -137,12 +138,17 @@ fn lived(sk: *mut core::ffi::c_void, tcp: Typed) {
         return;
     }
     // The clock as the socket saw it with its last packet.
-    let Some(age_ns) = flow::age_ns(sk, tcp.clock()) else {
+    let now = tcp.clock();
+    let long_lived_ns = u64::from(config!(long_lived_ms)) * 1_000_000;
+    if long_lived_ns >= slots::EPOCH_NS && flow::is_of_this_epoch(sk, now) {
+        return;
+    }
+    let Some(age_ns) = flow::age_ns(sk, now) else {
         return;
     };
     // A server's child may have the flag and the slot as well. Asked last: what says so lies in a line of the socket that is in no
     // cache when it ends, 35 ns each.
-    if age_ns < u64::from(config!(long_lived_ms)) * 1_000_000 || tcp.uint(layout!(tp_syn_fastopen)) == 0 {
+    if age_ns < long_lived_ns || tcp.uint(layout!(tp_syn_fastopen)) == 0 {
         return;
     }
     let bytes = tcp.uint(layout!(tp_bytes_acked)).saturating_sub(1) + tcp.uint(layout!(tp_bytes_received));
