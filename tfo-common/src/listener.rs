@@ -109,6 +109,20 @@ codes! {
     }
 }
 
+/// What became of SYNs with Fast Open of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Arrived {
+    /// Address of the listener's socket; 0 while it is nobody's.
+    pub listener: u64,
+    /// Listeners that wanted this place while it was nobody's: the first of them has it.
+    pub claims: u64,
+    /// Counts, indexed by [`Arrival`].
+    pub counts: [u64; Arrival::COUNT],
+    /// Zero: a place is a cache line.
+    pub pad: [u64; 3],
+}
+
 /// What happened to a listener's callback flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -145,3 +159,4 @@ pub struct DeferredRecord {
 
 const _: () = assert!(size_of::<ListenerRecord>() == 96);
 const _: () = assert!(size_of::<DeferredRecord>() == 40);
+const _: () = assert!(size_of::<Arrived>() == 64);

@@ -33,7 +33,10 @@ pub const LISTENERS: &str = "TFO_LISTENERS";
 pub const PRIMED: &str = "TFO_PRIMED";
 /// Array of `u64`: inodes of network namespaces, see [`crate::slots::inode_value`].
 pub const INODES: &str = "TFO_INODES";
-/// LRU hash of what became of SYNs with Fast Open, listener's address -> counts.
+/// Array of what became of SYNs with Fast Open: [`crate::listener::Arrived`], each at the place that the listener's address leads to
+/// ([`crate::slots::arrived_place`]). The first listener that wants one has it.
+pub const ARRIVED: &str = "TFO_ARRIVED";
+/// LRU hash of the same for listeners whose place another one has, listener's address -> counts.
 pub const ARRIVALS: &str = "TFO_ARRIVALS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
 pub const REQUESTS: &str = "TFO_REQUESTS";
@@ -44,7 +47,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 21] = [
     RECORDS,
     EVENTS,
     EVENTS_ODD,
@@ -60,6 +63,7 @@ pub const ALL: [&str; 20] = [
     LISTENERS,
     PRIMED,
     INODES,
+    ARRIVED,
     ARRIVALS,
     REQUESTS,
     WAITING,

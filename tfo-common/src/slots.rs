@@ -5,7 +5,8 @@
 //! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
 use crate::limits::{
-    BLOCK_RECORDS, FIRST_BYTES, FLOWS, NETNS, PRIMED, RECORD_BLOCKS, REQUEST_KINDS, RING_BYTES, STARTS, SYNS,
+    ARRIVED, BLOCK_RECORDS, FIRST_BYTES, FLOWS, NETNS, PRIMED, RECORD_BLOCKS, REQUEST_KINDS, RING_BYTES,
+    STARTS, SYNS,
 };
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits of time in units of 1,024 ns, for
@@ -120,6 +121,12 @@ pub const fn flow_place(socket: u64, step: u32) -> u32 {
     near(socket).wrapping_add(step.wrapping_mul(stride)) & (FLOWS - 1)
 }
 
+/// The place of a listener in [`crate::maps::ARRIVED`].
+#[inline(always)]
+pub const fn arrived_place(listener: u64) -> u32 {
+    near(listener) & (ARRIVED - 1)
+}
+
 /// Which of the counters of [`crate::maps::WAITING`] a SYN from this port and address belongs to: the first and the last
 /// word of the address.
 #[inline(always)]
@@ -224,7 +231,7 @@ pub const fn primed_slot(value: u64) -> u32 {
     (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u32 & (PRIMED - 1)
 }
 
-const _: () = assert!(SYNS.is_power_of_two() && PRIMED.is_power_of_two());
+const _: () = assert!(SYNS.is_power_of_two() && PRIMED.is_power_of_two() && ARRIVED.is_power_of_two());
 const _: () = assert!(
     STARTS.is_power_of_two()
         && FIRST_BYTES.is_power_of_two()

@@ -60,6 +60,7 @@ const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
     let requests = sys::lru_entries(limits::REQUESTS)?;
     let arrivals = sys::lru_entries(limits::LISTENERS)?;
+    let arrived = limits::ARRIVED.min(arrivals);
     let blocks = records::blocks(sys::possible_cpus()?);
     EbpfLoader::new()
         .btf(Some(btf))
@@ -67,6 +68,7 @@ pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Re
         .map_max_entries(maps::DESTS, destinations)
         .map_max_entries(maps::REQUESTS, requests)
         .map_max_entries(maps::ARRIVALS, arrivals)
+        .map_max_entries(maps::ARRIVED, arrived)
         .map_max_entries(maps::RECORDS, blocks)
         .load(object::Prepared::new(object::bytes()?, layout).bytes())
         .map_err(|error| Error::Load { why: chain(&error) })

@@ -5,6 +5,7 @@ use tfo_common::{
     CrossCheck, DestCounts, DestKey, Loss, Outcome, Role,
     counters::{Stat, stat_index, total_index},
     listener::Arrival,
+    slots,
 };
 
 pub use crate::atomic::{add, add_one32, add32};
@@ -14,8 +15,8 @@ use crate::{
     observer::{
         flow::Flow,
         maps::{
-            TFO_ARRIVALS, TFO_DESTS, TFO_LIVED, TFO_LOSSES, TFO_NETNS, TFO_TOTALS, ZERO_ARRIVALS, ZERO_DEST,
-            ZERO_LIVED, ZERO_NETNS, config,
+            TFO_ARRIVALS, TFO_ARRIVED, TFO_DESTS, TFO_LIVED, TFO_LOSSES, TFO_NETNS, TFO_TOTALS,
+            ZERO_ARRIVALS, ZERO_DEST, ZERO_LIVED, ZERO_NETNS, config,
         },
     },
     ops::{AF_INET6, Address, Ops},
@@ -81,6 +82,10 @@ pub fn arrived(listener: u64, what: Arrival) {
     if listener == 0 {
         return;
     }
+    if let Some(counts) = arrived_at(listener, true) {
+        // SAFETY: points to a map value; the index is a constant below COUNT.
+        return add(unsafe { &raw mut (*counts)[what as usize] }, 1);
+    }
     let mut row = TFO_ARRIVALS.get_ptr_mut(listener);
     if row.is_none() {
         // Loses to another CPU that inserts at the same time: then the row is there as well.
@@ -95,6 +100,52 @@ pub fn arrived(listener: u64, what: Arrival) {
     if let Some(row) = row {
         // SAFETY: points to a map value; the index is a constant below COUNT.
         add(unsafe { &raw mut (*row)[what as usize] }, 1);
+    }
+}
+
+/// The counts at the place of a listener, if it has it, or may have it now.
+#[inline(always)]
+fn arrived_at(listener: u64, claims: bool) -> Option<*mut [u64; Arrival::COUNT]> {
+    let place = TFO_ARRIVED.get_ptr_mut(slots::arrived_place(listener))?;
+    // SAFETY: a live map value. Two that claim at once see each other, for additions come one after another: then neither has it.
+    unsafe {
+        let owner = &raw mut (*place).listener;
+        let mut has_it = owner.read_volatile() == listener;
+        let claimed = &raw mut (*place).claims;
+        if !has_it && claims && claimed.read_volatile() == 0 {
+            add(claimed, 1);
+            has_it = claimed.read_volatile() == 1;
+            if has_it {
+                owner.write_volatile(listener);
+            }
+        }
+        has_it.then_some(&raw mut (*place).counts)
+    }
+}
+
+/// What was counted for a listener.
+#[inline(always)]
+pub fn arrivals(listener: u64) -> [u64; Arrival::COUNT] {
+    if let Some(counts) = arrived_at(listener, false) {
+        // SAFETY: a live map value.
+        return unsafe { *counts };
+    }
+    // SAFETY: the value is copied out at once.
+    unsafe { TFO_ARRIVALS.get(listener) }
+        .copied()
+        .unwrap_or([0; Arrival::COUNT])
+}
+
+/// Forgets what was counted for another listener at this address.
+#[inline(always)]
+pub fn forget_arrivals(listener: u64) {
+    if let Some(counts) = arrived_at(listener, false) {
+        for count in 0..Arrival::COUNT {
+            // SAFETY: a live map value; every index is below the length.
+            unsafe { (&raw mut (*counts)[count]).write_volatile(0) };
+        }
+    } else if TFO_ARRIVALS.remove(listener).is_ok() {
+        stat(Stat::ListenersForgotten);
     }
 }
 

@@ -20,12 +20,9 @@ use tfo_common::{
 
 use super::{flags, give_back};
 use crate::{
-    kern,
+    kern::{self, Typed},
     layout::{Position, layout},
-    observer::{
-        flow, listener,
-        maps::{TFO_ARRIVALS, config},
-    },
+    observer::{account, flow, listener, maps::config},
 };
 
 /// `SOL_TCP` and `TCP_BPF_SOCK_OPS_CB_FLAGS` (include/uapi/linux/bpf.h).
@@ -145,10 +142,7 @@ fn tell_listener(ctx: *mut IterTcp, sk: *mut tcp_sock, primed: Primed) {
     // SAFETY: the kernel passes a valid context.
     let uid = unsafe { (*ctx).uid };
     let mut record = describe(sk as u64, uid, primed);
-    // SAFETY: the value is copied out at once.
-    if let Some(arrivals) = unsafe { TFO_ARRIVALS.get(sk as u64) } {
-        record.arrivals = *arrivals;
-    }
+    record.arrivals = account::arrivals(Typed::sock(sk).number());
     write(ctx, &record);
 }
 

@@ -22,7 +22,7 @@ use crate::{
         finish::finish_plain,
         flow::{self, Flow, Times, bit, stage},
         listener,
-        maps::{TFO_ARRIVALS, TFO_REQUESTS, TFO_WAITING, config},
+        maps::{TFO_REQUESTS, TFO_WAITING, config},
         netns,
         parts::jump,
     },
@@ -43,8 +43,8 @@ const SYSCTL_SERVER: u64 = 0x2;
 pub fn listen(ops: &Ops) {
     let before = ops.flags();
     // The address may have been another listener's.
-    if TFO_ARRIVALS.remove(ops.sk() as u64).is_ok() {
-        account::stat(Stat::ListenersForgotten);
+    if let Some(tcp) = ops.tcp() {
+        account::forget_arrivals(tcp.number());
     }
     if before & WRITE != 0 {
         return;
