@@ -1,12 +1,12 @@
 //! Blocks of records in memory that the kernel side and user space share: the way nearly all records go.
 //!
 //! A block belongs to a CPU (on hosts with more CPUs than [`RECORD_BLOCKS`], to several). Who writes takes the block by an
-//! exchange of [`Block::busy`], and lets it go by a store. Nobody waits: a program that finds the block taken, for it has
+//! exchange of [`Head::busy`], and lets it go by a store. Nobody waits: a program that finds the block taken, for it has
 //! interrupted the one that has it, or finds it full, puts its record into a ring of the kernel instead. It costs one
 //! locked instruction where the kernel's ring takes two, and as many calls.
 //!
-//! The order of stores is what makes it right: a record is whole before [`Block::written`] says that it is there, and
-//! [`Block::busy`] is given back last. x86 keeps stores in order; other processors do not, and use the rings alone. So do kernels
+//! The order of stores is what makes it right: a record is whole before [`Head::written`] says that it is there, and
+//! [`Head::busy`] is given back last. x86 keeps stores in order; other processors do not, and use the rings alone. So do kernels
 //! before 5.12, whose verifier does not know the exchange.
 
 use core::mem::offset_of;
@@ -82,7 +82,7 @@ pub const fn place(number: u64) -> usize {
 }
 
 const _: () = assert!(BLOCK_RECORDS.is_power_of_two() && RECORD_BLOCKS.is_power_of_two());
-const _: () = assert!(size_of::<Block>() % 64 == 0 && offset::RECORDS % 64 == 0);
+const _: () = assert!(size_of::<Block>().is_multiple_of(64) && offset::RECORDS.is_multiple_of(64));
 
 #[cfg(test)]
 mod tests {

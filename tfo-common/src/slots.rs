@@ -139,7 +139,7 @@ pub const fn request_kind(port: u16, first: u32, last: u32) -> usize {
 /// Its record has this place in this block: all that wait to be read have different slots, in the lower half.
 #[inline(always)]
 pub const fn flow_id(start_ns: u64, block: u32, place: usize) -> u64 {
-    start_ns << 16 | block as u64 * BLOCK_RECORDS as u64 + place as u64
+    start_ns << 16 | (block as u64 * BLOCK_RECORDS as u64 + place as u64)
 }
 
 /// The same of one whose record lies in a ring, at the address that `record` stands for: records lie further apart than 128

@@ -34,7 +34,8 @@ fn what_a_small_table_drops_is_counted() -> Result<()> {
     ensure!(plain > 0 && plain == dropped, "{summary:?}");
     let listeners = summary.lost("listener-evicted");
     ensure!(
-        listeners >= made.listeners - ENTRIES && listeners <= made.listeners,
+        // As many have a row elsewhere at most.
+        listeners >= made.listeners - 2 * ENTRIES && listeners <= made.listeners,
         "{summary:?}"
     );
     ensure!(

@@ -169,6 +169,34 @@ fn close(lab: &Lab, living: Vec<Connection>) -> Result<()> {
     })
 }
 
+/// Where so long a life is asked for, the kernel side looks up the age only of those that did not end in the epoch in which they
+/// began (`tfo_common::slots::EPOCH_NS`, 17 s).
+#[test]
+fn connections_that_outlive_an_epoch() -> Result<()> {
+    const EPOCH: Duration = Duration::from_nanos(tfo_common::slots::EPOCH_NS);
+    needs_kernel!();
+    let sandbox = Sandbox::enter()?;
+    let lab = Lab::up_unique()?;
+    let serve = |index| Server::start(lab.server(), &Listen::on(lab::server_v4(index), Family::V4));
+    let (old, young) = (serve(0)?, serve(1)?);
+    let to = |server: &Server| Connect::new(server.address(), 500);
+    let long = format!("{}ms", (EPOCH + Duration::from_millis(500)).as_millis());
+    let diagnose = sandbox.tool(
+        "diagnose",
+        &["--format", "json", "--duration", "10m", "--long-lived", &long],
+    )?;
+    let living = open(&lab, &to(&old), 12)?;
+    thread::sleep(EPOCH + Duration::from_secs(1));
+    close(&lab, open(&lab, &to(&young), 12)?)?;
+    close(&lab, living)?;
+    let found = findings(&diagnose.stop()?)?;
+    let one = about(&found, LONG_LIVED, old.address()).with_context(|| format!("{found:?}"))?;
+    let ended = one["counts"]["ended"].as_u64().context("no count")?;
+    ensure!((11..=12).contains(&ended), "{one}");
+    ensure!(about(&found, LONG_LIVED, young.address()).is_none(), "{found:?}");
+    Ok(())
+}
+
 #[test]
 fn connections_that_live_long() -> Result<()> {
     needs_kernel!();
