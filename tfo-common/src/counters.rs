@@ -62,9 +62,9 @@ impl Loss {
 codes! {
     /// Bookkeeping of the BPF programs, stored behind the losses in [`crate::maps::LOSSES`].
     Stat: u32 {
-        /// Flow records put into the ring. Counted only where plain handshakes have records too; else there is one for every
+        /// Flow records written. Counted only where plain handshakes have records too; else there is one for every
         /// other handshake that was counted, but for [`Loss::RingFull`].
-        Events = 0, "events", "flow records put into the ring";
+        Events = 0, "events", "flow records written";
         /// Rows inserted into the destination table.
         DestInserted = 1, "dest-inserted", "rows inserted into the destination table";
         /// SYN facts stored.

@@ -1,4 +1,4 @@
-//! Records of a flow: its [`FlowEvent`] comes through the event ring; its [`FirstByteEvent`] is made in
+//! Records of a flow: its [`FlowEvent`] comes by a block or a ring ([`crate::records`]); its [`FirstByteEvent`] is made in
 //! user space, from [`crate::slots`]. Every record starts with its [`EventKind`] in the first byte.
 
 use crate::limits::COMM_LEN;
@@ -33,7 +33,7 @@ pub struct FlowEvent {
     pub flags: u8,
     /// Policy action that withheld the SYN data: 0 none, else [`crate::PolicyAction`].
     pub policy: u8,
-    /// Socket cookie: unique per connection while the host runs; the same in [`FirstByteEvent`].
+    /// What the flow is called: unique while the host runs ([`crate::slots::flow_id`]); the same in [`FirstByteEvent`].
     pub id: u64,
     /// `CLOCK_MONOTONIC` ns of the first SYN (client: when it was built; server: when it was answered).
     pub start_ns: u64,
@@ -70,9 +70,9 @@ pub struct FlowEvent {
     pub saved_us: u32,
     /// First SYN to the SYN that was answered, us, for `syn-timeout` and `accepted-late`; else 0.
     pub lost_us: u32,
-    /// Bytes the application offered with the connect (`fastopen_req->size`), before the MSS cut it; 0 for a server. Only in
-    /// the ring, of a server's child whose SYN had data: the sequence number behind the SYN's own, by which whoever reads the
-    /// ring knows a SYN that came twice ([`event_flags::SEEN_BEFORE`]).
+    /// Bytes the application offered with the connect (`fastopen_req->size`), before the MSS cut it; 0 for a server. Only on the
+    /// way to user space, of a server's child whose SYN had data: the sequence number behind the SYN's own, by which the
+    /// record's reader knows a SYN that came twice ([`event_flags::SEEN_BEFORE`]).
     pub offered: u32,
     /// Name of the client's process, zero-padded; empty for a server.
     pub comm: [u8; COMM_LEN],
@@ -88,19 +88,19 @@ pub mod event_flags {
     pub const RESET: u8 = 4;
     /// The connection was never established.
     pub const NOT_ESTABLISHED: u8 = 8;
-    /// The same SYN (address, port and initial sequence number) had been accepted before (server). In the ring, where that is
+    /// The same SYN (address, port and initial sequence number) had been accepted before (server). On the way to user space, where that is
     /// not known yet, it is [`TO_COUNT`].
     pub const SEEN_BEFORE: u8 = 16;
-    /// Only in the ring: the kernel counted this connection as `TCPFastOpenActive` (client) or `TCPFastOpenPassive` (server),
-    /// and the kernel side has not. Who reads the ring does.
+    /// Only on the way to user space: the kernel counted this connection as `TCPFastOpenActive` (client) or `TCPFastOpenPassive` (server),
+    /// and the kernel side has not. The record's reader does.
     pub const TO_COUNT: u8 = SEEN_BEFORE;
     /// The SYN left with what looks like an HTTP request that may not be sent twice (client; where a policy or a capture
     /// looked at it).
     pub const HTTP_UNSAFE: u8 = 32;
     /// The SYN left with what looks like a DNS update (client; likewise).
     pub const DNS_UPDATE: u8 = 64;
-    /// Only in the ring: the kernel side has not added this handshake to the row of its destination, and does not add its
-    /// first byte. Who reads the ring does.
+    /// Only on the way to user space: the kernel side has not added this handshake to the row of its destination, and does not add its
+    /// first byte. The record's reader does.
     pub const TO_ADD: u8 = 128;
 }
 
@@ -114,7 +114,7 @@ pub struct FirstByteEvent {
     pub pad: [u8; 3],
     /// First SYN to the first payload byte of the server's answer, us.
     pub ttfb_us: u32,
-    /// Socket cookie, as in [`FlowEvent::id`].
+    /// As in [`FlowEvent::id`].
     pub id: u64,
 }
 

@@ -30,7 +30,7 @@ pub const STARTS: u32 = 65_536;
 /// Slots that carry times to first byte to user space. A power of two; at 100,000 flows/s one is reused
 /// after two thirds of a second.
 pub const FIRST_BYTES: u32 = 65_536;
-/// Rows of destinations that the reader of the rings makes of records; where there are more, the kernel side makes all that come
+/// Rows of destinations that the reader of records makes of them; where there are more, the kernel side makes all that come
 /// after. At 770 bytes each they are 3 MB of user space's memory.
 pub const ROWS_BY_READER: u32 = 4_096;
 /// Slots in which user space remembers SYNs whose data was accepted, to know a duplicate. A power of two; at 1,000 of them a second one is

@@ -1,8 +1,8 @@
-//! What is counted of the records of the rings, because the kernel side leaves it to their reader: rows of destinations, and
+//! What is counted of records, because the kernel side leaves it to their reader: rows of destinations, and
 //! connections by network namespace.
 //!
 //! Exact: a record says itself whether it is still to be counted ([`event_flags::TO_ADD`], [`event_flags::TO_COUNT`]), and a
-//! handshake that finds no room in a ring is counted by the kernel side.
+//! handshake that finds no room at all is counted by the kernel side.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,7 @@ impl Counted {
         }
     }
 
-    /// Counts a record as it comes from the ring, and takes out of it what is meant for its reader alone. Returns the place of
+    /// Counts a record as it was written, and takes out of it what is meant for its reader alone. Returns the place of
     /// its row, if there is one here.
     pub fn take_in(&mut self, flow: &mut FlowEvent) -> Option<RowPlace> {
         self.records += 1;
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::model::fake;
 
-    /// A record as it comes from the ring, all of it to be counted by its reader.
+    /// A record as it was written, all of it to be counted by its reader.
     fn record(role: Role, outcome: Outcome) -> FlowEvent {
         let mut flow = fake::flow(outcome);
         flow.role = role as u8;

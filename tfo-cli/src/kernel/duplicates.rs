@@ -16,8 +16,8 @@ impl Default for Duplicates {
 }
 
 impl Duplicates {
-    /// Remembers the SYN of a record from the ring, and marks the record of one that has come before. The sequence number goes
-    /// out of the record: behind the ring its place has the meaning it has for a client.
+    /// Remembers the SYN of a record as it was written, and marks the record of one that has come before. The sequence number goes
+    /// out of the record: from here on its place has the meaning it has for a client.
     pub fn take_in(&mut self, flow: &mut FlowEvent) {
         if flow.role != Role::Server as u8 || flow.offered == 0 {
             return;

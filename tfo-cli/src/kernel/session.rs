@@ -75,7 +75,7 @@ pub struct Session {
     list: Option<OwnedFd>,
     waiting: Waiting,
     counted: Counted,
-    /// Records that were taken out of the rings by a reading, and not handed over yet.
+    /// Records that were taken out by a reading, and not handed over yet.
     fresh: Vec<Record>,
     host_facts: HostFacts,
     /// Age from which on ends of connections are counted.
@@ -206,7 +206,7 @@ impl Session {
         self.last_netns.retain(|inode| !gone.contains(inode));
     }
 
-    /// Takes everything out of the rings, counts it, and hands it over.
+    /// Takes all records out, counts them, and hands them over.
     fn take(&mut self, sink: &mut dyn FnMut(&Record)) {
         let was_full = self.counted.is_full();
         while let Some(item) = self.maps.records.next() {
@@ -358,7 +358,7 @@ impl Source for Session {
     }
 
     fn read(&mut self, dests: bool) -> anyhow::Result<Reading> {
-        // What was counted by now has its record in the rings; those that read twice without a drain in between find it in the
+        // What was counted by now has its record written; those that read twice without a drain in between find it in the
         // rows.
         let mut fresh = std::mem::take(&mut self.fresh);
         self.take(&mut |record| fresh.push(*record));

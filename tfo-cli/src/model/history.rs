@@ -43,7 +43,7 @@ pub struct Frame {
     pub fresh: Totals,
     /// Losses at its end.
     pub losses: [u64; Loss::COUNT],
-    /// Records put into the ring until its end.
+    /// Records written until its end.
     pub events: u64,
     /// The cross-check at its end.
     pub cross: Arc<[CrossLine]>,

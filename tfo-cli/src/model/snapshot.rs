@@ -62,7 +62,7 @@ pub struct Snapshot {
     pub fresh: Totals,
     /// Losses by reason.
     pub losses: [u64; Loss::COUNT],
-    /// Records put into the ring.
+    /// Records written.
     pub events: u64,
     /// Our counters against the kernel's.
     pub cross: Arc<[CrossLine]>,

@@ -29,7 +29,7 @@ pub struct Reading {
     pub totals: Totals,
     /// Losses by reason, indexed by [`Loss`]; the derived ones included.
     pub losses: [u64; Loss::COUNT],
-    /// Flow records the kernel side put into the ring.
+    /// Flow records the kernel side wrote.
     pub events: u64,
     /// Bookkeeping of the BPF programs, indexed by [`Stat`]; `None` where nobody keeps books (recordings, captures).
     pub stats: Option<[u64; Stat::COUNT]>,

@@ -187,7 +187,7 @@ fn connections_that_outlive_an_epoch() -> Result<()> {
     )?;
     let living = open(&lab, &to(&old), 12)?;
     thread::sleep(EPOCH + Duration::from_secs(1));
-    close(&lab, open(&lab, &to(&young), 12)?)?;
+    drop(open(&lab, &to(&young), 12)?);
     close(&lab, living)?;
     let found = findings(&diagnose.stop()?)?;
     let one = about(&found, LONG_LIVED, old.address()).with_context(|| format!("{found:?}"))?;

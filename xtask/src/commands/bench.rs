@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         Time {
             rounds: args.rounds,
-            few: 4,
+            few: 8,
             seconds: 2,
             slice: 1.5,
         }
