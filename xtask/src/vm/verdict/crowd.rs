@@ -77,7 +77,7 @@ mod tests {
             "one is taken for plain without a word"
         );
         assert_eq!(
-            found(60, 240, 200).len(),
+            found(60, 240, 170).len(),
             1,
             "listeners began anew without a word"
         );
