@@ -16,7 +16,7 @@ pub use place::{
 };
 pub use slot::{
     age_ns, born_slot, forget_start, is_awaited_plain, is_of_this_epoch, is_primed, set_born, set_connecting,
-    set_primed, set_start, start_slot,
+    set_primed, set_start, start_of, start_slot,
 };
 use tfo_common::{Handshake, Role, classify, limits, time::UNSEEN_US};
 

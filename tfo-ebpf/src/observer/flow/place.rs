@@ -68,6 +68,16 @@ pub(super) fn place<'a>(number: u64, step: u32) -> Option<&'a mut Place> {
         .map(|place| unsafe { &mut *place })
 }
 
+/// The number of a socket, and its first place.
+#[inline(always)]
+fn home<'a, S>(sk: *mut S) -> Option<(u64, &'a mut Place)> {
+    if sk.is_null() {
+        return None;
+    }
+    let number = number(sk);
+    Some((number, place(number, 0)?))
+}
+
 /// One more. LLVM does not see what it becomes, and leaves the loop a loop: unrolled, those on the rare paths would be
 /// half of the code.
 #[inline(always)]
@@ -102,20 +112,14 @@ pub fn of_context<'a>(ops: &Ops) -> Option<&'a mut Flow> {
 /// The flow of the socket of a callback, if it is at the first place. Where it is not [`of_context`] may still find it.
 #[inline(always)]
 pub fn at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
-    let sk = ops.sk();
-    if sk.is_null() {
-        return None;
-    }
-    let number = number(sk);
-    let home = place(number, 0)?;
+    let (number, home) = home(ops.sk())?;
     (home.owner == number).then_some(&mut home.flow)
 }
 
 /// Whether the socket of a callback has no flow at another place than the first.
 #[inline(always)]
 pub fn is_surely_without(ops: &Ops) -> bool {
-    let sk = ops.sk();
-    !sk.is_null() && place(number(sk), 0).is_some_and(|home| home.elsewhere == 0)
+    home(ops.sk()).is_some_and(|(_, home)| home.elsewhere == 0)
 }
 
 /// The flow of a socket, if it has one.
@@ -124,11 +128,7 @@ pub fn is_surely_without(ops: &Ops) -> bool {
 /// this connection or when its socket is destroyed: nobody else changes it under our hands.
 #[inline(always)]
 pub fn of<'a, S>(sk: *mut S) -> Option<&'a mut Flow> {
-    if sk.is_null() {
-        return None;
-    }
-    let number = number(sk);
-    let home = place(number, 0)?;
+    let (number, home) = home(sk)?;
     if home.owner == number {
         return Some(&mut home.flow);
     }
@@ -162,27 +162,17 @@ pub fn begin_at_home<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut
 /// The first place of the socket of a callback, if nobody has it.
 #[inline(always)]
 fn new_at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
-    let sk = ops.sk();
-    if sk.is_null() {
-        return None;
-    }
-    let number = number(sk);
-    let home = place(number, 0)?;
+    let (number, home) = home(ops.sk())?;
     (home.elsewhere == 0 && home.claim(number)).then_some(&mut home.flow)
 }
 
 /// A place for the flow of the socket of a callback: the first one, if nobody has it; else the one it has already, or another.
 #[inline(always)]
 fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
-    let sk = ops.sk();
-    if sk.is_null() {
-        return None;
-    }
     if let Some(flow) = new_at_home(ops) {
         return Some(flow);
     }
-    let number = number(sk);
-    let home = place(number, 0)?;
+    let (number, home) = home(ops.sk())?;
     if let Some(flow) = of_context(ops) {
         return Some(flow);
     }
@@ -202,11 +192,7 @@ fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
 /// Removes the flow of the socket of a callback, which [`at_home`] has found.
 #[inline(always)]
 pub fn remove_at_home(ops: &Ops) {
-    let sk = ops.sk();
-    if sk.is_null() {
-        return;
-    }
-    if let Some(home) = place(number(sk), 0) {
+    if let Some((_, home)) = home(ops.sk()) {
         home.free();
     }
 }
@@ -214,11 +200,7 @@ pub fn remove_at_home(ops: &Ops) {
 /// Removes the flow of a socket, which has nothing more to tell.
 #[inline(always)]
 pub fn remove<S>(sk: *mut S) {
-    if sk.is_null() {
-        return;
-    }
-    let number = number(sk);
-    let Some(home) = place(number, 0) else {
+    let Some((number, home)) = home(sk) else {
         return;
     };
     if home.owner == number {
@@ -227,14 +209,8 @@ pub fn remove<S>(sk: *mut S) {
     if home.elsewhere == 0 {
         return;
     }
-    let mut step = 1;
-    while step <= limits::FLOW_STEPS {
-        if let Some(other) = place(number, step)
-            && other.owner == number
-        {
-            other.free();
-            return account::add32(&raw mut home.elsewhere, u32::MAX);
-        }
-        step = next(step);
+    if let Some(other) = place_elsewhere(number) {
+        other.free();
+        account::add32(&raw mut home.elsewhere, u32::MAX);
     }
 }

@@ -18,15 +18,21 @@ pub fn start_slot(number: u64) -> Option<*mut u64> {
     TFO_STARTS.get_ptr_mut(slots::start_slot(number))
 }
 
+/// The number of a socket, and its start slot.
+#[inline(always)]
+pub fn start_of(sk: *mut bpf_sock) -> Option<(u64, *mut u64)> {
+    if sk.is_null() {
+        return None;
+    }
+    let number = number(sk);
+    Some((number, start_slot(number)?))
+}
+
 /// Remembers in which tick a plain client sent its SYN. To look at the clock takes longer than everything else that is
 /// done there, and a SYN that need not be sent again is timed by the kernel.
 #[inline(always)]
 pub fn set_connecting(sk: *mut bpf_sock) {
-    if sk.is_null() {
-        return;
-    }
-    let number = number(sk);
-    if let Some(slot) = start_slot(number) {
+    if let Some((number, slot)) = start_of(sk) {
         // SAFETY: points into an array; one aligned store.
         unsafe { *slot = slots::connecting_value(number, clock::jiffies()) };
     }
@@ -36,23 +42,15 @@ pub fn set_connecting(sk: *mut bpf_sock) {
 /// tells ends what was awaited for an earlier connection of a socket at the same address ([`forget_start`]).
 #[inline(always)]
 pub fn is_awaited_plain(ops: &Ops) -> bool {
-    let sk = ops.sk();
-    if sk.is_null() {
-        return false;
-    }
-    let number = number(sk);
     // SAFETY: points into an array; one aligned load.
-    start_slot(number).is_some_and(|slot| slots::start_is_of(number, unsafe { slot.read_volatile() }))
+    start_of(ops.sk())
+        .is_some_and(|(number, slot)| slots::start_is_of(number, unsafe { slot.read_volatile() }))
 }
 
 /// Remembers when a plain connection began. `added`: its callback flag is ours to take back.
 #[inline(always)]
 pub fn set_start(sk: *mut bpf_sock, ns: u64, role: Role, added: bool) {
-    if sk.is_null() {
-        return;
-    }
-    let number = number(sk);
-    if let Some(slot) = start_slot(number) {
+    if let Some((number, slot)) = start_of(sk) {
         // SAFETY: points into an array; one aligned store.
         unsafe { *slot = slots::start_value(number, ns, matches!(role, Role::Server), added) };
     }
@@ -61,11 +59,7 @@ pub fn set_start(sk: *mut bpf_sock, ns: u64, role: Role, added: bool) {
 /// Forgets that the first byte of an earlier connection of this socket, or of one at its address, was awaited without a flow.
 #[inline(always)]
 pub fn forget_start(sk: *mut bpf_sock) {
-    if sk.is_null() {
-        return;
-    }
-    let number = number(sk);
-    if let Some(slot) = start_slot(number) {
+    if let Some((number, slot)) = start_of(sk) {
         // SAFETY: points into an array; one aligned load, one aligned store.
         unsafe {
             if slots::start_is_of(number, slot.read_volatile()) {

@@ -390,11 +390,7 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
 /// Time since a plain client's first SYN left, us, to a tick; [`UNSEEN_US`] where another socket has taken its slot.
 #[inline(always)]
 fn since_first_syn(ops: &Ops) -> u32 {
-    if ops.sk().is_null() {
-        return UNSEEN_US;
-    }
-    let number = flow::number(ops.sk());
-    let Some(slot) = flow::start_slot(number) else {
+    let Some((number, slot)) = flow::start_of(ops.sk()) else {
         return UNSEEN_US;
     };
     // SAFETY: points into an array; aligned.

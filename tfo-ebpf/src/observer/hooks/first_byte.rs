@@ -131,11 +131,7 @@ fn child(ops: &Ops, flow: &mut Flow) -> bool {
 /// A header of a connection without a flow is being built: plain, or given up.
 #[inline(always)]
 pub fn building_plain(ops: &Ops) {
-    if ops.sk().is_null() {
-        return;
-    }
-    let number = flow::number(ops.sk());
-    let Some(slot) = flow::start_slot(number) else {
+    let Some((number, slot)) = flow::start_of(ops.sk()) else {
         return;
     };
     // SAFETY: points into an array; aligned.
