@@ -20,7 +20,7 @@ pub const WITHOUT_PRIMING: &str = "on listeners that existed before the tool onl
 /// An iterator program that is nice to have.
 pub fn iter(
     ebpf: &mut Ebpf,
-    verified: &mut programs::Verified,
+    verified: &programs::Verified,
     name: &'static str,
     degradations: &mut Vec<Degradation>,
 ) -> Option<OwnedFd> {
@@ -47,7 +47,7 @@ pub fn iter(
 /// The program that a policy may keep for us.
 pub fn give_back(
     ebpf: &mut Ebpf,
-    verified: &mut programs::Verified,
+    verified: &programs::Verified,
     bpffs: &Path,
     degradations: &mut Vec<Degradation>,
 ) -> Option<Arc<GiveBack>> {

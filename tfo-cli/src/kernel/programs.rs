@@ -160,9 +160,12 @@ fn load_one(name: &str, program: &mut Program, btf: &Btf) -> Result<(), ProgramE
 }
 
 /// Whether a program was loaded; why not, where it was not.
-fn check(verified: &mut Verified, name: &'static str) -> Result<(), Error> {
-    let result = verified.remove(name).unwrap_or(Err(ProgramError::NotLoaded));
-    result.map_err(|error| refused("load", name, &error))
+fn check(verified: &Verified, name: &'static str) -> Result<(), Error> {
+    match verified.get(name) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(refused("load", name, error)),
+        None => Err(refused("load", name, &ProgramError::NotLoaded)),
+    }
 }
 
 /// Attaches the `sock_ops` program, after its parts are where it jumps to. Cgroup links are always
@@ -170,15 +173,13 @@ fn check(verified: &mut Verified, name: &'static str) -> Result<(), Error> {
 /// last descriptor, so `parts` has to stay open.
 pub fn attach_sock_ops(
     ebpf: &mut Ebpf,
-    verified: &mut Verified,
+    verified: &Verified,
     parts: &mut ProgramArray<MapData>,
     cgroup: &Cgroup,
 ) -> Result<(), Error> {
     for part in Part::ALL {
         let name = program_of(part);
-        if name == part.program() {
-            check(verified, name)?;
-        }
+        check(verified, name)?;
         let program: &mut SockOps = find(ebpf, name)?;
         let fd = program.fd().map_err(|error| refused("load", name, &error))?;
         parts.set(part as u32, fd, 0).map_err(|error| Error::Load {
@@ -194,7 +195,7 @@ pub fn attach_sock_ops(
 }
 
 /// The program that a policy may keep for us, loaded; why not, where it was refused.
-pub fn give_back<'a>(ebpf: &'a mut Ebpf, verified: &mut Verified) -> Result<&'a mut SockOps, Error> {
+pub fn give_back<'a>(ebpf: &'a mut Ebpf, verified: &Verified) -> Result<&'a mut SockOps, Error> {
     check(verified, maps::PROG_GIVE_BACK)?;
     find(ebpf, maps::PROG_GIVE_BACK)
 }
@@ -202,7 +203,7 @@ pub fn give_back<'a>(ebpf: &'a mut Ebpf, verified: &mut Verified) -> Result<&'a 
 /// Attaches the tracepoints; returns the names of those attached.
 pub fn attach_tracepoints(
     ebpf: &mut Ebpf,
-    verified: &mut Verified,
+    verified: &Verified,
     degradations: &mut Vec<Degradation>,
 ) -> Result<Vec<&'static str>, Error> {
     let (program, tracepoint) = DESTROY;
@@ -244,7 +245,7 @@ pub(super) fn tracepoint_of(program: &str) -> Option<&'static str> {
     on_tracepoints().find_map(|(name, tracepoint)| (name == program).then_some(tracepoint))
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, verified: &mut Verified, name: &'static str) -> Result<(), Error> {
+fn attach_tracepoint(ebpf: &mut Ebpf, verified: &Verified, name: &'static str) -> Result<(), Error> {
     check(verified, name)?;
     let program: &mut BtfTracePoint = find(ebpf, name)?;
     program
@@ -258,12 +259,12 @@ pub fn load_iter(ebpf: &mut Ebpf, name: &'static str, btf: &Btf) -> Result<Owned
     let program = ebpf.program_mut(name).ok_or_else(|| Error::Load {
         why: format!("the object has no program {name}"),
     })?;
-    let mut verified = Verified::from([(name, load_one(name, program, btf))]);
-    iter(ebpf, &mut verified, name)
+    let verified = Verified::from([(name, load_one(name, program, btf))]);
+    iter(ebpf, &verified, name)
 }
 
 /// A descriptor of an `iter/tcp` program.
-pub fn iter(ebpf: &mut Ebpf, verified: &mut Verified, name: &'static str) -> Result<OwnedFd, Error> {
+pub fn iter(ebpf: &mut Ebpf, verified: &Verified, name: &'static str) -> Result<OwnedFd, Error> {
     check(verified, name)?;
     let program: &mut Iter = find(ebpf, name)?;
     let fd = program.fd().map_err(|error| refused("load", name, &error))?;

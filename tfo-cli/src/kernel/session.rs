@@ -139,13 +139,13 @@ impl Session {
         // Whoever asks for a small table wants to see it overflow.
         set_reader_counts(&mut maps, options.destinations >= limits::DESTS);
         let presence = Presence::announce(&cgroup.mount);
-        let mut verified = programs::verify(&mut ebpf, &btf);
-        let list = optional::iter(&mut ebpf, &mut verified, PROG_LIST, &mut degradations);
-        let prime = optional::iter(&mut ebpf, &mut verified, PROG_PRIME, &mut degradations);
-        let release = optional::iter(&mut ebpf, &mut verified, PROG_RELEASE, &mut degradations);
-        let give_back = optional::give_back(&mut ebpf, &mut verified, &options.bpffs, &mut degradations);
-        let tracepoints = programs::attach_tracepoints(&mut ebpf, &mut verified, &mut degradations)?;
-        programs::attach_sock_ops(&mut ebpf, &mut verified, &mut maps.parts, &cgroup)?;
+        let verified = programs::verify(&mut ebpf, &btf);
+        let list = optional::iter(&mut ebpf, &verified, PROG_LIST, &mut degradations);
+        let prime = optional::iter(&mut ebpf, &verified, PROG_PRIME, &mut degradations);
+        let release = optional::iter(&mut ebpf, &verified, PROG_RELEASE, &mut degradations);
+        let give_back = optional::give_back(&mut ebpf, &verified, &options.bpffs, &mut degradations);
+        let tracepoints = programs::attach_tracepoints(&mut ebpf, &verified, &mut degradations)?;
+        programs::attach_sock_ops(&mut ebpf, &verified, &mut maps.parts, &cgroup)?;
         let mut session = Self {
             keeper,
             ebpf,
