@@ -121,10 +121,10 @@ pub const fn flow_place(socket: u64, step: u32) -> u32 {
     near(socket).wrapping_add(step.wrapping_mul(stride)) & (FLOWS - 1)
 }
 
-/// The place of a listener in [`crate::maps::ARRIVED`].
+/// The place of a listener in [`crate::maps::ARRIVED`]. From 1 on: an array of one entry, and there are none of less, has nobody's.
 #[inline(always)]
 pub const fn arrived_place(listener: u64) -> u32 {
-    near(listener) & (ARRIVED - 1)
+    1 + (near(listener) & (ARRIVED - 1))
 }
 
 /// Which of the counters of [`crate::maps::WAITING`] a SYN from this port and address belongs to: the first and the last
@@ -260,8 +260,12 @@ mod tests {
             let value = start_value(socket, 123_456_789_000, server, added);
             assert!(start_is_of(socket, value) && !start_is_of(other, value));
             assert_eq!((start_is_server(value), start_added(value)), (server, added));
-            for age in [0, 100_000, 86_400_000_000_000] {
-                assert!(age_ns(value, 123_456_789_000 + age).abs_diff(age) <= 1_024);
+            // Whole units of time are exact.
+            let begun = 123_456_788_480;
+            let value = start_value(socket, begun, server, added);
+            for age in [0, 102_400, 86_400_000_000_000] {
+                assert_eq!(age_ns(value, begun + age), age);
+                assert_eq!(age_ns(value, begun + age + 1_023), age);
             }
         }
         assert!(!start_is_of(socket, 0));

@@ -84,7 +84,7 @@ pub static TFO_PRIMED: Array<u64, { limits::PRIMED as usize }> = Array::new();
 
 /// What became of SYNs with Fast Open, each listener at its place: a look-up in a hash took 25 ns.
 #[btf_map]
-pub static TFO_ARRIVED: Array<Arrived, { limits::ARRIVED as usize }> = Array::new();
+pub static TFO_ARRIVED: Array<Arrived, { limits::ARRIVED as usize + 1 }> = Array::new();
 
 /// The same of listeners whose place another one has, by their address. Its next listen() begins anew.
 #[btf_map]
