@@ -22,6 +22,15 @@ use crate::{
     ops::{AF_INET6, Address, Ops},
 };
 
+/// An index, compared where it is used. LLVM knows the range of a type and leaves the comparison out, but 6.1 forgets a
+/// range with the register it puts on the stack ("R2 max value is outside of the allowed memory range").
+#[inline(always)]
+pub fn below(mut index: usize, bound: usize) -> Option<usize> {
+    // SAFETY: changes nothing; hides from LLVM what it knows of the number.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) index) };
+    (index < bound).then_some(index)
+}
+
 /// Counts a finished handshake.
 #[inline(always)]
 pub fn total(role: Role, outcome: Outcome) {

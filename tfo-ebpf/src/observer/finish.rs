@@ -10,7 +10,7 @@ use tfo_common::{
     flags::{Control, Shed},
     maps::Part,
     slots,
-    time::{UNSEEN_US, bucket, us_between},
+    time::{UNSEEN_US, bucket},
 };
 
 use crate::{
@@ -114,10 +114,6 @@ fn tell_in_block(tcp: Typed, flow: &mut Flow) -> bool {
     let Some(block) = record::take() else { return false };
     let facts = flow.facts;
     block.put(flow, &facts, outcome);
-    block.let_go();
-    if config!(emit_plain) == 1 {
-        account::stat(Stat::Events);
-    }
     true
 }
 
@@ -136,9 +132,6 @@ fn tell(tcp: Typed, flow: &mut Flow) -> bool {
     if has_record(outcome) {
         let reader_counts = flags::control(Control::ReaderCounts) != 0;
         record::put_into_ring(flow, &facts, outcome, reader_counts);
-        if config!(emit_plain) == 1 && flow.has(bit::EMITTED) {
-            account::stat(Stat::Events);
-        }
     }
     // Last, for an addition waits for all stores before it.
     account::total(facts.role, outcome);
@@ -182,55 +175,13 @@ fn count(flow: &Flow) {
             outcome,
             &facts,
             &times,
-            saved_us(flow, outcome),
-            lost_us(flow, outcome),
+            flow.saved_us(outcome),
+            flow.lost_us(outcome),
         );
         if flow.ttfb_us != UNSEEN_US {
             add_first_byte(row, flow.has(bit::REQUESTED), flow.ttfb_us);
         }
     }
-}
-
-/// The round trip that was saved. Without data in the SYN nothing arrived earlier, accepted or not.
-#[inline(always)]
-pub fn saved_us(flow: &Flow, outcome: Outcome) -> u32 {
-    if outcome.saves_round_trip() && flow.facts.syn_data_len > 0 {
-        seen(flow.rtt_us)
-    } else {
-        0
-    }
-}
-
-/// The time that a SYN which was sent again has cost.
-#[inline(always)]
-pub fn lost_us(flow: &Flow, outcome: Outcome) -> u32 {
-    if outcome.loses_timeout() {
-        us_between(flow.start_ns, flow.syn_ns)
-    } else {
-        0
-    }
-}
-
-/// 0 for "unseen".
-#[inline(always)]
-fn seen(us: u32) -> u32 {
-    if us == UNSEEN_US { 0 } else { us }
-}
-
-/// The outcome as an index, compared where it is used. LLVM knows the range of the type and leaves the comparison out,
-/// but 6.1 forgets a range with the register it puts on the stack ("R2 max value is outside of the allowed memory range").
-#[inline(always)]
-fn bounded(outcome: Outcome) -> Option<usize> {
-    let code = compared(outcome as usize);
-    (code < Outcome::COUNT).then_some(code)
-}
-
-/// A number of which LLVM knows nothing any more.
-#[inline(always)]
-pub fn compared(mut number: usize) -> usize {
-    // SAFETY: changes nothing.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number) };
-    number
 }
 
 /// Adds one handshake to its destination.
@@ -243,8 +194,10 @@ fn add_to_row(
     saved_us: u32,
     lost_us: u32,
 ) {
-    let Some(code) = bounded(outcome) else { return };
-    // SAFETY: `row` points to a map value; every index is bounded by `bounded` or by `bucket`.
+    let Some(code) = account::below(outcome as usize, Outcome::COUNT) else {
+        return;
+    };
+    // SAFETY: `row` points to a map value; every index is bounded by `below` or by `bucket`.
     unsafe {
         (*row).last_ns = times.now;
         if saved_us > 0 {

@@ -18,7 +18,10 @@ pub use slot::{
     age_ns, born_slot, forget_start, is_awaited_plain, is_of_this_epoch, is_primed, set_born, set_connecting,
     set_primed, set_start, start_of, start_slot,
 };
-use tfo_common::{Handshake, Role, classify, limits, time::UNSEEN_US};
+use tfo_common::{
+    Handshake, Outcome, Role, classify, limits,
+    time::{UNSEEN_US, us_between},
+};
 
 use crate::{
     kern::Typed,
@@ -194,6 +197,26 @@ impl Flow {
         self.handshake_us = times.handshake_us;
         self.rtt_us = times.rtt_us;
         self.waits_on = u8::from(waits);
+    }
+
+    /// The round trip that was saved, us. Without data in the SYN nothing arrived earlier, accepted or not.
+    #[inline(always)]
+    pub fn saved_us(&self, outcome: Outcome) -> u32 {
+        if outcome.saves_round_trip() && self.facts.syn_data_len > 0 && self.rtt_us != UNSEEN_US {
+            self.rtt_us
+        } else {
+            0
+        }
+    }
+
+    /// The time that a SYN which was sent again has cost, us.
+    #[inline(always)]
+    pub fn lost_us(&self, outcome: Outcome) -> u32 {
+        if outcome.loses_timeout() {
+            us_between(self.start_ns, self.syn_ns)
+        } else {
+            0
+        }
     }
 
     /// Whether this bit of [`bit`] is set.

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use tfo_common::{
     EventKind, FlowEvent, Handshake, Loss, Outcome, Role, carried,
     classify::End,
-    counters::{TOTALS, total_index},
+    counters::{Stat, TOTALS, total_index},
     event::event_flags,
     limits, records, slots,
 };
@@ -18,14 +18,14 @@ use tfo_common::{
 use crate::{
     atomic,
     observer::{
-        account, clock, finish,
+        account, clock,
         flow::{self, Flow, bit},
         maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_RECORDS, config},
     },
     ops::Address,
 };
 
-/// A block that this program has, until [`Taken::let_go`].
+/// A block that this program has, until [`Taken::put`].
 pub struct Taken {
     block: *mut records::Block,
     number: u64,
@@ -35,8 +35,7 @@ pub struct Taken {
 /// Takes the block of this CPU, where nobody has it and it has room.
 #[inline(always)]
 pub fn take() -> Option<Taken> {
-    // SAFETY: no arguments.
-    let index = records::block_of(unsafe { bpf_get_smp_processor_id() });
+    let index = records::block_of(cpu());
     let block = TFO_RECORDS.get_ptr_mut(index)?;
     // SAFETY: a live map value; what is written belongs to who has the block. `read` is written by user space: one aligned load.
     unsafe {
@@ -58,27 +57,21 @@ pub fn take() -> Option<Taken> {
 }
 
 impl Taken {
-    /// Writes the flow's record, which says that its reader counts the handshake, and adds that to the totals.
+    /// Writes the flow's record, which says that its reader counts the handshake, adds that to the totals, lets the reader have it,
+    /// and others the block. What must not come before anything else is a volatile store behind a barrier: LLVM leaves it
+    /// there, and x86 keeps stores in order.
     #[inline(always)]
-    pub fn put(&self, flow: &mut Flow, facts: &Handshake, outcome: Outcome) {
+    pub fn put(self, flow: &mut Flow, facts: &Handshake, outcome: Outcome) {
         flow.bits |= bit::EMITTED | bit::BY_READER;
         let place = records::place(self.number);
         flow.id = slots::flow_id(flow.start_ns, self.index, place);
         // SAFETY: a live map value, which this program has; the places are below the lengths.
         unsafe {
             write(&raw mut (*self.block).records[place], flow, facts, outcome);
-            if let Some(index) = bounded_total(facts.role, outcome) {
+            let index = total_index(facts.role, outcome) as usize;
+            if let Some(index) = account::below(index, TOTALS as usize) {
                 (*self.block).totals.0[index] += 1;
             }
-        }
-    }
-
-    /// Lets the reader have what was written, and others the block. What must not come before anything else is a volatile store
-    /// behind a barrier: LLVM leaves it there, and x86 keeps stores in order.
-    #[inline(always)]
-    pub fn let_go(self) {
-        // SAFETY: a live map value, which this program has.
-        unsafe {
             let head = &raw mut (*self.block).head.0;
             asm!("", options(nostack));
             (&raw mut (*head).written).write_volatile(self.number + 1);
@@ -87,25 +80,18 @@ impl Taken {
     }
 }
 
-/// The index of a total, compared where it is used, as [`finish::bounded`] does.
+/// Number of this CPU.
 #[inline(always)]
-fn bounded_total(role: Role, outcome: Outcome) -> Option<usize> {
-    let index = finish::compared(total_index(role, outcome) as usize);
-    (index < TOTALS as usize).then_some(index)
-}
-
-/// Whether the ring of this CPU is that of odd ones. Two, so that CPUs do not wait for each other's cache lines: lock, position
-/// and the end of the last record were six of those for a connection with both ends here.
-#[inline(always)]
-fn is_odd() -> bool {
+fn cpu() -> u32 {
     // SAFETY: no arguments.
-    unsafe { bpf_get_smp_processor_id() & 1 != 0 }
+    unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Writes the flow's record into the ring of this CPU.
+/// Writes the flow's record into the ring of this CPU: that of even or of odd ones, so that CPUs do not wait for each other's cache
+/// lines. Lock, position and the end of the last record were six of those for a connection with both ends here.
 #[inline(always)]
 pub fn put_into_ring(flow: &mut Flow, facts: &Handshake, outcome: Outcome, reader_counts: bool) {
-    let is_odd = is_odd();
+    let is_odd = cpu() & 1 != 0;
     let ring = if is_odd { &TFO_EVENTS_ODD } else { &TFO_EVENTS };
     let Some(mut entry) = ring.reserve(0) else {
         account::lost(Loss::RingFull);
@@ -121,7 +107,7 @@ pub fn put_into_ring(flow: &mut Flow, facts: &Handshake, outcome: Outcome, reade
     entry.submit(wakeup(ring, flow.end_ns));
 }
 
-/// Writes a record.
+/// Writes a record, and counts it where the totals do not say how many there are.
 #[inline(always)]
 fn write(record: *mut FlowEvent, flow: &Flow, facts: &Handshake, outcome: Outcome) {
     let mut flags = 0;
@@ -173,8 +159,8 @@ fn write(record: *mut FlowEvent, flow: &Flow, facts: &Handshake, outcome: Outcom
         (*record).handshake_us = flow.handshake_us;
         (*record).rtt_us = flow.rtt_us;
         (*record).ttfb_us = flow.ttfb_us;
-        (*record).saved_us = finish::saved_us(flow, outcome);
-        (*record).lost_us = finish::lost_us(flow, outcome);
+        (*record).saved_us = flow.saved_us(outcome);
+        (*record).lost_us = flow.lost_us(outcome);
         (*record).offered = flow.offered;
         if flow.role == Role::Client as u8 {
             flow.comm.write_to(&raw mut (*record).comm);
@@ -182,6 +168,9 @@ fn write(record: *mut FlowEvent, flow: &Flow, facts: &Handshake, outcome: Outcom
             // A server's flow has what an earlier one has left there.
             Address::ZERO.write_to(&raw mut (*record).comm);
         }
+    }
+    if config!(emit_plain) == 1 {
+        account::stat(Stat::Events);
     }
 }
 
