@@ -124,6 +124,9 @@ struct LoadArgs {
     /// Connections in flight per client thread
     #[arg(long, default_value_t = 32)]
     in_flight: usize,
+    /// Each thread has both ends of its connections, on a CPU of its own, and waits for nobody
+    #[arg(long, conflicts_with_all = ["destinations", "http"])]
+    both_ends: bool,
     /// Connections per second at most
     #[arg(long)]
     rate: Option<u64>,

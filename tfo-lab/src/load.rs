@@ -7,11 +7,12 @@
 //! ends as the server wants it.
 
 mod beside;
+mod both_ends;
 mod client;
 mod server;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -24,6 +25,7 @@ use server::Servers;
 
 use crate::{
     client::{Connect, Family},
+    cpu,
     mib::Mib,
     netns::Namespace,
     noted::Noted,
@@ -53,6 +55,8 @@ pub struct Load {
     pub in_flight: usize,
     /// Bytes of request, and of reply.
     pub message: usize,
+    /// Whether each thread has both ends of its connections, on a CPU of its own, and so never waits for another one.
+    pub both_ends: bool,
     /// Connections per second at most; as many as the machine makes where it is `None`.
     pub rate: Option<u64>,
     /// How many addresses of the loopback are connected to in turn, all of the same servers. More than one is for
@@ -81,6 +85,7 @@ impl Load {
             threads: cores,
             in_flight: 32,
             message: 100,
+            both_ends: false,
             rate: None,
             destinations: 1,
             http: None,
@@ -107,6 +112,10 @@ impl Load {
             self.destinations == 1 || !self.fast_open && !self.v6 && self.http.is_none(),
             "load: several destinations are for plain connections over IPv4 to servers of its own"
         );
+        ensure!(
+            !self.both_ends || self.destinations == 1 && self.http.is_none(),
+            "load: threads with both ends have one destination each, and no server elsewhere"
+        );
         namespace.run(|| self.run_here())
     }
 
@@ -124,16 +133,22 @@ impl Load {
             None => Servers::start(ip, self.threads, self.message)?,
         };
         let primes = self.prime(servers.addresses())?;
+        let own = self.own_listeners(ip)?;
+        let cpus = cpu::cpus()?;
         let before = Mib::read_current()?;
         let progress = Progress::new(self.limit);
         let started = progress.started;
         let mut noted = Vec::new();
         thread::scope(|scope| -> Result<()> {
-            let targets = servers.addresses().iter().cycle();
-            let workers: Vec<_> = targets
-                .take(self.threads)
-                .map(|target| scope.spawn(|| client::work(self, *target, &progress)))
+            let progress = &progress;
+            let own = own.iter().zip(cpus.iter().cycle());
+            let mut workers: Vec<_> = own
+                .map(|(own, cpu)| scope.spawn(move || both_ends::work(self, *cpu, own, progress)))
                 .collect();
+            if !self.both_ends {
+                let targets = servers.addresses().iter().cycle().take(self.threads);
+                workers.extend(targets.map(|target| scope.spawn(move || client::work(self, *target, progress))));
+            }
             if let Limit::Duration(duration) = self.limit {
                 while let Some(left) = duration.checked_sub(started.elapsed()) {
                     thread::sleep(self.every.map_or(left, |every| every.min(left)));
@@ -166,6 +181,12 @@ impl Load {
             per_second: completed as f64 / seconds,
             noted,
         })
+    }
+
+    /// What threads with both ends connect to: none where there are no such threads.
+    fn own_listeners(&self, ip: IpAddr) -> Result<Vec<(TcpListener, SocketAddr)>> {
+        let count = if self.both_ends { self.threads } else { 0 };
+        (0..count).map(|_| server::listen(ip)).collect()
     }
 
     /// Fetches the cookie with one connection; it serves for every port of the address. Returns the number of connections

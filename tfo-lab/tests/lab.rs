@@ -212,10 +212,13 @@ fn client_tfo_switched_off_is_reported_not_hidden() {
 #[test]
 fn load_counts_exactly() {
     needs_root!();
-    for (fast_open, v6) in [(true, false), (false, false), (true, true)] {
+    let kinds = [(true, false), (false, false), (true, true)];
+    let loads = kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
+    for ((fast_open, v6), both_ends) in loads {
         let load = Load {
             fast_open,
             v6,
+            both_ends,
             ..Load::new(Limit::Connections(3001))
         };
         let report = load.run().unwrap();

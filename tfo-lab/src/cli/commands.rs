@@ -58,6 +58,7 @@ pub fn load(args: &LoadArgs) -> Result<()> {
     load.v6 = args.v6;
     load.in_flight = args.in_flight;
     load.threads = args.threads.unwrap_or(load.threads);
+    load.both_ends = args.both_ends;
     load.rate = args.rate;
     load.destinations = args.destinations;
     load.http = args.http;

@@ -100,7 +100,7 @@ fn aimed(load: &Load, target: SocketAddr, number: u64) -> SocketAddr {
 }
 
 /// `reset`: it ends by RST when it is closed.
-fn open(target: SocketAddr, reset: bool) -> Result<OwnedFd> {
+pub fn open(target: SocketAddr, reset: bool) -> Result<OwnedFd> {
     let domain = if target.is_ipv4() {
         AddressFamily::Inet
     } else {
@@ -118,7 +118,7 @@ fn open(target: SocketAddr, reset: bool) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn start(load: &Load, socket: &OwnedFd, target: &SockaddrStorage, request: &[u8]) -> nix::Result<()> {
+pub fn start(load: &Load, socket: &OwnedFd, target: &SockaddrStorage, request: &[u8]) -> nix::Result<()> {
     let fd = socket.as_raw_fd();
     if load.fast_open {
         // Without waiting: on loopback the SYN-ACK has usually arrived before the call returns.
@@ -137,7 +137,7 @@ fn start(load: &Load, socket: &OwnedFd, target: &SockaddrStorage, request: &[u8]
 }
 
 /// Reads until `buffer` is full or the server has closed.
-fn read_all(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<usize> {
+pub fn read_all(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match recv(socket.as_raw_fd(), &mut buffer[filled..], MsgFlags::empty()) {

@@ -38,20 +38,8 @@ impl Servers {
             stop,
         };
         for _ in 0..count {
-            let listen = Listen {
-                backlog: QUEUE,
-                fast_open: Some(QUEUE.cast_unsigned()),
-                ..Listen::new(SocketAddr::new(ip, 0))
-            };
-            let listener = listen.open()?;
-            listener
-                .set_nonblocking(false)
-                .context("load: making a listener block")?;
-            servers.addresses.push(
-                listener
-                    .local_addr()
-                    .context("load: reading a listener's address")?,
-            );
+            let (listener, address) = listen(ip)?;
+            servers.addresses.push(address);
             let listener = Arc::new(listener);
             servers.listeners.push(Arc::clone(&listener));
             let stop = Arc::clone(&servers.stop);
@@ -88,6 +76,23 @@ impl Drop for Servers {
             let _ = thread.join();
         }
     }
+}
+
+/// A listener that waits in `accept`, on a free port, and its address.
+pub fn listen(ip: IpAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listen = Listen {
+        backlog: QUEUE,
+        fast_open: Some(QUEUE.cast_unsigned()),
+        ..Listen::new(SocketAddr::new(ip, 0))
+    };
+    let listener = listen.open()?;
+    listener
+        .set_nonblocking(false)
+        .context("load: making a listener block")?;
+    let address = listener
+        .local_addr()
+        .context("load: reading a listener's address")?;
+    Ok((listener, address))
 }
 
 fn echo(listener: &TcpListener, message: usize, stop: &AtomicBool) {

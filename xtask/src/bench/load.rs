@@ -43,6 +43,11 @@ impl Shape {
         }
     }
 
+    /// The same from threads that have both ends of their connections: nobody waits for anybody.
+    pub fn both_ends(kind: Kind, seconds: impl Into<f64>) -> Self {
+        Self::fastest(kind, seconds).with("--both-ends")
+    }
+
     /// One connection after another: client and server take turns, so that each finds cold caches.
     pub fn in_turns(kind: Kind, seconds: impl Into<f64>) -> Self {
         Self::fastest(kind, seconds).with("--threads 1 --in-flight 1")

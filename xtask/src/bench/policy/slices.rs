@@ -35,8 +35,10 @@ const BEGINNING: Duration = Duration::from_millis(600);
 pub enum Load {
     /// One connection that carries bytes.
     Bulk,
-    /// Connections.
+    /// Connections whose ends are threads that wait for each other.
     Connections(Kind),
+    /// Connections of threads that have both ends.
+    BothEnds(Kind),
 }
 
 /// Bytes or connections per second without, and for each slice with the programs what is left of the mean of the two beside it.
@@ -105,8 +107,8 @@ fn noted(load: Load, seconds: u32) -> Result<Vec<(u64, f64)>> {
     let mut command = Command::new(program_path("tfo-lab"));
     match load {
         Load::Bulk => command.arg("bulk"),
-        Load::Connections(Kind::Tfo) => command.args(["load", "--json"]),
-        Load::Connections(Kind::Plain) => command.args(["load", "--json", "--plain"]),
+        Load::Connections(kind) => command.args(connections(kind)),
+        Load::BothEnds(kind) => command.args(connections(kind)).arg("--both-ends"),
     };
     command.args(["--seconds", &seconds.to_string(), "--every", "0.002"]);
     let report: Value = serde_json::from_str(&process::output(&mut command)?).context("tfo-lab's report")?;
@@ -118,6 +120,13 @@ fn noted(load: Load, seconds: u32) -> Result<Vec<(u64, f64)>> {
     let noted = report["noted"].as_array().context("no list `noted`")?;
     let pair = |one: &Value| Some((one["ns"].as_u64()?, one["done"].as_f64()?));
     Ok(noted.iter().filter_map(pair).collect())
+}
+
+const fn connections(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Tfo => &["load", "--json"],
+        Kind::Plain => &["load", "--json", "--plain"],
+    }
 }
 
 fn now_ns() -> Result<u64> {

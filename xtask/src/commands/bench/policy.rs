@@ -34,6 +34,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
         per_connection(stage, time)?,
         by_rules(stage, time)?,
         per_packet(stage, time)?,
+        both_ends(stage, time)?,
         left(stage, time)?,
         throughput(stage, time)?,
     ])
@@ -142,22 +143,41 @@ fn per_packet(stage: &Stage, time: Time) -> Result<Section> {
     Ok(section)
 }
 
-fn left(stage: &Stage, time: Time) -> Result<Section> {
-    let mut section = Section::new(
+fn both_ends(stage: &Stage, time: Time) -> Result<Section> {
+    let section = Section::new(
         "A policy, connections per second",
-        "What is left of the connections of a generator that does nothing but connect. The programs come and go every 80 ms \
-         while it runs, and each slice with them is compared with the two beside it: two runs one after the other differ by a \
-         tenth whatever is attached. Nothing, likewise, is what the measurement itself does. The empty programs are at the same two \
-         hooks: what they take away the kernel takes for calling any. With every connection denied each takes another SYN and \
-         waits for the handshake.",
-    )
-    .drawn("of none");
+        "What is left of the connections of a generator that does nothing but connect: each thread, on a CPU of its own, has both \
+         ends and waits for nobody. The programs come and go every 80 ms while it runs, and each slice with them is compared with \
+         the two beside it: two runs one after the other differ by several percent whatever is attached. Nothing, likewise, is \
+         what the measurement itself does. The empty programs are at the same two hooks: what they take away the kernel takes for \
+         calling any. With every connection denied each takes another SYN and waits for the handshake.",
+    );
+    connections(stage, time, section, Load::BothEnds)
+}
+
+fn left(stage: &Stage, time: Time) -> Result<Section> {
+    let section = Section::new(
+        "A policy, connections per second of threads that wait",
+        "The same of a generator whose clients and servers are threads of their own, which the scheduler wakes, halts and moves: \
+         the longer a connect takes, the more often a server has nothing to do, and a context switch takes longer than all of \
+         the policy's programs.",
+    );
+    connections(stage, time, section, Load::Connections)
+}
+
+fn connections(
+    stage: &Stage,
+    time: Time,
+    section: Section,
+    load: impl Fn(Kind) -> Load,
+) -> Result<Section> {
+    let mut section = section.drawn("of none");
     for (kind, contestants) in [(Kind::Tfo, &CONCERNED[..]), (Kind::Plain, &UNCONCERNED)] {
         compare(
             stage,
             time,
             (kind.name(), "/s", 1.0),
-            Load::Connections(kind),
+            load(kind),
             contestants,
             &mut section,
         )?;
