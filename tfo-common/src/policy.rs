@@ -30,7 +30,7 @@ pub const SLOTS: &str = "TFO_POL_SLOTS";
 pub const WATCHES: &str = "TFO_POL_WATCHES";
 /// LRU hash of [`crate::guard::GuardKey::net`] -> inode of that network namespace: those with a failure.
 pub const NETS: &str = "TFO_POL_NETS";
-/// Program array: where `sock_ops` goes on when there is something to be judged ([`PROG_JUDGE`]).
+/// Program array: where `sock_ops` goes on, indexed by [`Tail`].
 pub const TAILS: &str = "TFO_POL_TAILS";
 /// Program array: what `sock_ops` goes on with in the end. An observer puts [`crate::maps::PROG_GIVE_BACK`] here, so that what
 /// it has left on sockets can be taken back should it be killed.
@@ -52,13 +52,25 @@ pub fn maps() -> impl Iterator<Item = &'static str> {
 
 /// `cgroup_skb/egress`: denies SYN data.
 pub const PROG_EGRESS: &str = "tfo_pol_egress";
-/// `sock_ops`: sends what a denied SYN left behind, and gathers evidence.
+/// `sock_ops`: sends what a denied SYN left behind, and gathers evidence, each in a program of its own ([`Tail`]).
 pub const PROG_SOCK_OPS: &str = "tfo_pol_sockops";
-/// `sock_ops`, called by the former: judges evidence. Apart, because it is rarely needed, and neither the verifier nor an
-/// instruction cache has to go through it for every callback.
-pub const PROG_JUDGE: &str = "tfo_pol_judge";
 /// TCX egress: takes the TFO option out of SYNs.
 pub const PROG_STRIP: &str = "tfo_pol_strip";
+
+codes! {
+    /// The programs [`PROG_SOCK_OPS`] jumps to, with their names: index into [`TAILS`]. Apart, because most callbacks need none of
+    /// them, and what an instruction cache need not hold of one is room for the others.
+    Tail: u32 {
+        /// Judges evidence; reached from the others.
+        Judge = 0, "tfo_pol_judge";
+        /// A connection begins.
+        Connect = 1, "tfo_pol_connect";
+        /// A client's handshake is over.
+        Established = 2, "tfo_pol_est";
+        /// A client leaves SYN_SENT.
+        State = 3, "tfo_pol_state";
+    }
+}
 
 /// Rules at most.
 pub const MAX_RULES: u32 = 16_384;
@@ -256,7 +268,7 @@ pub enum Switch {
     Abi = 0,
     /// Kernel side: whether `bpf_setsockopt(TCP_NODELAY)` works here, one of [`push`].
     Push = 1,
-    /// User space: 1 while there is a guard.
+    /// User space: how many levels of the hierarchy, from its root on, may have a guard; 0 while there is none.
     Guards = 2,
     /// User space: the highest number a rule has had. Numbers are not used twice, so that a number seen a minute ago
     /// removes the rule it stood for or none.
@@ -265,11 +277,15 @@ pub enum Switch {
     BuildLow = 4,
     /// User space: its high half.
     BuildHigh = 5,
+    /// User space: how many levels of the hierarchy, from its root on, may have a rule; 0 while there is none.
+    Rules = 6,
+    /// Kernel side: 1 when a [`Mark`] was made for a socket, the first time.
+    Marked = 7,
 }
 
 impl Switch {
     /// Number of entries.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 8;
 }
 
 /// Values of [`Switch::Push`].
@@ -313,7 +329,7 @@ codes! {
         GuardEvidence = 12, "guard_evidence";
         /// Connections whose option was to be taken out and that left by an interface without the classifier.
         StripMissed = 13, "strip_missed";
-        /// Sockets given a callback flag of ours.
+        /// Marked sockets given a callback flag of ours; of those guards watch their [`Watch`](crate::guard::Watch) says so.
         Flagged = 14, "flagged";
         /// Those of them from which it was taken back.
         Unflagged = 15, "unflagged";

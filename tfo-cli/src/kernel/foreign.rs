@@ -3,7 +3,7 @@
 use aya::programs::loaded_programs;
 use tfo_common::{
     maps::{PROG_GIVE_BACK, PROG_SOCK_OPS, Part},
-    policy,
+    policy::{self, Tail},
 };
 
 /// `BPF_PROG_TYPE_SOCK_OPS` (include/uapi/linux/bpf.h).
@@ -26,12 +26,10 @@ pub fn sock_ops_loaded() -> bool {
 fn is_ours(name: &[u8]) -> bool {
     let is = |ours: &str| name == ours.as_bytes();
     let parts = Part::ALL.iter().map(|part| part.program());
-    let mut all = parts.chain([
-        PROG_SOCK_OPS,
-        PROG_GIVE_BACK,
-        policy::PROG_SOCK_OPS,
-        policy::PROG_JUDGE,
-    ]);
+    let tails = Tail::ALL.iter().map(|tail| tail.name());
+    let mut all = parts
+        .chain(tails)
+        .chain([PROG_SOCK_OPS, PROG_GIVE_BACK, policy::PROG_SOCK_OPS]);
     all.any(is)
 }
 
@@ -47,6 +45,7 @@ mod tests {
             "tfo_give_back",
             "tfo_pol_sockops",
             "tfo_pol_judge",
+            "tfo_pol_connect",
         ] {
             assert!(is_ours(ours.as_bytes()), "{ours}");
         }

@@ -91,12 +91,8 @@ mod tests {
             missing(observer, maps::ALL.into_iter().chain(programs).chain(globals)),
             [""; 0]
         );
-        let programs = [
-            policy::PROG_EGRESS,
-            policy::PROG_SOCK_OPS,
-            policy::PROG_JUDGE,
-            policy::PROG_STRIP,
-        ];
+        let programs = [policy::PROG_EGRESS, policy::PROG_SOCK_OPS, policy::PROG_STRIP];
+        let programs = programs.into_iter().chain(policy::Tail::ALL.map(policy::Tail::name));
         assert_eq!(missing(enforcement, policy::maps().chain(programs)), [""; 0]);
         assert_eq!(missing(observer, ["TFO_NO_SUCH_MAP"]), ["TFO_NO_SUCH_MAP"]);
     }

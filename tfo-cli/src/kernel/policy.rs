@@ -19,6 +19,8 @@ mod codec;
 mod enforcement;
 mod error;
 mod guards;
+mod last_handshakes;
+mod levels;
 mod numbers;
 mod peek;
 mod pins;

@@ -1,5 +1,7 @@
 //! Handshakes whose end a guard waits for.
 
+use core::mem::offset_of;
+
 /// An attempt the application gave up without a second SYN says something after so many round trips, where one is known.
 pub const GIVE_UP_RTTS: u64 = 4;
 /// And never earlier than after this.
@@ -8,7 +10,7 @@ pub const GIVE_UP_NS: u64 = 50 * 1_000_000;
 /// A handshake a guard wants to know the end of: in an array at the place its socket hashes to. Socket storage costs
 /// more than everything else that is done for a connection; where the place is taken the handshake is not watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Watch {
     /// Address of the socket; 0 for none.
     pub sk: u64,
@@ -18,8 +20,14 @@ pub struct Watch {
     pub guard: u64,
     /// cgroup id of the socket.
     pub own: u64,
+    /// Where it goes, by [`slot_hash`](super::slot_hash).
+    pub destination: u64,
+    /// By which network, likewise.
+    pub network: u64,
     /// Successes of its kind counted for this destination when the SYN left.
     pub seen: u32,
+    /// When it has ended: what a failure cost, us.
+    pub lost_us: u32,
     /// Bits of [`watch`].
     pub flags: u8,
     /// `sock_ops` callback flags we added and have to take back.
@@ -28,14 +36,17 @@ pub struct Watch {
     pub trial: u8,
     /// When it has ended: [`Evidence`](super::Evidence) code, or [`watch::NOTHING`].
     pub evidence: u8,
-    /// When it has ended: what a failure cost, us.
-    pub lost_us: u32,
     /// When it has ended: which of its four entries is judged next.
     pub entry: u8,
     /// When it has ended: 1 if the entry before has opened.
     pub opened: u8,
     /// Zero.
     pub pad: [u8; 2],
+}
+
+impl Watch {
+    /// What [`Watch::flags`] to [`Watch::pad`] are when it begins, as one word of the memory they lie in.
+    pub const BEGIN: u64 = (watch::NOTHING as u64) << (8 * (offset_of!(Watch, evidence) - offset_of!(Watch, flags)));
 }
 
 /// Bits of [`Watch::flags`].
@@ -68,4 +79,6 @@ pub const fn waited_long_enough(waited_ns: u64, rtt_us: u32) -> bool {
     rtt_us != 0 && waited_ns >= GIVE_UP_NS && waited_ns >= rtt_us as u64 * 1_000 * GIVE_UP_RTTS
 }
 
-const _: () = assert!(size_of::<Watch>() == 48);
+// One cache line, of which what is cleared together lies together.
+const _: () = assert!(size_of::<Watch>() == 64);
+const _: () = assert!(offset_of!(Watch, seen) == 48 && offset_of!(Watch, flags) == 56);

@@ -9,7 +9,7 @@ use super::key::mix;
 /// in bursts: of fifty busy clients all sooner or later wait for a lost SYN, and their failures arrive together.
 /// So a failure takes the place its SYN had: it goes behind the successes that were counted since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct Slot {
     /// The part of the hash that does not choose the place: whose numbers these are.
     pub tag: u32,
@@ -23,6 +23,8 @@ pub struct Slot {
     pub troubled: u32,
     /// Network, 1: a state has read `tfo` since a success was last counted ([`Slot::counts`]).
     pub read: u32,
+    /// Zero: none lies in two cache lines.
+    pub pad: [u32; 2],
 }
 
 impl Slot {
@@ -62,4 +64,4 @@ pub const fn later(before: u32, now: u32) -> u32 {
     if now >= before { now - before } else { now }
 }
 
-const _: () = assert!(size_of::<Slot>() == 24);
+const _: () = assert!(size_of::<Slot>() == 32);

@@ -7,7 +7,7 @@ use core::mem::{offset_of, size_of};
 
 use super::{
     BY_LEN, Hits, KEY_BITS, MAX_DEPTH, MAX_GUARDS, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_STATES, Mark,
-    NOTE_LEN, PATH_LEN, PortRange, REQUIRED, Rule, RuleKey, Stat, Switch,
+    NOTE_LEN, PATH_LEN, PortRange, REQUIRED, Rule, RuleKey, Stat, Switch, Tail,
 };
 use crate::guard::{GuardConfig, GuardKey, GuardState, SLOTS, Slot, WATCHES, Watch};
 
@@ -23,7 +23,7 @@ macro_rules! layout {
 }
 
 /// To be raised when a member keeps its place and gets another meaning: a flag, a unit, the code of a state; or a map its kind.
-const REVISION: u64 = 3;
+const REVISION: u64 = 4;
 
 /// The number: of pinned maps in [`Switch::Abi`], and of this build.
 pub const ABI: u32 = {
@@ -38,6 +38,7 @@ pub const ABI: u32 = {
         SLOTS,
         WATCHES,
         Switch::COUNT,
+        Tail::COUNT as u32,
     ];
     let mut index = 0;
     while index < limits.len() {
@@ -157,19 +158,22 @@ const LAYOUTS: [usize; 9] = [
             bare,
             rtt_us,
             troubled,
-            read
+            read,
+            pad
         });
         let watch = layout!(Watch {
             sk,
             syn_ns,
             guard,
             own,
+            destination,
+            network,
             seen,
+            lost_us,
             flags,
             added,
             trial,
             evidence,
-            lost_us,
             entry,
             opened,
             pad,

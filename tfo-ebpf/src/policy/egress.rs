@@ -65,11 +65,14 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
         family: forget(syn.family.into(), now) as u8,
         ..*syn
     };
-    let concern = Concern::of(syn, tcp, guards, now);
-    // One look at one number, for the same reason.
-    if forget(data | option | concern.is_troubled | concern.is_watched, now) == 0 {
+    let is_watched = guards && watch::of(tcp.number()).is_some();
+    let is_watched = forget(is_watched.into(), now);
+    // Rules and states are about Fast Open; a guard hears of a plain handshake only where its end is waited for. One look at one
+    // number, for the same reason.
+    if forget(data | option | is_watched, now) == 0 {
         return PASS;
     }
+    let concern = Concern::of(syn, guards, is_watched, now);
     let (has_data, has_option) = (data != 0, option != 0);
     let found = lookup::find(ctx, syn, has_data || has_option, guards, now);
     let verdict = if found.action != 0 {
@@ -100,14 +103,13 @@ struct Concern {
 impl Concern {
     /// No concern where there are no guards.
     #[inline(always)]
-    fn of(syn: &Syn, tcp: Typed, guards: bool, now: u64) -> Self {
+    fn of(syn: &Syn, guards: bool, is_watched: u64, now: u64) -> Self {
         let places = Places::of(syn.local, syn.remote, syn.port);
         let is_troubled = guards && places.are_troubled();
-        let is_watched = guards && watch::of(tcp.number()).is_some();
         Self {
             places,
             is_troubled: forget(is_troubled.into(), now),
-            is_watched: forget(is_watched.into(), now),
+            is_watched,
         }
     }
 
@@ -208,6 +210,8 @@ fn note(watch: &mut Watch, guard: u64, own: u64, places: Places, has_data: bool,
         let (tfo, bare, _) = watch::numbers(places.destination);
         watch.guard = guard;
         watch.own = own;
+        watch.destination = places.destination;
+        watch.network = places.network;
         watch.syn_ns = now;
         watch.seen = if has_data { tfo } else { bare };
         watch.flags = if has_data { bits::DATA } else { option };

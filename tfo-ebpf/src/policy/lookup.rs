@@ -12,11 +12,12 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     btf_maps::lpm_trie::Key, helpers::generated::bpf_skb_ancestor_cgroup_id, programs::SkBuffContext,
 };
-use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey};
+use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey, Switch};
 
 use crate::{
     forget::forget,
     policy::{
+        count,
         maps::{TFO_POL_GUARDS, TFO_POL_RULES},
         syn::Syn,
     },
@@ -43,6 +44,9 @@ pub struct Found {
 /// First down the hierarchy, for the depth and the nearest guard, then up again to the first rule. Two loops with one
 /// branch each cost the verifier a twentieth of one loop that keeps a rule, a guard and a verdict apart at every level,
 /// and rules are looked up in fewer cgroups. Ports are compared after the loops, with the one rule that decides.
+///
+/// No deeper than user space says that there is any ([`Switch::Guards`], [`Switch::Rules`]): most policies are for the whole host, or
+/// for a service a level or two below the root.
 #[inline(always)]
 pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64) -> Found {
     let mut found = Found {
@@ -52,8 +56,12 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         // Else what is behind would be gone through once more for "none".
         guard: forget(0, now),
     };
+    let guard_levels = if guards { levels(Switch::Guards, now) } else { 0 };
+    let rule_levels = levels(Switch::Rules, now);
+    let most = forget(if guard_levels > rule_levels { guard_levels } else { rule_levels }, now);
     let mut depth = 0;
-    while depth < MAX_DEPTH {
+    // Forgotten each time, or the verifier would learn from every round how many levels there are.
+    while depth < MAX_DEPTH && (depth as u64) < forget(most, now) {
         // SAFETY: a valid context.
         let cgroup = unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, depth) };
         if cgroup == 0 {
@@ -67,9 +75,14 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
     if !rules {
         return found;
     }
+    let depth = depth as u64;
+    let levels = forget(if depth < rule_levels { depth } else { rule_levels }, now);
+    if levels == 0 {
+        return found;
+    }
     let mut key = MaybeUninit::uninit();
     let key = fill(&mut key, syn);
-    if let Some(rule) = nearest(ctx, key, forget(depth as u64, now), syn.family, now) {
+    if let Some(rule) = nearest(ctx, key, levels, syn.family, now) {
         found.decided = true;
         if rule.covers(syn.port) {
             found.rule = rule.id;
@@ -77,6 +90,12 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         }
     }
     found
+}
+
+/// In how many levels there is any of what a switch counts.
+#[inline(always)]
+fn levels(of: Switch, now: u64) -> u64 {
+    forget(count::switch(of).into(), now)
 }
 
 /// The rule of the deepest of `levels` cgroups that has one.

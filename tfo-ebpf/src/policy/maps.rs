@@ -48,7 +48,7 @@ pub static TFO_POL_WATCHES: Array<Watch, { guard::WATCHES as usize }> = Array::n
 
 /// Where `sock_ops` goes on.
 #[btf_map]
-pub static TFO_POL_TAILS: ProgramArray<1> = ProgramArray::new();
+pub static TFO_POL_TAILS: ProgramArray<{ policy::Tail::COUNT }> = ProgramArray::new();
 
 /// What `sock_ops` goes on with in the end: a program of an observer, which knows when that has been killed.
 #[btf_map]

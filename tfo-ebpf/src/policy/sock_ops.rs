@@ -1,4 +1,5 @@
-//! `sock_ops`: the push that keeps denied sockets from stalling, and how marked handshakes end.
+//! `sock_ops`: the push that keeps denied sockets from stalling, and how marked handshakes end. One program is attached and
+//! decides which other one does the work, if any: of nine callbacks of a connection two are anything to us.
 //!
 //! Callback flags are shared with every other `sock_ops` program: STATE is OR-ed in only for connections a guard
 //! wants to know about, and only taken back where we set it.
@@ -19,7 +20,7 @@ use aya_ebpf::{
 use tfo_common::{
     TfoOption,
     guard::{Evidence, Watch, waited_long_enough, watch as bits},
-    policy::{Mark, Stat, Switch, mark, push},
+    policy::{Mark, Stat, Switch, Tail, mark, push},
     time::us_between,
 };
 
@@ -52,45 +53,76 @@ const ETIMEDOUT: u32 = 110;
 #[sock_ops]
 pub fn tfo_pol_sockops(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    let to_judge = match ops.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => {
-            connect(&ops);
-            false
-        }
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ops),
-        BPF_SOCK_OPS_STATE_CB => state(&ops),
-        _ => false,
-    };
-    if to_judge {
-        // SAFETY: nothing of ours lives on: what there is to know lies in the array of watches. Where it fails it goes on
-        // here, and the place is free again when a handshake could not last any longer.
-        unsafe { TFO_POL_TAILS.tail_call(&ops.ctx, 0) };
-    }
-    if is_after(ops.op()) {
-        go_on(&ops);
+    match ops.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => jump::<{ Tail::Connect as u32 }>(&ops),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => jump::<{ Tail::Established as u32 }>(&ops),
+        BPF_SOCK_OPS_STATE_CB if ops.arg::<0>() == SYN_SENT => jump::<{ Tail::State as u32 }>(&ops),
+        // Together with the three above callbacks that come by a flag, and those that a connection begins with: where flags of an
+        // observer that was killed are taken back, and where its marks on a socket that had this address before end.
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+        | BPF_SOCK_OPS_HDR_OPT_LEN_CB
+        | BPF_SOCK_OPS_RTO_CB
+        | BPF_SOCK_OPS_RETRANS_CB
+        | BPF_SOCK_OPS_STATE_CB => go_on(&ops),
+        _ => {}
     }
     1
 }
 
-/// Callbacks that come by a flag, and those that a connection begins with: where flags of an observer that was killed are
-/// taken back, and where its marks on a socket that had this address before end.
-#[inline(always)]
-const fn is_after(op: u32) -> bool {
-    const OPS: u32 = 1 << BPF_SOCK_OPS_TCP_CONNECT_CB
-        | 1 << BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
-        | 1 << BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
-        | 1 << BPF_SOCK_OPS_HDR_OPT_LEN_CB
-        | 1 << BPF_SOCK_OPS_RTO_CB
-        | 1 << BPF_SOCK_OPS_RETRANS_CB
-        | 1 << BPF_SOCK_OPS_STATE_CB;
-    op < 32 && OPS >> op & 1 != 0
+/// [`Tail::Connect`].
+#[sock_ops]
+pub fn tfo_pol_connect(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    connect(&ops);
+    go_on(&ops);
+    1
 }
 
-/// Goes on with the observer's program, where one has left it; comes back where none has. In assembly like the observer's
-/// own jumps: a constant index and a known map make it a direct jump, and no instruction where the array is empty.
+/// [`Tail::Established`].
+#[sock_ops]
+pub fn tfo_pol_est(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    if established(&ops) {
+        jump::<{ Tail::Judge as u32 }>(&ops);
+    }
+    go_on(&ops);
+    1
+}
+
+/// [`Tail::State`].
+#[sock_ops]
+pub fn tfo_pol_state(ctx: SockOpsContext) -> u32 {
+    let ops = Ops { ctx };
+    if state(&ops) {
+        jump::<{ Tail::Judge as u32 }>(&ops);
+    }
+    go_on(&ops);
+    1
+}
+
+/// Goes on in another of our programs, and does not come back. In assembly like the observer's own jumps: a constant index and a
+/// known map make it a direct jump. It comes back only where the policy is being removed: what there is to know lies in the
+/// array of watches, where the place is free again when a handshake could not last any longer.
+#[inline(always)]
+fn jump<const TAIL: u32>(ops: &Ops) {
+    // SAFETY: `bpf_tail_call` (helper 12) with our own context, a program array and an index below its size.
+    unsafe {
+        asm!(
+            "r3 = {tail}",
+            "call 12",
+            tail = const TAIL,
+            inlateout("r1") ops.ctx.as_ptr() => _,
+            inlateout("r2") &raw const TFO_POL_TAILS => _,
+            out("r0") _, out("r3") _, out("r4") _, out("r5") _,
+        );
+    }
+}
+
+/// Goes on with the observer's program, where one has left it; comes back where none has: no instruction where the array is
+/// empty.
 #[inline(always)]
 fn go_on(ops: &Ops) {
-    // SAFETY: `bpf_tail_call` (helper 12) with our own context, a program array and an index below its size.
+    // SAFETY: as in `jump`.
     unsafe {
         asm!(
             "r3 = 0",
@@ -102,8 +134,8 @@ fn go_on(ops: &Ops) {
     }
 }
 
-/// Entry of what the former goes on with where something has failed: judges one of the four entries, and goes on with
-/// itself for the next. All at once they would need more than a program's 512 bytes of stack.
+/// [`Tail::Judge`], where something has failed: judges one of the four entries, and goes on with itself for the next. All at once
+/// they would need more than a program's 512 bytes of stack.
 #[sock_ops]
 pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
@@ -130,8 +162,7 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
     watch.opened = guard::take_in(&subject, entry, &end, watch.opened != 0, count::now()).into();
     watch.entry += 1;
     if entry + 1 < guard::ENTRIES {
-        // SAFETY: as above.
-        unsafe { TFO_POL_TAILS.tail_call(&ops.ctx, 0) };
+        jump::<{ Tail::Judge as u32 }>(&ops);
     }
     watch.sk = 0;
     1
@@ -169,7 +200,11 @@ fn connect(ops: &Ops) {
         && risk::is_at_risk(tcp)
         && let Some(mark) = marks::make(ops.sk())
     {
-        mark.added |= ask(ops);
+        let added = ask(ops);
+        mark.added |= added;
+        if added != 0 {
+            count::stat(Stat::Flagged);
+        }
     }
 }
 
@@ -181,18 +216,18 @@ fn ask(ops: &Ops) -> u8 {
         return 0;
     }
     ops.set_flags(before | STATE);
-    count::stat(Stat::Flagged);
     STATE as u8
 }
 
-/// Takes flags back that we set.
+/// Takes flags back that we set. Whether there were any.
 #[inline(always)]
-fn give_back(ops: &Ops, added: &mut u8) {
-    if *added != 0 {
+fn give_back(ops: &Ops, added: &mut u8) -> bool {
+    let were_any = *added != 0;
+    if were_any {
         ops.set_flags(ops.flags() & !u32::from(*added));
         *added = 0;
-        count::stat(Stat::Unflagged);
     }
+    were_any
 }
 
 /// Where a connection's numbers are.
@@ -220,9 +255,14 @@ fn learn_push(ops: &Ops) {
 /// Whether there is something to judge.
 #[inline(always)]
 fn established(ops: &Ops) -> bool {
+    let is_late = ops.total_retrans() > 0 && count::switch(Switch::Guards) != 0;
+    if !is_late && !marks::were_made() {
+        return false;
+    }
     let Some(tcp) = ops.tcp() else { return false };
     let mut to_judge = false;
-    if ops.total_retrans() > 0 && count::switch(Switch::Guards) != 0 {
+    if is_late {
+        // One that no guard has noted `state` has let go of.
         if let Some(watch) = watch::of(tcp.number()) {
             let now = count::now();
             let lost = us_between(watch.syn_ns, now).saturating_sub(ops.srtt_us()).max(1);
@@ -328,9 +368,6 @@ fn unstall(ops: &Ops, mark: &Mark) {
 /// Whether there is something to judge.
 #[inline(always)]
 fn state(ops: &Ops) -> bool {
-    if ops.arg::<0>() != SYN_SENT {
-        return false;
-    }
     let closed = ops.arg::<1>() == CLOSE;
     // The peer's own SYN has crossed ours: that is no answer (`tcp_rcv_synsent_state_process`), and shows nothing. Nor is
     // there an ACTIVE_ESTABLISHED to come, or a need to push: `tcp_rcv_state_process` sends what waits.
@@ -338,7 +375,9 @@ fn state(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
     let mut missed = false;
     if let Some(mark) = marks::of(ops.sk(), tcp) {
-        give_back(ops, &mut mark.added);
+        if give_back(ops, &mut mark.added) {
+            count::stat(Stat::Unflagged);
+        }
         missed = strip_missed(mark);
         if closed || has_crossed {
             let denied_at_risk = mark::DENIED | mark::AT_RISK;
@@ -385,13 +424,13 @@ fn tells(ops: &Ops, tcp: Typed, watch: &Watch) -> bool {
         return error == ECONNREFUSED || error == ETIMEDOUT;
     }
     let waited = count::now().saturating_sub(watch.syn_ns);
-    ops.total_retrans() > 0 || waited_long_enough(waited, watch::numbers(places(ops).destination).2)
+    ops.total_retrans() > 0 || waited_long_enough(waited, watch::numbers(watch.destination).2)
 }
 
 /// The end of a watched handshake: counted where nothing ever failed. Whether there is something to judge.
 #[inline(always)]
 fn report(ops: &Ops, watch: &mut Watch, evidence: u8, lost_us: u32) -> bool {
-    let places = places(ops);
+    let places = Places::noted(watch);
     let rtt = ops.srtt_us();
     if evidence == Evidence::TfoOk as u8 {
         watch::succeeded(places.destination, true, rtt);

@@ -10,7 +10,7 @@ use aya::{
         links::FdLink,
     },
 };
-use tfo_common::policy;
+use tfo_common::policy::{self, Tail};
 
 use super::{
     super::{Error as KernelError, cgroup::Cgroup, layout, neighbours::Hook, object, programs, sys},
@@ -48,17 +48,19 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
     let refused = |program| move |error| programs::refused("load", program, &error);
     let sock_ops: &mut SockOps = programs::find(ebpf, policy::PROG_SOCK_OPS)?;
     sock_ops.load().map_err(refused(policy::PROG_SOCK_OPS))?;
-    let judge: &mut SockOps = programs::find(ebpf, policy::PROG_JUDGE)?;
-    judge.load().map_err(refused(policy::PROG_JUDGE))?;
-    let judge = judge.fd().and_then(|fd| Ok(fd.try_clone()?));
-    let judge = judge.map_err(refused(policy::PROG_JUDGE))?;
-    let tails = ebpf.map_mut(policy::TAILS).ok_or(KernelError::Load {
-        why: format!("the object has no map {}", policy::TAILS),
-    })?;
-    // Before anything is attached: a tail call into the empty array would do nothing.
-    ProgramArray::try_from(tails)
-        .and_then(|mut tails| tails.set(0, &judge, 0))
-        .map_err(|error| Error::map("fill", policy::TAILS.into(), &error))?;
+    for tail in Tail::ALL {
+        let program: &mut SockOps = programs::find(ebpf, tail.name())?;
+        program.load().map_err(refused(tail.name()))?;
+        let program = program.fd().and_then(|fd| Ok(fd.try_clone()?));
+        let program = program.map_err(refused(tail.name()))?;
+        let tails = ebpf.map_mut(policy::TAILS).ok_or(KernelError::Load {
+            why: format!("the object has no map {}", policy::TAILS),
+        })?;
+        // Before anything is attached: a tail call into an empty place would do nothing.
+        ProgramArray::try_from(tails)
+            .and_then(|mut tails| tails.set(tail as u32, &program, 0))
+            .map_err(|error| Error::map("fill", policy::TAILS.into(), &error))?;
+    }
     let egress: &mut CgroupSkb = programs::find(ebpf, policy::PROG_EGRESS)?;
     egress.load().map_err(refused(policy::PROG_EGRESS))?;
     let strip: &mut SchedClassifier = programs::find(ebpf, policy::PROG_STRIP)?;

@@ -65,6 +65,14 @@ impl Cgroups {
         self.paths.get(&id).cloned()
     }
 
+    /// How many levels below the root of the hierarchy a cgroup lies. `None` where that is not known: it is gone, or only a part of
+    /// the hierarchy can be seen.
+    pub fn level(&self, id: u64) -> Option<u32> {
+        let path = self.paths.contains_key(&ROOT_ID).then(|| self.paths.get(&id))??;
+        let names = path.split('/').filter(|name| !name.is_empty());
+        u32::try_from(names.count()).ok()
+    }
+
     /// Whether a cgroup is gone. Within a cgroup namespace only a part of the hierarchy can be seen; there, no cgroup
     /// counts as gone.
     pub fn is_gone(&self, id: u64) -> bool {

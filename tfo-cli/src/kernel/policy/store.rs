@@ -1,10 +1,6 @@
 //! The policy in the kernel: opens it or sets it up, changes it, removes it, and repairs what a killed command left.
 
-use std::{
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use aya::{
     Ebpf,
@@ -17,7 +13,7 @@ use super::{
     Cgroups, Error,
     bpffs::Directory,
     guards::Guards,
-    numbers, pins, programs,
+    last_handshakes, levels, numbers, pins, programs,
     rules::{Rules, Stamp},
     strip,
 };
@@ -25,12 +21,6 @@ use crate::policy::{
     Access, CgroupRef, Change, Installed, InstalledGuard, Interfaces, Loaded, Removed, StripReport,
     guard::Destination,
 };
-
-/// How long to wait, before the programs are removed, for handshakes whose sockets would stall without the push or have
-/// a callback flag of ours.
-const LAST_HANDSHAKES: Duration = Duration::from_secs(3);
-/// Time between two looks at the counters of such handshakes.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The policy, locked against other commands as long as this lives.
 pub struct Store {
@@ -229,6 +219,10 @@ impl Store {
             wall_ns: now.wall_ns,
             by,
         };
+        // Before they are there; `settle` says where they are.
+        if changes.iter().any(|change| matches!(change, Change::Add(_))) {
+            set.switch(Switch::Rules, levels::ALL)?;
+        }
         for change in changes {
             match change {
                 Change::Add(spec) => {
@@ -238,7 +232,7 @@ impl Store {
                 Change::Replace(old, spec) => set.rules.replace(spec, old.id, stamp)?,
                 Change::Remove(old) => set.rules.remove(old)?,
                 Change::Guard(spec) => {
-                    set.switch(Switch::Guards, 1)?;
+                    set.switch(Switch::Guards, levels::ALL)?;
                     set.guards.set(spec, stamp)?;
                 }
                 Change::Unguard(old) => set.unguard(old)?,
@@ -262,7 +256,10 @@ impl Store {
         if rules.is_empty() && guards.is_empty() {
             return self.take_down();
         }
-        set.switch(Switch::Guards, u32::from(!guards.is_empty()))?;
+        let levels = levels::of(&self.cgroups, guards.iter().map(|guard| &guard.spec.cgroup));
+        set.switch(Switch::Guards, levels)?;
+        let levels = levels::of(&self.cgroups, rules.iter().map(|rule| &rule.spec.cgroup));
+        set.switch(Switch::Rules, levels)?;
         if !needs_stripping(rules, guards)
             && let Some((_, error)) = strip::detach_all(&self.directory)?.into_iter().next()
         {
@@ -288,7 +285,11 @@ impl Store {
     /// Removes everything, in this order: the program that denies SYNs; then, once the sockets it denied have been pushed,
     /// the others.
     fn take_down(&mut self) -> Result<(), Error> {
-        let set = self.set.take();
+        let mut set = self.set.take();
+        if let Some(set) = &mut set {
+            // No guard begins to watch another handshake.
+            let _ = set.switch(Switch::Guards, 0);
+        }
         let names = self.directory.names()?.unwrap_or_default();
         pins::detach(&self.directory, pins::LINK_EGRESS)?;
         // While the pins have it; a failure must not keep the rest of the policy in place.
@@ -297,7 +298,7 @@ impl Store {
             .map(|set| set.stats)
             .or_else(|| open_map(self.directory.path(), policy::STATS).ok())
         {
-            await_last_handshakes(&stats);
+            last_handshakes::wait(&stats, open_data(self.directory.path(), policy::WATCHES).ok().as_ref());
         }
         // An interface that cannot be reached must not keep the rest of the policy in place.
         let stuck = strip::detach_all(&self.directory)?;
@@ -306,7 +307,10 @@ impl Store {
         // holds none, and is done with.
         for programs in [policy::TAILS, policy::AFTER] {
             if let Ok(mut programs) = open_map::<ProgramArray<MapData>>(self.directory.path(), programs) {
-                let _ = programs.clear_index(&0);
+                let indices: Vec<u32> = programs.indices().flatten().collect();
+                for index in indices {
+                    let _ = programs.clear_index(&index);
+                }
             }
         }
         let is_stuck = |name: &String| stuck.iter().any(|(pin, _)| pin == name);
@@ -400,21 +404,8 @@ fn strips(change: &Change) -> bool {
     }
 }
 
-/// Waits until denied sockets that would stall have been pushed and our callback flags have been taken back, which
-/// happens at the end of their handshakes: soon, unless a peer does not answer.
-fn await_last_handshakes(stats: &PerCpuArray<MapData, u64>) {
-    let deadline = Instant::now() + LAST_HANDSHAKES;
-    let is_pending = || {
-        counted(stats, Stat::AtRisk) > counted(stats, Stat::AtRiskEnded)
-            || counted(stats, Stat::Flagged) > counted(stats, Stat::Unflagged)
-    };
-    while is_pending() && Instant::now() < deadline {
-        thread::sleep(POLL_INTERVAL);
-    }
-}
-
 /// A counter, of all CPUs together; 0 where it cannot be read.
-fn counted(stats: &PerCpuArray<MapData, u64>, stat: Stat) -> u64 {
+pub(super) fn counted(stats: &PerCpuArray<MapData, u64>, stat: Stat) -> u64 {
     stats
         .get(&(stat as u32), 0)
         .map_or(0, |values| values.iter().sum())
