@@ -174,9 +174,6 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
 /// want to know the end of those with Fast Open, and of all to where something failed.
 #[inline(always)]
 fn connect(ops: &Ops) {
-    if count::switch(Switch::Push) == push::UNKNOWN {
-        learn_push(ops);
-    }
     // A socket that was disconnected and connects again: its old mark says nothing any more.
     let Some(tcp) = ops.tcp() else { return };
     if let Some(mark) = marks::of(ops.sk(), tcp) {
@@ -187,6 +184,9 @@ fn connect(ops: &Ops) {
     }
     let guards = count::switch(Switch::Guards) != 0;
     let is_tfo = tcp.uint(layout!(tp_fastopen_req)) != 0;
+    if is_tfo && count::switch(Switch::Push) == push::UNKNOWN {
+        learn_push(ops);
+    }
     if guards && (is_tfo || places(ops).are_troubled()) {
         match watch::begin(tcp.number()) {
             Some(watch) => {
