@@ -67,7 +67,7 @@ codes! {
         Connect = 1, "tfo_pol_connect";
         /// A client's handshake is over.
         Established = 2, "tfo_pol_est";
-        /// A client leaves SYN_SENT.
+        /// A client leaves `SYN_SENT`.
         State = 3, "tfo_pol_state";
     }
 }

@@ -105,6 +105,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct LoadArgs {
     /// Plain connections instead of TFO
     #[arg(long)]

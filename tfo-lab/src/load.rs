@@ -147,7 +147,8 @@ impl Load {
                 .collect();
             if !self.both_ends {
                 let targets = servers.addresses().iter().cycle().take(self.threads);
-                workers.extend(targets.map(|target| scope.spawn(move || client::work(self, *target, progress))));
+                workers
+                    .extend(targets.map(|target| scope.spawn(move || client::work(self, *target, progress))));
             }
             if let Limit::Duration(duration) = self.limit {
                 while let Some(left) = duration.checked_sub(started.elapsed()) {

@@ -18,15 +18,21 @@ use tfo_common::{
 /// The place of a row here; it never changes.
 pub type RowPlace = u32;
 
+/// Entries of [`Counted::latest`], a power of two.
+const LATEST: usize = 64;
+
 /// What was counted.
 pub struct Counted {
     /// What is kept of the address of a server's peer: words in network order.
     masks: (u32, [u32; 4]),
     places: HashMap<DestKey, RowPlace>,
     rows: Vec<(DestKey, DestStats)>,
-    /// The latest row of each role: most records are of the same destination as the one before.
-    latest: [Option<(DestKey, RowPlace)>; Role::COUNT],
-    netns: HashMap<u32, NetnsCounters>,
+    /// Rows that records were of just now, by [`near`]: most are of a destination that another one was of a moment ago.
+    latest: [Option<(DestKey, RowPlace)>; LATEST],
+    netns: Vec<(u32, NetnsCounters)>,
+    netns_places: HashMap<u32, usize>,
+    /// The place of the latest one: most records are of the same namespace as the one before.
+    latest_netns: usize,
     /// Connections of namespaces for which there was no room.
     netns_full: u64,
     records: u64,
@@ -39,8 +45,10 @@ impl Counted {
             masks: (mask32(server_v4_prefix), mask128(server_v6_prefix)),
             places: HashMap::new(),
             rows: Vec::new(),
-            latest: [None; Role::COUNT],
-            netns: HashMap::new(),
+            latest: [None; LATEST],
+            netns: Vec::new(),
+            netns_places: HashMap::new(),
+            latest_netns: 0,
             netns_full: 0,
             records: 0,
         }
@@ -59,7 +67,7 @@ impl Counted {
         if flags & event_flags::TO_ADD == 0 {
             return None;
         }
-        let place = self.place(key(flow, role, self.masks), role);
+        let place = self.place(key(flow, role, self.masks));
         let (_, row) = &mut self.rows[place as usize];
         add(row, flow);
         Some(place)
@@ -111,12 +119,18 @@ impl Counted {
 
     /// Network namespaces that connections were counted of.
     pub fn namespaces(&self) -> impl Iterator<Item = u32> + '_ {
-        self.netns.keys().copied()
+        self.netns.iter().map(|(inode, _)| *inode)
     }
 
     /// Removes what was counted of a namespace that is gone.
     pub fn forget(&mut self, netns: u32) {
-        self.netns.remove(&netns);
+        let Some(place) = self.netns_places.remove(&netns) else {
+            return;
+        };
+        self.netns.swap_remove(place);
+        if let Some((moved, _)) = self.netns.get(place) {
+            self.netns_places.insert(*moved, place);
+        }
     }
 
     fn count(&mut self, netns: u32, role: Role) {
@@ -124,18 +138,41 @@ impl Counted {
             Role::Client => CrossCheck::Active,
             Role::Server => CrossCheck::Passive,
         };
-        let has_room = self.netns.len() < limits::NETNS as usize || self.netns.contains_key(&netns);
         if netns == 0 {
             // Unknown to the kernel side as well.
-        } else if has_room {
-            self.netns.entry(netns).or_default().counts[what as usize] += 1;
-        } else {
-            self.netns_full += 1;
+            return;
+        }
+        match self.netns_place(netns) {
+            Some(place) => self.netns[place].1.counts[what as usize] += 1,
+            None => self.netns_full += 1,
         }
     }
 
-    fn place(&mut self, key: DestKey, role: Role) -> RowPlace {
-        if let Some((latest, place)) = self.latest[role as usize]
+    /// The place of a namespace's counters, made if there is room.
+    fn netns_place(&mut self, netns: u32) -> Option<usize> {
+        if self
+            .netns
+            .get(self.latest_netns)
+            .is_some_and(|(latest, _)| *latest == netns)
+        {
+            return Some(self.latest_netns);
+        }
+        let place = match self.netns_places.get(&netns) {
+            Some(place) => *place,
+            None if self.netns.len() < limits::NETNS as usize => {
+                self.netns.push((netns, NetnsCounters::default()));
+                self.netns_places.insert(netns, self.netns.len() - 1);
+                self.netns.len() - 1
+            }
+            None => return None,
+        };
+        self.latest_netns = place;
+        Some(place)
+    }
+
+    fn place(&mut self, key: DestKey) -> RowPlace {
+        let near = near(&key);
+        if let Some((latest, place)) = self.latest[near]
             && latest == key
         {
             return place;
@@ -145,7 +182,7 @@ impl Counted {
             rows.push((key, DestStats::ZERO));
             RowPlace::try_from(rows.len() - 1).unwrap_or(RowPlace::MAX)
         });
-        self.latest[role as usize] = Some((key, place));
+        self.latest[near] = Some((key, place));
         place
     }
 }
@@ -170,6 +207,16 @@ impl<'a> Merge<'a> {
         let rows = self.counted.rows.iter().zip(self.is_merged);
         rows.filter(|(_, is_merged)| !is_merged).map(|(row, _)| row)
     }
+}
+
+/// Which of the latest rows a key is looked for at. Whoever chooses addresses that meet there only has them looked up in the table.
+fn near(key: &DestKey) -> usize {
+    let (words, _) = key.remote.as_chunks::<8>();
+    let start = key.cgroup_id ^ u64::from(key.port) << 32 ^ u64::from(key.role) << 48;
+    let folded = words.iter().fold(start, |folded, word| {
+        folded.rotate_left(25) ^ u64::from_le_bytes(*word)
+    });
+    usize::try_from(folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0) % LATEST
 }
 
 /// The row a record belongs to, as `account::dest_of` of the kernel side has it.
@@ -329,5 +376,49 @@ mod tests {
         assert_eq!(counted.namespaces().collect::<Vec<_>>(), [7]);
         counted.forget(7);
         assert_eq!(counted.namespaces().count(), 0);
+    }
+
+    #[test]
+    fn each_namespace_keeps_its_counters_when_another_one_is_forgotten() {
+        let mut counted = Counted::new(24, 48);
+        let count = |counted: &mut Counted, inodes: &[u32]| {
+            for netns in inodes {
+                let mut flow = record(Role::Client, Outcome::Accepted);
+                flow.netns = *netns;
+                counted.take_in(&mut flow);
+            }
+        };
+        count(&mut counted, &[7, 8, 9, 9, 8, 9]);
+        // The first one goes, and the last one comes to its place; one that nobody counted is no harm.
+        counted.forget(7);
+        counted.forget(70);
+        count(&mut counted, &[9, 7, 8]);
+        let mut netns = Vec::new();
+        assert_eq!(counted.add_netns_to(&mut netns), 0);
+        let actives = netns
+            .iter()
+            .map(|(inode, counters)| (*inode, counters.counts[CrossCheck::Active as usize]));
+        let mut actives: Vec<_> = actives.collect();
+        actives.sort_unstable();
+        assert_eq!(actives, [(7, 1), (8, 3), (9, 4)]);
+    }
+
+    /// More of them than are remembered apart.
+    #[test]
+    fn every_destination_has_its_row_in_whatever_order_records_come() {
+        let mut counted = Counted::new(24, 48);
+        for round in 0..3_u16 {
+            for port in 0..500_u16 {
+                let mut flow = record(Role::Client, Outcome::Accepted);
+                flow.remote_port = (port * 7 + round) % 500;
+                counted.take_in(&mut flow);
+            }
+        }
+        let rows = rows(&counted);
+        assert_eq!(rows.len(), 500);
+        assert!(
+            rows.iter()
+                .all(|(_, row)| row.outcomes[Outcome::Accepted as usize] == 3)
+        );
     }
 }

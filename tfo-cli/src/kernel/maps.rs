@@ -6,12 +6,16 @@ use aya::{
 };
 use tfo_common::{CrossCheck, limits, maps};
 
-use super::{Error, blocks::Blocks, first_bytes::FirstBytes, mapped::Mapped, records::Records};
+use super::{
+    Error, blocks::Blocks, duplicates::Duplicates, first_bytes::FirstBytes, mapped::Mapped, records::Records,
+};
 
 /// Handles of the maps.
 pub struct Maps {
     /// Records of flows.
     pub records: Records,
+    /// What is remembered of them to find those of a SYN that came twice.
+    pub duplicates: Duplicates,
     /// Totals of handshakes that have no record in a block.
     pub totals: PerCpuArray<MapData, u64>,
     /// Losses and bookkeeping.
@@ -45,6 +49,7 @@ impl Maps {
                 typed(ebpf, maps::EVENTS_ODD)?,
                 mapped(ebpf, maps::RECORDS, Blocks::map)?,
             ),
+            duplicates: Duplicates::default(),
             totals: typed(ebpf, maps::TOTALS)?,
             losses: typed(ebpf, maps::LOSSES)?,
             netns: typed(ebpf, maps::NETNS)?,

@@ -92,7 +92,9 @@ mod tests {
             [""; 0]
         );
         let programs = [policy::PROG_EGRESS, policy::PROG_SOCK_OPS, policy::PROG_STRIP];
-        let programs = programs.into_iter().chain(policy::Tail::ALL.map(policy::Tail::name));
+        let programs = programs
+            .into_iter()
+            .chain(policy::Tail::ALL.map(policy::Tail::name));
         assert_eq!(missing(enforcement, policy::maps().chain(programs)), [""; 0]);
         assert_eq!(missing(observer, ["TFO_NO_SUCH_MAP"]), ["TFO_NO_SUCH_MAP"]);
     }

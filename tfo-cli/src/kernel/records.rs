@@ -6,15 +6,15 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption, limits};
+use tfo_common::{EventKind, FirstByteEvent, FlowEvent, Outcome, Role, TfoOption, event::Record, limits};
 
-use super::{blocks::Blocks, duplicates::Duplicates, sys};
+use super::{blocks::Blocks, sys};
 
-/// What was written as a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// A finished handshake.
-    Flow(FlowEvent),
+/// What was written as a record, where it was copied to: nothing of it is copied once more.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A finished handshake, [`Record::Flow`].
+    Flow(&'a mut Record),
     /// Bytes that are no record of this version.
     Unknown,
 }
@@ -25,9 +25,25 @@ pub struct Records {
     rings: [RingBuf<MapData>; 2],
     blocks: Blocks,
     /// What was taken out of each and is not handed over yet.
-    held: Vec<Option<Item>>,
+    held: Vec<Held>,
+    /// Which of them is handed over.
+    handed: Option<usize>,
     waited: Instant,
-    duplicates: Duplicates,
+}
+
+/// Room for what was taken out of a ring or a block.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    record: Record,
+    what: What,
+}
+
+/// What is in such a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Nothing,
+    Flow,
+    Unknown,
 }
 
 impl Records {
@@ -35,10 +51,10 @@ impl Records {
     pub fn new(even: RingBuf<MapData>, odd: RingBuf<MapData>, blocks: Blocks) -> Self {
         Self {
             rings: [even, odd],
-            held: vec![None; 2 + blocks.count()],
+            held: vec![Held::EMPTY; 2 + blocks.count()],
+            handed: None,
             blocks,
             waited: Instant::now(),
-            duplicates: Duplicates::default(),
         }
     }
 
@@ -52,24 +68,32 @@ impl Records {
     }
 
     /// The next one, if one is there: of several the one that happened first.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn next(&mut self) -> Option<Item<'_>> {
+        if let Some(handed) = self.handed.take() {
+            self.held[handed].what = What::Nothing;
+        }
         let (of_rings, of_blocks) = self.held.split_at_mut(self.rings.len());
         for (ring, held) in self.rings.iter_mut().zip(of_rings) {
-            if held.is_none() {
-                *held = ring.next().map(|item| decode(&item));
+            if held.what == What::Nothing
+                && let Some(bytes) = ring.next()
+            {
+                held.put(decode(&bytes));
             }
         }
         for (block, held) in of_blocks.iter_mut().enumerate() {
-            if held.is_none() {
-                *held = self.blocks.next(block).map(|record| decode(&record));
+            if held.what == What::Nothing
+                && let Some(event) = self.blocks.next(block)
+            {
+                held.put(Some(event).filter(is_known));
             }
         }
-        first(&self.held).and_then(|first| self.held[first].take())
-    }
-
-    /// Marks the record of a SYN that has come before. Not before what is meant for the reader alone has been taken out of it.
-    pub fn mark_duplicate(&mut self, flow: &mut FlowEvent) {
-        self.duplicates.take_in(flow);
+        let first = first(&self.held)?;
+        self.handed = Some(first);
+        let held = &mut self.held[first];
+        Some(match held.what {
+            What::Flow => Item::Flow(&mut held.record),
+            _ => Item::Unknown,
+        })
     }
 
     /// Handshakes that have their records in blocks: they are in no other total.
@@ -86,33 +110,54 @@ fn time_to_fill(taken: u64, elapsed: Duration) -> Duration {
 }
 
 /// Which of several is to be handed over first. What is no record goes at once.
-fn first(held: &[Option<Item>]) -> Option<usize> {
-    let when = |item: &Item| match item {
-        Item::Flow(flow) => flow.end_ns,
-        Item::Unknown => 0,
-    };
+fn first(held: &[Held]) -> Option<usize> {
     let items = held.iter().enumerate();
-    let items = items.filter_map(|(index, item)| Some((when(item.as_ref()?), index)));
+    let items = items.filter_map(|(index, held)| Some((held.when()?, index)));
     items.min().map(|(_, index)| index)
 }
 
-/// What is in these bytes; unknown are kinds, sizes and codes that this version does not know.
-pub fn decode(bytes: &[u8]) -> Item {
-    const FLOW: u8 = EventKind::Flow as u8;
-    let item = match bytes.first() {
-        Some(&FLOW) => flow(bytes).map(Item::Flow),
-        _ => None,
+impl Held {
+    const EMPTY: Self = Self {
+        record: Record::FirstByte(FirstByteEvent {
+            kind: 0,
+            pad: [0; 3],
+            ttfb_us: 0,
+            id: 0,
+        }),
+        what: What::Nothing,
     };
-    item.unwrap_or(Item::Unknown)
+
+    fn put(&mut self, event: Option<FlowEvent>) {
+        self.what = What::Unknown;
+        if let Some(event) = event {
+            self.record = Record::Flow(event);
+            self.what = What::Flow;
+        }
+    }
+
+    /// When it happened, if there is anything.
+    fn when(&self) -> Option<u64> {
+        match (self.what, &self.record) {
+            (What::Nothing, _) => None,
+            (What::Flow, Record::Flow(flow)) => Some(flow.end_ns),
+            _ => Some(0),
+        }
+    }
 }
 
-fn flow(bytes: &[u8]) -> Option<FlowEvent> {
+/// The record in these bytes; `None` for kinds, sizes and codes that this version does not know.
+pub fn decode(bytes: &[u8]) -> Option<FlowEvent> {
     // SAFETY: `FlowEvent` is made of integers only.
-    let event = unsafe { sys::value::<FlowEvent>(bytes) }?;
-    let role = Role::from_code(event.role)?;
-    let outcome = Outcome::from_code(event.outcome)?;
-    TfoOption::from_code(event.option)?;
-    (outcome.occurs_in(role) && matches!(event.family, 4 | 6)).then_some(event)
+    unsafe { sys::value::<FlowEvent>(bytes) }.filter(is_known)
+}
+
+/// Whether this version knows what every code in it means.
+fn is_known(event: &FlowEvent) -> bool {
+    let role_and_outcome = Role::from_code(event.role).zip(Outcome::from_code(event.outcome));
+    event.kind == EventKind::Flow as u8
+        && role_and_outcome.is_some_and(|(role, outcome)| outcome.occurs_in(role))
+        && TfoOption::from_code(event.option).is_some()
+        && matches!(event.family, 4 | 6)
 }
 
 #[cfg(test)]
@@ -126,31 +171,37 @@ mod tests {
         let mut bytes = [0u8; size_of::<FlowEvent>()];
         bytes[0] = EventKind::Flow as u8;
         bytes[3] = 4;
-        assert!(matches!(decode(&bytes), Item::Flow(_)));
-        assert_eq!(decode(&bytes[1..]), Item::Unknown);
-        assert_eq!(decode(&bytes[..100]), Item::Unknown);
+        assert!(decode(&bytes).is_some());
+        assert_eq!(decode(&bytes[1..]), None);
+        assert_eq!(decode(&bytes[..100]), None);
         for (at, value) in [(1, 2), (2, 200), (3, 5), (4, 3), (2, Outcome::Syncookie as u8)] {
             let mut bad = bytes;
             bad[at] = value;
-            assert_eq!(decode(&bad), Item::Unknown, "byte {at} = {value}");
+            assert_eq!(decode(&bad), None, "byte {at} = {value}");
         }
-        assert_eq!(decode(&[]), Item::Unknown);
+        assert_eq!(decode(&[]), None);
     }
 
     #[test]
     fn of_several_the_earlier_record_comes_first() {
+        let none = Held::EMPTY;
+        let held = |event| {
+            let mut held = none;
+            held.put(event);
+            held
+        };
         let at = |end_ns| {
-            Some(Item::Flow(FlowEvent {
+            held(Some(FlowEvent {
                 end_ns,
                 ..FlowEvent::default()
             }))
         };
-        assert_eq!(first(&[at(5), at(4), None]), Some(1));
+        assert_eq!(first(&[at(5), at(4), none]), Some(1));
         assert_eq!(first(&[at(4), at(5), at(3)]), Some(2));
-        assert_eq!(first(&[None, at(5)]), Some(1));
-        assert_eq!(first(&[at(5), None]), Some(0));
-        assert_eq!(first(&[at(5), at(4), Some(Item::Unknown)]), Some(2));
-        assert_eq!(first(&[None, None]), None);
+        assert_eq!(first(&[none, at(5)]), Some(1));
+        assert_eq!(first(&[at(5), none]), Some(0));
+        assert_eq!(first(&[at(5), at(4), held(None)]), Some(2));
+        assert_eq!(first(&[none, none]), None);
     }
 
     #[test]

@@ -210,15 +210,17 @@ impl Session {
     fn take(&mut self, sink: &mut dyn FnMut(&Record)) {
         let was_full = self.counted.is_full();
         while let Some(item) = self.maps.records.next() {
-            match item {
-                records::Item::Flow(mut flow) => {
-                    let row = self.counted.take_in(&mut flow);
-                    self.maps.records.mark_duplicate(&mut flow);
-                    self.maps.first_bytes.expect(&flow, row);
-                    sink(&Record::Flow(flow));
-                }
-                records::Item::Unknown => self.bad_records += 1,
+            let records::Item::Flow(record) = item else {
+                self.bad_records += 1;
+                continue;
+            };
+            if let Record::Flow(flow) = record {
+                let row = self.counted.take_in(flow);
+                // Not before what is meant for the reader alone has been taken out of it.
+                self.maps.duplicates.take_in(flow);
+                self.maps.first_bytes.expect(flow, row);
             }
+            sink(record);
         }
         if self.counted.is_full() && !was_full {
             set_reader_counts(&mut self.maps, false);

@@ -10,50 +10,26 @@ pub fn contradiction(flow: &Flow) -> Option<&'static str> {
     let event = flow.event();
     let (role, outcome) = (flow.role(), flow.outcome());
     let is_established = event.flags & event_flags::NOT_ESTABLISHED == 0;
-    let checks = [
-        (!outcome.occurs_in(role), "an outcome of the other role"),
-        (
-            event.syn_data_acked > event.syn_data_len,
-            "more bytes acked than sent",
-        ),
-        (event.end_ns < event.start_ns, "it ended before it began"),
-        (
-            is_established && flow.reset(),
-            "established, and ended by a RST before that",
-        ),
-        (
-            !is_established && flow.handshake_us().is_some(),
-            "a handshake that never ended has a length",
-        ),
-        (
-            event.lost_us > 0 && !outcome.loses_timeout(),
-            "time lost without a timeout",
-        ),
-        (
-            event.saved_us > 0 && !outcome.saves_round_trip(),
-            "time saved by SYN data that was not accepted",
-        ),
-        (
-            outcome.loses_timeout() && event.lost_us == 0,
-            "a timeout that cost no time",
-        ),
-        (
-            outcome.loses_timeout() && event.syn_retrans == 0,
-            "a timeout without a SYN sent again",
-        ),
-        (
-            flow.handshake_us()
-                .is_some_and(|handshake| event.lost_us > handshake),
-            "more time lost than the handshake took",
-        ),
-        (
-            role == Role::Client && outcome.saves_round_trip() && event.syn_retrans > 0,
-            "accepted at once, and sent again",
-        ),
-    ];
-    checks
-        .into_iter()
-        .find_map(|(is_wrong, why)| is_wrong.then_some(why))
+    // One after the other, not in a list: of every record all of them are looked at.
+    macro_rules! none_of {
+        ($($is_wrong:expr => $why:literal,)+) => { $(if $is_wrong { return Some($why); })+ };
+    }
+    none_of! {
+        !outcome.occurs_in(role) => "an outcome of the other role",
+        event.syn_data_acked > event.syn_data_len => "more bytes acked than sent",
+        event.end_ns < event.start_ns => "it ended before it began",
+        is_established && flow.reset() => "established, and ended by a RST before that",
+        !is_established && flow.handshake_us().is_some() => "a handshake that never ended has a length",
+        event.lost_us > 0 && !outcome.loses_timeout() => "time lost without a timeout",
+        event.saved_us > 0 && !outcome.saves_round_trip() => "time saved by SYN data that was not accepted",
+        outcome.loses_timeout() && event.lost_us == 0 => "a timeout that cost no time",
+        outcome.loses_timeout() && event.syn_retrans == 0 => "a timeout without a SYN sent again",
+        flow.handshake_us().is_some_and(|handshake| event.lost_us > handshake)
+            => "more time lost than the handshake took",
+        role == Role::Client && outcome.saves_round_trip() && event.syn_retrans > 0
+            => "accepted at once, and sent again",
+    }
+    None
 }
 
 #[cfg(test)]

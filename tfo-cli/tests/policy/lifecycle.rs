@@ -144,8 +144,8 @@ pub fn flags_are_taken_back() -> Result<()> {
         ok(&["guard", "on", "--cgroup", &path])?;
         let in_time = thread::scope(|scope| {
             let connection = scope.spawn(|| connect.run_in(lab.client()));
-            crate::support::wait_until("a socket to be flagged", || Ok(policy::counter("flagged")? == 1))?;
-            let in_time = policy::counter("unflagged")? == 0 && in_handshake(&lab)?;
+            crate::support::wait_until("a socket to be flagged", || Ok(policy::flagged()? == 1))?;
+            let in_time = policy::flagged()? == 1 && in_handshake(&lab)?;
             ok(&["guard", "off", "--cgroup", &path])?;
             ensure!(!in_handshake(&lab)?, "the guard went before its socket was done");
             ensure!(!Path::new(PINS).exists(), "{PINS} is left");

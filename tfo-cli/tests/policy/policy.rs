@@ -2,14 +2,17 @@
 
 use std::{
     fs,
+    mem::offset_of,
     path::Path,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{Array, Map, MapData};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
+use tfo_common::guard::Watch;
 
 use crate::support::{BINARY, NO_CONFIG, schema};
 
@@ -138,6 +141,20 @@ pub fn counter(name: &str) -> Result<u64> {
     list()?["counters"][name]
         .as_u64()
         .with_context(|| format!("counter {name}"))
+}
+
+/// How many handshakes that guards watch have a callback flag of ours.
+pub fn flagged() -> Result<usize> {
+    let map = MapData::from_pin(Path::new(PINS).join(tfo_common::policy::WATCHES))?;
+    let watches: Array<MapData, [u64; size_of::<Watch>() / 8]> = Map::Array(map).try_into()?;
+    let word = |at: usize, words: &[u64]| words.get(at / 8).copied().unwrap_or(0).to_ne_bytes()[at % 8];
+    let mut flagged = 0;
+    for watch in watches.iter() {
+        let watch = watch?;
+        let is_there = watch[offset_of!(Watch, sk) / 8] != 0;
+        flagged += usize::from(is_there && word(offset_of!(Watch, added), &watch) != 0);
+    }
+    Ok(flagged)
 }
 
 /// Hits of the rule for a destination.

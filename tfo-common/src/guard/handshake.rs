@@ -46,7 +46,8 @@ pub struct Watch {
 
 impl Watch {
     /// What [`Watch::flags`] to [`Watch::pad`] are when it begins, as one word of the memory they lie in.
-    pub const BEGIN: u64 = (watch::NOTHING as u64) << (8 * (offset_of!(Watch, evidence) - offset_of!(Watch, flags)));
+    pub const BEGIN: u64 =
+        (watch::NOTHING as u64) << (8 * (offset_of!(Watch, evidence) - offset_of!(Watch, flags)));
 }
 
 /// Bits of [`Watch::flags`].

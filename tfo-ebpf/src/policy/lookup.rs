@@ -58,7 +58,14 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
     };
     let guard_levels = if guards { levels(Switch::Guards, now) } else { 0 };
     let rule_levels = levels(Switch::Rules, now);
-    let most = forget(if guard_levels > rule_levels { guard_levels } else { rule_levels }, now);
+    let most = forget(
+        if guard_levels > rule_levels {
+            guard_levels
+        } else {
+            rule_levels
+        },
+        now,
+    );
     let mut depth = 0;
     // Forgotten each time, or the verifier would learn from every round how many levels there are.
     while depth < MAX_DEPTH && (depth as u64) < forget(most, now) {
@@ -72,17 +79,12 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         }
         depth += 1;
     }
-    if !rules {
-        return found;
-    }
-    let depth = depth as u64;
-    let levels = forget(if depth < rule_levels { depth } else { rule_levels }, now);
-    if levels == 0 {
+    if !rules || rule_levels == 0 {
         return found;
     }
     let mut key = MaybeUninit::uninit();
     let key = fill(&mut key, syn);
-    if let Some(rule) = nearest(ctx, key, levels, syn.family, now) {
+    if let Some(rule) = nearest(ctx, key, forget(depth as u64, now), syn.family, now) {
         found.decided = true;
         if rule.covers(syn.port) {
             found.rule = rule.id;

@@ -38,10 +38,15 @@ pub fn wait(stats: &PerCpuArray<MapData, u64>, watches: Option<&MapData>) {
 fn have_flags(watches: &MapData) -> bool {
     let mut any = false;
     let lengths = (size_of::<u32>(), size_of::<Watch>());
-    let read = sys::each_entry(watches.fd().as_fd(), lengths, WATCHES as usize, &mut |_, watch| {
-        // SAFETY: `Watch` is made of integers only.
-        let watch = unsafe { sys::value::<Watch>(watch) };
-        any |= watch.is_some_and(|watch| watch.sk != 0 && watch.added != 0);
-    });
+    let read = sys::each_entry(
+        watches.fd().as_fd(),
+        lengths,
+        WATCHES as usize,
+        &mut |_, watch| {
+            // SAFETY: `Watch` is made of integers only.
+            let watch = unsafe { sys::value::<Watch>(watch) };
+            any |= watch.is_some_and(|watch| watch.sk != 0 && watch.added != 0);
+        },
+    );
     read.is_ok() && any
 }

@@ -11,6 +11,10 @@ pub const ALL: u32 = MAX_DEPTH.unsigned_abs();
 /// How many levels, from the root of the hierarchy on, have one of these cgroups: 0 of none, [`ALL`] where it is not known of
 /// one of them how deep it lies.
 pub fn of<'a>(cgroups: &Cgroups, there: impl Iterator<Item = &'a CgroupRef>) -> u32 {
-    let levels = there.map(|cgroup| cgroups.level(cgroup.id).map_or(ALL, |level| level.saturating_add(1)));
+    let levels = there.map(|cgroup| {
+        cgroups
+            .level(cgroup.id)
+            .map_or(ALL, |level| level.saturating_add(1))
+    });
     levels.max().unwrap_or(0).min(ALL)
 }

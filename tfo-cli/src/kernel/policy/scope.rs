@@ -210,7 +210,7 @@ fn is_slice(unit: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::levels, *};
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -260,6 +260,26 @@ mod tests {
             assert_eq!(is_missing, part == "no such cgroup", "{selector}: {error}");
             assert!(error.to_string().contains(part), "{selector}: {error}");
         }
+    }
+
+    #[test]
+    fn levels_reach_down_to_the_deepest_cgroup_and_all_the_way_where_one_is_not_known() {
+        let of = |all: &Cgroups, ids: &[u64]| {
+            let cgroup = |id: &u64| CgroupRef {
+                path: "/somewhere/else".to_owned(),
+                id: *id,
+            };
+            let there: Vec<CgroupRef> = ids.iter().map(cgroup).collect();
+            levels::of(all, there.iter())
+        };
+        let deep = "/x".repeat(40);
+        let mut all = cgroups(&["/", "/a", "/a/b", &deep]);
+        assert_eq!((of(&all, &[]), of(&all, &[1]), of(&all, &[3, 1, 2])), (0, 1, 3));
+        // One that is gone, and one that is deeper than the kernel side looks.
+        assert_eq!((of(&all, &[1, 7]), of(&all, &[4])), (levels::ALL, levels::ALL));
+        // A cgroup namespace: nobody knows how deep its root lies.
+        all.paths.remove(&ROOT_ID);
+        assert_eq!(of(&all, &[2]), levels::ALL);
     }
 
     #[test]

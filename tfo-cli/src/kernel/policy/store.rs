@@ -298,7 +298,10 @@ impl Store {
             .map(|set| set.stats)
             .or_else(|| open_map(self.directory.path(), policy::STATS).ok())
         {
-            last_handshakes::wait(&stats, open_data(self.directory.path(), policy::WATCHES).ok().as_ref());
+            last_handshakes::wait(
+                &stats,
+                open_data(self.directory.path(), policy::WATCHES).ok().as_ref(),
+            );
         }
         // An interface that cannot be reached must not keep the rest of the policy in place.
         let stuck = strip::detach_all(&self.directory)?;

@@ -27,7 +27,7 @@ const CONCERNED: [Rules; 6] = [
     Rules::Denying,
 ];
 /// Seconds of load for each of them: the difference is small, and so has to be the doubt.
-const SLICED_SECONDS: u32 = 25;
+const SLICED_SECONDS: u32 = 15;
 
 pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     Ok(vec![
@@ -165,12 +165,7 @@ fn left(stage: &Stage, time: Time) -> Result<Section> {
     connections(stage, time, section, Load::Connections)
 }
 
-fn connections(
-    stage: &Stage,
-    time: Time,
-    section: Section,
-    load: impl Fn(Kind) -> Load,
-) -> Result<Section> {
+fn connections(stage: &Stage, time: Time, section: Section, load: impl Fn(Kind) -> Load) -> Result<Section> {
     let mut section = section.drawn("of none");
     for (kind, contestants) in [(Kind::Tfo, &CONCERNED[..]), (Kind::Plain, &UNCONCERNED)] {
         compare(

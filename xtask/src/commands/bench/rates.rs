@@ -43,6 +43,19 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     let rates = rate::connections(&who, time.rounds, &Shape::fastest(Kind::Tfo, time.slice))?;
     show(&who, &rates, CONNECTIONS, &mut connections);
 
+    println!("\n==> connections per second, threads with both ends");
+    let mut both_ends = Section::new(
+        "Connections per second of threads that wait for nobody",
+        "The same of a generator each thread of which has both ends, on a CPU of its own: no context switch, whose number depends on \
+         what is attached.",
+    )
+    .drawn("of nobody");
+    let watchers: Vec<Contestant> = [Watcher::Nobody, Watcher::Empty, Watcher::TOP]
+        .map(Contestant::from)
+        .into();
+    let rates = rate::connections(&watchers, time.rounds, &Shape::both_ends(Kind::Tfo, time.slice))?;
+    show(&watchers, &rates, CONNECTIONS, &mut both_ends);
+
     println!("\n==> nginx, requests per second");
     let mut requests = Section::new(
         "A server that closes after each request",
@@ -54,7 +67,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
         .into();
     let rates = rate::connections(&who, 2 * time.rounds, &nginx::requests(time.slice)?)?;
     show(&who, &rates, REQUESTS, &mut requests);
-    Ok(vec![connections, requests])
+    Ok(vec![connections, both_ends, requests])
 }
 
 fn show(who: &[Contestant], rates: &Rates, budget: Budget, section: &mut Section) {
