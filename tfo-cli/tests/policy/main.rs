@@ -190,6 +190,10 @@ const TESTS: &[Test] = &[
         upgrade::lacks_a_map,
     ),
     (
+        "upgrade::watches_of_another_version_are_not_read",
+        upgrade::longer_watches,
+    ),
+    (
         "upgrade::others_cannot_write_to_the_pins",
         upgrade::others_cannot_write,
     ),

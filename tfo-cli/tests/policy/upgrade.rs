@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use serde_json::Value;
-use tfo_common::policy::{LATER, NETS, SWITCHES, Switch};
+use tfo_common::policy::{LATER, NETS, SWITCHES, Switch, WATCHES};
 use tfo_lab::{
     client::{Connect, Family},
+    command,
     lab::{DEVICE, Lab},
     middlebox::{Effect, Middlebox, Rule},
 };
@@ -199,6 +200,19 @@ pub fn lacks_a_map() -> Result<()> {
             "{command:?} has ended the policy"
         );
     }
+    policy::clear()
+}
+
+/// Watches of another version may be longer than those of this one: a flush goes without looking at them.
+pub fn longer_watches() -> Result<()> {
+    let sandbox = Sandbox::enter()?;
+    add(sandbox.path(), "10.77.0.2", &[])?;
+    let pin = Path::new(PINS).join(WATCHES);
+    fs::remove_file(&pin).context(WATCHES)?;
+    let pin = pin.to_string_lossy();
+    let sizes = "type array key 4 value 4096 entries 8192 name TFO_POL_WATCHES";
+    let args = [&["map", "create", &pin][..], &sizes.split(' ').collect::<Vec<_>>()].concat();
+    command::run("bpftool", &args)?;
     policy::clear()
 }
 

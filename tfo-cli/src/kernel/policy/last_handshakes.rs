@@ -34,8 +34,13 @@ pub fn wait(stats: &PerCpuArray<MapData, u64>, watches: Option<&MapData>) {
     }
 }
 
-/// Whether any handshake that guards watch has a callback flag of ours. Of what cannot be read none has.
+/// Whether any handshake that guards watch has a callback flag of ours. Of what cannot be read none has, nor of what another
+/// version has made, whose watches may be longer than the room for them.
 fn have_flags(watches: &MapData) -> bool {
+    let is_ours = |length: u32| length as usize == size_of::<Watch>();
+    if !watches.info().is_ok_and(|info| is_ours(info.value_size())) {
+        return false;
+    }
     let mut any = false;
     let lengths = (size_of::<u32>(), size_of::<Watch>());
     let read = sys::each_entry(
