@@ -211,7 +211,11 @@ pub fn longer_watches() -> Result<()> {
     fs::remove_file(&pin).context(WATCHES)?;
     let pin = pin.to_string_lossy();
     let sizes = "type array key 4 value 4096 entries 8192 name TFO_POL_WATCHES";
-    let args = [&["map", "create", &pin][..], &sizes.split(' ').collect::<Vec<_>>()].concat();
+    let args = [
+        &["map", "create", &pin][..],
+        &sizes.split(' ').collect::<Vec<_>>(),
+    ]
+    .concat();
     command::run("bpftool", &args)?;
     policy::clear()
 }
