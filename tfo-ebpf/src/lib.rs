@@ -4,7 +4,7 @@
 //! - `policy` (object `tfo-policy`): keeps SYN data from leaving where a rule or a guard says so ([`policy`]).
 //!
 //! The modules beside them are for both: a `sock_ops` context ([`ops`]), reading kernel memory ([`kern`],
-//! [`layout`]), counters that CPUs share ([`atomic`]) and socket storage ([`storage`]).
+//! [`layout`]), counters that CPUs share ([`atomic`]), socket storage ([`storage`]) and the way from one program to another ([`tail`]).
 //!
 //! A feature each, because every `static` of a map would otherwise be in both objects, and loading one would create
 //! the maps of the other. On the host the library is empty, so that `cargo check --workspace` needs no eBPF toolchain.
@@ -26,6 +26,7 @@ pub mod ops;
 #[cfg(feature = "policy")]
 pub mod policy;
 pub mod storage;
+pub mod tail;
 
 /// Lets the kernel hand us GPL-only helpers (`bpf_probe_read_kernel`, `bpf_ktime_get_ns`).
 #[unsafe(link_section = "license")]

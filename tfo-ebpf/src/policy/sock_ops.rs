@@ -4,10 +4,7 @@
 //! Callback flags are shared with every other `sock_ops` program: STATE is OR-ed in only for connections a guard
 //! wants to know about, and only taken back where we set it.
 
-use core::arch::asm;
-
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
         BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB,
@@ -35,6 +32,7 @@ use crate::{
         marks, risk,
         watch::{self, Places},
     },
+    tail,
 };
 
 /// include/uapi/linux/in.h and tcp.h.
@@ -100,38 +98,17 @@ pub fn tfo_pol_state(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// Goes on in another of our programs, and does not come back. In assembly like the observer's own jumps: a constant index and a
-/// known map make it a direct jump. It comes back only where the policy is being removed: what there is to know lies in the
-/// array of watches, where the place is free again when a handshake could not last any longer.
+/// Goes on in another of our programs, and does not come back. It comes back only where the policy is being removed: what there
+/// is to know lies in the array of watches, where the place is free again when a handshake could not last any longer.
 #[inline(always)]
 fn jump<const TAIL: u32>(ops: &Ops) {
-    // SAFETY: `bpf_tail_call` (helper 12) with our own context, a program array and an index below its size.
-    unsafe {
-        asm!(
-            "r3 = {tail}",
-            "call 12",
-            tail = const TAIL,
-            inlateout("r1") ops.ctx.as_ptr() => _,
-            inlateout("r2") &raw const TFO_POL_TAILS => _,
-            out("r0") _, out("r3") _, out("r4") _, out("r5") _,
-        );
-    }
+    tail::call::<TAIL, _>(ops, &TFO_POL_TAILS);
 }
 
-/// Goes on with the observer's program, where one has left it; comes back where none has: no instruction where the array is
-/// empty.
+/// Goes on with the observer's program, where one has left it; comes back where none has.
 #[inline(always)]
 fn go_on(ops: &Ops) {
-    // SAFETY: as in `jump`.
-    unsafe {
-        asm!(
-            "r3 = 0",
-            "call 12",
-            inlateout("r1") ops.ctx.as_ptr() => _,
-            inlateout("r2") &raw const TFO_POL_AFTER => _,
-            out("r0") _, out("r3") _, out("r4") _, out("r5") _,
-        );
-    }
+    tail::call::<0, _>(ops, &TFO_POL_AFTER);
 }
 
 /// [`Tail::Judge`], where something has failed: judges one of the four entries, and goes on with itself for the next. All at once
