@@ -5,7 +5,6 @@
 //! and so on what is attached to its callbacks.
 
 use std::{
-    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     sync::atomic::Ordering,
@@ -14,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::socket::SockaddrStorage;
 
-use super::{Load, Progress, client};
+use super::{Load, Progress, client, server};
 use crate::{cpu, pattern};
 
 /// Makes connections to its own listener until the budget or the time is used up: a batch of connects, then the servers' ends
@@ -27,7 +26,7 @@ pub fn work(
 ) -> Result<()> {
     cpu::stay_on(on)?;
     let request = pattern::bytes(load.message);
-    let mut buffer = vec![0_u8; load.message.max(1)];
+    let mut buffer = vec![0_u8; load.message];
     let address = SockaddrStorage::from(*target);
     let mut clients: Vec<OwnedFd> = Vec::with_capacity(load.in_flight);
     let mut servers: Vec<TcpStream> = Vec::with_capacity(load.in_flight);
@@ -47,14 +46,11 @@ pub fn work(
         }
         for _ in 0..clients.len() {
             let (mut stream, _) = listener.accept().context("load: accepting a connection")?;
-            // A client that gets no reply counts the error.
-            if stream.read_exact(&mut buffer[..load.message]).is_ok() {
-                let _ = stream.write_all(&buffer[..load.message]);
-            }
+            server::answer(&mut stream, &mut buffer);
             servers.push(stream);
         }
         for socket in clients.drain(..) {
-            match client::read_all(&socket, &mut buffer[..load.message]) {
+            match client::read_all(&socket, &mut buffer) {
                 Ok(length) if length == load.message => completed += 1,
                 _ => errors += 1,
             }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
     sync::{
         Arc,
@@ -101,9 +101,13 @@ fn echo(listener: &TcpListener, message: usize, stop: &AtomicBool) {
         let Ok((mut stream, _)) = listener.accept() else {
             continue;
         };
-        // A client that has gone counts the error itself.
-        if stream.read_exact(&mut buffer).is_ok() {
-            let _ = stream.write_all(&buffer);
-        }
+        answer(&mut stream, &mut buffer);
+    }
+}
+
+/// Reads a request and sends it back. A client that has gone, or gets no reply, counts the error itself.
+pub fn answer(stream: &mut TcpStream, buffer: &mut [u8]) {
+    if stream.read_exact(buffer).is_ok() {
+        let _ = stream.write_all(buffer);
     }
 }
