@@ -56,6 +56,7 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         // Else what is behind would be gone through once more for "none".
         guard: forget(0, now),
     };
+    // Read here once more, and not handed over: numbers where the caller has switches cost the verifier 92,000 instructions.
     let guard_levels = if guards { levels(Switch::Guards, now) } else { 0 };
     let rule_levels = levels(Switch::Rules, now);
     let most = forget(
