@@ -149,7 +149,8 @@ fn write(place: &Place, sections: &[Section], whole: bool) -> Result<()> {
     Ok(())
 }
 
-/// Numbers mean little without the machine they come from.
+/// Numbers mean little without the machine they come from. What it does against Spectre is part of it: with retpolines each call of a
+/// program takes some 14 ns more, which is a third of an empty one.
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -158,13 +159,15 @@ fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let kernel = read("/proc/sys/kernel/osrelease");
+    let spectre = read("/sys/devices/system/cpu/vulnerabilities/spectre_v2");
     let rustc = workspace::host_rustc()
         .map(|version| version.release)
         .unwrap_or_default();
     let model = model.map_or("unknown CPU", |(_, name)| name);
     format!(
-        "Linux {}, {cores} cores of {model}, BPF statistics by the kernel, rustc {rustc}",
-        kernel.trim()
+        "Linux {}, {cores} cores of {model}, BPF statistics by the kernel, rustc {rustc}; spectre_v2: {}",
+        kernel.trim(),
+        spectre.trim()
     )
 }
 

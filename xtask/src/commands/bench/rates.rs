@@ -62,11 +62,8 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
         "nginx with a network namespace to itself, one request per Fast Open connection; server and clients are both on this \
          host, so all of what watching costs is seen.",
     );
-    let who: Vec<Contestant> = [Watcher::Nobody, Watcher::Empty, Watcher::TOP]
-        .map(Contestant::from)
-        .into();
-    let rates = rate::connections(&who, 2 * time.rounds, &nginx::requests(time.slice)?)?;
-    show(&who, &rates, REQUESTS, &mut requests);
+    let rates = rate::connections(&watchers, 2 * time.rounds, &nginx::requests(time.slice)?)?;
+    show(&watchers, &rates, REQUESTS, &mut requests);
     Ok(vec![connections, both_ends, requests])
 }
 
