@@ -66,11 +66,14 @@ pub enum Control {
     /// User space: 1 while it adds the handshakes that have a record to the rows of their destinations and to the counters of
     /// their network namespaces; the kernel side leaves that to it then, and says so in the record.
     ReaderCounts = 4,
+    /// User space: 1 once [`Control::ForeignSockOps`] has been. A flow may then have lost the callback flags that tell that its
+    /// socket has one.
+    ForeignSeen = 5,
 }
 
 impl Control {
     /// Number of entries.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 }
 
 codes! {

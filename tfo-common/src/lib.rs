@@ -19,6 +19,7 @@ pub mod classify;
 pub mod counters;
 pub mod dest;
 pub mod event;
+pub mod exchange;
 pub mod flags;
 pub mod guard;
 pub mod layout;

@@ -15,9 +15,11 @@ pub const DESTS: u32 = 16_384;
 pub const REQUESTS: u32 = 16_384;
 /// Kinds that they are told apart by before one is looked up: as many as have their counters in one cache line.
 pub const REQUEST_KINDS: usize = 16;
-/// Rows in which SYNs with Fast Open are counted listener by listener, each at the place its socket's address leads to. A power of
-/// two.
-pub const ARRIVED: u32 = 2_048;
+/// Rows in which SYNs with Fast Open are counted listener by listener, each at the place its socket's address leads to: so many
+/// for each CPU. A power of two.
+pub const ARRIVED: u32 = 512;
+/// CPUs that have such rows of their own; where there are more, several share them. A power of two.
+pub const ARRIVED_CPUS: u32 = 8;
 /// Listeners that are counted besides, because another one has their row; the one least used starts anew beyond it.
 pub const LISTENERS: u32 = 4_096;
 /// Places for TFO connections between their SYN and their first byte. A power of two. Each of them is found at one of

@@ -18,6 +18,8 @@ pub const DESTS: &str = "TFO_DESTS";
 /// Array of TFO connections under way, each at one of the places that its socket's address leads to, see [`crate::slots`]; and of
 /// when the connections of sockets that begin there began, in the form of [`STARTS`].
 pub const FLOWS: &str = "TFO_FLOWS";
+/// Array beside it: who may have its places.
+pub const CLAIMS: &str = "TFO_CLAIMS";
 /// Array of one entry: for each place of [`FLOWS`] the epoch in which the connection began whose beginning stands there
 /// ([`crate::slots::epoch`]), as `u16`.
 pub const EPOCHS: &str = "TFO_EPOCHS";
@@ -34,7 +36,7 @@ pub const PRIMED: &str = "TFO_PRIMED";
 /// Array of `u64`: inodes of network namespaces, see [`crate::slots::inode_value`].
 pub const INODES: &str = "TFO_INODES";
 /// Array of what became of SYNs with Fast Open: [`crate::listener::Arrived`], each at the place that the listener's address leads to
-/// ([`crate::slots::arrived_place`]). The first listener that wants one has it.
+/// on this CPU ([`crate::slots::arrived_place`]). The first listener that wants one has it.
 pub const ARRIVED: &str = "TFO_ARRIVED";
 /// LRU hash of the same for listeners whose place another one has, listener's address -> counts.
 pub const ARRIVALS: &str = "TFO_ARRIVALS";
@@ -47,7 +49,7 @@ pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
 /// Every map, for listings and for the test that compares them with the object.
-pub const ALL: [&str; 21] = [
+pub const ALL: [&str; 22] = [
     RECORDS,
     EVENTS,
     EVENTS_ODD,
@@ -56,6 +58,7 @@ pub const ALL: [&str; 21] = [
     NETNS,
     DESTS,
     FLOWS,
+    CLAIMS,
     EPOCHS,
     STARTS,
     FIRST_BYTES,

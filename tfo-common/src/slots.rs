@@ -5,8 +5,8 @@
 //! seen. A foreign tag equals the own one in one of 65,536 collisions (starts), of 2^32 (first bytes) or of 2^64 (SYNs).
 
 use crate::limits::{
-    ARRIVED, BLOCK_RECORDS, FIRST_BYTES, FLOWS, NETNS, PRIMED, RECORD_BLOCKS, REQUEST_KINDS, RING_BYTES,
-    STARTS, SYNS,
+    ARRIVED, ARRIVED_CPUS, BLOCK_RECORDS, FIRST_BYTES, FLOWS, NETNS, PRIMED, RECORD_BLOCKS, REQUEST_KINDS,
+    RING_BYTES, STARTS, SYNS,
 };
 
 /// Layout of a start slot, from the top: 16 bits tag, server, flag added, connecting, 45 bits of time in units of 1,024 ns, for
@@ -121,10 +121,11 @@ pub const fn flow_place(socket: u64, step: u32) -> u32 {
     near(socket).wrapping_add(step.wrapping_mul(stride)) & (FLOWS - 1)
 }
 
-/// The place of a listener in [`crate::maps::ARRIVED`]. From 1 on: an array of one entry, and there are none of less, has nobody's.
+/// The place of a listener in [`crate::maps::ARRIVED`] among those of a CPU. From 1 on: an array of one entry, and there are none
+/// of less, has nobody's.
 #[inline(always)]
-pub const fn arrived_place(listener: u64) -> u32 {
-    1 + (near(listener) & (ARRIVED - 1))
+pub const fn arrived_place(listener: u64, cpu: u32) -> u32 {
+    1 + (cpu & (ARRIVED_CPUS - 1)) * ARRIVED + (near(listener) & (ARRIVED - 1))
 }
 
 /// Which of the counters of [`crate::maps::WAITING`] a SYN from this port and address belongs to: the first and the last
@@ -231,7 +232,8 @@ pub const fn primed_slot(value: u64) -> u32 {
     (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u32 & (PRIMED - 1)
 }
 
-const _: () = assert!(SYNS.is_power_of_two() && PRIMED.is_power_of_two() && ARRIVED.is_power_of_two());
+const _: () = assert!(SYNS.is_power_of_two() && PRIMED.is_power_of_two());
+const _: () = assert!(ARRIVED.is_power_of_two() && ARRIVED_CPUS.is_power_of_two());
 const _: () = assert!(
     STARTS.is_power_of_two()
         && FIRST_BYTES.is_power_of_two()

@@ -15,6 +15,7 @@
 
 mod account;
 mod clock;
+mod cpu;
 mod finish;
 mod flow;
 mod hooks;

@@ -1,8 +1,11 @@
 //! The compiled eBPF programs, inside this binary.
 
-use tfo_common::layout::{self, Layout};
+use tfo_common::{
+    exchange,
+    layout::{self, Layout},
+};
 
-use super::Error;
+use super::{Error, rights};
 
 /// Name of the object that observes.
 pub const OBSERVER: &str = "tfo-ebpf";
@@ -15,16 +18,17 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tf
 /// The enforcement programs, likewise.
 static POLICY: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tfo-policy.o"));
 
-/// An object with the positions of this kernel's members in it, aligned as its headers want it.
+/// An object with the positions of this kernel's members in it and no instruction that it refuses, aligned as its headers want it.
 pub struct Prepared(Vec<u64>, usize);
 
 impl Prepared {
-    /// Copies an object and fills in the positions.
+    /// Copies an object and fills in the positions, and whether this kernel has an exchange.
     pub fn new(object: &[u8], layout: &Layout) -> Self {
         let mut words = vec![0u64; object.len().div_ceil(8)];
         let bytes = bytes_of(&mut words, object.len());
         bytes.copy_from_slice(object);
         layout::fill_in(bytes, &layout.positions());
+        exchange::fill_in(bytes, rights::has_exchange());
         Self(words, object.len())
     }
 
@@ -144,9 +148,12 @@ mod tests {
                 layout::fill_in(&mut copy, &layout) > 10,
                 "the programs ask for positions"
             );
+            let (switches, exchanges) = exchange::fill_in(&mut copy, rights::has_exchange());
+            assert_eq!(switches > 0, exchanges > 0, "no exchange without its switch");
             let prepared = Prepared::new(object, &Layout::NONE);
             assert_eq!(prepared.bytes(), copy);
             assert_eq!(layout::fill_in(&mut copy, &layout), 0);
+            assert_eq!(exchange::fill_in(&mut copy, true).0, 0);
         }
     }
 

@@ -60,13 +60,13 @@ const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
     let requests = sys::lru_entries(limits::REQUESTS)?;
     let arrivals = sys::lru_entries(limits::LISTENERS)?;
+    let cpus = sys::possible_cpus()?;
     // Whoever asks for small tables wants to see them overflow.
     let arrived = if arrivals < limits::LISTENERS {
         1
     } else {
-        1 + limits::ARRIVED
+        1 + limits::ARRIVED * cpus.min(limits::ARRIVED_CPUS)
     };
-    let blocks = records::blocks(sys::possible_cpus()?);
     EbpfLoader::new()
         .btf(Some(btf))
         .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
@@ -74,7 +74,7 @@ pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Re
         .map_max_entries(maps::REQUESTS, requests)
         .map_max_entries(maps::ARRIVALS, arrivals)
         .map_max_entries(maps::ARRIVED, arrived)
-        .map_max_entries(maps::RECORDS, blocks)
+        .map_max_entries(maps::RECORDS, records::blocks(cpus))
         .load(object::Prepared::new(object::bytes()?, layout).bytes())
         .map_err(|error| Error::Load { why: chain(&error) })
 }
@@ -143,7 +143,7 @@ fn known(name: &str) -> Option<&'static str> {
 
 /// Whether the verifier here is asked about this program.
 pub fn is_for_this_machine(name: &str) -> bool {
-    name != Part::Finish.program() || rights::has_blocks()
+    name != Part::Finish.program() || rights::has_exchange()
 }
 
 /// The program that does the work of a part here: where there are no blocks, verdicts go by rings from the beginning.

@@ -110,9 +110,10 @@ pub fn has_typed_task() -> bool {
     release() >= Some(SINCE)
 }
 
-/// Whether programs may use blocks of records ([`tfo_common::records`]): their verifier has to know an exchange, and this machine
-/// has to keep stores in order. If not, rings take all of them.
-pub fn has_blocks() -> bool {
+/// Whether programs may exchange ([`tfo_common::exchange`]) and give back by a store what they have taken so, as they do with
+/// blocks of records ([`tfo_common::records`]): their verifier has to know the instruction, and this machine has to keep stores
+/// in order. If not, rings take all records, and places for flows are taken and given back by additions.
+pub fn has_exchange() -> bool {
     const SINCE: (u32, u32) = (5, 12);
     // Asked once for each program.
     static HAS: LazyLock<bool> = LazyLock::new(|| cfg!(target_arch = "x86_64") && release() >= Some(SINCE));

@@ -334,6 +334,9 @@ fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
     let foreign = u32::from(keeper.ask(|_| foreign::sock_ops_loaded()).unwrap_or(true));
     // An array of this size takes every index we have; a failure leaves the careful value of before.
     let _ = maps.control.set(Control::ForeignSockOps as u32, foreign, 0);
+    if foreign != 0 {
+        let _ = maps.control.set(Control::ForeignSeen as u32, 1, 0);
+    }
 }
 
 impl Source for Session {

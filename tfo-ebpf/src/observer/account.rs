@@ -4,6 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use tfo_common::{
     CrossCheck, DestCounts, DestKey, Loss, Outcome, Role,
     counters::{Stat, stat_index, total_index},
+    limits,
     listener::Arrival,
     slots,
 };
@@ -13,6 +14,7 @@ use crate::{
     kern::Typed,
     layout::{Position, layout},
     observer::{
+        cpu,
         flow::Flow,
         maps::{
             TFO_ARRIVALS, TFO_ARRIVED, TFO_DESTS, TFO_LIVED, TFO_LOSSES, TFO_NETNS, TFO_TOTALS,
@@ -91,7 +93,7 @@ pub fn arrived(listener: u64, what: Arrival) {
     if listener == 0 {
         return;
     }
-    if let Some(counts) = arrived_at(listener, true) {
+    if let Some(counts) = claim_arrived(listener) {
         // SAFETY: points to a map value; the index is a constant below COUNT.
         return add(unsafe { &raw mut (*counts)[what as usize] }, 1);
     }
@@ -112,16 +114,16 @@ pub fn arrived(listener: u64, what: Arrival) {
     }
 }
 
-/// The counts at the place of a listener, if it has it, or may have it now.
+/// The counts at the place of a listener on this CPU, if it has it, or may have it now.
 #[inline(always)]
-fn arrived_at(listener: u64, claims: bool) -> Option<*mut [u64; Arrival::COUNT]> {
-    let place = TFO_ARRIVED.get_ptr_mut(slots::arrived_place(listener))?;
+fn claim_arrived(listener: u64) -> Option<*mut [u64; Arrival::COUNT]> {
+    let place = TFO_ARRIVED.get_ptr_mut(slots::arrived_place(listener, cpu::number()))?;
     // SAFETY: a live map value. Two that claim at once see each other, for additions come one after another: then neither has it.
     unsafe {
         let owner = &raw mut (*place).listener;
         let mut has_it = owner.read_volatile() == listener;
         let claimed = &raw mut (*place).claims;
-        if !has_it && claims && claimed.read_volatile() == 0 {
+        if !has_it && claimed.read_volatile() == 0 {
             add(claimed, 1);
             has_it = claimed.read_volatile() == 1;
             if has_it {
@@ -132,28 +134,44 @@ fn arrived_at(listener: u64, claims: bool) -> Option<*mut [u64; Arrival::COUNT]>
     }
 }
 
+/// The same on a CPU, where the listener has it already.
+#[inline(always)]
+fn arrived_on(listener: u64, cpu: u32) -> Option<*mut [u64; Arrival::COUNT]> {
+    let place = TFO_ARRIVED.get_ptr_mut(slots::arrived_place(listener, cpu))?;
+    // SAFETY: a live map value.
+    unsafe { ((*place).listener == listener).then_some(&raw mut (*place).counts) }
+}
+
 /// What was counted for a listener.
 #[inline(always)]
 pub fn arrivals(listener: u64) -> [u64; Arrival::COUNT] {
-    if let Some(counts) = arrived_at(listener, false) {
-        // SAFETY: a live map value.
-        return unsafe { *counts };
-    }
     // SAFETY: the value is copied out at once.
-    unsafe { TFO_ARRIVALS.get(listener) }
+    let mut sum = unsafe { TFO_ARRIVALS.get(listener) }
         .copied()
-        .unwrap_or([0; Arrival::COUNT])
+        .unwrap_or([0; Arrival::COUNT]);
+    for cpu in 0..limits::ARRIVED_CPUS {
+        if let Some(counts) = arrived_on(listener, cpu) {
+            for (sum, count) in sum.iter_mut().zip(0..Arrival::COUNT) {
+                // SAFETY: a live map value; every index is below the length.
+                *sum += unsafe { (&raw const (*counts)[count]).read_volatile() };
+            }
+        }
+    }
+    sum
 }
 
 /// Forgets what was counted for another listener at this address.
 #[inline(always)]
 pub fn forget_arrivals(listener: u64) {
-    if let Some(counts) = arrived_at(listener, false) {
-        for count in 0..Arrival::COUNT {
-            // SAFETY: a live map value; every index is below the length.
-            unsafe { (&raw mut (*counts)[count]).write_volatile(0) };
+    for cpu in 0..limits::ARRIVED_CPUS {
+        if let Some(counts) = arrived_on(listener, cpu) {
+            for count in 0..Arrival::COUNT {
+                // SAFETY: a live map value; every index is below the length.
+                unsafe { (&raw mut (*counts)[count]).write_volatile(0) };
+            }
         }
-    } else if TFO_ARRIVALS.remove(listener).is_ok() {
+    }
+    if TFO_ARRIVALS.remove(listener).is_ok() {
         stat(Stat::ListenersForgotten);
     }
 }

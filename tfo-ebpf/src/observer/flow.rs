@@ -12,7 +12,7 @@ mod slot;
 use core::{arch::asm, mem::offset_of};
 
 pub use place::{
-    Place, at_home, begin, begin_at_home, is_surely_without, of, of_context, remove, remove_at_home,
+    Claim, Place, at_home, begin, begin_at_home, is_surely_without, of, of_context, remove, remove_at_home,
 };
 pub use slot::{
     age_ns, born_slot, forget_start, is_awaited_plain, is_of_this_epoch, is_primed, set_born, set_connecting,

@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_query},
+    helpers::generated::bpf_ringbuf_query,
 };
 use tfo_common::{
     EventKind, FlowEvent, Handshake, Loss, Outcome, Role, carried,
@@ -18,7 +18,7 @@ use tfo_common::{
 use crate::{
     atomic,
     observer::{
-        account, clock,
+        account, clock, cpu,
         flow::{self, Flow, bit},
         maps::{Ring, TFO_EVENTS, TFO_EVENTS_ODD, TFO_RECORDS, config},
     },
@@ -35,7 +35,7 @@ pub struct Taken {
 /// Takes the block of this CPU, where nobody has it and it has room.
 #[inline(always)]
 pub fn take() -> Option<Taken> {
-    let index = records::block_of(cpu());
+    let index = records::block_of(cpu::number());
     let block = TFO_RECORDS.get_ptr_mut(index)?;
     // SAFETY: a live map value; what is written belongs to who has the block. `read` is written by user space: one aligned load.
     unsafe {
@@ -80,18 +80,11 @@ impl Taken {
     }
 }
 
-/// Number of this CPU.
-#[inline(always)]
-fn cpu() -> u32 {
-    // SAFETY: no arguments.
-    unsafe { bpf_get_smp_processor_id() }
-}
-
 /// Writes the flow's record into the ring of this CPU: that of even or of odd ones, so that CPUs do not wait for each other's cache
 /// lines. Lock, position and the end of the last record were six of those for a connection with both ends here.
 #[inline(always)]
 pub fn put_into_ring(flow: &mut Flow, facts: &Handshake, outcome: Outcome, reader_counts: bool) {
-    let is_odd = cpu() & 1 != 0;
+    let is_odd = cpu::number() & 1 != 0;
     let ring = if is_odd { &TFO_EVENTS_ODD } else { &TFO_EVENTS };
     let Some(mut entry) = ring.reserve(0) else {
         account::lost(Loss::RingFull);

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::bpf_sock;
 use tfo_common::{Role, slots};
 
-use super::{number, place::place};
+use super::{number, place::Found};
 use crate::{
     observer::{
         clock,
@@ -109,7 +109,7 @@ pub fn is_of_this_epoch<S>(sk: *mut S, now: u64) -> bool {
 /// The slot in which that is remembered, by the number of its socket.
 #[inline(always)]
 pub fn born_slot(number: u64) -> Option<*mut u64> {
-    place(number, 0).map(|home| &raw mut home.flow.born)
+    Found::after(number, 0).map(|home| &raw mut home.place.flow.born)
 }
 
 /// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.

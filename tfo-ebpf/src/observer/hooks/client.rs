@@ -15,7 +15,7 @@ use aya_ebpf::{
 use tfo_common::{
     CrossCheck, Handshake, Loss, Role, TfoOption,
     classify::{End, Withheld},
-    flags::Shed,
+    flags::{Control, Shed},
     maps::Part,
     policy::{Mark, mark as marked},
     slots,
@@ -52,13 +52,21 @@ const NO_COOKIE_KNOWN: u64 = 1;
 #[inline(always)]
 pub fn connect(ops: &Ops) -> bool {
     // The timer's flag stays on a socket that asked for TFO before: it failed, and is connected again.
-    if ops.flags() & RTO != 0 {
+    if ops.flags() & RTO != 0 || may_be_left(ops) {
         return true;
     }
     match ops.tcp() {
         Some(tcp) => begin(ops, tcp, flow::begin_at_home),
         None => false,
     }
+}
+
+/// Whether an earlier connection of this socket, or of one at its address, has left a flow: one for which no flag was asked
+/// (`trace --all`), or whose flags another program has taken away. Of others the flow ends before the connection. Not looked up for
+/// all, since the line that tells has been written by another CPU ([`flow::Place`]).
+#[inline(always)]
+fn may_be_left(ops: &Ops) -> bool {
+    (config!(emit_plain) != 0 || flags::control(Control::ForeignSeen) != 0) && flow::at_home(ops).is_some()
 }
 
 /// The same for a socket that may have the flow of an earlier connection.
