@@ -66,9 +66,9 @@ pub enum Control {
     /// User space: 1 while it adds the handshakes that have a record to the rows of their destinations and to the counters of
     /// their network namespaces; the kernel side leaves that to it then, and says so in the record.
     ReaderCounts = 4,
-    /// User space: 1 once [`Control::ForeignSockOps`] has been. A flow may then have lost the callback flags that tell that its
-    /// socket has one.
-    ForeignSeen = 5,
+    /// User space and kernel side: 1 once a program that may take callback flags of ours has been loaded, or one was gone. A flow
+    /// may then be left without the flags that tell that its socket has one.
+    FlagsMayGo = 5,
 }
 
 impl Control {

@@ -17,7 +17,7 @@ pub const REQUESTS: u32 = 16_384;
 pub const REQUEST_KINDS: usize = 16;
 /// Rows in which SYNs with Fast Open are counted listener by listener, each at the place its socket's address leads to: so many
 /// for each CPU. A power of two.
-pub const ARRIVED: u32 = 512;
+pub const ARRIVED: u32 = 2_048;
 /// CPUs that have such rows of their own; where there are more, several share them. A power of two.
 pub const ARRIVED_CPUS: u32 = 8;
 /// Listeners that are counted besides, because another one has their row; the one least used starts anew beyond it.

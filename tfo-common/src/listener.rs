@@ -115,7 +115,7 @@ codes! {
 pub struct Arrived {
     /// Address of the listener's socket; 0 while it is nobody's.
     pub listener: u64,
-    /// Listeners that wanted this place while it was nobody's: the first of them has it.
+    /// Listeners that wanted this place while it was nobody's: the first of them has it, or nobody where two came at once.
     pub claims: u64,
     /// Counts, indexed by [`Arrival`].
     pub counts: [u64; Arrival::COUNT],

@@ -36,7 +36,7 @@ pub const PRIMED: &str = "TFO_PRIMED";
 /// Array of `u64`: inodes of network namespaces, see [`crate::slots::inode_value`].
 pub const INODES: &str = "TFO_INODES";
 /// Array of what became of SYNs with Fast Open: [`crate::listener::Arrived`], each at the place that the listener's address leads to
-/// on this CPU ([`crate::slots::arrived_place`]). The first listener that wants one has it.
+/// on this CPU ([`crate::slots::arrived_place`]). The first listener that wants one has it, or nobody where two come at once.
 pub const ARRIVED: &str = "TFO_ARRIVED";
 /// LRU hash of the same for listeners whose place another one has, listener's address -> counts.
 pub const ARRIVALS: &str = "TFO_ARRIVALS";

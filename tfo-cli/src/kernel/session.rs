@@ -34,7 +34,8 @@ use super::{
     counted::Counted,
     counters,
     deferred::Waiting,
-    doctor, foreign,
+    doctor,
+    foreign::Others,
     iterate::{self, Pass},
     keeper::Keeper,
     layout,
@@ -329,13 +330,15 @@ fn set_reader_counts(maps: &mut Maps, counts: bool) {
         .set(Control::ReaderCounts as u32, u32::from(counts), 0);
 }
 
-/// Tells the kernel side whether callback flags may be somebody else's.
+/// Tells the kernel side whether callback flags may be somebody else's, and whether ours may have been taken.
 fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
-    let foreign = u32::from(keeper.ask(|_| foreign::sock_ops_loaded()).unwrap_or(true));
+    let others = keeper.ask(|_| Others::loaded()).unwrap_or(Others::UNKNOWN);
     // An array of this size takes every index we have; a failure leaves the careful value of before.
-    let _ = maps.control.set(Control::ForeignSockOps as u32, foreign, 0);
-    if foreign != 0 {
-        let _ = maps.control.set(Control::ForeignSeen as u32, 1, 0);
+    let _ = maps
+        .control
+        .set(Control::ForeignSockOps as u32, u32::from(others.foreign), 0);
+    if others.foreign || others.observers {
+        let _ = maps.control.set(Control::FlagsMayGo as u32, 1, 0);
     }
 }
 

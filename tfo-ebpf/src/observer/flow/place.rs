@@ -34,8 +34,8 @@ pub struct Place {
 /// was a sixth of a Fast Open connection in turns, 0.21 us; in a line beside those of the flow, processors fetched it with them.
 #[repr(C)]
 pub struct Claim {
-    /// The latest claim: the number of a socket without its uppermost bits, which are those of every kernel address, and below it
-    /// how often sockets have claimed this place.
+    /// The latest claim: the number of a socket ([`number`]) without its uppermost bits, in which no two differ, and below it how
+    /// often sockets have claimed this place.
     latest: u64,
     /// Flows that belong to this place and are at another one.
     elsewhere: u32,
@@ -58,7 +58,7 @@ impl Place {
     /// Whether the flow that is here is that of the socket with this number.
     #[inline(always)]
     fn has(&self, number: u64) -> bool {
-        self.owner >> CLAIMS_BITS == number << CLAIMS_BITS >> CLAIMS_BITS
+        is_of(self.owner, number)
     }
 
     /// Takes it for a socket whose earlier connections have no flow any more, if it is free.
@@ -77,8 +77,7 @@ impl Place {
         // claimed it, and the place does not show that yet, it is not the latest.
         unsafe {
             let latest = place.read_volatile();
-            let was_mine = latest >> CLAIMS_BITS == mine >> CLAIMS_BITS;
-            if !was_mine && latest != 0 && (&raw const self.owner).read_volatile() != !latest {
+            if !is_of(latest, number) && latest != 0 && (&raw const self.owner).read_volatile() != !latest {
                 return false;
             }
             let next = mine | (latest + 1) & ((1 << CLAIMS_BITS) - 1);
@@ -90,18 +89,29 @@ impl Place {
         true
     }
 
-    /// Gives it back: by a store, which waits for nothing. An addition waits until all of a record, in lines that its reader has
-    /// had, is out of this CPU: a tenth of what a Fast Open connection took.
+    /// Gives it back, if it is this socket's: by a store, which waits for nothing. An addition waits until all of a record, in
+    /// lines that its reader has had, is out of this CPU: a tenth of what a Fast Open connection took.
     #[inline(always)]
-    fn free(&mut self) {
-        // SAFETY: a live map value. Volatile, and behind a barrier: what was written to the flow comes before, for LLVM as for
-        // processors that keep stores in order.
+    fn free(&mut self, number: u64) -> bool {
+        // SAFETY: a live map value. Looked at once, so that what is given back twice is given back. Volatile, and behind a barrier:
+        // what was written to the flow comes before, for LLVM as for processors that keep stores in order.
         unsafe {
-            asm!("", options(nostack));
-            let owner = &raw mut self.owner;
-            owner.write_volatile(!owner.read_volatile());
+            let place = &raw mut self.owner;
+            let owner = place.read_volatile();
+            let is_its = is_of(owner, number);
+            if is_its {
+                asm!("", options(nostack));
+                place.write_volatile(!owner);
+            }
+            is_its
         }
     }
+}
+
+/// Whether a claim is that of the socket with this number.
+#[inline(always)]
+fn is_of(claim: u64, number: u64) -> bool {
+    claim >> CLAIMS_BITS == number << CLAIMS_BITS >> CLAIMS_BITS
 }
 
 impl Claim {
@@ -157,16 +167,18 @@ impl<'a> Found<'a> {
             .is_some_and(|claim| self.place.claim(claim, number))
     }
 
-    /// Gives it back.
+    /// Gives it back, if it is this socket's.
     #[inline(always)]
-    fn free(&mut self) {
-        self.place.free();
-        if !atomic::has_exchange()
+    fn free(&mut self, number: u64) -> bool {
+        let is_its = self.place.free(number);
+        if is_its
+            && !atomic::has_exchange()
             && let Some(claim) = self.claim_of()
         {
             // Before the claim ends: the next one writes its own.
             account::add32(&raw mut claim.here, u32::MAX);
         }
+        is_its
     }
 
     /// Flows that belong here and are at another place.
@@ -280,7 +292,8 @@ pub fn begin_at_home<'a>(ops: &Ops, role: Role, start_ns: u64) -> Option<&'a mut
     Some(flow)
 }
 
-/// The first place of the socket of a callback, if nobody has it, or an earlier connection of this socket's address.
+/// The first place of the socket of a callback, if nobody has it; where there is an exchange also if an earlier connection of this
+/// socket's address has it.
 #[inline(always)]
 fn new_at_home<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     let (number, mut home) = home(ops.sk())?;
@@ -313,8 +326,8 @@ fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
 /// Removes the flow of the socket of a callback, which [`at_home`] has found.
 #[inline(always)]
 pub fn remove_at_home(ops: &Ops) {
-    if let Some((_, mut home)) = home(ops.sk()) {
-        home.free();
+    if let Some((number, mut home)) = home(ops.sk()) {
+        home.free(number);
     }
 }
 
@@ -324,14 +337,12 @@ pub fn remove<S>(sk: *mut S) {
     let Some((number, mut home)) = home(sk) else {
         return;
     };
-    if home.place.has(number) {
-        return home.free();
-    }
-    if home.elsewhere() == 0 {
+    if home.free(number) || home.elsewhere() == 0 {
         return;
     }
-    if let Some(mut other) = place_elsewhere(number) {
-        other.free();
+    if let Some(mut other) = place_elsewhere(number)
+        && other.free(number)
+    {
         home.add_elsewhere(u32::MAX);
     }
 }

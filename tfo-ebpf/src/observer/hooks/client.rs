@@ -63,10 +63,11 @@ pub fn connect(ops: &Ops) -> bool {
 
 /// Whether an earlier connection of this socket, or of one at its address, has left a flow: one for which no flag was asked
 /// (`trace --all`), or whose flags another program has taken away. Of others the flow ends before the connection. Not looked up for
-/// all, since the line that tells has been written by another CPU ([`flow::Place`]).
+/// all, since the line that tells has been written by another CPU ([`flow::Claim`]): a handshake that has lost its flags and fails
+/// before user space has seen whoever took them, once a second, is lost (docs/limits.md).
 #[inline(always)]
 fn may_be_left(ops: &Ops) -> bool {
-    (config!(emit_plain) != 0 || flags::control(Control::ForeignSeen) != 0) && flow::at_home(ops).is_some()
+    (config!(emit_plain) != 0 || flags::control(Control::FlagsMayGo) != 0) && flow::at_home(ops).is_some()
 }
 
 /// The same for a socket that may have the flow of an earlier connection.
@@ -281,6 +282,9 @@ pub fn established(ops: &Ops, flow: Option<&mut Flow>) -> bool {
     let mut facts = Handshake::plain(Role::Client);
     facts.syn_retrans = ops.total_retrans();
     if flow.has(bit::REQUESTED) {
+        if ops.flags() & RTO == 0 {
+            flags::raise(Control::FlagsMayGo);
+        }
         let mark = mark::of(tcp);
         let unacked = ops.unacked();
         let acked = ops.bytes_acked().saturating_sub(1) as u32;
@@ -340,6 +344,7 @@ fn times(ops: &Ops, flow: &mut Flow, facts: &Handshake, now: u64) -> Times {
         // Sent again and nobody told us: another program took the flag. What the timer cost is everything but the
         // round trip.
         account::lost(Loss::FlagsLost);
+        flags::raise(Control::FlagsMayGo);
         flow.syn_ns = now - u64::from(sample) * 1_000;
     }
     Times {

@@ -44,7 +44,7 @@ fn socket_of(ctx: &BtfTracePointContext) -> *mut core::ffi::c_void {
 /// them (`tcp_set_state`); of a flow it is not known but by a line of its own, which is in no cache and takes 100 ns.
 ///
 /// `trace --all` asks for no flag of plain connections, and other `sock_ops` programs may have taken ours away. Should somebody
-/// have done so who is gone by now, the flow is found when its socket's address has its next connection (`client::connect`).
+/// have done so who is gone by now, the flow is found when its socket's address has its next connection (`client::may_be_left`).
 #[inline(always)]
 fn may_have_flow(tcp: Typed) -> bool {
     tcp.uint(layout!(tp_cb_flags)) & u64::from(RETRANS | STATE | WRITE) != 0
