@@ -1,4 +1,7 @@
-//! The least that programs cost: some that return at once, attached where ours would be, at another time than ours.
+//! The least that programs cost: some that return at once or only ask for callbacks, attached where ours would be, at another time
+//! than ours.
+
+mod code;
 
 use std::fs::{self, File};
 
@@ -13,6 +16,8 @@ use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, S
 pub enum Hook {
     /// `sock_ops` on the root of the cgroup hierarchy: asks for no callback, so it gets what every program gets.
     SockOps,
+    /// The same, but it asks for the callbacks that the observer asks for, and does nothing with them ([`code::asking`]).
+    SockOpsAsking,
     /// The tracepoint where sockets end.
     Destroy,
     /// `cgroup_skb/egress` on the root: every packet that leaves.
@@ -23,7 +28,7 @@ impl Hook {
     /// Section that says what kind of program it is, and its name among the pins.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::SockOps => ("sockops", "bench_sock_ops"),
+            Self::SockOps | Self::SockOpsAsking => ("sockops", "bench_sock_ops"),
             Self::Destroy => ("tp_btf/tcp_destroy_sock", "bench_destroy"),
             Self::Egress => ("cgroup_skb/egress", "bench_egress"),
         }
@@ -59,7 +64,7 @@ fn attach(hook: Hook) -> Result<(u64, Ebpf)> {
     let mut ebpf = Ebpf::load(&elf(section, hook)?).context("load it")?;
     let program = ebpf.program_mut(name).context("the object has no program")?;
     match hook {
-        Hook::SockOps => {
+        Hook::SockOps | Hook::SockOpsAsking => {
             let program: &mut SockOps = program.try_into()?;
             program.load()?;
             program.attach(root()?, CgroupAttachMode::Single)?;
@@ -99,11 +104,14 @@ fn cgroup_root(mounts: &str) -> Option<&str> {
     })
 }
 
-/// An object file: a section that says what kind of program it is, with one function: `r0 = N; exit`.
-/// 1 lets things pass; of a tracepoint only 0 is taken.
+/// An object file: a section that says what kind of program it is, with one function.
 fn elf(section: &str, hook: Hook) -> Result<Vec<u8>> {
-    let result = u8::from(hook != Hook::Destroy);
-    let code = [0xb7, 0, 0, 0, result, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    let code = match hook {
+        Hook::SockOpsAsking => code::asking(),
+        // 1 lets things pass; of a tracepoint only 0 is taken.
+        Hook::Destroy => code::returning(0),
+        Hook::SockOps | Hook::Egress => code::returning(1),
+    };
     let mut elf = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let section = elf.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::Text);
     elf.append_section_data(section, &code, 8);
@@ -136,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_objects_are_some() {
-        for hook in [Hook::SockOps, Hook::Destroy, Hook::Egress] {
+        for hook in [Hook::SockOps, Hook::SockOpsAsking, Hook::Destroy, Hook::Egress] {
             assert!(elf(hook.names().0, hook).unwrap().starts_with(b"\x7fELF"));
         }
     }

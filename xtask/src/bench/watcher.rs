@@ -16,6 +16,9 @@ pub enum Watcher {
     /// An empty program where each of `sock_ops` and the end of sockets calls: the floor. Asks for no callback, and is
     /// never attached together with a tool, whose callbacks it would get.
     Empty,
+    /// The same, but the one of `sock_ops` asks for the callbacks that ours ask for, and does nothing with them: who watches by
+    /// them leaves no more than this one.
+    Asking,
     Tool(Tool),
 }
 
@@ -27,6 +30,7 @@ impl Watcher {
         match self {
             Self::Nobody => "nobody",
             Self::Empty => "empty programs",
+            Self::Asking => "empty programs, our callbacks",
             Self::Tool(tool) => tool.name(),
         }
     }
@@ -36,6 +40,7 @@ impl Watcher {
         Ok(match self {
             Self::Nobody => Watching::Nobody,
             Self::Empty => Watching::Empty(Empty::attach(&[Hook::SockOps, Hook::Destroy])?),
+            Self::Asking => Watching::Empty(Empty::attach(&[Hook::SockOpsAsking, Hook::Destroy])?),
             Self::Tool(tool) => Watching::Tool(Observer::start(tool)?),
         })
     }
