@@ -223,7 +223,7 @@ impl<'a> Tracer<'a> {
                 Record::Flow(event) => {
                     self.summary.events += 1;
                     let flow = Flow::new(&event);
-                    self.contradictory += u64::from(flow.as_ref().and_then(contradiction).is_some());
+                    self.contradictory += u64::from(flow.is_some() && contradiction(&event).is_some());
                     match flow {
                         Some(flow) if self.late || self.passes(&flow) => {
                             if let Some(displaced) = self.pending.push(flow, batch.at) {

@@ -1,6 +1,6 @@
 //! Blocks of records, read where the kernel side has written them ([`tfo_common::records`]).
 
-use std::{io, sync::atomic::Ordering};
+use std::{io, ptr, sync::atomic::Ordering};
 
 use aya::maps::MapData;
 use tfo_common::{
@@ -17,15 +17,26 @@ const RECORD: usize = size_of::<FlowEvent>();
 const WORDS: usize = size_of::<Block>() / 8;
 
 const _: () = assert!(RECORD.is_multiple_of(8) && offset::RECORDS.is_multiple_of(8));
+const _: () = assert!(align_of::<FlowEvent>() == align_of::<u64>());
 
 /// The blocks of all CPUs.
 #[derive(Debug)]
 pub struct Blocks {
     map: Mapped,
-    /// How many records were taken out of each.
-    read: Vec<u64>,
-    /// The same as of the latest [`Blocks::taken`].
-    before: Vec<u64>,
+    progress: Vec<Progress>,
+}
+
+/// How far one of them has been read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// How many records had been written at the latest [`Blocks::look`].
+    written: u64,
+    /// How many were taken out.
+    read: u64,
+    /// Of how many the kernel side knows that they were.
+    given_back: u64,
+    /// How many there were at the latest [`Blocks::taken`].
+    before: u64,
 }
 
 impl Blocks {
@@ -34,42 +45,67 @@ impl Blocks {
         let count = map.info().map_err(io::Error::other)?.max_entries() as usize;
         Ok(Self {
             map: Mapped::new(map, count * size_of::<Block>())?,
-            read: vec![0; count],
-            before: vec![0; count],
+            progress: vec![Progress::default(); count],
         })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.read.len()
+        self.progress.len()
     }
 
-    /// Takes the next record out of a block, if one is there.
-    pub fn next(&mut self, block: usize) -> Option<FlowEvent> {
-        let read = self.read.get_mut(block)?;
-        let word = |at: usize| self.map.word(block * WORDS + at / 8);
-        // Before its record is read: that was written before.
-        if word(offset::WRITTEN)?.load(Ordering::Acquire) == *read {
-            return None;
+    /// Looks how many records have been written. Not before each of them: the line that says so is the one that every record of
+    /// another CPU writes.
+    pub fn look(&mut self) {
+        for (block, progress) in self.progress.iter_mut().enumerate() {
+            if let Some(written) = self.map.word(block * WORDS + offset::WRITTEN / 8) {
+                // Before the records are read: those were written before.
+                progress.written = written.load(Ordering::Acquire);
+            }
         }
-        let mut words = [0; RECORD / 8];
-        let begin = offset::RECORDS + records::place(*read) * RECORD;
-        for (index, copied) in words.iter_mut().enumerate() {
-            *copied = word(begin + index * 8)?.load(Ordering::Relaxed);
+    }
+
+    /// Takes the next record out of a block: copies it to where it is to be. Returns whether one was there at the latest look.
+    pub fn take(&mut self, block: usize, to: &mut FlowEvent) -> bool {
+        let from = self.next(block).and_then(|at| self.map.words(at, RECORD / 8));
+        let Some(from) = from else { return false };
+        // SAFETY: as many bytes with the same alignment, and `FlowEvent` is made of integers only.
+        let to = unsafe { &mut *ptr::from_mut(to).cast::<[u64; RECORD / 8]>() };
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.load(Ordering::Relaxed);
         }
-        *read += 1;
-        // Behind them: from here on the kernel side may write over it.
-        word(offset::READ)?.store(*read, Ordering::Release);
-        // SAFETY: as many bytes, and `FlowEvent` is made of integers only.
-        Some(unsafe { std::mem::transmute::<[u64; RECORD / 8], FlowEvent>(words) })
+        self.progress[block].read += 1;
+        true
+    }
+
+    /// Lets the kernel side write over what was taken out.
+    pub fn give_back(&mut self) {
+        for (block, progress) in self.progress.iter_mut().enumerate() {
+            if progress.given_back == progress.read {
+                continue;
+            }
+            progress.given_back = progress.read;
+            if let Some(read) = self.map.word(block * WORDS + offset::READ / 8) {
+                // Behind what was read.
+                read.store(progress.read, Ordering::Release);
+            }
+        }
+    }
+
+    /// The word that the next record of a block begins with.
+    fn next(&self, block: usize) -> Option<usize> {
+        let Progress { written, read, .. } = *self.progress.get(block)?;
+        (read != written).then(|| block * WORDS + (offset::RECORDS + records::place(read) * RECORD) / 8)
     }
 
     /// How many records were taken since this was asked last, out of the block that had most.
     pub fn taken(&mut self) -> u64 {
-        let pairs = self.read.iter().zip(&self.before);
-        let most = pairs.map(|(read, before)| read - before).max();
-        self.before.clone_from(&self.read);
-        most.unwrap_or(0)
+        let taken = self.progress.iter_mut().map(|progress| {
+            let taken = progress.read - progress.before;
+            progress.before = progress.read;
+            taken
+        });
+        taken.max().unwrap_or(0)
     }
 
     /// Handshakes that have their records in blocks.
@@ -80,53 +116,70 @@ impl Blocks {
     }
 }
 
+/// The other side, as the kernel's is, for tests.
+#[cfg(test)]
+impl Blocks {
+    /// Some with nothing in them.
+    pub fn anonymous(count: usize) -> Self {
+        Self {
+            map: Mapped::anonymous(count * size_of::<Block>()).expect("memory"),
+            progress: vec![Progress::default(); count],
+        }
+    }
+
+    /// Writes the record with this number: it, then the number.
+    pub fn put(&self, block: usize, number: u64, record: &FlowEvent) {
+        let word = |at: usize| self.map.word(block * WORDS + at / 8).expect("mapped");
+        // SAFETY: as many bytes, and `FlowEvent` is made of integers only.
+        let words = unsafe { std::mem::transmute::<FlowEvent, [u64; RECORD / 8]>(*record) };
+        for (index, value) in words.into_iter().enumerate() {
+            let at = offset::RECORDS + records::place(number) * RECORD + index * 8;
+            word(at).store(value, Ordering::Relaxed);
+        }
+        word(offset::WRITTEN).store(number + 1, Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tfo_common::limits;
 
     use super::*;
 
-    fn blocks(count: usize) -> Blocks {
-        Blocks {
-            map: Mapped::anonymous(count * size_of::<Block>()).expect("memory"),
-            read: vec![0; count],
-            before: vec![0; count],
-        }
-    }
-
-    /// What the kernel side does: a record, then the number.
-    fn write(blocks: &Blocks, block: usize, number: u64, value: u64) {
-        let word = |at: usize| blocks.map.word(block * WORDS + at / 8).expect("mapped");
-        let begin = offset::RECORDS + records::place(number) * RECORD;
-        word(begin).store(value, Ordering::Relaxed);
-        word(begin + RECORD - 8).store(!value, Ordering::Relaxed);
-        word(offset::WRITTEN).store(number + 1, Ordering::Release);
-    }
-
     #[test]
     fn each_record_comes_once_and_makes_room() {
-        let mut blocks = blocks(2);
-        assert_eq!(
-            (blocks.next(0), blocks.next(1), blocks.next(2)),
-            (None, None, None)
-        );
+        let mut blocks = Blocks::anonymous(2);
+        let mut record = FlowEvent::default();
+        blocks.look();
+        assert!((0..3).all(|block| !blocks.take(block, &mut record)));
         let room = u64::from(limits::BLOCK_RECORDS);
-        for number in 0..3 * room {
-            write(&blocks, 1, number, number + 7);
-            let record = blocks.next(1).expect("a record");
-            let [first, .., last] = [(number + 7).to_ne_bytes(), (!(number + 7)).to_ne_bytes()];
-            assert_eq!([record.kind, record.role, record.outcome], first[..3]);
-            assert_eq!(record.comm[8..], last);
-            assert_eq!((blocks.next(1), blocks.next(0)), (None, None));
+        let read = |blocks: &Blocks| {
             let read = blocks.map.word(WORDS + offset::READ / 8).expect("mapped");
-            assert_eq!(read.load(Ordering::Relaxed), number + 1);
+            read.load(Ordering::Relaxed)
+        };
+        for number in 0..3 * room {
+            let written = FlowEvent {
+                kind: 1,
+                end_ns: number + 8,
+                comm: u128::from(number).to_ne_bytes(),
+                ..FlowEvent::default()
+            };
+            blocks.put(1, number, &written);
+            assert!(!blocks.take(1, &mut record), "nobody has looked");
+            blocks.look();
+            assert!(blocks.take(1, &mut record));
+            assert_eq!(record, written);
+            assert!(!blocks.take(1, &mut record) && !blocks.take(0, &mut record));
+            assert_eq!(read(&blocks), number, "not given back");
+            blocks.give_back();
+            assert_eq!(read(&blocks), number + 1);
         }
         assert_eq!((blocks.taken(), blocks.taken()), (3 * room, 0));
     }
 
     #[test]
     fn totals_of_all_blocks_add_up() {
-        let blocks = blocks(2);
+        let blocks = Blocks::anonymous(2);
         let index = total_index(Role::Server, Outcome::Accepted) as usize;
         for block in 0..2 {
             let word = blocks.map.word(block * WORDS + offset::TOTALS / 8 + index);

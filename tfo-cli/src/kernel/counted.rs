@@ -18,8 +18,9 @@ use tfo_common::{
 /// The place of a row here; it never changes.
 pub type RowPlace = u32;
 
-/// Entries of [`Counted::latest`], a power of two.
-const LATEST: usize = 64;
+/// Entries of [`Counted::latest`], a power of two. Two rows that meet there are looked up in the table each time, which takes as
+/// long as all else that is done with a record: so many that the few which most records are of hardly do.
+const LATEST: usize = 1_024;
 
 /// What was counted.
 pub struct Counted {
@@ -28,7 +29,7 @@ pub struct Counted {
     places: HashMap<DestKey, RowPlace>,
     rows: Vec<(DestKey, DestStats)>,
     /// Rows that records were of just now, by [`near`]: most are of a destination that another one was of a moment ago.
-    latest: [Option<(DestKey, RowPlace)>; LATEST],
+    latest: Box<[Option<(DestKey, RowPlace)>]>,
     netns: Vec<(u32, NetnsCounters)>,
     netns_places: HashMap<u32, usize>,
     /// The place of the latest one: most records are of the same namespace as the one before.
@@ -45,7 +46,7 @@ impl Counted {
             masks: (mask32(server_v4_prefix), mask128(server_v6_prefix)),
             places: HashMap::new(),
             rows: Vec::new(),
-            latest: [None; LATEST],
+            latest: vec![None; LATEST].into(),
             netns: Vec::new(),
             netns_places: HashMap::new(),
             latest_netns: 0,

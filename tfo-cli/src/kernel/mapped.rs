@@ -49,6 +49,14 @@ impl Mapped {
         (index < self.bytes / 8).then(|| unsafe { self.at.add(index).as_ref() })
     }
 
+    /// So many 64-bit numbers, from the one with this index on; `None` where one of them is beyond what is mapped.
+    pub fn words(&self, from: usize, count: usize) -> Option<&[AtomicU64]> {
+        let end = from.checked_add(count)?;
+        // SAFETY: as above; who else writes does so by whole words.
+        (end <= self.bytes / 8)
+            .then(|| unsafe { std::slice::from_raw_parts(self.at.add(from).as_ptr().cast_const(), count) })
+    }
+
     /// The 32-bit number with this index; `None` beyond what is mapped.
     pub fn half_word(&self, index: usize) -> Option<&AtomicU32> {
         // SAFETY: as above.

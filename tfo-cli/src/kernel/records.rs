@@ -6,53 +6,64 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use tfo_common::{EventKind, FirstByteEvent, FlowEvent, Outcome, Role, TfoOption, event::Record, limits};
+use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption, event::Record, limits};
 
 use super::{blocks::Blocks, sys};
 
-/// What was written as a record, where it was copied to: nothing of it is copied once more.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// A finished handshake, [`Record::Flow`].
-    Flow(&'a mut Record),
-    /// Bytes that are no record of this version.
-    Unknown,
-}
+/// Records that are taken out of a ring or a block together. Who waits for a cache line that another CPU has written, as each of
+/// them is, waits for those of the next records at the same time, unless it has to choose between two of them. And
+/// who copies what it has changed just now waits until the change, and everything before it, is in the cache.
+const TOGETHER: usize = 32;
 
 /// Everything that records come by: the two rings, then the blocks. Each of them has its records in the order in which they were
 /// written.
 pub struct Records {
     rings: [RingBuf<MapData>; 2],
     blocks: Blocks,
-    /// What was taken out of each and is not handed over yet.
-    held: Vec<Held>,
-    /// Which of them is handed over.
-    handed: Option<usize>,
+    /// What was taken out of each of them.
+    batches: Vec<Batch>,
+    order: Vec<Place>,
     waited: Instant,
 }
 
-/// Room for what was taken out of a ring or a block.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    record: Record,
-    what: What,
+/// Records that were taken out of a ring or a block, and how far they are handed over.
+struct Batch {
+    /// Room for them, each [`Record::Flow`]: nothing is copied once more.
+    records: [Record; TOGETHER],
+    next: usize,
+    end: usize,
+    /// Whether there were no more.
+    is_all: bool,
 }
 
-/// What is in such a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    Nothing,
-    Flow,
-    Unknown,
+/// Where a record is: in which batch, and the how manieth of it.
+type Place = (usize, usize);
+
+/// Records in the order of their times.
+pub struct Gathered<'a> {
+    batches: &'a mut [Batch],
+    order: &'a [Place],
+    /// How many there were besides that are no records of this version.
+    pub unknown: u64,
+}
+
+impl Gathered<'_> {
+    /// One after the other: finished handshakes, [`Record::Flow`], where they were copied to.
+    pub fn for_each(&mut self, mut take: impl FnMut(&mut Record)) {
+        for (batch, index) in self.order {
+            take(&mut self.batches[*batch].records[*index]);
+        }
+    }
 }
 
 impl Records {
     /// Of the rings of CPUs with even and with odd numbers, and of the blocks.
     pub fn new(even: RingBuf<MapData>, odd: RingBuf<MapData>, blocks: Blocks) -> Self {
+        let count = 2 + blocks.count();
         Self {
             rings: [even, odd],
-            held: vec![Held::EMPTY; 2 + blocks.count()],
-            handed: None,
+            batches: (0..count).map(|_| Batch::empty()).collect(),
+            order: Vec::with_capacity(count * TOGETHER),
             blocks,
             waited: Instant::now(),
         }
@@ -67,32 +78,24 @@ impl Records {
         sys::wait_readable(&self.rings, timeout)
     }
 
-    /// The next one, if one is there: of several the one that happened first.
-    pub fn next(&mut self) -> Option<Item<'_>> {
-        if let Some(handed) = self.handed.take() {
-            self.held[handed].what = What::Nothing;
+    /// The next ones, some of those that are there: of several the one that happened first. `None`: there are no more.
+    pub fn gather(&mut self) -> Option<Gathered<'_>> {
+        let mut unknown = 0;
+        let (of_rings, of_blocks) = self.batches.split_at_mut(self.rings.len());
+        for (ring, batch) in self.rings.iter_mut().zip(of_rings) {
+            unknown += batch.refill(|flow| {
+                let Some(bytes) = ring.next() else { return false };
+                // One that is none has no kind.
+                *flow = decode(&bytes).unwrap_or_default();
+                true
+            });
         }
-        let (of_rings, of_blocks) = self.held.split_at_mut(self.rings.len());
-        for (ring, held) in self.rings.iter_mut().zip(of_rings) {
-            if held.what == What::Nothing
-                && let Some(bytes) = ring.next()
-            {
-                held.put(decode(&bytes));
-            }
-        }
-        for (block, held) in of_blocks.iter_mut().enumerate() {
-            if held.what == What::Nothing
-                && let Some(event) = self.blocks.next(block)
-            {
-                held.put(Some(event).filter(is_known));
-            }
-        }
-        let first = first(&self.held)?;
-        self.handed = Some(first);
-        let held = &mut self.held[first];
-        Some(match held.what {
-            What::Flow => Item::Flow(&mut held.record),
-            _ => Item::Unknown,
+        unknown += refill(of_blocks, &mut self.blocks);
+        merge(&mut self.batches, &mut self.order);
+        (!self.order.is_empty() || unknown > 0).then_some(Gathered {
+            batches: &mut self.batches,
+            order: &self.order,
+            unknown,
         })
     }
 
@@ -102,47 +105,73 @@ impl Records {
     }
 }
 
+impl Batch {
+    /// Nothing yet.
+    fn empty() -> Self {
+        Self {
+            records: [Record::Flow(FlowEvent::default()); TOGETHER],
+            next: 0,
+            end: 0,
+            is_all: true,
+        }
+    }
+
+    /// Takes more of them out, once all are handed over: `next` says whether there is one, and copies it. Returns how many were met
+    /// that are none of this version.
+    fn refill(&mut self, mut next: impl FnMut(&mut FlowEvent) -> bool) -> u64 {
+        if self.next < self.end {
+            return 0;
+        }
+        (self.next, self.end, self.is_all) = (0, 0, false);
+        let mut unknown = 0;
+        while let Some(Record::Flow(flow)) = self.records.get_mut(self.end) {
+            if !next(flow) {
+                self.is_all = true;
+                break;
+            }
+            let is_known = is_known(flow);
+            self.end += usize::from(is_known);
+            unknown += u64::from(!is_known);
+        }
+        unknown
+    }
+
+    /// When the next one happened that is to be handed over.
+    fn next_at(&self) -> Option<u64> {
+        match self.records[..self.end].get(self.next)? {
+            Record::Flow(flow) => Some(flow.end_ns),
+            Record::FirstByte(_) => None,
+        }
+    }
+}
+
+/// Takes more records out of blocks.
+fn refill(batches: &mut [Batch], blocks: &mut Blocks) -> u64 {
+    blocks.look();
+    let batches = batches.iter_mut().enumerate();
+    let unknown = batches.map(|(block, batch)| batch.refill(|flow| blocks.take(block, flow)));
+    let unknown = unknown.sum();
+    blocks.give_back();
+    unknown
+}
+
+/// Puts what is in batches in the order of its time, until one of them that was not all there is has no more.
+fn merge(batches: &mut [Batch], order: &mut Vec<Place>) {
+    order.clear();
+    while batches.iter().all(|batch| batch.next < batch.end || batch.is_all) {
+        let next = batches.iter().enumerate();
+        let next = next.filter_map(|(index, batch)| Some((batch.next_at()?, index)));
+        let Some((_, first)) = next.min() else { return };
+        order.push((first, batches[first].next));
+        batches[first].next += 1;
+    }
+}
+
 /// How long it takes until a quarter of a block is full, if it goes on as it did: so many records in so much time.
 fn time_to_fill(taken: u64, elapsed: Duration) -> Duration {
     let quarter = limits::BLOCK_RECORDS / 4;
     let taken = u32::try_from(taken).unwrap_or(u32::MAX).max(1);
     elapsed.saturating_mul(quarter) / taken
-}
-
-/// Which of several is to be handed over first. What is no record goes at once.
-fn first(held: &[Held]) -> Option<usize> {
-    let items = held.iter().enumerate();
-    let items = items.filter_map(|(index, held)| Some((held.when()?, index)));
-    items.min().map(|(_, index)| index)
-}
-
-impl Held {
-    const EMPTY: Self = Self {
-        record: Record::FirstByte(FirstByteEvent {
-            kind: 0,
-            pad: [0; 3],
-            ttfb_us: 0,
-            id: 0,
-        }),
-        what: What::Nothing,
-    };
-
-    fn put(&mut self, event: Option<FlowEvent>) {
-        self.what = What::Unknown;
-        if let Some(event) = event {
-            self.record = Record::Flow(event);
-            self.what = What::Flow;
-        }
-    }
-
-    /// When it happened, if there is anything.
-    fn when(&self) -> Option<u64> {
-        match (self.what, &self.record) {
-            (What::Nothing, _) => None,
-            (What::Flow, Record::Flow(flow)) => Some(flow.end_ns),
-            _ => Some(0),
-        }
-    }
 }
 
 /// The record in these bytes; `None` for kinds, sizes and codes that this version does not know.
@@ -182,26 +211,89 @@ mod tests {
         assert_eq!(decode(&[]), None);
     }
 
+    /// A record as the kernel side writes it, known by its time.
+    fn at(end_ns: u64) -> FlowEvent {
+        FlowEvent {
+            kind: EventKind::Flow as u8,
+            family: 4,
+            end_ns,
+            ..FlowEvent::default()
+        }
+    }
+
+    /// What comes out of batches of rings that have these records, and of blocks: their times, and how many are unknown.
+    fn gathered(rings: [&[Option<u64>]; 2], in_blocks: [&[FlowEvent]; 2]) -> (Vec<u64>, u64) {
+        let mut rings = rings.map(|ring| ring.iter().copied());
+        let mut blocks = Blocks::anonymous(2);
+        for (block, records) in in_blocks.iter().enumerate() {
+            (0..)
+                .zip(*records)
+                .for_each(|(number, record)| blocks.put(block, number, record));
+        }
+        let (mut batches, mut order) = ([(); 4].map(|()| Batch::empty()), Vec::new());
+        let (mut times, mut all_unknown) = (Vec::new(), 0);
+        loop {
+            let (of_rings, of_blocks) = batches.split_at_mut(2);
+            let mut unknown = refill(of_blocks, &mut blocks);
+            for (ring, batch) in rings.iter_mut().zip(of_rings) {
+                unknown += batch.refill(|flow| match ring.next() {
+                    Some(time) => {
+                        *flow = time.map(at).unwrap_or_default();
+                        true
+                    }
+                    None => false,
+                });
+            }
+            merge(&mut batches, &mut order);
+            if order.is_empty() && unknown == 0 {
+                return (times, all_unknown);
+            }
+            all_unknown += unknown;
+            let mut gathered = Gathered {
+                batches: &mut batches,
+                order: &order,
+                unknown,
+            };
+            gathered.for_each(|record| match record {
+                Record::Flow(flow) => times.push(flow.end_ns),
+                Record::FirstByte(_) => {}
+            });
+        }
+    }
+
     #[test]
     fn of_several_the_earlier_record_comes_first() {
-        let none = Held::EMPTY;
-        let held = |event| {
-            let mut held = none;
-            held.put(event);
-            held
-        };
-        let at = |end_ns| {
-            held(Some(FlowEvent {
-                end_ns,
-                ..FlowEvent::default()
-            }))
-        };
-        assert_eq!(first(&[at(5), at(4), none]), Some(1));
-        assert_eq!(first(&[at(4), at(5), at(3)]), Some(2));
-        assert_eq!(first(&[none, at(5)]), Some(1));
-        assert_eq!(first(&[at(5), none]), Some(0));
-        assert_eq!(first(&[at(5), at(4), held(None)]), Some(2));
-        assert_eq!(first(&[none, none]), None);
+        let blocks = [[2, 3, 10].map(at), [5, 6, 7].map(at)];
+        let all = gathered(
+            [&[Some(1), Some(9)], &[Some(4), Some(8)]],
+            [&blocks[0], &blocks[1]],
+        );
+        assert_eq!(all, ((1..=10).collect(), 0));
+        assert_eq!(gathered([&[], &[]], [&[], &[at(7)]]), (vec![7], 0));
+        assert_eq!(gathered([&[], &[]], [&[], &[]]), (vec![], 0));
+    }
+
+    /// More than are taken out together: nothing of one is handed over before what is still in another and earlier.
+    #[test]
+    fn many_of_one_and_few_of_another_keep_their_order() {
+        let most = TOGETHER as u64 * 5 + 7;
+        let is_few = |time: &u64| time.is_multiple_of(41);
+        let many: Vec<_> = (1..=most).filter(|time| !is_few(time)).map(at).collect();
+        let few: Vec<_> = (1..=most).filter(is_few).map(at).collect();
+        assert!(many.len() > 4 * TOGETHER && few.len() < TOGETHER);
+        assert_eq!(gathered([&[], &[]], [&many, &few]), ((1..=most).collect(), 0));
+        assert_eq!(gathered([&[], &[]], [&few, &many]), ((1..=most).collect(), 0));
+    }
+
+    #[test]
+    fn what_is_no_record_is_counted_and_holds_up_nothing() {
+        let bad = FlowEvent { family: 5, ..at(1) };
+        let in_block = [at(2), bad, at(4)];
+        let in_ring = [None, None, Some(3), None];
+        assert_eq!(
+            gathered([&in_ring, &[None]], [&in_block, &[bad]]),
+            (vec![2, 3, 4], 6)
+        );
     }
 
     #[test]

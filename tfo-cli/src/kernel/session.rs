@@ -43,7 +43,7 @@ use super::{
     maps::Maps,
     optional,
     policy::{self, GiveBack},
-    programs, records, rights, sys,
+    programs, rights, sys,
 };
 use crate::{
     fingerprint::{Fingerprint, Salt},
@@ -210,18 +210,17 @@ impl Session {
     /// Takes all records out, counts them, and hands them over.
     fn take(&mut self, sink: &mut dyn FnMut(&Record)) {
         let was_full = self.counted.is_full();
-        while let Some(item) = self.maps.records.next() {
-            let records::Item::Flow(record) = item else {
-                self.bad_records += 1;
-                continue;
-            };
-            if let Record::Flow(flow) = record {
-                let row = self.counted.take_in(flow);
-                // Not before what is meant for the reader alone has been taken out of it.
-                self.maps.duplicates.take_in(flow);
-                self.maps.first_bytes.expect(flow, row);
-            }
-            sink(record);
+        while let Some(mut gathered) = self.maps.records.gather() {
+            self.bad_records += gathered.unknown;
+            gathered.for_each(|record| {
+                if let Record::Flow(flow) = record {
+                    let row = self.counted.take_in(flow);
+                    // Not before what is meant for the reader alone has been taken out of it.
+                    self.maps.duplicates.take_in(flow);
+                    self.maps.first_bytes.expect(flow, row);
+                }
+            });
+            gathered.for_each(|record| sink(record));
         }
         if self.counted.is_full() && !was_full {
             set_reader_counts(&mut self.maps, false);

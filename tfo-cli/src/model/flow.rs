@@ -6,7 +6,8 @@ use std::{
 };
 
 use tfo_common::{
-    Carried, FlowEvent, Outcome, PolicyAction, Role, TfoOption, event::event_flags, time::UNSEEN_US,
+    Carried, FlowEvent, Outcome, PolicyAction, Role, TfoOption, event::event_flags, limits::COMM_LEN,
+    time::UNSEEN_US,
 };
 
 use crate::addr;
@@ -18,10 +19,20 @@ pub struct Flow(FlowEvent);
 impl Flow {
     /// Checks the codes of a record; `None` when this version does not know one of them.
     pub fn new(event: &FlowEvent) -> Option<Self> {
-        Role::from_code(event.role)?;
-        Outcome::from_code(event.outcome)?;
-        TfoOption::from_code(event.option)?;
-        matches!(event.family, 4 | 6).then_some(Self(*event))
+        Self::is_known(event).then(|| Self::of_known(event))
+    }
+
+    /// Whether this version knows what each code of a record means.
+    pub(super) fn is_known(event: &FlowEvent) -> bool {
+        Role::from_code(event.role).is_some()
+            && Outcome::from_code(event.outcome).is_some()
+            && TfoOption::from_code(event.option).is_some()
+            && matches!(event.family, 4 | 6)
+    }
+
+    /// One whose codes were found to be known.
+    pub(super) fn of_known(event: &FlowEvent) -> Self {
+        Self(*event)
     }
 
     /// The record itself.
@@ -136,8 +147,7 @@ impl Flow {
 
     /// Name of the client's process; whatever its bytes are.
     pub fn comm(&self) -> Option<Cow<'_, str>> {
-        let bytes = self.0.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes))
+        Some(comm(&self.0.comm)).filter(|name| !name.is_empty())
     }
 
     /// The action of the rule or guard that applied to the SYN.
@@ -152,6 +162,11 @@ impl Flow {
 
 fn seen(us: u32) -> Option<u32> {
     Some(us).filter(|us| *us != UNSEEN_US)
+}
+
+/// The name in a record's field; empty where there is none.
+pub(super) fn comm(field: &[u8; COMM_LEN]) -> Cow<'_, str> {
+    String::from_utf8_lossy(field.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
-use super::{flow::Flow, flows::IdHasher};
+use tfo_common::{FlowEvent, Outcome};
+
+use super::{flow::comm, flows::IdHasher};
 
 /// Cgroups remembered at most.
 const CGROUPS: usize = 1_024;
@@ -31,27 +33,32 @@ pub(super) struct Processes {
 
 #[derive(Clone, Debug)]
 struct Pending {
-    flow: Flow,
+    comm: String,
     flows: u64,
     failures: u64,
 }
 
 impl Processes {
-    pub(super) fn count(&mut self, flow: &Flow) {
-        let Some(pid) = flow.pid() else { return };
+    pub(super) fn count(&mut self, event: &FlowEvent) {
+        let Some(outcome) = Outcome::from_code(event.outcome) else {
+            return;
+        };
+        if event.tgid == 0 {
+            return;
+        }
         if self.pending.len() >= CGROUPS * PER_CGROUP {
             self.settle();
         }
         let entry = self
             .pending
-            .entry((flow.event().cgroup_id, pid))
+            .entry((event.cgroup_id, event.tgid))
             .or_insert_with(|| Pending {
-                flow: *flow,
+                comm: comm(&event.comm).into_owned(),
                 flows: 0,
                 failures: 0,
             });
         entry.flows += 1;
-        entry.failures += u64::from(flow.outcome().is_failure());
+        entry.failures += u64::from(outcome.is_failure());
     }
 
     /// Moves what was counted into the shared map.
@@ -64,7 +71,7 @@ impl Processes {
             if by_cgroup.len() >= CGROUPS && !by_cgroup.contains_key(&cgroup_id) {
                 continue;
             }
-            add(by_cgroup.entry(cgroup_id).or_default(), pid, &pending);
+            add(by_cgroup.entry(cgroup_id).or_default(), pid, pending);
         }
     }
 
@@ -73,11 +80,10 @@ impl Processes {
     }
 }
 
-fn add(processes: &mut Vec<Process>, pid: u32, pending: &Pending) {
-    let comm = pending.flow.comm().unwrap_or_default();
+fn add(processes: &mut Vec<Process>, pid: u32, pending: Pending) {
     match processes
         .iter_mut()
-        .find(|process| process.pid == pid && process.comm == comm)
+        .find(|process| process.pid == pid && process.comm == pending.comm)
     {
         Some(process) => {
             process.flows += pending.flows;
@@ -85,7 +91,7 @@ fn add(processes: &mut Vec<Process>, pid: u32, pending: &Pending) {
         }
         None => processes.push(Process {
             pid,
-            comm: comm.into_owned(),
+            comm: pending.comm,
             flows: pending.flows,
             failures: pending.failures,
         }),
