@@ -110,6 +110,18 @@ pub fn has_typed_task() -> bool {
     release() >= Some(SINCE)
 }
 
+/// Whether softirqs of a CPU take turns with each other and with all tasks: not where a task may come between
+/// (`PREEMPT_RT`, which the kernel's version names).
+pub fn softirqs_take_turns() -> bool {
+    let version = fs::read_to_string("/proc/sys/kernel/version");
+    // Where it cannot be read, they may not.
+    version.is_ok_and(|version| !is_realtime(&version))
+}
+
+fn is_realtime(version: &str) -> bool {
+    version.split_whitespace().any(|word| word == "PREEMPT_RT")
+}
+
 /// Whether programs may exchange ([`tfo_common::exchange`]) and give back by a store what they have taken so, as they do with
 /// blocks of records ([`tfo_common::records`]): their verifier has to know the instruction, and this machine has to keep stores
 /// in order. If not, rings take all records, and places for flows are taken and given back by additions.
@@ -197,6 +209,15 @@ mod tests {
         assert_eq!(missing("CapEff:\t000001ffffffefff\n"), ["CAP_NET_ADMIN"]);
         assert_eq!(missing("CapEff:\tnonsense\n").len(), 4);
         assert_eq!(missing("").len(), 4);
+    }
+
+    #[test]
+    fn a_realtime_kernel_says_so() {
+        assert!(is_realtime("#1 SMP PREEMPT_RT Debian 6.12.57-1 (2025-11-05)"));
+        assert!(!is_realtime(
+            "#1 SMP PREEMPT_DYNAMIC Debian 6.12.57-1 (2025-11-05)"
+        ));
+        assert!(!is_realtime(""));
     }
 
     #[test]

@@ -117,7 +117,10 @@ impl Session {
         let config = Config {
             emit_plain: u8::from(options.emit_plain),
             typed_task: u8::from(rights::has_typed_task()),
-            pad: [0; 2],
+            arrived_alone: u8::from(
+                sys::possible_cpus()? <= limits::ARRIVED_CPUS && rights::softirqs_take_turns(),
+            ),
+            pad: 0,
             server_v4_mask: mask32(options.server_v4_prefix),
             server_v6_mask: mask128(options.server_v6_prefix),
             wake_bytes: limits::RING_WAKE_BYTES,

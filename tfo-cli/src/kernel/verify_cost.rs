@@ -77,7 +77,8 @@ fn configuration((emit_plain, level): (u8, u32)) -> Config {
     Config {
         emit_plain,
         typed_task: u8::from(rights::has_typed_task()),
-        pad: [0; 2],
+        arrived_alone: 1,
+        pad: 0,
         server_v4_mask: u32::MAX,
         server_v6_mask: [u32::MAX; 4],
         wake_bytes: limits::RING_WAKE_BYTES,

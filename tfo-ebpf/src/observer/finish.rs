@@ -20,7 +20,6 @@ use crate::{
         flow::{self, Flow, Times, bit, stage},
         hooks::flags,
         maps::{TFO_FIRST_BYTES, config},
-        netns,
         parts::jump,
         record,
     },
@@ -50,8 +49,7 @@ pub fn finish_plain(ops: &Ops, cgroup_id: u64, facts: &Handshake, times: &Times)
 #[inline(always)]
 pub fn finish(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
-    let Some(tcp) = ops.tcp() else { return };
-    if !tell_in_block(tcp, flow) {
+    if !tell_in_block(|| ops.tcp(), flow) {
         return jump::<{ Part::FinishByRing as u32 }>(ops);
     }
     settle(ops, flow);
@@ -61,8 +59,7 @@ pub fn finish(ops: &Ops) {
 #[inline(always)]
 pub fn finish_by_ring(ops: &Ops) {
     let Some(flow) = flow::of_context(ops) else { return };
-    let Some(tcp) = ops.tcp() else { return };
-    if tell(tcp, flow) {
+    if tell(|| ops.tcp(), flow) {
         jump::<{ Part::Count as u32 }>(ops);
     }
     settle(ops, flow);
@@ -95,7 +92,7 @@ fn settle(ops: &Ops, flow: &mut Flow) {
 /// Counts the handshake of a flow and emits its record, where nobody can jump on.
 #[inline(always)]
 pub fn tell_and_count(tcp: Typed, flow: &mut Flow) {
-    if tell(tcp, flow) {
+    if tell(|| Some(tcp), flow) {
         count(flow);
     }
 }
@@ -103,7 +100,7 @@ pub fn tell_and_count(tcp: Typed, flow: &mut Flow) {
 /// Adds the handshake of a flow to the totals and writes its record into the block of this CPU. Returns whether it did: not
 /// where the block is taken or full, nor where more is to be counted than a record's reader is left with.
 #[inline(always)]
-fn tell_in_block(tcp: Typed, flow: &mut Flow) -> bool {
+fn tell_in_block(tcp: impl FnOnce() -> Option<Typed>, flow: &mut Flow) -> bool {
     let Some(outcome) = Outcome::from_code(flow.outcome) else {
         return false;
     };
@@ -121,7 +118,7 @@ fn tell_in_block(tcp: Typed, flow: &mut Flow) -> bool {
 /// reader can tell of a record is left to it. Rows and namespaces are hash tables, a third of what a Fast Open
 /// connection took where their lines are in no cache.
 #[inline(always)]
-fn tell(tcp: Typed, flow: &mut Flow) -> bool {
+fn tell(tcp: impl FnOnce() -> Option<Typed>, flow: &mut Flow) -> bool {
     // Bounded here, because it becomes an index. Classified before, where the role is a constant: here the verifier
     // would go through the rest once for every way through the classifier.
     let Some(outcome) = Outcome::from_code(flow.outcome) else {
@@ -144,13 +141,14 @@ fn has_record(outcome: Outcome) -> bool {
     !outcome.is_plain() || config!(emit_plain) == 1
 }
 
-/// Fills in what a record needs beyond the verdict.
+/// Fills in what a record needs beyond the verdict, where whoever has come to that has not done so ([`Flow::describe`]).
 #[inline(always)]
-fn describe(tcp: Typed, flow: &mut Flow) {
+fn describe(tcp: impl FnOnce() -> Option<Typed>, flow: &mut Flow) {
     flow.stage = stage::FIRST_BYTE;
-    flow.cgroup_id = tcp.cgroup_id();
-    if flow.netns == 0 {
-        flow.netns = netns::inode_of(tcp);
+    if (flow.cgroup_id == 0 || flow.netns == 0)
+        && let Some(tcp) = tcp()
+    {
+        flow.describe(tcp);
     }
 }
 

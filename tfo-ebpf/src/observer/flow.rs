@@ -25,7 +25,7 @@ use tfo_common::{
 
 use crate::{
     kern::Typed,
-    observer::{account, maps::ANCHOR},
+    observer::{account, maps::ANCHOR, netns},
     ops::{Address, Ops},
 };
 
@@ -115,7 +115,7 @@ pub struct Flow {
     pub facts: Handshake,
     /// Process id of the client.
     pub tgid: u32,
-    /// cgroup v2 id, known from the verdict on.
+    /// cgroup v2 id, known from the verdict on; 0 until then.
     pub cgroup_id: u64,
     /// Zero.
     pub room: u64,
@@ -175,7 +175,17 @@ impl Flow {
         self.remote = remote;
         self.policy = 0;
         self.tgid = 0;
+        self.cgroup_id = 0;
         self.syn_ns = self.start_ns;
+    }
+
+    /// Fills in where the socket belongs.
+    #[inline(always)]
+    pub fn describe(&mut self, tcp: Typed) {
+        self.cgroup_id = tcp.cgroup_id();
+        if self.netns == 0 {
+            self.netns = netns::inode_of(tcp);
+        }
     }
 
     /// Whether it is of the connection of this callback, and not of an earlier one of a socket at the same address.

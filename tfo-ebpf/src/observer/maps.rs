@@ -126,7 +126,8 @@ pub static TFO_PARTS: ProgramArray<{ Part::COUNT }> = ProgramArray::new();
 pub static TFO_CONFIG: Global<Config> = Global::new(Config {
     emit_plain: 0,
     typed_task: 0,
-    pad: [0; 2],
+    arrived_alone: 0,
+    pad: 0,
     server_v4_mask: mask32(limits::SERVER_V4_PREFIX),
     server_v6_mask: mask128(limits::SERVER_V6_PREFIX),
     wake_bytes: limits::RING_WAKE_BYTES,

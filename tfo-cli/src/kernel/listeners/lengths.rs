@@ -23,7 +23,8 @@ pub fn with_lengths(listeners: &mut [Listener]) -> Result<(), Error> {
     let config = Config {
         emit_plain: 0,
         typed_task: 0,
-        pad: [0; 2],
+        arrived_alone: 0,
+        pad: 0,
         server_v4_mask: 0,
         server_v6_mask: [0; 4],
         wake_bytes: 0,

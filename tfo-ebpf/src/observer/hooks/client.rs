@@ -229,7 +229,7 @@ pub fn accepted(ops: &Ops) -> bool {
     {
         return false;
     }
-    flow.netns = netns::inode_of(tcp);
+    flow.describe(tcp);
     flow.bits |= bit::TO_COUNT;
     flow.option_kind = kind_sent(tcp);
     let now = tcp.clock();

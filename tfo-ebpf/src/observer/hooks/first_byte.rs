@@ -119,6 +119,7 @@ fn child(ops: &Ops, flow: &mut Flow) -> bool {
         && let Some(tcp) = ops.tcp()
     {
         flow.locate(ops);
+        flow.describe(tcp);
         server::child_ended(flow, srtt, tcp.clock());
         return true;
     }
