@@ -51,7 +51,8 @@ pub fn asking() -> Vec<u8> {
     ];
     let mut code = vec![copy(CONTEXT, FIRST), load(OPERATION, OP)];
     for (op, part) in parts {
-        code.push(unless_equal(OPERATION, op, part.len() as u8));
+        let [length, ..] = part.len().to_le_bytes();
+        code.push(unless_equal(OPERATION, op, length));
         code.extend(part);
     }
     code.extend(leave(1));
