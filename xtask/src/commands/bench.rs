@@ -178,6 +178,7 @@ fn versions() -> Vec<String> {
         "bpftrace",
         "tcpdump",
         "nginx",
+        "curl",
         "tshark",
         "bpftool",
     ];

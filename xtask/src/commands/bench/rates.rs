@@ -66,7 +66,22 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     );
     let rates = rate::connections(&watchers, 2 * time.rounds, &nginx::requests(time.slice)?)?;
     show(&watchers, &rates, REQUESTS, &mut requests);
-    Ok(vec![connections, both_ends, requests])
+
+    println!("\n==> nginx and curl, requests per second");
+    let mut by_curl = Section::new(
+        "A server that closes after each request, and a client that does some work",
+        "The same server, asked by two processes of curl, each of which makes one Fast Open connection after another: nobody here \
+         wrote either end. A request takes about as long as where the goal was set (62 us of two CPUs, 32,000 a second).",
+    );
+    let names: Vec<_> = watchers.iter().map(|contestant| contestant.name).collect();
+    let rates = rate::alternate(&names, 2 * time.rounds, |index| {
+        let watching = watchers[index].watcher.start()?;
+        let rate = nginx::requests_by_curl()?;
+        watching.stop()?;
+        Ok(rate)
+    })?;
+    show(&watchers, &rates, REQUESTS, &mut by_curl);
+    Ok(vec![connections, both_ends, requests, by_curl])
 }
 
 fn show(who: &[Contestant], rates: &Rates, budget: Budget, section: &mut Section) {
