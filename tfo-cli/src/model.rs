@@ -153,7 +153,7 @@ impl Model {
         }
     }
 
-    /// Takes one record of the ring.
+    /// Takes one record.
     pub fn fold(&mut self, record: &Record) {
         self.shared_flows.take();
         match record {

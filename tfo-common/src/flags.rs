@@ -10,8 +10,8 @@ pub struct Config {
     pub emit_plain: u8,
     /// 1: the helper `bpf_get_current_task_btf` may be called from `sock_ops` (from 5.15, kernel commit a396eda5517a).
     pub typed_task: u8,
-    /// 1: each CPU has rows of its own in [`crate::maps::ARRIVED`], and what is done while a SYN comes in is not interrupted by another
-    /// one on the same CPU, as it is on a kernel with `PREEMPT_RT`. Then nobody else adds to a row.
+    /// 1: each CPU has rows of its own in [`crate::maps::ARRIVED`], and what it does with a SYN is never interrupted by what it does with
+    /// another one, as may be on a kernel with `PREEMPT_RT`. Then nobody else adds to a row.
     pub arrived_alone: u8,
     /// Zero.
     pub pad: u8,

@@ -33,7 +33,7 @@ struct Progress {
     written: u64,
     /// How many were taken out.
     read: u64,
-    /// Of how many the kernel side knows that they were.
+    /// The value of `read` that the kernel side was last told.
     given_back: u64,
     /// How many there were at the latest [`Blocks::taken`].
     before: u64,
@@ -54,8 +54,8 @@ impl Blocks {
         self.progress.len()
     }
 
-    /// Looks how many records have been written. Not before each of them: the line that says so is the one that every record of
-    /// another CPU writes.
+    /// Looks how many records have been written. Not before each of them: the line that says so ([`records::Head`]) is written with
+    /// every record of another CPU.
     pub fn look(&mut self) {
         for (block, progress) in self.progress.iter_mut().enumerate() {
             if let Some(written) = self.map.word(block * WORDS + offset::WRITTEN / 8) {
@@ -127,6 +127,12 @@ impl Blocks {
         }
     }
 
+    /// How many records the kernel side knows to be taken out.
+    pub fn given_back(&self, block: usize) -> u64 {
+        let read = self.map.word(block * WORDS + offset::READ / 8).expect("mapped");
+        read.load(Ordering::Relaxed)
+    }
+
     /// Writes the record with this number: it, then the number.
     pub fn put(&self, block: usize, number: u64, record: &FlowEvent) {
         let word = |at: usize| self.map.word(block * WORDS + at / 8).expect("mapped");
@@ -153,10 +159,6 @@ mod tests {
         blocks.look();
         assert!((0..3).all(|block| !blocks.take(block, &mut record)));
         let room = u64::from(limits::BLOCK_RECORDS);
-        let read = |blocks: &Blocks| {
-            let read = blocks.map.word(WORDS + offset::READ / 8).expect("mapped");
-            read.load(Ordering::Relaxed)
-        };
         for number in 0..3 * room {
             let written = FlowEvent {
                 kind: 1,
@@ -170,9 +172,9 @@ mod tests {
             assert!(blocks.take(1, &mut record));
             assert_eq!(record, written);
             assert!(!blocks.take(1, &mut record) && !blocks.take(0, &mut record));
-            assert_eq!(read(&blocks), number, "not given back");
+            assert_eq!(blocks.given_back(1), number, "not given back");
             blocks.give_back();
-            assert_eq!(read(&blocks), number + 1);
+            assert_eq!(blocks.given_back(1), number + 1);
         }
         assert_eq!((blocks.taken(), blocks.taken()), (3 * room, 0));
     }

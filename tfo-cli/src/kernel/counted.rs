@@ -19,7 +19,7 @@ use tfo_common::{
 pub type RowPlace = u32;
 
 /// Entries of [`Counted::latest`], a power of two. Two rows that meet there are looked up in the table each time, which takes as
-/// long as all else that is done with a record: so many that the few which most records are of hardly do.
+/// long as all else that is done with a record: so many that the few which most records are of rarely meet.
 const LATEST: usize = 1_024;
 
 /// What was counted.

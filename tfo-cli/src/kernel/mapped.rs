@@ -49,10 +49,11 @@ impl Mapped {
         (index < self.bytes / 8).then(|| unsafe { self.at.add(index).as_ref() })
     }
 
-    /// So many 64-bit numbers, from the one with this index on; `None` where one of them is beyond what is mapped.
+    /// So many 64-bit numbers, from the one with this index on; `None` where one of them is beyond what is mapped. Who else writes there
+    /// may do so by less than a word: who reads has to know that he is through ([`super::blocks`]).
     pub fn words(&self, from: usize, count: usize) -> Option<&[AtomicU64]> {
         let end = from.checked_add(count)?;
-        // SAFETY: as above; who else writes does so by whole words.
+        // SAFETY: as above.
         (end <= self.bytes / 8)
             .then(|| unsafe { std::slice::from_raw_parts(self.at.add(from).as_ptr().cast_const(), count) })
     }

@@ -10,60 +10,29 @@ use tfo_common::{EventKind, FlowEvent, Outcome, Role, TfoOption, event::Record, 
 
 use super::{blocks::Blocks, sys};
 
-/// Records that are taken out of a ring or a block together. Who waits for a cache line that another CPU has written, as each of
-/// them is, waits for those of the next records at the same time, unless it has to choose between two of them. And
-/// who copies what it has changed just now waits until the change, and everything before it, is in the cache.
+/// Records that are taken out of a ring or a block together. Another CPU has written the cache lines of each: copied in a row,
+/// those of the next ones are already on their way, while a choice between two records has to wait for both. And a copy of what was
+/// changed just now waits until that change, and every store before it, is in the cache: with others between there is none to wait for.
 const TOGETHER: usize = 32;
+
+/// The rings: of CPUs with even and with odd numbers.
+const RINGS: usize = 2;
 
 /// Everything that records come by: the two rings, then the blocks. Each of them has its records in the order in which they were
 /// written.
 pub struct Records {
-    rings: [RingBuf<MapData>; 2],
+    rings: [RingBuf<MapData>; RINGS],
     blocks: Blocks,
-    /// What was taken out of each of them.
-    batches: Vec<Batch>,
-    order: Vec<Place>,
+    batches: Batches,
     waited: Instant,
-}
-
-/// Records that were taken out of a ring or a block, and how far they are handed over.
-struct Batch {
-    /// Room for them, each [`Record::Flow`]: nothing is copied once more.
-    records: [Record; TOGETHER],
-    next: usize,
-    end: usize,
-    /// Whether there were no more.
-    is_all: bool,
-}
-
-/// Where a record is: in which batch, and the how manieth of it.
-type Place = (usize, usize);
-
-/// Records in the order of their times.
-pub struct Gathered<'a> {
-    batches: &'a mut [Batch],
-    order: &'a [Place],
-    /// How many there were besides that are no records of this version.
-    pub unknown: u64,
-}
-
-impl Gathered<'_> {
-    /// One after the other: finished handshakes, [`Record::Flow`], where they were copied to.
-    pub fn for_each(&mut self, mut take: impl FnMut(&mut Record)) {
-        for (batch, index) in self.order {
-            take(&mut self.batches[*batch].records[*index]);
-        }
-    }
 }
 
 impl Records {
     /// Of the rings of CPUs with even and with odd numbers, and of the blocks.
     pub fn new(even: RingBuf<MapData>, odd: RingBuf<MapData>, blocks: Blocks) -> Self {
-        let count = 2 + blocks.count();
         Self {
             rings: [even, odd],
-            batches: (0..count).map(|_| Batch::empty()).collect(),
-            order: Vec::with_capacity(count * TOGETHER),
+            batches: Batches::of(&blocks),
             blocks,
             waited: Instant::now(),
         }
@@ -78,30 +47,118 @@ impl Records {
         sys::wait_readable(&self.rings, timeout)
     }
 
-    /// The next ones, some of those that are there: of several the one that happened first. `None`: there are no more.
+    /// The next of those that are there, in the order in which they happened. `None`: there are no more.
     pub fn gather(&mut self) -> Option<Gathered<'_>> {
-        let mut unknown = 0;
-        let (of_rings, of_blocks) = self.batches.split_at_mut(self.rings.len());
-        for (ring, batch) in self.rings.iter_mut().zip(of_rings) {
-            unknown += batch.refill(|flow| {
-                let Some(bytes) = ring.next() else { return false };
-                // One that is none has no kind.
-                *flow = decode(&bytes).unwrap_or_default();
-                true
-            });
-        }
-        unknown += refill(of_blocks, &mut self.blocks);
-        merge(&mut self.batches, &mut self.order);
-        (!self.order.is_empty() || unknown > 0).then_some(Gathered {
-            batches: &mut self.batches,
-            order: &self.order,
-            unknown,
+        let rings = &mut self.rings;
+        self.batches.gather(&mut self.blocks, |ring, flow| {
+            let Some(bytes) = rings[ring].next() else {
+                return false;
+            };
+            // One that is none has no kind.
+            *flow = decode(&bytes).unwrap_or_default();
+            true
         })
     }
 
     /// Handshakes that have their records in blocks: they are in no other total.
     pub fn total(&self, role: Role, outcome: Outcome) -> u64 {
         self.blocks.total(role, outcome)
+    }
+}
+
+/// What was taken out of each of the rings, then of each of the blocks.
+struct Batches {
+    all: Vec<Batch>,
+    order: Vec<Place>,
+}
+
+/// Where a record is: in which batch, and its index there.
+type Place = (usize, usize);
+
+/// Records that were taken out of a ring or a block, and how far they are handed over.
+struct Batch {
+    /// Room for them, each [`Record::Flow`]: nothing is copied once more.
+    records: [Record; TOGETHER],
+    next: usize,
+    end: usize,
+    /// Whether there were no more at the latest look.
+    is_all: bool,
+}
+
+/// Records in the order of their times.
+pub struct Gathered<'a> {
+    batches: &'a mut [Batch],
+    order: &'a [Place],
+    /// How many there were besides that are no records of this version.
+    pub unknown: u64,
+}
+
+impl Gathered<'_> {
+    /// One after the other, as they were written.
+    pub fn take_in(&mut self, mut take_in: impl FnMut(&mut FlowEvent)) {
+        for (batch, index) in self.order {
+            if let Record::Flow(flow) = &mut self.batches[*batch].records[*index] {
+                take_in(flow);
+            }
+        }
+    }
+
+    /// One after the other, where they were copied to.
+    pub fn hand_over(&self, sink: &mut dyn FnMut(&Record)) {
+        for (batch, index) in self.order {
+            sink(&self.batches[*batch].records[*index]);
+        }
+    }
+}
+
+impl Batches {
+    /// Nothing yet.
+    fn of(blocks: &Blocks) -> Self {
+        let count = RINGS + blocks.count();
+        Self {
+            all: (0..count).map(|_| Batch::empty()).collect(),
+            order: Vec::with_capacity(count * TOGETHER),
+        }
+    }
+
+    /// Takes more out of blocks, and of rings: `next` says whether one of these has a record more, and copies it.
+    fn gather(
+        &mut self,
+        blocks: &mut Blocks,
+        mut next: impl FnMut(usize, &mut FlowEvent) -> bool,
+    ) -> Option<Gathered<'_>> {
+        let mut unknown = 0;
+        // What is written from here on is later than all that is there now.
+        blocks.look();
+        for (index, batch) in self.all.iter_mut().enumerate() {
+            unknown += match index.checked_sub(RINGS) {
+                None => batch.refill(|flow| next(index, flow)),
+                Some(block) => batch.refill(|flow| blocks.take(block, flow)),
+            };
+        }
+        blocks.give_back();
+        self.merge();
+        (!self.order.is_empty() || unknown > 0).then_some(Gathered {
+            batches: &mut self.all,
+            order: &self.order,
+            unknown,
+        })
+    }
+
+    /// Puts them in the order of their times, until a batch runs out that may have successors.
+    fn merge(&mut self) {
+        self.order.clear();
+        while self
+            .all
+            .iter()
+            .all(|batch| batch.next < batch.end || batch.is_all)
+        {
+            let next = self.all.iter().enumerate();
+            let next = next.filter_map(|(index, batch)| Some((batch.next_at()?, index)));
+            let Some((_, first)) = next.min() else { return };
+            self.order.push((first, self.all[first].next));
+            self.all[first].next += 1;
+        }
     }
 }
 
@@ -119,10 +176,12 @@ impl Batch {
     /// Takes more of them out, once all are handed over: `next` says whether there is one, and copies it. Returns how many were met
     /// that are none of this version.
     fn refill(&mut self, mut next: impl FnMut(&mut FlowEvent) -> bool) -> u64 {
+        // Of one that was taken out earlier it is not known whether there are more by now.
+        self.is_all = false;
         if self.next < self.end {
             return 0;
         }
-        (self.next, self.end, self.is_all) = (0, 0, false);
+        (self.next, self.end) = (0, 0);
         let mut unknown = 0;
         while let Some(Record::Flow(flow)) = self.records.get_mut(self.end) {
             if !next(flow) {
@@ -142,28 +201,6 @@ impl Batch {
             Record::Flow(flow) => Some(flow.end_ns),
             Record::FirstByte(_) => None,
         }
-    }
-}
-
-/// Takes more records out of blocks.
-fn refill(batches: &mut [Batch], blocks: &mut Blocks) -> u64 {
-    blocks.look();
-    let batches = batches.iter_mut().enumerate();
-    let unknown = batches.map(|(block, batch)| batch.refill(|flow| blocks.take(block, flow)));
-    let unknown = unknown.sum();
-    blocks.give_back();
-    unknown
-}
-
-/// Puts what is in batches in the order of its time, until one of them that was not all there is has no more.
-fn merge(batches: &mut [Batch], order: &mut Vec<Place>) {
-    order.clear();
-    while batches.iter().all(|batch| batch.next < batch.end || batch.is_all) {
-        let next = batches.iter().enumerate();
-        let next = next.filter_map(|(index, batch)| Some((batch.next_at()?, index)));
-        let Some((_, first)) = next.min() else { return };
-        order.push((first, batches[first].next));
-        batches[first].next += 1;
     }
 }
 
@@ -191,6 +228,8 @@ fn is_known(event: &FlowEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -221,56 +260,78 @@ mod tests {
         }
     }
 
-    /// What comes out of batches of rings that have these records, and of blocks: their times, and how many are unknown.
-    fn gathered(rings: [&[Option<u64>]; 2], in_blocks: [&[FlowEvent]; 2]) -> (Vec<u64>, u64) {
-        let mut rings = rings.map(|ring| ring.iter().copied());
-        let mut blocks = Blocks::anonymous(2);
-        for (block, records) in in_blocks.iter().enumerate() {
-            (0..)
-                .zip(*records)
-                .for_each(|(number, record)| blocks.put(block, number, record));
+    /// Two rings and two blocks, as their writers and their reader see them.
+    struct Both {
+        rings: [VecDeque<FlowEvent>; RINGS],
+        blocks: Blocks,
+        written: [u64; 2],
+        batches: Batches,
+        times: Vec<u64>,
+        unknown: u64,
+    }
+
+    impl Both {
+        fn new() -> Self {
+            let blocks = Blocks::anonymous(2);
+            Self {
+                rings: Default::default(),
+                batches: Batches::of(&blocks),
+                blocks,
+                written: [0; 2],
+                times: Vec::new(),
+                unknown: 0,
+            }
         }
-        let (mut batches, mut order) = ([(); 4].map(|()| Batch::empty()), Vec::new());
-        let (mut times, mut all_unknown) = (Vec::new(), 0);
-        loop {
-            let (of_rings, of_blocks) = batches.split_at_mut(2);
-            let mut unknown = refill(of_blocks, &mut blocks);
-            for (ring, batch) in rings.iter_mut().zip(of_rings) {
-                unknown += batch.refill(|flow| match ring.next() {
-                    Some(time) => {
-                        *flow = time.map(at).unwrap_or_default();
-                        true
-                    }
-                    None => false,
-                });
+
+        fn put(&mut self, block: usize, times: impl IntoIterator<Item = u64>) {
+            for time in times {
+                self.put_record(block, &at(time));
             }
-            merge(&mut batches, &mut order);
-            if order.is_empty() && unknown == 0 {
-                return (times, all_unknown);
-            }
-            all_unknown += unknown;
-            let mut gathered = Gathered {
-                batches: &mut batches,
-                order: &order,
-                unknown,
-            };
-            gathered.for_each(|record| match record {
+        }
+
+        fn put_record(&mut self, block: usize, record: &FlowEvent) {
+            self.blocks.put(block, self.written[block], record);
+            self.written[block] += 1;
+        }
+
+        /// Whether anything came.
+        fn gather(&mut self) -> bool {
+            let rings = &mut self.rings;
+            let gathered =
+                self.batches
+                    .gather(&mut self.blocks, |ring, flow| match rings[ring].pop_front() {
+                        Some(record) => {
+                            *flow = record;
+                            true
+                        }
+                        None => false,
+                    });
+            let Some(gathered) = gathered else { return false };
+            self.unknown += gathered.unknown;
+            let times = &mut self.times;
+            gathered.hand_over(&mut |record| match record {
                 Record::Flow(flow) => times.push(flow.end_ns),
                 Record::FirstByte(_) => {}
             });
+            true
+        }
+
+        fn all(mut self) -> (Vec<u64>, u64) {
+            while self.gather() {}
+            let read = [0, 1].map(|block| self.blocks.given_back(block));
+            assert_eq!(read, self.written, "there is room again for each");
+            (self.times, self.unknown)
         }
     }
 
     #[test]
     fn of_several_the_earlier_record_comes_first() {
-        let blocks = [[2, 3, 10].map(at), [5, 6, 7].map(at)];
-        let all = gathered(
-            [&[Some(1), Some(9)], &[Some(4), Some(8)]],
-            [&blocks[0], &blocks[1]],
-        );
-        assert_eq!(all, ((1..=10).collect(), 0));
-        assert_eq!(gathered([&[], &[]], [&[], &[at(7)]]), (vec![7], 0));
-        assert_eq!(gathered([&[], &[]], [&[], &[]]), (vec![], 0));
+        let mut both = Both::new();
+        both.rings = [[1, 9].map(at).into(), [4, 8].map(at).into()];
+        both.put(0, [2, 3, 10]);
+        both.put(1, [5, 6, 7]);
+        assert_eq!(both.all(), ((1..=10).collect(), 0));
+        assert_eq!(Both::new().all(), (vec![], 0));
     }
 
     /// More than are taken out together: nothing of one is handed over before what is still in another and earlier.
@@ -278,22 +339,55 @@ mod tests {
     fn many_of_one_and_few_of_another_keep_their_order() {
         let most = TOGETHER as u64 * 5 + 7;
         let is_few = |time: &u64| time.is_multiple_of(41);
-        let many: Vec<_> = (1..=most).filter(|time| !is_few(time)).map(at).collect();
-        let few: Vec<_> = (1..=most).filter(is_few).map(at).collect();
-        assert!(many.len() > 4 * TOGETHER && few.len() < TOGETHER);
-        assert_eq!(gathered([&[], &[]], [&many, &few]), ((1..=most).collect(), 0));
-        assert_eq!(gathered([&[], &[]], [&few, &many]), ((1..=most).collect(), 0));
+        for [many, few] in [[0, 1], [1, 0]] {
+            let mut both = Both::new();
+            both.put(many, (1..=most).filter(|time| !is_few(time)));
+            both.put(few, (1..=most).filter(is_few));
+            assert!(both.written[many] > 4 * TOGETHER as u64 && both.written[few] < TOGETHER as u64);
+            assert_eq!(both.all(), ((1..=most).collect(), 0));
+        }
+    }
+
+    /// What is left of a batch says nothing of what has been written behind it since.
+    #[test]
+    fn what_comes_between_two_looks_keeps_its_order() {
+        let mut both = Both::new();
+        let full = TOGETHER as u64;
+        both.put(0, 1..=full + 3);
+        both.put(1, [2, full + 2]);
+        assert!(both.gather());
+        both.put(1, [full + 5]);
+        both.put(0, [full + 4, full + 6]);
+        let (times, _) = both.all();
+        assert!(times.is_sorted(), "{times:?}");
+        assert_eq!(times.len(), TOGETHER + 8);
+    }
+
+    /// Several times as many as a block has room for.
+    #[test]
+    fn blocks_are_read_round_and_round() {
+        let mut both = Both::new();
+        let most = 3 * u64::from(limits::BLOCK_RECORDS);
+        for from in (0..most).step_by(100) {
+            both.put(0, (from..from + 100).filter(|time| time % 3 > 0));
+            both.put(1, (from..from + 100).filter(|time| time % 3 == 0));
+            while both.gather() {}
+        }
+        let (times, unknown) = both.all();
+        assert!(times.is_sorted() && unknown == 0);
+        assert!(times.len() as u64 >= most);
     }
 
     #[test]
     fn what_is_no_record_is_counted_and_holds_up_nothing() {
         let bad = FlowEvent { family: 5, ..at(1) };
-        let in_block = [at(2), bad, at(4)];
-        let in_ring = [None, None, Some(3), None];
-        assert_eq!(
-            gathered([&in_ring, &[None]], [&in_block, &[bad]]),
-            (vec![2, 3, 4], 6)
-        );
+        let mut both = Both::new();
+        both.rings = [[bad, bad, at(3), bad].into(), [bad].into()];
+        for record in [at(2), bad, at(4)] {
+            both.put_record(0, &record);
+        }
+        both.put_record(1, &bad);
+        assert_eq!(both.all(), (vec![2, 3, 4], 6));
     }
 
     #[test]

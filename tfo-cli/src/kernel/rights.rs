@@ -110,8 +110,8 @@ pub fn has_typed_task() -> bool {
     release() >= Some(SINCE)
 }
 
-/// Whether softirqs of a CPU take turns with each other and with all tasks: not where a task may come between
-/// (`PREEMPT_RT`, which the kernel's version names).
+/// Whether what a CPU does with a packet is never interrupted by what it does with another one. It may be with `PREEMPT_RT`, which
+/// the kernel's version names.
 pub fn softirqs_take_turns() -> bool {
     let version = fs::read_to_string("/proc/sys/kernel/version");
     // Where it cannot be read, they may not.

@@ -118,7 +118,7 @@ impl Session {
             emit_plain: u8::from(options.emit_plain),
             typed_task: u8::from(rights::has_typed_task()),
             arrived_alone: u8::from(
-                sys::possible_cpus()? <= limits::ARRIVED_CPUS && rights::softirqs_take_turns(),
+                sys::highest_cpu() < limits::ARRIVED_CPUS && rights::softirqs_take_turns(),
             ),
             pad: 0,
             server_v4_mask: mask32(options.server_v4_prefix),
@@ -215,15 +215,13 @@ impl Session {
         let was_full = self.counted.is_full();
         while let Some(mut gathered) = self.maps.records.gather() {
             self.bad_records += gathered.unknown;
-            gathered.for_each(|record| {
-                if let Record::Flow(flow) = record {
-                    let row = self.counted.take_in(flow);
-                    // Not before what is meant for the reader alone has been taken out of it.
-                    self.maps.duplicates.take_in(flow);
-                    self.maps.first_bytes.expect(flow, row);
-                }
+            gathered.take_in(|flow| {
+                let row = self.counted.take_in(flow);
+                // Not before what is meant for the reader alone has been taken out of it.
+                self.maps.duplicates.take_in(flow);
+                self.maps.first_bytes.expect(flow, row);
             });
-            gathered.for_each(|record| sink(record));
+            gathered.hand_over(sink);
         }
         if self.counted.is_full() && !was_full {
             set_reader_counts(&mut self.maps, false);

@@ -496,6 +496,17 @@ pub fn lru_entries(wanted: u32) -> Result<u32, super::Error> {
     }
 }
 
+/// The highest number that a CPU of this machine may ever have; the greatest there is where the kernel does not say.
+pub fn highest_cpu() -> u32 {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible");
+    possible.ok().and_then(|list| last_of(&list)).unwrap_or(u32::MAX)
+}
+
+/// The last number of a list like `0-3,8-11`.
+fn last_of(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
+}
+
 /// CPUs this machine may ever have: what per-CPU and LRU maps are sized by.
 pub fn possible_cpus() -> Result<u32, super::Error> {
     let count = aya::util::nr_cpus().map_err(|(path, source)| super::Error::Io {

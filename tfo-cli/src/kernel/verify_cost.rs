@@ -77,7 +77,8 @@ fn configuration((emit_plain, level): (u8, u32)) -> Config {
     Config {
         emit_plain,
         typed_task: u8::from(rights::has_typed_task()),
-        arrived_alone: 1,
+        // Each of them once.
+        arrived_alone: u8::from(level == 0),
         pad: 0,
         server_v4_mask: u32::MAX,
         server_v6_mask: [u32::MAX; 4],

@@ -99,8 +99,10 @@ pub fn arrived(listener: u64, what: Arrival) {
         if config!(arrived_alone) == 0 {
             return add(count, 1);
         }
-        // A SYN comes in, and its SYN-ACK leaves, in a softirq (`tcp_v4_rcv`, where no listener has a backlog), and the row is this
-        // CPU's: nothing comes between, and a locked addition, which waits for all stores before it, is not needed.
+        // The row is this CPU's, and a SYN comes in, and its SYN-ACK leaves, with softirqs off (`tcp_v4_rcv`: segments of a listener never
+        // wait for a task, as those of other sockets do): nobody else adds to the row meanwhile, and a locked addition, which waits for
+        // all stores before it, is not needed. If another CPU forgets the counts at this moment (`forget_arrivals`), they come back: the
+        // socket that has this address now began to listen a moment ago.
         // SAFETY: as above, aligned.
         return unsafe { count.write_volatile(count.read_volatile() + 1) };
     }

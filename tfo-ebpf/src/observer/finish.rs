@@ -141,7 +141,7 @@ fn has_record(outcome: Outcome) -> bool {
     !outcome.is_plain() || config!(emit_plain) == 1
 }
 
-/// Fills in what a record needs beyond the verdict, where whoever has come to that has not done so ([`Flow::describe`]).
+/// Fills in what a record needs beyond the verdict, unless the program that has reached it did so already ([`Flow::describe`]).
 #[inline(always)]
 fn describe(tcp: impl FnOnce() -> Option<Typed>, flow: &mut Flow) {
     flow.stage = stage::FIRST_BYTE;

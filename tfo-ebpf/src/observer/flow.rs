@@ -115,7 +115,7 @@ pub struct Flow {
     pub facts: Handshake,
     /// Process id of the client.
     pub tgid: u32,
-    /// cgroup v2 id, known from the verdict on; 0 until then.
+    /// cgroup v2 id: 0 from [`Flow::locate`], which comes before every verdict, until [`Flow::describe`].
     pub cgroup_id: u64,
     /// Zero.
     pub room: u64,

@@ -16,8 +16,8 @@ pub enum Watcher {
     /// An empty program where each of `sock_ops` and the end of sockets calls: the floor. Asks for no callback, and is
     /// never attached together with a tool, whose callbacks it would get.
     Empty,
-    /// The same, but the one of `sock_ops` asks for the callbacks that ours ask for, and does nothing with them: who watches by
-    /// them leaves no more than this one.
+    /// The same, but the one of `sock_ops` asks for the callbacks that ours ask for of Fast Open connections, and does nothing with
+    /// them: who watches by them leaves no more than this one.
     Asking,
     Tool(Tool),
 }
