@@ -516,3 +516,18 @@ pub fn possible_cpus() -> Result<u32, super::Error> {
     })?;
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_cpu_is_the_last_of_the_list() {
+        let lists = ["0\n", "0-7\n", "0-3,8-11\n", "0,2,64", "", "none"];
+        assert_eq!(
+            lists.map(last_of),
+            [Some(0), Some(7), Some(11), Some(64), None, None]
+        );
+        assert!(highest_cpu() < 8_192);
+    }
+}
