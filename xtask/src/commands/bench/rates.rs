@@ -71,7 +71,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     let mut by_curl = Section::new(
         "A server that closes after each request, and a client that does some work",
         "The same server, asked by two processes of curl, each of which makes one Fast Open connection after another: nobody here \
-         wrote either end. A request takes about as long as where the goal was set (62 us of two CPUs, 32,000 a second).",
+         wrote either end. The goal of 0.97 was set at 32,000 requests a second, which lies between this rate and the one above.",
     );
     let names: Vec<_> = watchers.iter().map(|contestant| contestant.name).collect();
     let rates = rate::alternate(&names, 2 * time.rounds, |index| {
@@ -80,7 +80,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
         watching.stop()?;
         Ok(rate)
     })?;
-    show(&watchers, &rates, REQUESTS, &mut by_curl);
+    show(&watchers, &rates, Budget::None, &mut by_curl);
     Ok(vec![connections, both_ends, requests, by_curl])
 }
 
