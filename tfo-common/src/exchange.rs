@@ -4,6 +4,8 @@
 //! the positions of members ([`crate::layout`]): the verifier then takes out what it rules out. Where there is no exchange user
 //! space makes an addition of each as well, which every kernel has, and which nothing can reach.
 
+use crate::constant::{self, word};
+
 /// The constant that stands for the switch in compiled programs: the operand of a 64-bit load of a constant
 /// (`BPF_LD | BPF_IMM | BPF_DW`). No other constant has its upper half.
 pub const PLACEHOLDER: u64 = 0x7f0_70f1 << 32;
@@ -20,9 +22,8 @@ pub fn fill_in(object: &mut [u8], has: bool) -> (usize, usize) {
     let mut at = 0;
     while at + 8 <= object.len() {
         let rest = &mut object[at..];
-        if is_switch(rest) {
-            rest[4..8].copy_from_slice(&u32::from(has).to_ne_bytes());
-            rest[12..16].fill(0);
+        if constant::loaded(rest) == Some(PLACEHOLDER) {
+            constant::put(rest, u32::from(has));
             switches += 1;
         } else if is_exchange(rest) {
             if !has {
@@ -35,36 +36,19 @@ pub fn fill_in(object: &mut [u8], has: bool) -> (usize, usize) {
     (switches, exchanges)
 }
 
-/// Whether these bytes begin with a load of the switch.
-fn is_switch(bytes: &[u8]) -> bool {
-    bytes.len() >= 16
-        && bytes[0] == 0x18
-        && bytes[1] < 16
-        && bytes[2..4] == [0, 0]
-        && bytes[8..12] == [0; 4]
-        && u64::from(word(bytes, 4)) | u64::from(word(bytes, 12)) << 32 == PLACEHOLDER
-}
-
-/// Whether they begin with an exchange at a pointer, as `compare_exchange` of the programs has it.
+/// Whether these bytes begin with an exchange at a pointer, as `compare_exchange` of the programs has it.
 fn is_exchange(bytes: &[u8]) -> bool {
     bytes[0] == ATOMIC && bytes[2..4] == [0, 0] && word(bytes, 4) == COMPARE_EXCHANGE
-}
-
-/// Four bytes as a number.
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `r3 = value ll`; `r0 = cmpxchg_64(r1 + 0, r0, r2)`; `lock *(u64 *)(r1 + 0) += r2`.
+    /// `r1 = value ll`; `r0 = cmpxchg_64(r1 + 0, r0, r2)`; `lock *(u64 *)(r1 + 0) += r2`.
     fn code(value: u64) -> [u8; 32] {
         let mut code = [0; 32];
-        code[..2].copy_from_slice(&[0x18, 3]);
-        code[4..8].copy_from_slice(&(value as u32).to_ne_bytes());
-        code[12..16].copy_from_slice(&((value >> 32) as u32).to_ne_bytes());
+        code[..16].copy_from_slice(&constant::load(value));
         code[16..24].copy_from_slice(&[0xdb, 0x21, 0, 0, 0xf1, 0, 0, 0]);
         code[24..].copy_from_slice(&[0xdb, 0x21, 0, 0, 0, 0, 0, 0]);
         code

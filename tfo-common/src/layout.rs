@@ -1,7 +1,7 @@
 //! Where kernel structures keep what the programs read: resolved from the running kernel's BTF at load time,
 //! never from constants (bit-fields move between releases).
 
-use crate::codes::codes;
+use crate::{codes::codes, constant};
 
 /// Position of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,15 +295,14 @@ pub const fn placeholder(field: u64, part: Part) -> u64 {
 }
 
 /// Puts this kernel's positions in the place of every placeholder in an object file, and returns how many there
-/// were. A load of a constant is two instructions of eight bytes: operation 0x18, register, no offset, lower half;
-/// then nothing but the upper half.
+/// were.
 pub fn fill_in(object: &mut [u8], layout: &[FieldLoc]) -> usize {
     let mut filled = 0;
     let mut at = 0;
-    while at + 16 <= object.len() {
-        if let Some(value) = value_of(&object[at..at + 16], layout) {
-            object[at + 4..at + 8].copy_from_slice(&value.to_ne_bytes());
-            object[at + 12..at + 16].fill(0);
+    while at + constant::LOAD <= object.len() {
+        let rest = &mut object[at..];
+        if let Some(value) = constant::loaded(rest).and_then(|number| value_of(number, layout)) {
+            constant::put(rest, value);
             filled += 1;
         }
         at += 8;
@@ -311,14 +310,12 @@ pub fn fill_in(object: &mut [u8], layout: &[FieldLoc]) -> usize {
     filled
 }
 
-/// What belongs in the place of a placeholder; `None` for any other pair of instructions.
-fn value_of(pair: &[u8], layout: &[FieldLoc]) -> Option<u32> {
-    let word = |at: usize| Some(u32::from_ne_bytes(pair.get(at..at + 4)?.try_into().ok()?));
-    let is_load = pair[0] == 0x18 && pair[1] < 16 && pair[2..4] == [0, 0] && pair[8..12] == [0; 4];
-    if !is_load || u64::from(word(12)?) != PLACEHOLDER {
+/// What belongs in the place of a placeholder; `None` for any other constant.
+fn value_of(constant: u64, layout: &[FieldLoc]) -> Option<u32> {
+    if constant >> 32 != PLACEHOLDER {
         return None;
     }
-    let number = word(4)?;
+    let number = constant as u32;
     let field = layout.get((number >> 2) as usize)?;
     match number & 3 {
         0 => Some(field.byte),
@@ -334,15 +331,7 @@ const _: () = assert!(size_of::<Layout>() == Layout::SPECS.len() * 8);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `r1 = value ll`.
-    fn load(value: u64) -> [u8; 16] {
-        let mut pair = [0; 16];
-        pair[..2].copy_from_slice(&[0x18, 1]);
-        pair[4..8].copy_from_slice(&(value as u32).to_ne_bytes());
-        pair[12..].copy_from_slice(&((value >> 32) as u32).to_ne_bytes());
-        pair
-    }
+    use crate::constant::load;
 
     #[test]
     fn placeholders_are_filled_in_and_nothing_else() {

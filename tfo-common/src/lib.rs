@@ -16,6 +16,7 @@ mod codes;
 pub mod action;
 pub mod carried;
 pub mod classify;
+pub mod constant;
 pub mod counters;
 pub mod dest;
 pub mod event;
