@@ -42,15 +42,26 @@ impl Rates {
 
 /// Connections per second of this load with each of them attached.
 pub fn connections(contestants: &[Contestant], rounds: u32, shape: &Shape) -> Result<Rates> {
-    let names: Vec<_> = contestants.iter().map(|contestant| contestant.name).collect();
-    alternate(&names, rounds, |index| {
-        let contestant = &contestants[index];
-        let watching = contestant.watcher.start()?;
+    watched(contestants, rounds, |contestant| {
         let shape = match contestant.beside {
             Some(command) => shape.clone().beside(command),
             None => shape.clone(),
         };
-        let rate = shape.run()?.per_second();
+        Ok(shape.run()?.per_second())
+    })
+}
+
+/// What is measured with each of them attached.
+pub fn watched(
+    contestants: &[Contestant],
+    rounds: u32,
+    measure: impl Fn(&Contestant) -> Result<f64>,
+) -> Result<Rates> {
+    let names: Vec<_> = contestants.iter().map(|contestant| contestant.name).collect();
+    alternate(&names, rounds, |index| {
+        let contestant = &contestants[index];
+        let watching = contestant.watcher.start()?;
+        let rate = measure(contestant)?;
         watching.stop()?;
         Ok(rate)
     })

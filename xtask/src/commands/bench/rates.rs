@@ -73,13 +73,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
         "The same server, asked by two processes of curl, each of which makes one Fast Open connection after another: nobody here \
          wrote either end. The goal of 0.97 was set at 32,000 requests a second, which lies between this rate and the one above.",
     );
-    let names: Vec<_> = watchers.iter().map(|contestant| contestant.name).collect();
-    let rates = rate::alternate(&names, 2 * time.rounds, |index| {
-        let watching = watchers[index].watcher.start()?;
-        let rate = nginx::requests_by_curl()?;
-        watching.stop()?;
-        Ok(rate)
-    })?;
+    let rates = rate::watched(&watchers, 2 * time.rounds, |_| nginx::requests_by_curl())?;
     show(&watchers, &rates, Budget::None, &mut by_curl);
     Ok(vec![connections, both_ends, requests, by_curl])
 }
