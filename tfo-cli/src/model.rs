@@ -162,17 +162,20 @@ impl Model {
                     flow.set_ttfb(first.ttfb_us);
                 }
             }
-            Record::Flow(event) if self.flows.push_event(event) => {
-                // Looked at as it came: who reads a copy of just now may have to wait until it is in the cache.
-                self.contradictory += u64::from(contradiction::contradiction(event).is_some());
-                self.processes.count(event);
-                // Most records are of the service the one before was of.
-                if self.latest_cgroup != Some(event.cgroup_id) {
-                    self.latest_cgroup = Some(event.cgroup_id);
-                    self.want(event.cgroup_id);
+            Record::Flow(event) => match Flow::new(event) {
+                Some(flow) => {
+                    self.flows.push(&flow);
+                    // Looked at as it came: who reads a copy of just now may have to wait until it is in the cache.
+                    self.contradictory += u64::from(contradiction::contradiction(event).is_some());
+                    self.processes.count(event);
+                    // Most records are of the service the one before was of.
+                    if self.latest_cgroup != Some(event.cgroup_id) {
+                        self.latest_cgroup = Some(event.cgroup_id);
+                        self.want(event.cgroup_id);
+                    }
                 }
-            }
-            Record::Flow(_) => self.bad_records += 1,
+                None => self.bad_records += 1,
+            },
         }
     }
 

@@ -33,8 +33,6 @@ struct Progress {
     written: u64,
     /// How many were taken out.
     read: u64,
-    /// The value of `read` that the kernel side was last told.
-    given_back: u64,
     /// How many there were at the latest [`Blocks::taken`].
     before: u64,
 }
@@ -79,13 +77,11 @@ impl Blocks {
     }
 
     /// Lets the kernel side write over what was taken out.
-    pub fn give_back(&mut self) {
-        for (block, progress) in self.progress.iter_mut().enumerate() {
-            if progress.given_back == progress.read {
-                continue;
-            }
-            progress.given_back = progress.read;
-            if let Some(read) = self.map.word(block * WORDS + offset::READ / 8) {
+    pub fn give_back(&self) {
+        for (block, progress) in self.progress.iter().enumerate() {
+            if let Some(read) = self.map.word(block * WORDS + offset::READ / 8)
+                && read.load(Ordering::Relaxed) != progress.read
+            {
                 // Behind what was read.
                 read.store(progress.read, Ordering::Release);
             }

@@ -19,20 +19,10 @@ pub struct Flow(FlowEvent);
 impl Flow {
     /// Checks the codes of a record; `None` when this version does not know one of them.
     pub fn new(event: &FlowEvent) -> Option<Self> {
-        Self::is_known(event).then(|| Self::of_known(event))
-    }
-
-    /// Whether this version knows what each code of a record means.
-    pub(super) fn is_known(event: &FlowEvent) -> bool {
-        Role::from_code(event.role).is_some()
-            && Outcome::from_code(event.outcome).is_some()
-            && TfoOption::from_code(event.option).is_some()
-            && matches!(event.family, 4 | 6)
-    }
-
-    /// One whose codes were found to be known.
-    pub(super) fn of_known(event: &FlowEvent) -> Self {
-        Self(*event)
+        Role::from_code(event.role)?;
+        Outcome::from_code(event.outcome)?;
+        TfoOption::from_code(event.option)?;
+        matches!(event.family, 4 | 6).then_some(Self(*event))
     }
 
     /// The record itself.

@@ -7,8 +7,6 @@
 
 use std::hash::Hasher;
 
-use tfo_common::FlowEvent;
-
 use super::flow::Flow;
 
 /// The newest flows; the oldest falls out.
@@ -46,27 +44,18 @@ impl FlowRing {
 
     /// Adds the newest flow, in the place of the oldest where there is no room.
     pub fn push(&mut self, flow: &Flow) {
-        self.push_event(flow.event());
-    }
-
-    /// The same of a record, which is copied once. Returns whether this version knows its codes; if not, it is left out.
-    pub fn push_event(&mut self, event: &FlowEvent) -> bool {
-        if !Flow::is_known(event) {
-            return false;
-        }
         let (number, place) = (self.next, self.place(self.next));
-        let end = self.end_of(event.id);
+        let end = self.end_of(flow.id());
         let older = std::mem::replace(&mut self.newest[end], number);
         if place == self.flows.len() {
-            self.flows.push(Flow::of_known(event));
+            self.flows.push(*flow);
             self.older.push(older);
         } else {
-            self.flows[place] = Flow::of_known(event);
+            self.flows[place] = *flow;
             self.older[place] = older;
         }
         self.next = number.wrapping_add(1);
         self.len = self.capacity.min(self.len + 1);
-        true
     }
 
     /// Takes the oldest flow.
