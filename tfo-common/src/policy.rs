@@ -281,11 +281,13 @@ pub enum Switch {
     Rules = 6,
     /// Kernel side: 1 when a [`Mark`] was made for a socket, the first time.
     Marked = 7,
+    /// Kernel side: 1 when a guard made a state, the first time. Until then no destination and no network has one.
+    Troubled = 8,
 }
 
 impl Switch {
     /// Number of entries.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
 }
 
 /// Values of [`Switch::Push`].

@@ -37,7 +37,7 @@ const APART_SHIFT: u32 = 11;
 /// places within a page or two. At random places each of them was a page that is in no TLB. What follows the first bits is
 /// mixed, so that sockets of slabs far apart do not meet at regular distances.
 #[inline(always)]
-const fn near(socket: u64) -> u32 {
+pub(crate) const fn near(socket: u64) -> u32 {
     const FAR_SHIFT: u32 = APART_SHIFT + 15;
     let far = (socket >> FAR_SHIFT).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((socket >> APART_SHIFT) as u32).wrapping_add((far >> 40) as u32)

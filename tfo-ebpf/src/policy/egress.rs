@@ -51,9 +51,17 @@ pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
     let has_data = syn.payload > 0;
-    let has_option = !has_data && carries_option(tcp);
+    let request = if has_data {
+        0
+    } else {
+        tcp.uint(layout!(tp_fastopen_req))
+    };
+    let has_option = request != 0 && carries_option(request);
     let guards = count::switch(Switch::Guards) != 0;
-    if !has_data && !has_option && !guards {
+    // A guard waits for the end of plain handshakes only where something has failed, and of those with Fast Open, whose request is
+    // there until the answer comes.
+    let may_be_watched = guards && (request != 0 || watch::is_any_troubled());
+    if !has_data && !has_option && !may_be_watched {
         return PASS;
     }
     let now = time_of(tcp);
@@ -324,11 +332,10 @@ fn deny(ctx: &SkBuffContext, tcp: Typed, rule: u32, action: u8, flags: u8) -> i3
     DENY
 }
 
-/// Whether this bare SYN carries the TFO option: it does when it is built for a TFO connect with a cookie or a
-/// request for one. `tcp_connect` sets the length to -1 when the SYN is out, so retransmissions, which never
-/// carry it, are told apart.
+/// Whether a bare SYN carries the TFO option: it does when it is built for a TFO connect with a cookie or a
+/// request for one (`request`, a `struct tcp_fastopen_request`). `tcp_connect` sets the length to -1 when the SYN
+/// is out, so retransmissions, which never carry it, are told apart.
 #[inline(always)]
-fn carries_option(tcp: Typed) -> bool {
-    let request = tcp.uint(layout!(tp_fastopen_req));
-    request != 0 && kern::uint(request, layout!(req_cookie_len)) as u8 as i8 >= 0
+fn carries_option(request: u64) -> bool {
+    kern::uint(request, layout!(req_cookie_len)) as u8 as i8 >= 0
 }

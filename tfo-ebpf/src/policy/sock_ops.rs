@@ -4,11 +4,13 @@
 //! Callback flags are shared with every other `sock_ops` program: STATE is OR-ed in only for connections a guard
 //! wants to know about, and only taken back where we set it.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
         BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG as STATE, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
     helpers::generated::{bpf_getsockopt, bpf_setsockopt},
     macros::sock_ops,
@@ -53,7 +55,16 @@ pub fn tfo_pol_sockops(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     match ops.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => jump::<{ Tail::Connect as u32 }>(&ops),
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => jump::<{ Tail::Established as u32 }>(&ops),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            // Nearly all were answered at once, and no mark was made: then there is nothing to do.
+            let kept = Kept::of(&ops);
+            let were_made = marks::were_made();
+            let ops = kept.ops();
+            if were_made || is_late(&ops) {
+                jump::<{ Tail::Established as u32 }>(&ops);
+            }
+            go_on(&kept.ops());
+        }
         BPF_SOCK_OPS_STATE_CB if ops.arg::<0>() == SYN_SENT => jump::<{ Tail::State as u32 }>(&ops),
         // Together with the three above callbacks that come by a flag, and those that a connection begins with: where flags of an
         // observer that was killed are taken back, and where its marks on a socket that had this address before end.
@@ -96,6 +107,27 @@ pub fn tfo_pol_state(ctx: SockOpsContext) -> u32 {
     }
     go_on(&ops);
     1
+}
+
+/// The context, kept on the stack. Where it is needed behind a call, LLVM keeps it in a register that helpers leave alone, and such a
+/// one is saved and restored by every run of what is attached, not only by those that get there.
+struct Kept(MaybeUninit<*mut bpf_sock_ops>);
+
+impl Kept {
+    #[inline(always)]
+    fn of(ops: &Ops) -> Self {
+        let mut place = MaybeUninit::<*mut bpf_sock_ops>::uninit();
+        // SAFETY: a place of our own. Volatile, here and below: LLVM would see that it need not lie there.
+        unsafe { place.as_mut_ptr().write_volatile(ops.ctx.ops) };
+        Self(place)
+    }
+
+    #[inline(always)]
+    fn ops(&self) -> Ops {
+        // SAFETY: `of` has written it.
+        let ctx = SockOpsContext::new(unsafe { self.0.as_ptr().read_volatile() });
+        Ops { ctx }
+    }
 }
 
 /// Goes on in another of our programs, and does not come back. It comes back only where the policy is being removed: what there
@@ -164,7 +196,7 @@ fn connect(ops: &Ops) {
     if is_tfo && count::switch(Switch::Push) == push::UNKNOWN {
         learn_push(ops);
     }
-    if guards && (is_tfo || places(ops).are_troubled()) {
+    if guards && (is_tfo || watch::is_any_troubled() && places(ops).are_troubled()) {
         match watch::begin(tcp.number()) {
             Some(watch) => {
                 watch.added = ask(ops);
@@ -232,13 +264,9 @@ fn learn_push(ops: &Ops) {
 /// Whether there is something to judge.
 #[inline(always)]
 fn established(ops: &Ops) -> bool {
-    let is_late = ops.total_retrans() > 0 && count::switch(Switch::Guards) != 0;
-    if !is_late && !marks::were_made() {
-        return false;
-    }
     let Some(tcp) = ops.tcp() else { return false };
     let mut to_judge = false;
-    if is_late {
+    if is_late(ops) && count::switch(Switch::Guards) != 0 {
         // One that no guard has noted `state` has let go of.
         if let Some(watch) = watch::of(tcp.number()) {
             let now = count::now();
@@ -257,6 +285,12 @@ fn established(ops: &Ops) -> bool {
         unstall(ops, mark);
     }
     to_judge
+}
+
+/// Whether the SYN had to be sent again.
+#[inline(always)]
+fn is_late(ops: &Ops) -> bool {
+    ops.total_retrans() > 0
 }
 
 /// What an answer to a SYN that was sent again shows. With data out the acknowledgement tells; a SYN-ACK with a cookie
@@ -383,7 +417,7 @@ fn state(ops: &Ops) -> bool {
         return report(ops, watch, evidence, 0);
     }
     // What was answered late `established` looks at, which has the SYN-ACK at hand.
-    (has_crossed || ops.total_retrans() == 0) && {
+    (has_crossed || !is_late(ops)) && {
         let evidence = if missed || has_crossed {
             bits::NOTHING
         } else {
@@ -401,7 +435,7 @@ fn tells(ops: &Ops, tcp: Typed, watch: &Watch) -> bool {
         return error == ECONNREFUSED || error == ETIMEDOUT;
     }
     let waited = count::now().saturating_sub(watch.syn_ns);
-    ops.total_retrans() > 0 || waited_long_enough(waited, watch::numbers(watch.destination).2)
+    is_late(ops) || waited_long_enough(waited, watch::numbers(watch.destination).2)
 }
 
 /// The end of a watched handshake: counted where nothing ever failed. Whether there is something to judge.

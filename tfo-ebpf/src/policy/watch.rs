@@ -1,7 +1,10 @@
 //! What is kept of handshakes and destinations nothing is wrong with: two arrays, looked up by a hash. A few
 //! nanoseconds each, where an entry of a hash map costs ten times as much and socket storage a hundred.
 
-use tfo_common::guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of};
+use tfo_common::{
+    guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of},
+    policy::Switch,
+};
 
 use crate::{
     atomic,
@@ -87,9 +90,12 @@ impl Places {
         }
     }
 
-    /// Whether a state may exist for either of them.
+    /// Whether a state may exist for either of them. Who has to work out the places for it asks [`is_any_troubled`] before.
     #[inline(always)]
     pub fn are_troubled(self) -> bool {
+        if !is_any_troubled() {
+            return false;
+        }
         let troubled = |hash| slot(hash).map_or(0, |slot| slot.troubled);
         troubled(self.destination) | troubled(self.network) != 0
     }
@@ -154,9 +160,19 @@ pub fn read_network(hash: u64) -> u32 {
     successes
 }
 
+/// Whether there ever was a state of anything. On most hosts nothing has failed since the policy was made, and then a guard
+/// has nothing to do for a plain connection.
+#[inline(always)]
+pub fn is_any_troubled() -> bool {
+    count::switch(Switch::Troubled) != 0
+}
+
 /// Says that there is a state to be looked up from now on.
 #[inline(always)]
 pub fn set_troubled(hash: u64) {
+    if !is_any_troubled() {
+        count::set_switch(Switch::Troubled, 1);
+    }
     if let Some(slot) = slot(hash) {
         slot.troubled = 1;
     }
