@@ -1,4 +1,4 @@
-//! What is kept of handshakes and destinations nothing is wrong with: two arrays, looked up by a hash. A few
+//! What is kept of handshakes and destinations nothing is wrong with: two arrays, in which places are calculated. A few
 //! nanoseconds each, where an entry of a hash map costs ten times as much and socket storage a hundred.
 
 use tfo_common::{

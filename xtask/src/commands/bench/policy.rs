@@ -152,8 +152,8 @@ fn both_ends(stage: &Stage, time: Time) -> Result<Section> {
         "What is left of the connections of a generator that does nothing but connect: each thread, on a CPU of its own, has both \
          ends and waits for nobody. The programs come and go every 80 ms while it runs, and each slice with them is compared with \
          the two beside it: two runs one after the other differ by several percent whatever is attached. Nothing, likewise, is \
-         what the measurement itself does. Each is loaded anew several times, for where its instructions come to lie differs. The empty programs are at the same two hooks: what they take away the kernel takes for \
-         calling any. With every connection denied each takes another SYN and waits for the handshake.",
+         what the measurement itself does. Each is loaded anew several times, for where its instructions come to lie differs. The \
+         empty programs are at the same two hooks: what they take away the kernel takes for calling any. With every connection denied each takes another SYN and waits for the handshake.",
     );
     connections(stage, time, section, Load::BothEnds)
 }
