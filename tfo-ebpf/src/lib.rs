@@ -33,6 +33,14 @@ pub mod tail;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
+/// Counters of blocks, for `cargo xtask profile`, which puts the instructions that count into the compiled programs
+/// (xtask/src/bpf_object/count.rs) and knows it by this name and length.
+#[cfg(feature = "counting")]
+#[unsafe(link_section = ".data")]
+#[unsafe(no_mangle)]
+#[used]
+static mut TFO_COUNTERS: [u64; 16_384] = [0; 16_384];
+
 /// Nothing here panics; the verifier would reject the loop if it were reachable.
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,10 +1,27 @@
-//! Compiles `tfo-ebpf` for the BPF target and puts its objects where tfo-cli's build script embeds them.
+//! Compiles `tfo-ebpf` for the BPF target, puts the blocks of its programs in the order that costs least, and the objects where
+//! tfo-cli's build script embeds them.
+//!
+//! | module | has |
+//! |---|---|
+//! | `code` | instructions and the blocks they form |
+//! | `elf` | the object file: programs, relocations, lines of source |
+//! | `profile` | which blocks healthy connections run |
+//! | `place` | puts these together |
+//! | `count` | has programs count it, for `cargo xtask profile` |
+
+mod code;
+mod count;
+mod elf;
+mod place;
+mod profile;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use self::elf::{Line, Object, Program};
+pub use self::profile::{LAST_RANK, Profile, Rank, file as profile_file};
 use crate::process;
 use crate::toolchain::Toolchain;
 use crate::workspace;
@@ -34,6 +51,27 @@ pub enum Log {
     Yes,
 }
 
+impl Log {
+    /// The feature of the crate.
+    const fn feature(self) -> &'static str {
+        match self {
+            Self::No => "",
+            Self::Yes => "log",
+        }
+    }
+}
+
+/// The counters in an object that counts, and how many there are (tfo-ebpf/src/lib.rs).
+const COUNTERS: &str = "TFO_COUNTERS";
+/// See [`COUNTERS`].
+const COUNTERS_LENGTH: usize = 16_384;
+
+/// A program that counts: its blocks by where they come from, and the index of the counter of each that has one.
+pub struct CountingProgram {
+    pub name: String,
+    pub blocks: Vec<(Line, Option<usize>)>,
+}
+
 /// Builds the objects and returns the place of the observer's.
 pub fn build(toolchain: &Toolchain, warnings: Warnings, log: Log) -> Result<PathBuf> {
     println!(
@@ -41,35 +79,101 @@ pub fn build(toolchain: &Toolchain, warnings: Warnings, log: Log) -> Result<Path
         toolchain.compiler,
         toolchain.linker.display()
     );
+    let profile = fs::read_to_string(profile_file()).context("cannot read tfo-ebpf/profile.txt")?;
+    let profile = Profile::parse(&profile)?;
     for (name, feature) in OBJECTS {
-        let built = compile(toolchain, warnings, log, name, feature)?;
-        ensure_bpf(&built)?;
-        workspace::copy_if_changed(&built, &workspace::target("bpf").join(name))?;
+        let built = compile(toolchain, warnings, &[feature, log.feature()], name)?;
+        let placed =
+            placed(read(&built)?, &profile).with_context(|| format!("cannot place the blocks of {name}"))?;
+        workspace::write_if_changed(&placed, &workspace::target("bpf").join(name))?;
     }
     Ok(workspace::target("bpf").join(OBSERVER))
 }
 
+/// An object in which the blocks that the same connections run lie together.
+fn placed(content: Vec<u8>, profile: &Profile) -> Result<Vec<u8>> {
+    let object = Object::parse(content)?;
+    let (mut found, mut all) = (0, 0);
+    let mut placed = Vec::new();
+    for program in object.programs() {
+        let code = object.code(program)?;
+        let blocks = code::blocks(&code).with_context(|| program.name.clone())?;
+        let ranks = profile.ranks(&program.name, &lines(&object, program, &blocks)?);
+        let ranks = ranks.map_or_else(
+            || vec![Some(0); blocks.len()],
+            |(ranks, known)| {
+                found += known;
+                all += ranks.len();
+                ranks
+            },
+        );
+        placed.push(place::together(&code, &blocks, &ranks).with_context(|| program.name.clone())?);
+    }
+    println!("==> profile: knows {found} of {all} blocks");
+    if found * 10 < all * 9 {
+        println!("    The programs have changed since it was made. `cargo xtask profile` makes it anew.");
+    }
+    object.with(&placed, &[], 0)
+}
+
+/// Builds objects whose programs count how often each of their blocks is run, in the place of those that do not. They are
+/// for `cargo xtask profile` alone, which builds the others again. Returns the programs of each object.
+pub fn build_counting(toolchain: &Toolchain) -> Result<Vec<Vec<CountingProgram>>> {
+    let mut objects = Vec::new();
+    for (name, feature) in OBJECTS {
+        let built = compile(toolchain, Warnings::Show, &[feature, "counting"], name)?;
+        let (content, programs) =
+            counting(read(&built)?).with_context(|| format!("cannot have {name} count"))?;
+        workspace::write_if_changed(&content, &workspace::target("bpf").join(name))?;
+        objects.push(programs);
+    }
+    Ok(objects)
+}
+
+fn counting(content: Vec<u8>) -> Result<(Vec<u8>, Vec<CountingProgram>)> {
+    let object = Object::parse(content)?;
+    let (mut placed, mut loads, mut programs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut next = 0;
+    for (index, program) in object.programs().iter().enumerate() {
+        let code = object.code(program)?;
+        let blocks = code::blocks(&code).with_context(|| program.name.clone())?;
+        let counted = count::counted(&code, &blocks, next).with_context(|| program.name.clone())?;
+        next += counted.loads.len();
+        let lines = lines(&object, program, &blocks)?.into_iter();
+        programs.push(CountingProgram {
+            name: program.name.clone(),
+            blocks: lines.zip(counted.counters).collect(),
+        });
+        placed.push(counted.placed);
+        loads.push((index, counted.loads));
+    }
+    ensure!(
+        next <= COUNTERS_LENGTH,
+        "{next} blocks: {COUNTERS} in tfo-ebpf/src/lib.rs has room for {COUNTERS_LENGTH}"
+    );
+    let symbol = object.symbol(COUNTERS)?;
+    Ok((object.with(&placed, &loads, symbol)?, programs))
+}
+
+/// Where each block comes from.
+fn lines(object: &Object, program: &Program, blocks: &[code::Block]) -> Result<Vec<Line>> {
+    let lines = object.lines(program)?;
+    let line = |block: &code::Block| lines.get(block.slots.start).copied().flatten().unwrap_or((0, 0));
+    Ok(blocks.iter().map(line).collect())
+}
+
 /// Compiles one object and returns where cargo put it.
-fn compile(
-    toolchain: &Toolchain,
-    warnings: Warnings,
-    log: Log,
-    name: &str,
-    feature: &str,
-) -> Result<PathBuf> {
+fn compile(toolchain: &Toolchain, warnings: Warnings, features: &[&str], name: &str) -> Result<PathBuf> {
     // Apart from the host's builds, which use another compiler.
     let target_dir = workspace::target("ebpf-build");
     let mut command = toolchain.compiler.cargo();
     command
         .args(["build", "--release", "--package", "tfo-ebpf", "--bin", name])
-        .args(["--features", feature])
+        .args(["--features", &features.join(",")])
         .args(["--target", TARGET, "-Z", "build-std=core"])
         .arg("--target-dir")
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&toolchain.linker));
-    if log == Log::Yes {
-        command.args(["--features", "log"]);
-    }
     if warnings == Warnings::Deny {
         // Unlike `-D warnings` in the flags this does not make cargo build `core` again.
         command.args(["-Z", "warnings", "--config", "build.warnings = 'deny'"]);
@@ -85,10 +189,10 @@ fn flags(linker: &Path) -> String {
     ["-Cdebuginfo=2", "-Clink-arg=--btf", &linker].join("\u{1f}")
 }
 
-fn ensure_bpf(object: &Path) -> Result<()> {
+fn read(object: &Path) -> Result<Vec<u8>> {
     let content = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
     ensure!(is_bpf_elf(&content), "{} is not a BPF object", object.display());
-    Ok(())
+    Ok(content)
 }
 
 /// ELF, and machine 247 (`EM_BPF`) in the header's bytes 18 and 19.

@@ -8,6 +8,7 @@ mod fuzz;
 mod lab;
 mod page;
 mod picture;
+mod profile;
 mod setup;
 mod soak;
 mod test;
@@ -54,6 +55,8 @@ enum Command {
     Verify(verify::Args),
     /// Build both BPF objects and print what the verifier of this kernel does with each program
     VerifyCost,
+    /// Count which blocks of the BPF programs healthy connections run, for builds to put them together
+    Profile,
     /// Measure cost and speed against the budgets, next to libbpf-tools' tcplife
     Bench(bench::Args),
     /// What continuous integration runs: the same as `test`
@@ -74,6 +77,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Soak(args) => soak::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::VerifyCost => verify_cost::run(),
+        Command::Profile => profile::run(),
         Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Ci => test::run(&test::Args::default()),

@@ -123,6 +123,19 @@ pub fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Puts content into a file, unless that has it: what is built from it stays then. Whether it was another.
+pub fn write_if_changed(content: &[u8], to: &Path) -> Result<bool> {
+    if fs::read(to).is_ok_and(|old| old == content) {
+        return Ok(false);
+    }
+    let directory = to.parent().context("the file's path has no directory")?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let partial = to.with_extension("partial");
+    fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
+    fs::rename(&partial, to).with_context(|| format!("cannot replace {}", to.display()))?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +181,9 @@ mod tests {
         fs::write(&from, "two").unwrap();
         assert!(copy_if_changed(&from, &to).unwrap());
         assert_eq!(fs::read_to_string(&to).unwrap(), "two");
+        assert!(!write_if_changed(b"two", &to).unwrap());
+        assert!(write_if_changed(b"three", &to).unwrap());
+        assert_eq!(fs::read_to_string(&to).unwrap(), "three");
         fs::remove_dir_all(&directory).unwrap();
     }
 }
