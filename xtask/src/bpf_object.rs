@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use self::elf::{Line, Object, Program};
+use self::code::{Block, Slot};
+use self::elf::{Line, Object};
+use self::place::Placed;
 pub use self::profile::{LAST_RANK, Profile, Rank, file as profile_file};
 use crate::process;
 use crate::toolchain::Toolchain;
@@ -92,28 +94,23 @@ pub fn build(toolchain: &Toolchain, warnings: Warnings, log: Log) -> Result<Path
 
 /// An object in which the blocks that the same connections run lie together.
 fn placed(content: Vec<u8>, profile: &Profile) -> Result<Vec<u8>> {
-    let object = Object::parse(content)?;
     let (mut found, mut all) = (0, 0);
-    let mut placed = Vec::new();
-    for program in object.programs() {
-        let code = object.code(program)?;
-        let blocks = code::blocks(&code).with_context(|| program.name.clone())?;
-        let ranks = profile.ranks(&program.name, &lines(&object, program, &blocks)?);
-        let ranks = ranks.map_or_else(
-            || vec![Some(0); blocks.len()],
-            |(ranks, known)| {
+    let content = moved(content, |program| {
+        let ranks = match profile.ranks(&program.name, &program.lines) {
+            Some((ranks, known)) => {
                 found += known;
                 all += ranks.len();
                 ranks
-            },
-        );
-        placed.push(place::together(&code, &blocks, &ranks).with_context(|| program.name.clone())?);
-    }
+            }
+            None => vec![Some(0); program.blocks.len()],
+        };
+        place::together(&program.code, &program.blocks, &ranks)
+    })?;
     println!("==> profile: knows {found} of {all} blocks");
     if found * 10 < all * 9 {
         println!("    The programs have changed since it was made. `cargo xtask profile` makes it anew.");
     }
-    object.with(&placed, &[], 0)
+    Ok(content)
 }
 
 /// Builds objects whose programs count how often each of their blocks is run, in the place of those that do not. They are
@@ -131,35 +128,52 @@ pub fn build_counting(toolchain: &Toolchain) -> Result<Vec<Vec<CountingProgram>>
 }
 
 fn counting(content: Vec<u8>) -> Result<(Vec<u8>, Vec<CountingProgram>)> {
-    let object = Object::parse(content)?;
-    let (mut placed, mut loads, mut programs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut programs = Vec::new();
     let mut next = 0;
-    for (index, program) in object.programs().iter().enumerate() {
-        let code = object.code(program)?;
-        let blocks = code::blocks(&code).with_context(|| program.name.clone())?;
-        let counted = count::counted(&code, &blocks, next).with_context(|| program.name.clone())?;
-        next += counted.loads.len();
-        let lines = lines(&object, program, &blocks)?.into_iter();
+    let content = moved(content, |program| {
+        let (placed, counters) = count::counted(&program.code, &program.blocks, next)?;
+        next += placed.loads.len();
         programs.push(CountingProgram {
-            name: program.name.clone(),
-            blocks: lines.zip(counted.counters).collect(),
+            name: program.name,
+            blocks: program.lines.into_iter().zip(counters).collect(),
         });
-        placed.push(counted.placed);
-        loads.push((index, counted.loads));
-    }
+        Ok(placed)
+    })?;
     ensure!(
         next <= COUNTERS_LENGTH,
         "{next} blocks: {COUNTERS} in tfo-ebpf/src/lib.rs has room for {COUNTERS_LENGTH}"
     );
-    let symbol = object.symbol(COUNTERS)?;
-    Ok((object.with(&placed, &loads, symbol)?, programs))
+    Ok((content, programs))
 }
 
-/// Where each block comes from.
-fn lines(object: &Object, program: &Program, blocks: &[code::Block]) -> Result<Vec<Line>> {
-    let lines = object.lines(program)?;
-    let line = |block: &code::Block| lines.get(block.slots.start).copied().flatten().unwrap_or((0, 0));
-    Ok(blocks.iter().map(line).collect())
+/// A program of an object.
+struct Program {
+    name: String,
+    code: Vec<Slot>,
+    blocks: Vec<Block>,
+    /// Where each block comes from.
+    lines: Vec<Line>,
+}
+
+/// An object whose programs are what `place` makes of them.
+fn moved(content: Vec<u8>, mut place: impl FnMut(Program) -> Result<Placed>) -> Result<Vec<u8>> {
+    let object = Object::parse(content)?;
+    let mut placed = Vec::new();
+    for program in object.programs() {
+        let in_program = || program.name.clone();
+        let code = object.code(program)?;
+        let blocks = code::blocks(&code).with_context(in_program)?;
+        let lines = object.lines(program)?;
+        let line = |block: &Block| lines.get(block.slots.start).copied().flatten().unwrap_or((0, 0));
+        let program = Program {
+            name: program.name.clone(),
+            lines: blocks.iter().map(line).collect(),
+            code,
+            blocks,
+        };
+        placed.push(place(program).with_context(in_program)?);
+    }
+    object.with(&placed, COUNTERS)
 }
 
 /// Compiles one object and returns where cargo put it.

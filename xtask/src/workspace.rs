@@ -112,26 +112,27 @@ pub fn host_rustc() -> Result<RustcVersion> {
 /// what embeds it. The old file is replaced, never written into, as cargo keeps hard links to its own.
 pub fn copy_if_changed(from: &Path, to: &Path) -> Result<bool> {
     let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    if fs::read(to).is_ok_and(|old| old == content) {
-        return Ok(false);
-    }
-    let directory = to.parent().context("the copy's path has no directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let partial = to.with_extension("partial");
-    fs::copy(from, &partial).with_context(|| format!("cannot write {}", partial.display()))?;
-    fs::rename(&partial, to).with_context(|| format!("cannot replace {}", to.display()))?;
-    Ok(true)
+    replace_if_changed(&content, to, |partial| fs::copy(from, partial).map(drop))
 }
 
-/// Puts content into a file, unless that has it: what is built from it stays then. Whether it was another.
+/// Puts content into a file, likewise.
 pub fn write_if_changed(content: &[u8], to: &Path) -> Result<bool> {
+    replace_if_changed(content, to, |partial| fs::write(partial, content))
+}
+
+/// Replaces a file by what `write` makes, unless it has this content. Whether it had another.
+fn replace_if_changed(
+    content: &[u8],
+    to: &Path,
+    write: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<bool> {
     if fs::read(to).is_ok_and(|old| old == content) {
         return Ok(false);
     }
     let directory = to.parent().context("the file's path has no directory")?;
     fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let partial = to.with_extension("partial");
-    fs::write(&partial, content).with_context(|| format!("cannot write {}", partial.display()))?;
+    write(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, to).with_context(|| format!("cannot replace {}", to.display()))?;
     Ok(true)
 }

@@ -2,65 +2,35 @@
 
 use anyhow::Result;
 
-use super::code::{Block, CALL, EXIT, End, JUMP, LOAD_64, Slot, aimed, is_branch, width};
-use super::place::Placed;
+use super::code::{Block, CALL, EXIT, End, JUMP, LOAD_64, Slot, is_branch, width};
+use super::place::{Placed, Placing};
 
-/// A program that counts. Of each block, in `counters`, the index of its counter; `None` for one in which no two registers are free.
-pub struct Counted {
-    pub placed: Placed,
-    /// Slots that load the address of the counters, each of which needs a relocation.
-    pub loads: Vec<usize>,
-    pub counters: Vec<Option<usize>>,
-}
-
-/// Has each block add one to its counter, of which the first is at `first`.
-pub fn counted(code: &[Slot], blocks: &[Block], first: usize) -> Result<Counted> {
-    let live = live(code, blocks);
-    let mut placed = Placed {
-        code: Vec::new(),
-        from: Vec::new(),
-    };
-    let (mut loads, mut counters, mut starts, mut jumps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+/// Has each block add one to its counter, of which the first is at `first`. The program, and of each block the index of its
+/// counter; `None` for one in which no two registers are free.
+pub fn counted(code: &[Slot], blocks: &[Block], first: usize) -> Result<(Placed, Vec<Option<usize>>)> {
+    let mut placing = Placing::default();
+    let mut counters = Vec::with_capacity(blocks.len());
     let mut next = first;
-    for (block, live) in blocks.iter().zip(live) {
-        starts.push((block.slots.start, placed.code.len()));
+    for (block, live) in blocks.iter().zip(live(code, blocks)) {
+        placing.begin(block);
         let mut free = (0..10_u8).filter(|register| live >> register & 1 == 0);
         let counter = match (free.next(), free.next()) {
             (Some(address), Some(number)) => {
-                loads.push(placed.code.len());
                 let [a, b, c, d] = i32::try_from(next * size_of::<u64>())?.to_ne_bytes();
-                let there = number << 4 | address;
-                placed.code.extend([
-                    [LOAD_64, address, 0, 0, a, b, c, d],
-                    [0; 8],
-                    // number = *(u64 *)(address); number += 1; *(u64 *)(address) = number
-                    [0x79, address << 4 | number, 0, 0, 0, 0, 0, 0],
-                    [0x07, number, 0, 0, 1, 0, 0, 0],
-                    [0x7b, there, 0, 0, 0, 0, 0, 0],
-                ]);
+                placing.add_load([[LOAD_64, address, 0, 0, a, b, c, d], [0; 8]]);
+                // number = *(u64 *)(address); number += 1; *(u64 *)(address) = number
+                placing.add([0x79, address << 4 | number, 0, 0, 0, 0, 0, 0]);
+                placing.add([0x07, number, 0, 0, 1, 0, 0, 0]);
+                placing.add([0x7b, number << 4 | address, 0, 0, 0, 0, 0, 0]);
                 next += 1;
                 Some(next - 1)
             }
             _ => None,
         };
         counters.push(counter);
-        placed.from.resize(placed.code.len(), None);
-        placed.code.extend_from_slice(&code[block.slots.clone()]);
-        placed.from.extend(block.slots.clone().map(Some));
-        if let End::Jumps(to) | End::Branches(to) = block.end {
-            jumps.push((placed.code.len() - 1, to));
-        }
+        placing.copy(code, block);
     }
-    for (at, to) in jumps {
-        if let Ok(index) = starts.binary_search_by_key(&to, |(old, _)| *old) {
-            placed.code[at] = aimed(placed.code[at], at, starts[index].1)?;
-        }
-    }
-    Ok(Counted {
-        placed,
-        loads,
-        counters,
-    })
+    Ok((placing.end()?, counters))
 }
 
 /// Which registers each block, or what comes after it, reads before it writes them: one bit each.
@@ -155,16 +125,16 @@ mod tests {
     #[test]
     fn each_block_counts_in_a_place_of_its_own_and_jumps_arrive_before_the_count() {
         let code = program();
-        let counted = counted(&code, &blocks(&code).unwrap(), 5).unwrap();
-        assert_eq!(counted.counters, [Some(5), Some(6), Some(7), Some(8)]);
-        assert_eq!(counted.placed.code.len(), code.len() + 4 * 5);
-        assert_eq!(counted.loads, [0, 8, 15, 21]);
+        let (placed, counters) = counted(&code, &blocks(&code).unwrap(), 5).unwrap();
+        assert_eq!(counters, [Some(5), Some(6), Some(7), Some(8)]);
+        assert_eq!(placed.code.len(), code.len() + 4 * 5);
+        assert_eq!(placed.loads, [0, 8, 15, 21]);
         // r0 and r2 in the first block, which reads r1; the counter at five times eight.
-        assert_eq!(counted.placed.code[0], slot(LOAD_64, 0, 0, 40));
+        assert_eq!(placed.code[0], slot(LOAD_64, 0, 0, 40));
         // The branch, and behind it the count of the block it leads to.
-        assert_eq!(counted.placed.code[7], slot(0x15, 1, 7, 0));
-        assert_eq!(counted.placed.from[15..20], [None; 5]);
+        assert_eq!(placed.code[7], slot(0x15, 1, 7, 0));
+        assert_eq!(placed.from[15..20], [None; 5]);
         // In the last one r0 is the result.
-        assert_eq!(counted.placed.code[21][1], 1);
+        assert_eq!(placed.code[21][1], 1);
     }
 }

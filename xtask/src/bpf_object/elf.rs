@@ -18,7 +18,6 @@ const SYMBOL: usize = 24;
 const RELOCATION: usize = 16;
 /// `SHT_*`, `SHF_EXECINSTR`, `STT_FUNC` and `R_BPF_64_64`.
 const PROGBITS: u32 = 1;
-const SYMTAB: u32 = 2;
 const NOBITS: u32 = 8;
 const REL: u32 = 9;
 const EXECUTABLE: u64 = 4;
@@ -82,8 +81,8 @@ struct Section {
     info: usize,
 }
 
-/// A program, or a function of the section that programs share.
-#[derive(Debug, Clone)]
+/// A program.
+#[derive(Debug)]
 pub struct Program {
     pub name: String,
     section: usize,
@@ -133,29 +132,30 @@ impl Object {
         Ok(object)
     }
 
-    fn symbols(&self) -> Result<Vec<usize>> {
-        let symbols = self.sections.iter().find(|section| section.kind == SYMTAB);
-        let symbols = symbols.context("no table of symbols")?;
-        Ok((symbols.at..symbols.at + symbols.length)
-            .step_by(SYMBOL)
-            .collect())
+    fn section(&self, name: &str) -> Result<&Section> {
+        let section = self.sections.iter().find(|section| section.name == name);
+        section.with_context(|| format!("no section {name}"))
+    }
+
+    /// Where in the file each symbol lies, and its name.
+    fn symbols(&self) -> Result<Vec<(usize, &str)>> {
+        let (symbols, strings) = (self.section(".symtab")?, self.section(".strtab")?.at);
+        let places = (symbols.at..symbols.at + symbols.length).step_by(SYMBOL);
+        places
+            .map(|at| Ok((at, self.bytes.text(strings + self.bytes.u32(at)? as usize)?)))
+            .collect()
     }
 
     fn find_programs(&self) -> Result<Vec<Program>> {
-        let strings = self.sections.iter().find(|section| section.name == ".strtab");
-        let strings = strings.context("no names of symbols")?.at;
         let mut programs = Vec::new();
-        for symbol in self.symbols()? {
+        for (symbol, name) in self.symbols()? {
             let section = self.bytes.u16(symbol + 6)?;
             let is_function = self.bytes.array::<1>(symbol + 4)?[0] & 15 == FUNCTION;
             let is_program = self.sections.get(section).is_some_and(Section::is_of_programs);
             if is_function && is_program {
                 let start = self.bytes.place(symbol + 8)? / SLOT;
                 programs.push(Program {
-                    name: self
-                        .bytes
-                        .text(strings + self.bytes.u32(symbol)? as usize)?
-                        .to_owned(),
+                    name: name.to_owned(),
                     section,
                     symbol,
                     slots: start..start + self.bytes.place(symbol + 16)? / SLOT,
@@ -223,9 +223,7 @@ impl Object {
 
     /// Where in the file the records of one kind about a section lie.
     fn records(&self, info: Info, section: usize) -> Result<Vec<usize>> {
-        let found = |name: &str| self.sections.iter().find(|section| section.name == name);
-        let extra = found(".BTF.ext").context("no .BTF.ext")?.at;
-        let types = found(".BTF").context("no .BTF")?.at;
+        let (extra, types) = (self.section(".BTF.ext")?.at, self.section(".BTF")?.at);
         let strings = types + self.bytes.u32(types + 4)? as usize + self.bytes.u32(types + 16)? as usize;
         let header = self.bytes.u32(extra + 4)? as usize;
         if header >= 32 {
@@ -253,84 +251,61 @@ impl Object {
     }
 
     /// The number of the symbol with this name, as relocations have it.
-    pub fn symbol(&self, name: &str) -> Result<u64> {
-        let strings = self.sections.iter().find(|section| section.name == ".strtab");
-        let strings = strings.context("no names of symbols")?.at;
-        for (index, symbol) in self.symbols()?.into_iter().enumerate() {
-            if self.bytes.text(strings + self.bytes.u32(symbol)? as usize)? == name {
-                return Ok(index as u64);
-            }
-        }
-        anyhow::bail!("no symbol {name}")
+    fn symbol(&self, name: &str) -> Result<u64> {
+        let number = self.symbols()?.iter().position(|(_, known)| *known == name);
+        Ok(number.with_context(|| format!("no symbol {name}"))? as u64)
     }
 
-    /// The file with other code in the place of every program's, in their order, and a relocation to a symbol for each slot in
-    /// `loads`. What debuggers read would no longer be true and is left out.
-    pub fn with(mut self, placed: &[Placed], loads: &[(usize, Vec<usize>)], symbol: u64) -> Result<Vec<u8>> {
-        let mut contents: HashMap<usize, Vec<u8>> = HashMap::new();
-        // By section: where each slot is now.
-        let mut moves: HashMap<usize, HashMap<usize, usize>> = HashMap::new();
-        let mut starts: HashMap<(usize, usize), usize> = HashMap::new();
-        let mut added: HashMap<usize, Vec<usize>> = HashMap::new();
-        for (index, program) in self.programs.iter().enumerate() {
-            let placed = placed.get(index).context("no code for a program")?;
-            let content = contents.entry(program.section).or_default();
-            let base = content.len() / SLOT;
-            content.extend(placed.code.iter().flatten());
-            self.bytes
-                .put(program.symbol + 8, &((base * SLOT) as u64).to_ne_bytes())?;
-            self.bytes.put(
-                program.symbol + 16,
-                &((placed.code.len() * SLOT) as u64).to_ne_bytes(),
-            )?;
-            starts.insert((program.section, program.slots.start), base);
-            let moves = moves.entry(program.section).or_default();
+    /// The file with other code in the place of every program's, in their order, of which loads of an address are to load that of
+    /// `symbol`. What debuggers read would no longer be true and is left out.
+    pub fn with(mut self, placed: &[Placed], symbol: &str) -> Result<Vec<u8>> {
+        ensure!(placed.len() == self.programs.len(), "no code for a program");
+        let mut sections: HashMap<usize, Moved> = HashMap::new();
+        for (program, placed) in self.programs.iter().zip(placed) {
+            let moved = sections.entry(program.section).or_default();
+            let base = moved.content.len() / SLOT;
+            moved.content.extend(placed.code.iter().flatten());
+            moved.starts.insert(program.slots.start, base);
             for (now, from) in placed.from.iter().enumerate() {
                 if let Some(from) = from {
-                    moves.insert(program.slots.start + from, base + now);
+                    moved.slots.insert(program.slots.start + from, base + now);
                 }
             }
-            for (of, slots) in loads {
-                if *of == index {
-                    let slots = slots.iter().map(|slot| base + slot);
-                    added.entry(program.section).or_default().extend(slots);
-                }
-            }
+            moved.loads.extend(placed.loads.iter().map(|slot| base + slot));
+            let number = |slots: usize| ((slots * SLOT) as u64).to_ne_bytes();
+            self.bytes.put(program.symbol + 8, &number(base))?;
+            self.bytes.put(program.symbol + 16, &number(placed.code.len()))?;
         }
-        for (section, moves) in &moves {
-            self.follow(*section, moves, &starts)?;
-        }
-        for (section, slots) in added {
-            let table = self.sections.iter().position(|table| table.is_for(section));
-            let table = table.context("a section without relocations")?;
-            let old = self
-                .bytes
-                .slice(self.sections[table].at, self.sections[table].length)?
-                .to_vec();
-            let content = contents.entry(table).or_insert(old);
-            for slot in slots {
-                content.extend(((slot * SLOT) as u64).to_ne_bytes());
-                content.extend((symbol << 32 | R_BPF_64_64).to_ne_bytes());
+        let mut contents = HashMap::new();
+        for (section, moved) in sections {
+            self.follow(section, &moved)?;
+            if !moved.loads.is_empty() {
+                let table = self.sections.iter().position(|table| table.is_for(section));
+                let table = table.context("a section without relocations")?;
+                contents.insert(table, self.relocated(table, &moved.loads, symbol)?);
             }
+            contents.insert(section, moved.content);
         }
         self.write(&contents)
     }
 
+    /// A table of relocations with those of more loads of a symbol's address.
+    fn relocated(&self, table: usize, loads: &[usize], symbol: &str) -> Result<Vec<u8>> {
+        let what = self.symbol(symbol)? << 32 | R_BPF_64_64;
+        let table = &self.sections[table];
+        let mut content = self.bytes.slice(table.at, table.length)?.to_vec();
+        for slot in loads {
+            content.extend(((slot * SLOT) as u64).to_ne_bytes());
+            content.extend(what.to_ne_bytes());
+        }
+        Ok(content)
+    }
+
     /// Has relocations and records follow the slots they are about.
-    fn follow(
-        &mut self,
-        section: usize,
-        moves: &HashMap<usize, usize>,
-        starts: &HashMap<(usize, usize), usize>,
-    ) -> Result<()> {
-        let now = |slot: usize| {
-            moves
-                .get(&slot)
-                .copied()
-                .context("something is about a slot of no program")
-        };
+    fn follow(&mut self, section: usize, moved: &Moved) -> Result<()> {
         for (slot, at) in self.relocations(section)? {
-            self.bytes.put(at, &((now(slot)? * SLOT) as u64).to_ne_bytes())?;
+            let now = (moved.slot(slot)? * SLOT) as u64;
+            self.bytes.put(at, &now.to_ne_bytes())?;
         }
         for info in [Info::Functions, Info::Lines] {
             let mut records = Vec::new();
@@ -338,24 +313,16 @@ impl Object {
             for at in &places {
                 let slot = self.bytes.u32(*at)? as usize / SLOT;
                 // A program's first instruction has to have one, be it new ("missing bpf_line_info for func#0").
-                let slot = starts
-                    .get(&(section, slot))
-                    .copied()
-                    .map_or_else(|| now(slot), Ok)?;
-                let rest: [u8; 12] = if info == Info::Lines {
-                    self.bytes.array(at + 4)?
-                } else {
-                    let [a, b, c, d] = self.bytes.array(at + 4)?;
-                    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0]
-                };
-                records.push((slot * SLOT, rest));
+                let start = moved.starts.get(&slot).copied();
+                let slot = start.map_or_else(|| moved.slot(slot), Ok)?;
+                let rest = self.bytes.slice(at + 4, info.length() - 4)?.to_vec();
+                records.push((u32::try_from(slot * SLOT)?, rest));
             }
             // The kernel wants them in this order (`check_btf_line`, kernel/bpf/verifier.c).
             records.sort_unstable();
             for (at, (offset, rest)) in places.iter().zip(records) {
-                self.bytes.put(*at, &u32::try_from(offset)?.to_ne_bytes())?;
-                let length = if info == Info::Lines { 12 } else { 4 };
-                self.bytes.put(at + 4, &rest[..length])?;
+                self.bytes.put(*at, &offset.to_ne_bytes())?;
+                self.bytes.put(at + 4, &rest)?;
             }
         }
         Ok(())
@@ -410,11 +377,40 @@ impl Section {
     }
 }
 
+/// A section of programs that have moved.
+#[derive(Default)]
+struct Moved {
+    content: Vec<u8>,
+    /// Where each slot is now.
+    slots: HashMap<usize, usize>,
+    /// Where each program begins now, by where it began.
+    starts: HashMap<usize, usize>,
+    /// Slots that load an address and have no relocation yet.
+    loads: Vec<usize>,
+}
+
+impl Moved {
+    fn slot(&self, before: usize) -> Result<usize> {
+        let now = self.slots.get(&before).copied();
+        now.context("something is about a slot of no program")
+    }
+}
+
 /// Which records of `.BTF.ext`, by where its header says where they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Info {
     Functions = 0,
     Lines = 1,
+}
+
+impl Info {
+    /// Bytes of a record that are known here: `struct bpf_func_info` and `bpf_line_info`.
+    const fn length(self) -> usize {
+        match self {
+            Self::Functions => 8,
+            Self::Lines => 16,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Between two connections a processor does a lot else, so the code of both comes from its second-level cache, line by line: what a
 //! program costs is how many lines its way leads through more than how many instructions it has. The compiler lays blocks out as if
-//! each were as likely as any other; of the bytes in the lines that a healthy connection went through it ran half.
+//! each were as likely as any other; of the bytes in the lines that a healthy connection went through it ran two thirds.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,67 @@ use super::code::{Block, End, JUMP, Slot, aimed};
 use super::profile::Rank;
 
 /// A program whose instructions have moved.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Placed {
     pub code: Vec<Slot>,
     /// Of each slot, which one it was before; `None` for those that are new.
     pub from: Vec<Option<usize>>,
+    /// New slots that load the address of the counters, each of which needs a relocation.
+    pub loads: Vec<usize>,
+}
+
+/// A program that is put together anew, block by block.
+#[derive(Default)]
+pub struct Placing {
+    placed: Placed,
+    /// Where each block begins, by its first slot before.
+    starts: HashMap<usize, usize>,
+    /// Slots that lead to a block, by its first slot before.
+    jumps: Vec<(usize, usize)>,
+}
+
+impl Placing {
+    /// The next block begins here: what led to it leads here.
+    pub fn begin(&mut self, block: &Block) {
+        self.starts.insert(block.slots.start, self.placed.code.len());
+    }
+
+    /// The instructions of a block.
+    pub fn copy(&mut self, code: &[Slot], block: &Block) {
+        self.placed.code.extend_from_slice(&code[block.slots.clone()]);
+        self.placed.from.extend(block.slots.clone().map(Some));
+        if let End::Jumps(to) | End::Branches(to) = block.end {
+            self.jumps.push((self.placed.code.len() - 1, to));
+        }
+    }
+
+    /// An instruction that was not there before.
+    pub fn add(&mut self, slot: Slot) {
+        self.placed.code.push(slot);
+        self.placed.from.push(None);
+    }
+
+    /// A load of the counters' address, which was not there before.
+    pub fn add_load(&mut self, [first, second]: [Slot; 2]) {
+        self.placed.loads.push(self.placed.code.len());
+        self.add(first);
+        self.add(second);
+    }
+
+    /// A jump, which was not there before, to the block that began at this slot.
+    fn jump(&mut self, to: usize) {
+        self.jumps.push((self.placed.code.len(), to));
+        self.add([JUMP, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    /// Leads every jump to where its block is now.
+    pub fn end(mut self) -> Result<Placed> {
+        for (at, to) in self.jumps {
+            let start = self.starts.get(&to).context("a jump to where no block begins")?;
+            self.placed.code[at] = aimed(self.placed.code[at], at, *start)?;
+        }
+        Ok(self.placed)
+    }
 }
 
 /// Puts blocks in the order of their ranks, those of one rank in their own. The first has to have the first rank.
@@ -30,34 +86,16 @@ pub fn together(code: &[Slot], blocks: &[Block], ranks: &[Rank]) -> Result<Place
     // None behind all others; the sort is stable.
     order.sort_by_key(|(_, rank)| rank.map_or(u16::MAX, u16::from));
 
-    let mut placed = Placed {
-        code: Vec::with_capacity(code.len()),
-        from: Vec::with_capacity(code.len()),
-    };
-    // Where blocks begin now, and which slots lead to which block.
-    let mut starts = HashMap::new();
-    let mut jumps = Vec::new();
+    let mut placing = Placing::default();
     for (index, (block, _)) in order.iter().enumerate() {
-        starts.insert(block.slots.start, placed.code.len());
-        for slot in block.slots.clone() {
-            placed.code.push(code[slot]);
-            placed.from.push(Some(slot));
-        }
-        if let End::Jumps(to) | End::Branches(to) = block.end {
-            jumps.push((placed.code.len() - 1, to));
-        }
+        placing.begin(block);
+        placing.copy(code, block);
         let next = order.get(index + 1).map(|(next, _)| next.slots.start);
         if matches!(block.end, End::Falls | End::Branches(_)) && next != Some(block.slots.end) {
-            jumps.push((placed.code.len(), block.slots.end));
-            placed.code.push([JUMP, 0, 0, 0, 0, 0, 0, 0]);
-            placed.from.push(None);
+            placing.jump(block.slots.end);
         }
     }
-    for (at, to) in jumps {
-        let start = starts.get(&to).context("a jump to where no block begins")?;
-        placed.code[at] = aimed(placed.code[at], at, *start)?;
-    }
-    Ok(placed)
+    placing.end()
 }
 
 #[cfg(test)]

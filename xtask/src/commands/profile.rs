@@ -26,6 +26,8 @@ const LEAST_RUNS: u64 = 1_000;
 /// Connections per second: more would wait for each other and for those who read their records.
 const RATE: u32 = 10_000;
 const SECONDS: u32 = 3;
+/// Kinds of connections.
+const KINDS: [Kind; 2] = [Kind::Tfo, Kind::Plain];
 /// The map of the counters, as aya names it.
 const COUNTERS: &str = ".data";
 
@@ -70,10 +72,8 @@ pub fn run() -> Result<()> {
     build::programs()
 }
 
-/// Kinds of connections.
-const KINDS: [Kind; 2] = [Kind::Tfo, Kind::Plain];
-
-/// Has connections made of each kind while the programs of an object are attached, and notes what they ran. `first`: the bit of the first kind.
+/// Has connections made of each kind while the programs of an object are attached, and notes what they ran. `first`: the bit of the
+/// first kind.
 fn count(often: &mut Often, programs: &[CountingProgram], first: usize) -> Result<()> {
     for (index, kind) in KINDS.into_iter().enumerate() {
         for load in [Shape::both_ends(kind, SECONDS), Shape::fastest(kind, SECONDS)] {
@@ -136,16 +136,12 @@ fn note(often: &mut Often, programs: &[CountingProgram], kind: u8, before: &[u64
         at(after).wrapping_sub(at(before))
     };
     for program in programs {
+        let counts = program.blocks.iter().map(|(_, counter)| counter.map(count));
+        let counts: Vec<Option<u64>> = counts.collect();
         // Where the first has no counter, whatever was run most.
-        let counts: Vec<Option<u64>> = program
-            .blocks
-            .iter()
-            .map(|(_, counter)| counter.map(count))
-            .collect();
-        let runs = counts.first().copied().flatten();
-        let runs = runs
-            .or_else(|| counts.iter().flatten().max().copied())
-            .unwrap_or(0);
+        let first = counts.first().copied().flatten();
+        let most = || counts.iter().flatten().max().copied();
+        let runs = first.or_else(most).unwrap_or(0);
         if runs < LEAST_RUNS {
             continue;
         }

@@ -48,7 +48,7 @@ fn file() -> Vec<u8> {
     let sections: [(&str, u32, u64, u32, Vec<u8>); 9] = [
         ("", 0, 0, 0, Vec::new()),
         (".strtab", 3, 0, 0, b"\0one\0two\0map\0".to_vec()),
-        (".symtab", SYMTAB, 0, 0, symbols),
+        (".symtab", 2, 0, 0, symbols),
         ("sockops", PROGBITS, EXECUTABLE, 0, code),
         (".relsockops", REL, 0, 3, relocations),
         (".BTF", PROGBITS, 0, 0, types),
@@ -92,6 +92,7 @@ fn unmoved(code: Vec<Slot>) -> Placed {
     Placed {
         from: (0..code.len()).map(Some).collect(),
         code,
+        loads: Vec::new(),
     }
 }
 
@@ -118,7 +119,7 @@ fn everything_follows_what_moves() {
     let blocks = super::super::code::blocks(&code).unwrap();
     let moved = super::super::place::together(&code, &blocks, &[Some(0), None, Some(0)]).unwrap();
     let two = unmoved(object.code(two).unwrap());
-    let object = Object::parse(object.with(&[moved, two], &[], 0).unwrap()).unwrap();
+    let object = Object::parse(object.with(&[moved, two], "map").unwrap()).unwrap();
 
     let want = [
         slot(0x55, 1, 1, 0),
@@ -173,12 +174,9 @@ fn a_new_first_instruction_has_the_line_of_the_old_one_and_new_loads_have_reloca
     };
     let one = unmoved(object.code(one).unwrap());
     let code = object.code(two).unwrap();
-    let counted =
-        super::super::count::counted(&code, &super::super::code::blocks(&code).unwrap(), 0).unwrap();
-    let symbol = object.symbol("map").unwrap();
-    let content = object
-        .with(&[one, counted.placed], &[(1, counted.loads)], symbol)
-        .unwrap();
+    let blocks = super::super::code::blocks(&code).unwrap();
+    let (two, _) = super::super::count::counted(&code, &blocks, 0).unwrap();
+    let content = object.with(&[one, two], "map").unwrap();
     let object = Object::parse(content).unwrap();
     let two = &object.programs()[1];
     assert_eq!(object.lines(two).unwrap()[0], Some((20, 5)));
