@@ -34,6 +34,15 @@ impl FieldLoc {
     pub const fn is_present(self) -> bool {
         self.byte != Self::ABSENT
     }
+
+    /// The bits of a bit-field within its byte; all eight of any other member.
+    pub const fn mask(self) -> u8 {
+        if self.width < 8 {
+            ((1 << self.width) - 1) << self.bit
+        } else {
+            u8::MAX
+        }
+    }
 }
 
 codes! {
@@ -283,6 +292,8 @@ pub enum Part {
     Bit = 1,
     /// [`FieldLoc::width`].
     Width = 2,
+    /// [`FieldLoc::mask`].
+    Mask = 3,
 }
 
 /// Upper half of every placeholder; no other constant of the programs has it.
@@ -321,7 +332,7 @@ fn value_of(constant: u64, layout: &[FieldLoc]) -> Option<u32> {
         0 => Some(field.byte),
         1 => Some(field.bit.into()),
         2 => Some(field.width.into()),
-        _ => None,
+        _ => Some(field.mask().into()),
     }
 }
 
@@ -349,6 +360,7 @@ mod tests {
             (1, Part::Byte, 2_004),
             (1, Part::Bit, 3),
             (1, Part::Width, 2),
+            (1, Part::Mask, 0b0001_1000),
         ] {
             let mut code = [[0x55; 16], load(placeholder(field, part)), [0x55; 16]].concat_all();
             assert_eq!(fill_in(&mut code, &layout), 1);

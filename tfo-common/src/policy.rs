@@ -16,6 +16,10 @@ pub const HITS: &str = "TFO_POL_HITS";
 pub const MARKS: &str = "TFO_POL_MARKS";
 /// Array of `u32`, indexed by [`Switch`].
 pub const SWITCHES: &str = "TFO_POL_SWITCH";
+/// Array of one [`InForce`].
+pub const IN_FORCE: &str = "TFO_POL_FORCE";
+/// Array of one [`Learned`].
+pub const LEARNED: &str = "TFO_POL_LEARNED";
 /// Per-CPU array of `u64`, indexed by [`Stat`].
 pub const STATS: &str = "TFO_POL_STATS";
 /// Hash of cgroup id -> [`crate::guard::GuardConfig`].
@@ -38,8 +42,9 @@ pub const AFTER: &str = "TFO_POL_AFTER";
 /// The LRU maps with their sizes; user space makes them larger where there are many CPUs.
 pub const LRU_MAPS: [(&str, u32); 3] = [(STATES, MAX_STATES), (TRIALS, MAX_STATES), (NETS, MAX_NETS)];
 /// Maps without which no set of pins is one: part of [`ABI`].
-pub const REQUIRED: [&str; 12] = [
-    RULES, HITS, MARKS, SWITCHES, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, NETS, TAILS,
+pub const REQUIRED: [&str; 14] = [
+    RULES, HITS, MARKS, SWITCHES, IN_FORCE, LEARNED, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, NETS,
+    TAILS,
 ];
 /// Maps that came later, and that hold nothing a policy has to remember: the set of an earlier build lacks them, and a reload
 /// makes them.
@@ -260,37 +265,74 @@ pub mod mark {
     pub const STRIP_DONE: u8 = STRIP | STRIPPER_SAW;
 }
 
-/// Index into [`SWITCHES`].
+/// Index into [`SWITCHES`]: what user space notes for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Switch {
-    /// User space: [`ABI`].
+    /// [`ABI`].
     Abi = 0,
-    /// Kernel side: whether `bpf_setsockopt(TCP_NODELAY)` works here, one of [`push`].
-    Push = 1,
-    /// User space: how many levels of the hierarchy, from its root on, may have a guard; 0 while there is none.
-    Guards = 2,
-    /// User space: the highest number a rule has had. Numbers are not used twice, so that a number seen a minute ago
-    /// removes the rule it stood for or none.
+    /// The highest number a rule has had. Numbers are not used twice, so that a number seen a minute ago removes the rule it
+    /// stood for or none. At this place since the first version.
     LastId = 3,
-    /// User space: the low half of [`build_of`] the object whose programs are attached.
+    /// The low half of [`build_of`] the object whose programs are attached.
     BuildLow = 4,
-    /// User space: its high half.
+    /// Its high half.
     BuildHigh = 5,
-    /// User space: how many levels of the hierarchy, from its root on, may have a rule; 0 while there is none.
-    Rules = 6,
-    /// Kernel side: 1 when a [`Mark`] was made for a socket, the first time.
-    Marked = 7,
-    /// Kernel side: 1 when a guard made a state, the first time. Until then no destination and no network has one.
-    Troubled = 8,
 }
 
 impl Switch {
     /// Number of entries.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 6;
 }
 
-/// Values of [`Switch::Push`].
+/// What the programs have to know before anything else, written by user space alone. One value, because each look-up is a line of
+/// instructions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct InForce {
+    /// How many levels of the hierarchy, from its root on, may have a guard; 0 while there is none.
+    pub guards: u32,
+    /// How many levels of the hierarchy, from its root on, may have a rule; 0 while there is none.
+    pub rules: u32,
+    /// 1: guards have to be told of every SYN when it leaves, because this kernel does not say later whose it was.
+    pub told_at_once: u32,
+    /// Length of the kernel's tick (`1 / CONFIG_HZ`), us.
+    pub tick_us: u32,
+}
+
+impl InForce {
+    /// As the map has it.
+    pub const fn words(self) -> [u32; 4] {
+        [self.guards, self.rules, self.told_at_once, self.tick_us]
+    }
+
+    /// Of what the map has.
+    pub const fn of_words(words: [u32; 4]) -> Self {
+        let [guards, rules, told_at_once, tick_us] = words;
+        Self {
+            guards,
+            rules,
+            told_at_once,
+            tick_us,
+        }
+    }
+}
+
+/// What the programs have found out, written by them alone: zeros at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Learned {
+    /// Whether `bpf_setsockopt(TCP_NODELAY)` works here, one of [`push`].
+    pub push: u32,
+    /// 1 when a [`Mark`] was made for a socket, the first time.
+    pub marked: u32,
+    /// 1 when a guard made a state, the first time. Until then no destination and no network has one.
+    pub troubled: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Values of [`Learned::push`].
 pub mod push {
     /// No connection was made yet.
     pub const UNKNOWN: u32 = 0;
@@ -356,6 +398,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_in_force_is_four_words() {
+        let force = InForce {
+            guards: 1,
+            rules: 2,
+            told_at_once: 3,
+            tick_us: 4,
+        };
+        assert_eq!(force.words(), [1, 2, 3, 4]);
+        assert_eq!(InForce::of_words([1, 2, 3, 4]), force);
+        // The programs read a structure where user space writes words.
+        assert_eq!(size_of::<InForce>(), size_of::<[u32; 4]>());
+        assert_eq!(size_of::<Learned>(), size_of::<[u32; 4]>());
+    }
 
     fn rule(ports: &[(u16, u16)], expires_ns: u64) -> Rule {
         let mut rule = Rule {

@@ -181,6 +181,22 @@ impl Typed {
         }
     }
 
+    /// Whether a bit-field is anything but zero, in a fifth of the instructions that its number takes.
+    #[inline(always)]
+    pub fn has(self, at: Position) -> bool {
+        at.is_present() && self.load8(at.byte) & at.mask != 0
+    }
+
+    /// Whether either of two bit-fields is: most lie in the same byte.
+    #[inline(always)]
+    pub fn has_either(self, one: Position, other: Position) -> bool {
+        if one.is_present() && is(one.byte, other.byte) {
+            self.load8(one.byte) & (one.mask | other.mask) != 0
+        } else {
+            self.has(one) || self.has(other)
+        }
+    }
+
     /// Eight bytes of a longer member, from this one on. To be called only where [`Position::is_present`].
     #[inline(always)]
     pub fn word64(self, at: Position, from: u64) -> u64 {

@@ -17,6 +17,8 @@ pub struct Position {
     pub bit: u64,
     /// As [`FieldLoc::width`].
     pub width: u64,
+    /// As [`FieldLoc::mask`].
+    pub mask: u64,
 }
 
 impl Position {
@@ -54,6 +56,7 @@ pub fn position<const FIELD: u64>() -> Position {
         byte: part!(Part::Byte),
         bit: part!(Part::Bit),
         width: part!(Part::Width),
+        mask: part!(Part::Mask),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
-use tfo_common::policy::{SWITCHES, Switch, push};
+use tfo_common::policy::{LEARNED, push};
 use tfo_lab::{
     client::{Api, ClientOption, Connect, Family},
     lab::Lab,
@@ -20,11 +20,12 @@ use crate::{
 
 /// Writes down what the programs would find out on such a kernel with the first connection.
 fn refuse_pushes() -> Result<()> {
-    let switches = MapData::from_pin(Path::new(PINS).join(SWITCHES)).context(SWITCHES)?;
-    let mut switches: Array<MapData, u32> = Map::from_map_data(switches)?.try_into()?;
-    switches
-        .set(Switch::Push as u32, push::REFUSED, 0)
-        .context(SWITCHES)
+    let known = MapData::from_pin(Path::new(PINS).join(LEARNED)).context(LEARNED)?;
+    let mut known: Array<MapData, [u32; 4]> = Map::from_map_data(known)?.try_into()?;
+    let [_, marked, troubled, pad] = known.get(&0, 0).context(LEARNED)?;
+    known
+        .set(0, [push::REFUSED, marked, troubled, pad], 0)
+        .context(LEARNED)
 }
 
 /// Each interface, blocking and not, with each of these set before connecting.

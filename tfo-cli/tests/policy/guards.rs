@@ -34,6 +34,59 @@ pub fn state() -> Result<Value> {
     Ok(destinations[0].clone())
 }
 
+/// Who has failed is found out when it has ended, where nothing had failed before: a socket outside the guard's cgroup is nobody's.
+pub fn who_is_nobody_s() -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+        let (_server, connect) = primed(&lab, family, 0)?;
+        let _path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(family, 0)))?;
+        let guarded = sandbox.child("guarded").to_string_lossy().into_owned();
+        sandbox.within("guarded", || ok(&["guard", "on", "--cgroup", &guarded]).map(drop))?;
+        sandbox.within("other", || late(&lab, &connect).map(drop))?;
+        let status = policy::guards()?;
+        ensure!(status["destinations"] == Value::Array(Vec::new()), "{status}");
+        sandbox.within("guarded", || late(&lab, &connect).map(drop))?;
+        let found = state()?;
+        ensure!(
+            found["failures"] == 1 && found["cost_us"].as_u64() >= Some(900_000),
+            "{found}"
+        );
+        policy::clear()?;
+    }
+    Ok(())
+}
+
+/// A handshake begins while nothing has ever failed, and its SYN is sent again when something else has: the one that was lost had
+/// data, whatever the one that is sent again is like.
+pub fn something_fails_meanwhile() -> Result<()> {
+    let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    let (other, refused) = primed(&lab, Family::V4, 1)?;
+    on(&sandbox, &[])?;
+    drop(other);
+    let _path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(Family::V4, 0)))?;
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| late(&lab, &connect).map(drop));
+        wait_until("its handshake to be watched", || Ok(policy::flagged()? == 1))?;
+        let report = refused.run_in(lab.client())?;
+        ensure!(report.error.as_deref() == Some("ECONNREFUSED"), "{report:?}");
+        slow.join().expect("it does not panic")
+    })?;
+    let status = policy::guards()?;
+    let known = status["destinations"].as_array().context("destinations")?;
+    let of = |connect: &Connect| {
+        let target = connect.target.ip().to_string();
+        known.iter().find(|one| one["remote_addr"] == target.as_str())
+    };
+    let slow = of(&connect).with_context(|| format!("{status}"))?;
+    ensure!(
+        slow["failures"] == 1 && slow["cost_us"].as_u64() >= Some(900_000),
+        "{slow}"
+    );
+    ensure!(of(&refused).is_some(), "{status}");
+    Ok(())
+}
+
 fn until_trial_is_due() -> Result<()> {
     wait_until("a trial to be due", || Ok(state()?["next_trial_us"] == 0))
 }

@@ -138,6 +138,11 @@ const TESTS: &[Test] = &[
     ),
     ("guards::opens_and_comes_back", guards::opens_and_comes_back),
     ("guards::random_loss_does_not_open_it", guards::random_loss),
+    ("guards::a_socket_outside_is_nobody_s", guards::who_is_nobody_s),
+    (
+        "guards::something_fails_meanwhile",
+        guards::something_fails_meanwhile,
+    ),
     ("guards::resets_are_evidence", guards::resets),
     ("guards::behind_dnat", guards::behind_dnat),
     (

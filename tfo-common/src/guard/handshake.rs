@@ -16,19 +16,19 @@ pub const GIVE_UP_NS: u64 = 50 * 1_000_000;
 pub struct Watch {
     /// Address of the socket; 0 for none.
     pub sk: u64,
-    /// `CLOCK_MONOTONIC` ns of the first SYN.
-    pub syn_ns: u64,
-    /// cgroup id of the guard; 0 where none watches it.
+    /// cgroup id of the guard; 0 where none watches it, and as long as it is [`watch::EARLY`].
     pub guard: u64,
-    /// cgroup id of the socket.
+    /// cgroup id of the socket, where there is a guard.
     pub own: u64,
     /// Where it goes, by [`slot_hash`](super::slot_hash).
     pub destination: u64,
     /// By which network, likewise.
     pub network: u64,
-    /// Successes of its kind counted for this destination when the SYN left.
-    pub seen: u32,
-    /// When it has ended: what a failure cost, us.
+    /// Successes counted for this destination when the SYN left: of SYNs with data, and of bare ones.
+    pub seen: [u32; 2],
+    /// When it began, in ticks of the kernel (the low half of `jiffies_64`).
+    pub born: u32,
+    /// When it has ended: what a failure cost, us, to a tick.
     pub lost_us: u32,
     /// Bits of [`watch`].
     pub flags: u8,
@@ -62,6 +62,9 @@ pub mod watch {
     pub const DENIED: u8 = 4;
     /// The option is taken out on the way.
     pub const STRIPPED: u8 = 8;
+    /// Nothing had ever failed and there was no rule when it began: nobody looks at its SYN. What that was like, and who its guard is,
+    /// is found out when it has ended.
+    pub const EARLY: u8 = 16;
     /// As evidence: none.
     pub const NOTHING: u8 = 255;
 }
@@ -84,7 +87,7 @@ pub const fn waited_long_enough(waited_ns: u64, rtt_us: u32) -> bool {
 
 // One cache line, of which what is cleared together lies together.
 const _: () = assert!(size_of::<Watch>() == 64);
-const _: () = assert!(offset_of!(Watch, seen) == 48 && offset_of!(Watch, flags) == 56);
+const _: () = assert!(offset_of!(Watch, born) == 48 && offset_of!(Watch, flags) == 56);
 
 #[cfg(test)]
 mod tests {

@@ -43,8 +43,10 @@ pub const SLOTS: u32 = 32_768;
 /// in network order, port 0 and no remote address for the network.
 #[inline(always)]
 pub const fn slot_hash(local: [u32; 4], remote: [u32; 4], port: u16) -> u64 {
-    let mut hash = port as u64 | 1 << 32;
-    let mut word = 0;
+    let mut hash = mix(port as u64 | 1 << 32, (local[0] as u64) << 32 | remote[0] as u64);
+    // None of these for IPv4.
+    let rest = local[1] | local[2] | local[3] | remote[1] | remote[2] | remote[3];
+    let mut word = if rest == 0 { 4 } else { 1 };
     while word < 4 {
         hash = mix(hash, (local[word] as u64) << 32 | remote[word] as u64);
         word += 1;

@@ -6,8 +6,8 @@
 use core::mem::{offset_of, size_of};
 
 use super::{
-    BY_LEN, Hits, KEY_BITS, MAX_DEPTH, MAX_GUARDS, MAX_NETS, MAX_PORTS, MAX_RULES, MAX_STATES, Mark,
-    NOTE_LEN, PATH_LEN, PortRange, REQUIRED, Rule, RuleKey, Stat, Switch, Tail,
+    BY_LEN, Hits, InForce, KEY_BITS, Learned, MAX_DEPTH, MAX_GUARDS, MAX_NETS, MAX_PORTS, MAX_RULES,
+    MAX_STATES, Mark, NOTE_LEN, PATH_LEN, PortRange, REQUIRED, Rule, RuleKey, Stat, Switch, Tail,
 };
 use crate::guard::{GuardConfig, GuardKey, GuardState, SLOTS, Slot, WATCHES, Watch};
 
@@ -163,12 +163,12 @@ const LAYOUTS: [usize; 9] = [
         });
         let watch = layout!(Watch {
             sk,
-            syn_ns,
             guard,
             own,
             destination,
             network,
             seen,
+            born,
             lost_us,
             flags,
             added,
@@ -178,7 +178,19 @@ const LAYOUTS: [usize; 9] = [
             opened,
             pad,
         });
-        words(OFFSET_BASIS, &[slot, watch]) as usize
+        let in_force = layout!(InForce {
+            guards,
+            rules,
+            told_at_once,
+            tick_us,
+        });
+        let learned = layout!(Learned {
+            push,
+            marked,
+            troubled,
+            pad,
+        });
+        words(OFFSET_BASIS, &[slot, watch, in_force, learned]) as usize
     },
 ];
 

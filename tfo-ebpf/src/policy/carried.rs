@@ -6,15 +6,19 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use tfo_common::carried::{Carried, Head};
 
-use crate::policy::{marks, syn::Syn};
+use crate::{
+    forget::forget,
+    policy::{marks, syn::Syn},
+};
 
-/// Takes note of data that may not be sent twice. Of any other nothing is kept, and no mark is made for it.
+/// Whether a SYN carries data that may not be sent twice: the bit of a mark that says so ([`tfo_common::policy::mark`]), else 0.
 ///
 /// Fewer bytes than a [`Head`] has are not looked at: no request that ends is that short.
 #[inline(always)]
-pub fn note(ctx: &SkBuffContext, syn: &Syn) {
-    if syn.payload < Head::LEN as u32 {
-        return;
+pub fn look(ctx: &SkBuffContext, syn: &Syn, noise: u64) -> u64 {
+    // A copy, or the verifier would remember which of the two it was.
+    if (forget(syn.payload.into(), noise) as u32) < Head::LEN as u32 {
+        return 0;
     }
     let mut words = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: a valid context and a buffer of the length we say, which the helper fills: with zeros if it fails.
@@ -28,11 +32,14 @@ pub fn note(ctx: &SkBuffContext, syn: &Syn) {
         words.assume_init()
     };
     let bit = Carried::of_head(Head::of_words(words), syn.payload).mark();
-    if bit == 0 {
-        return;
-    }
+    bit.into()
+}
+
+/// Takes note of it. Of other data nothing is kept, and no mark is made for it.
+#[inline(always)]
+pub fn note(ctx: &SkBuffContext, bit: u64) {
     // A socket that connects again begins with a mark that says nothing (`sock_ops`).
     if let Some(mark) = marks::make_for_packet(ctx) {
-        mark.flags |= bit;
+        mark.flags |= bit as u8;
     }
 }

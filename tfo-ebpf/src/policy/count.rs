@@ -1,11 +1,11 @@
-//! Counters and switches.
+//! Counters, and what the programs have to know before anything else.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use tfo_common::policy::{Stat, Switch};
+use tfo_common::policy::{InForce, Learned, Stat};
 
 use crate::{
     atomic,
-    policy::maps::{TFO_POL_HITS, TFO_POL_STATS, TFO_POL_SWITCH},
+    policy::maps::{TFO_POL_FORCE, TFO_POL_HITS, TFO_POL_LEARNED, TFO_POL_STATS},
 };
 
 /// Counts one. By CPU, because two of them count every watched handshake; and atomic all the same: a softirq may come between
@@ -29,19 +29,19 @@ pub fn hit(rule: u32, now: u64) {
     }
 }
 
-/// Reads a switch.
+/// What is in force; `None` never. To be asked for once: each look-up is a line of instructions.
 #[inline(always)]
-pub fn switch(which: Switch) -> u32 {
-    TFO_POL_SWITCH.get(which as u32).copied().unwrap_or(0)
+pub fn in_force<'a>() -> Option<&'a InForce> {
+    TFO_POL_FORCE.get(0)
 }
 
-/// Sets a switch.
+/// What was found out; likewise.
 #[inline(always)]
-pub fn set_switch(which: Switch, value: u32) {
-    if let Some(slot) = TFO_POL_SWITCH.get_ptr_mut(which as u32) {
-        // SAFETY: points into an array; one aligned store.
-        unsafe { *slot = value };
-    }
+pub fn learned<'a>() -> Option<&'a mut Learned> {
+    // SAFETY: points into an array; aligned loads and stores of numbers that only ever become something else than zero.
+    TFO_POL_LEARNED
+        .get_ptr_mut(0)
+        .and_then(|known| unsafe { known.as_mut() })
 }
 
 /// `CLOCK_MONOTONIC`, ns.

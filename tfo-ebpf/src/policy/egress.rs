@@ -12,7 +12,7 @@ use tfo_common::{
     PolicyAction,
     action::OnSyn,
     guard::{Decision, Watch, watch as bits},
-    policy::{MARK_VERSION, Mark, Stat, Switch, mark, push},
+    policy::{MARK_VERSION, Mark, Stat, mark, push},
 };
 
 use crate::{
@@ -37,10 +37,32 @@ const DENY: i32 = 0;
 /// Entry.
 #[cgroup_skb]
 pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
-    let Some((syn, tcp)) = syn::find(&ctx).and_then(|syn| syn::of_socket(&ctx, syn)) else {
+    let Some(syn) = syn::find(&ctx) else {
         return PASS;
     };
-    let mut verdict = decide(&ctx, &syn, tcp);
+    // Most of what a SYN carries may be sent twice, and on most hosts nothing else is anything to a policy.
+    // SAFETY: a valid context.
+    let noise = unsafe { (*ctx.skb.skb).len }.into();
+    // One way for every kind of packet.
+    let syn = Syn {
+        family: forget(syn.family.into(), noise) as u8,
+        payload: forget(syn.payload.into(), noise) as u32,
+        payload_at: forget(syn.payload_at.into(), noise) as u32,
+        ..syn
+    };
+    let carried = forget(carried::look(&ctx, &syn, noise), noise);
+    let (Some(force), Some(known)) = (count::in_force(), count::learned()) else {
+        return PASS;
+    };
+    // As one number of which the verifier learns nothing: what is behind would be gone through once for each part of it.
+    if forget(carried | watch::unrest(force, known), noise) == 0 {
+        return PASS;
+    }
+    let troubled = known.troubled.into();
+    let Some((syn, tcp)) = syn::of_socket(&ctx, syn) else {
+        return PASS;
+    };
+    let mut verdict = decide(&ctx, &syn, tcp, carried, troubled);
     // Without it the verifier does not see the bounds: "At program exit the register R0 has unknown scalar
     // value should have been in [0, 3]".
     // SAFETY: changes this one register.
@@ -49,7 +71,7 @@ pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
 }
 
 #[inline(always)]
-fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
+fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed, carried: u64, troubled: u64) -> i32 {
     let has_data = syn.payload > 0;
     let request = if has_data {
         0
@@ -57,10 +79,10 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
         tcp.uint(layout!(tp_fastopen_req))
     };
     let has_option = request != 0 && carries_option(request);
-    let guards = count::switch(Switch::Guards) != 0;
+    let guards = count::in_force().is_some_and(|force| force.guards != 0);
     // A guard waits for the end of plain handshakes only where something has failed, and of those with Fast Open, whose request is
     // there until the answer comes.
-    let may_be_watched = guards && (request != 0 || watch::is_any_troubled());
+    let may_be_watched = guards && (troubled != 0 || request != 0);
     if !has_data && !has_option && !may_be_watched {
         return PASS;
     }
@@ -73,8 +95,12 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
         family: forget(syn.family.into(), now) as u8,
         ..*syn
     };
-    let is_watched = guards && watch::of(tcp.number()).is_some();
-    let is_watched = forget(is_watched.into(), now);
+    let is_watched = if guards {
+        is_watched(tcp.number(), data | option)
+    } else {
+        0
+    };
+    let is_watched = forget(is_watched, now);
     // Rules and states are about Fast Open; a guard hears of a plain handshake only where its end is waited for. One look at one
     // number, for the same reason.
     if forget(data | option | is_watched, now) == 0 {
@@ -92,10 +118,20 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed) -> i32 {
     };
     // Again one way for all of them.
     let verdict = forget(verdict as u64, now) as i32;
-    if verdict != DENY && has_data {
-        carried::note(ctx, syn);
+    if verdict != DENY && carried != 0 {
+        carried::note(ctx, carried);
     }
     verdict
+}
+
+/// 1: the end of this socket's handshake is waited for, by a guard that has to know of this SYN. Of one that began before anything
+/// failed that is its first SYN (`is_first`, 1); those that are sent again say nothing new. Without a branch, for the verifier.
+#[inline(always)]
+fn is_watched(sk: u64, is_first: u64) -> u64 {
+    let Some(watch) = watch::of(sk) else { return 0 };
+    let early = watch.flags & bits::EARLY & (is_first as u8).wrapping_sub(1);
+    watch.flags = watch.flags & !bits::EARLY | early;
+    u64::from(early ^ bits::EARLY) / u64::from(bits::EARLY)
 }
 
 /// What a SYN is to guards.
@@ -192,8 +228,10 @@ fn by_guard(
     let sk = tcp.number();
     // SAFETY: a valid context.
     let own = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
-    if let Some(watch) = watch::of(sk) {
-        note(watch, found.guard, own, concern.places, has_data, has_option, now);
+    if concern.is_watched != 0
+        && let Some(watch) = watch::of(sk)
+    {
+        note(watch, found.guard, own, concern.places, has_data, has_option);
     }
     if concern.is_troubled == 0 {
         return PASS;
@@ -212,7 +250,7 @@ fn by_guard(
 
 /// Notes what leaves first, to be compared with how it ends.
 #[inline(always)]
-fn note(watch: &mut Watch, guard: u64, own: u64, places: Places, has_data: bool, has_option: bool, now: u64) {
+fn note(watch: &mut Watch, guard: u64, own: u64, places: Places, has_data: bool, has_option: bool) {
     let option = if has_option { bits::OPTION } else { 0 };
     if watch.guard == 0 {
         let (tfo, bare, _) = watch::numbers(places.destination);
@@ -220,8 +258,7 @@ fn note(watch: &mut Watch, guard: u64, own: u64, places: Places, has_data: bool,
         watch.own = own;
         watch.destination = places.destination;
         watch.network = places.network;
-        watch.syn_ns = now;
-        watch.seen = if has_data { tfo } else { bare };
+        watch.seen = [tfo, bare];
         watch.flags = if has_data { bits::DATA } else { option };
     } else if watch.flags & bits::DENIED != 0 {
         // The bare SYN after a denied one.
@@ -310,7 +347,8 @@ fn by_states(
 #[inline(always)]
 fn deny(ctx: &SkBuffContext, tcp: Typed, rule: u32, action: u8, flags: u8) -> i32 {
     let at_risk = risk::is_at_risk(tcp);
-    if at_risk && count::switch(Switch::Push) != push::WORKS {
+    let can_push = count::learned().is_some_and(|known| known.push == push::WORKS);
+    if at_risk && !can_push {
         count::stat(Stat::PassedAtRisk);
         return PASS;
     }

@@ -12,11 +12,13 @@ use aya_ebpf::{
 };
 use tfo_common::{
     guard::{Change, Decision, Ended, Evidence, GuardConfig, GuardKey, GuardState, TRIAL_NS, kind, later},
-    policy::Stat,
+    policy::{MAX_DEPTH, Stat},
 };
 
 use crate::{
-    atomic, kern,
+    atomic,
+    forget::forget,
+    kern,
     layout::layout,
     policy::{
         count,
@@ -208,8 +210,8 @@ pub struct End {
     pub evidence: Option<Evidence>,
     /// Whether it was the trial of the entry.
     pub is_trial: bool,
-    /// Successes of its kind seen when its SYN left.
-    pub before: u32,
+    /// Successes seen when its SYN left: of SYNs with data, and of bare ones.
+    pub before: [u32; 2],
     /// What a failure cost, us.
     pub lost_us: u32,
     /// Address of the socket.
@@ -324,14 +326,15 @@ fn apply(
         return state.on_network(config, failed, &ended, a ^ b ^ c ^ d, successes, now);
     }
     let (tfo, bare, _) = watch::numbers(places.destination);
-    let seen = match evidence {
-        Evidence::TfoOk | Evidence::TfoFailed | Evidence::TfoDead => tfo,
-        _ => bare,
+    let [tfo_before, bare_before] = end.before;
+    let later = match evidence {
+        Evidence::TfoOk | Evidence::TfoFailed | Evidence::TfoDead => later(tfo_before, tfo),
+        _ => later(bare_before, bare),
     };
     let ended = Ended {
         evidence,
         trial: end.is_trial,
-        later: later(end.before, seen),
+        later,
         lost_us: end.lost_us,
     };
     state.on_evidence(config, &ended, now)
@@ -347,6 +350,35 @@ fn remember(subject: &Subject, entry: u32, sk: u64) {
         places.destination
     });
     let _ = TFO_POL_NETS.insert(subject.net, kern::netns_inode(sk), u64::from(BPF_ANY));
+}
+
+/// The nearest guard of a socket, and the socket's own cgroup: zeros where none guards it. As [`lookup::find`] finds them while the
+/// SYN leaves; to be called only where [`watch::is_quiet`] may have been true.
+#[inline(always)]
+pub fn guard_of(sk: u64) -> (u64, u64) {
+    let cgroup = kern::cgroup_of(sk);
+    if cgroup == 0 || !layout!(cgroup_ancestors).is_present() {
+        return (0, 0);
+    }
+    let deepest = kern::uint(cgroup, layout!(cgroup_level));
+    let levels = count::in_force().map_or(0, |force| force.guards).into();
+    let mut guard = 0;
+    let mut depth = 0;
+    while depth < MAX_DEPTH as u64 && depth < forget(levels, sk) && depth <= forget(deepest, sk) {
+        let ancestor = kern::read(cgroup + layout!(cgroup_ancestors).byte + 8 * depth);
+        let id = directory_of(ancestor);
+        if TFO_POL_GUARDS.get_ptr(id).is_some() {
+            guard = id;
+        }
+        depth += 1;
+    }
+    (guard, if guard == 0 { 0 } else { directory_of(cgroup) })
+}
+
+/// cgroup id of a `struct cgroup *`.
+#[inline(always)]
+fn directory_of(cgroup: u64) -> u64 {
+    kern::uint(kern::pointer(cgroup, layout!(cgroup_kn)), layout!(kn_id))
 }
 
 /// Who owns the cgroup of a socket: who may write to its directory, or, where that is root, whose socket it is.

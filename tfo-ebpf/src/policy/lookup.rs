@@ -12,7 +12,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     btf_maps::lpm_trie::Key, helpers::generated::bpf_skb_ancestor_cgroup_id, programs::SkBuffContext,
 };
-use tfo_common::policy::{KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey, Switch};
+use tfo_common::policy::{InForce, KEY_BITS, MAX_DEPTH, MAX_EXPIRED, Rule, RuleKey};
 
 use crate::{
     forget::forget,
@@ -45,7 +45,7 @@ pub struct Found {
 /// branch each cost the verifier a twentieth of one loop that keeps a rule, a guard and a verdict apart at every level,
 /// and rules are looked up in fewer cgroups. Ports are compared after the loops, with the one rule that decides.
 ///
-/// No deeper than user space says that there is any ([`Switch::Guards`], [`Switch::Rules`]): most policies are for the whole host, or
+/// No deeper than user space says that there is any ([`InForce`]): most policies are for the whole host, or
 /// for a service a level or two below the root.
 #[inline(always)]
 pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64) -> Found {
@@ -57,8 +57,12 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
         guard: forget(0, now),
     };
     // Read here once more, and not handed over: numbers where the caller has switches cost the verifier 92,000 instructions.
-    let guard_levels = if guards { levels(Switch::Guards, now) } else { 0 };
-    let rule_levels = levels(Switch::Rules, now);
+    let guard_levels = if guards {
+        levels(|force| force.guards, now)
+    } else {
+        0
+    };
+    let rule_levels = levels(|force| force.rules, now);
     let most = forget(
         if guard_levels > rule_levels {
             guard_levels
@@ -95,10 +99,10 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
     found
 }
 
-/// In how many levels there is any of what a switch counts.
+/// In how many levels there is any of these.
 #[inline(always)]
-fn levels(of: Switch, now: u64) -> u64 {
-    forget(count::switch(of).into(), now)
+fn levels(of: fn(&InForce) -> u32, now: u64) -> u64 {
+    forget(count::in_force().map_or(0, of).into(), now)
 }
 
 /// The rule of the deepest of `levels` cgroups that has one.

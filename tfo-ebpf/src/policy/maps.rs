@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use tfo_common::{
     guard::{self, GuardConfig, GuardKey, GuardState, Slot, Watch},
-    policy::{self, Hits, Mark, Rule, RuleKey, Stat, Switch},
+    policy::{self, Hits, InForce, Learned, Mark, Rule, RuleKey, Stat, Switch},
 };
 
 /// Rules.
@@ -21,7 +21,15 @@ pub static TFO_POL_HITS: HashMap<u32, Hits, { policy::MAX_RULES as usize }> = Ha
 #[btf_map]
 pub static TFO_POL_MARKS: SkStorage<Mark> = SkStorage::new();
 
-/// Switches, indexed by [`Switch`].
+/// What is in force.
+#[btf_map]
+pub static TFO_POL_FORCE: Array<InForce, 1> = Array::new();
+
+/// What the programs have found out.
+#[btf_map]
+pub static TFO_POL_LEARNED: Array<Learned, 1> = Array::new();
+
+/// What user space notes for itself, indexed by [`Switch`].
 #[btf_map]
 pub static TFO_POL_SWITCH: Array<u32, { Switch::COUNT as usize }> = Array::new();
 

@@ -19,8 +19,7 @@ use aya_ebpf::{
 use tfo_common::{
     TfoOption,
     guard::{Evidence, Watch, waited_long_enough, watch as bits},
-    policy::{Mark, Stat, Switch, Tail, mark, push},
-    time::us_between,
+    policy::{Learned, Mark, Stat, Tail, mark, push},
 };
 
 use crate::{
@@ -150,6 +149,13 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     let sk = kern::sock_of(&ops.ctx);
     let Some(watch) = watch::of(sk) else { return 1 };
+    if watch.flags & bits::EARLY != 0 && watch.entry == 0 {
+        (watch.guard, watch.own) = guard::guard_of(sk);
+        if watch.guard == 0 {
+            watch.sk = 0;
+            return 1;
+        }
+    }
     let family = ops.family();
     let subject = Subject {
         guard: watch.guard,
@@ -185,24 +191,33 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
 fn connect(ops: &Ops) {
     // A socket that was disconnected and connects again: its old mark says nothing any more.
     let Some(tcp) = ops.tcp() else { return };
-    if let Some(mark) = marks::of(ops.sk(), tcp) {
+    let (Some(force), Some(known)) = (count::in_force(), count::learned()) else {
+        return;
+    };
+    if let Some(mark) = marks::of(ops.sk(), tcp, known.marked != 0) {
         *mark = Mark {
             added: mark.added,
             ..Mark::NONE
         };
     }
-    let guards = count::switch(Switch::Guards) != 0;
     let is_tfo = tcp.uint(layout!(tp_fastopen_req)) != 0;
-    if is_tfo && count::switch(Switch::Push) == push::UNKNOWN {
-        learn_push(ops);
+    if is_tfo && known.push == push::UNKNOWN {
+        learn_push(ops, known);
     }
-    if guards && (is_tfo || watch::is_any_troubled() && places(ops).are_troubled()) {
+    let is_quiet = watch::is_quiet(force, known);
+    if force.guards != 0 && (is_tfo || known.troubled != 0 && places(ops).are_troubled()) {
         match watch::begin(tcp.number()) {
-            Some(watch) => {
+            // What an earlier connection of this socket has left there would be taken for this one's.
+            Some(watch) if is_quiet && !has_left_tfo(tcp) => {
+                watch::begin_early(watch, places(ops));
                 watch.added = ask(ops);
                 return;
             }
-            None => count::stat(Stat::Unwatched),
+            Some(watch) if !is_quiet => {
+                watch.added = ask(ops);
+                return;
+            }
+            _ => count::stat(Stat::Unwatched),
         }
     }
     if is_tfo
@@ -214,6 +229,24 @@ fn connect(ops: &Ops) {
         if added != 0 {
             count::stat(Stat::Flagged);
         }
+    }
+}
+
+/// Whether a SYN of this socket has had the TFO option or data.
+#[inline(always)]
+fn has_left_tfo(tcp: Typed) -> bool {
+    tcp.has_either(layout!(tp_syn_fastopen), layout!(tp_syn_data))
+}
+
+/// What the SYN of an early one was like, as the socket knows it when it has left (`tcp_send_syn_data`, `tcp_syn_options`).
+#[inline(always)]
+fn what_left(tcp: Typed) -> u8 {
+    if tcp.has(layout!(tp_syn_data)) {
+        bits::EARLY | bits::DATA
+    } else if tcp.has(layout!(tp_syn_fastopen)) {
+        bits::EARLY | bits::OPTION
+    } else {
+        bits::EARLY
     }
 }
 
@@ -253,10 +286,10 @@ fn places(ops: &Ops) -> Places {
 /// Finds out whether sockets can be pushed: reading TCP_NODELAY became possible together with setting it (Linux
 /// 6.1, `bpf_sol_tcp_setsockopt`, net/core/filter.c).
 #[inline(always)]
-fn learn_push(ops: &Ops) {
+fn learn_push(ops: &Ops, known: &mut Learned) {
     let mut value = 0i32;
     let works = get_nodelay(ops, &mut value) == 0;
-    count::set_switch(Switch::Push, if works { push::WORKS } else { push::REFUSED });
+    known.push = if works { push::WORKS } else { push::REFUSED };
 }
 
 /// `tcp_finish_connect`: the SYN-ACK's acknowledgement is processed, queued data not sent yet.
@@ -266,16 +299,15 @@ fn learn_push(ops: &Ops) {
 fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
     let mut to_judge = false;
-    if is_late(ops) && count::switch(Switch::Guards) != 0 {
+    if is_late(ops) && count::in_force().is_some_and(|force| force.guards != 0) {
         // One that no guard has noted `state` has let go of.
         if let Some(watch) = watch::of(tcp.number()) {
-            let now = count::now();
-            let lost = us_between(watch.syn_ns, now).saturating_sub(ops.srtt_us()).max(1);
+            let lost = watch::age_us(watch).saturating_sub(ops.srtt_us()).max(1);
             let evidence = answered_late(ops, watch.flags);
             to_judge = report(ops, watch, evidence, lost);
         }
     }
-    let Some(mark) = marks::of(ops.sk(), tcp) else {
+    let Some(mark) = marks::of(ops.sk(), tcp, marks::were_made()) else {
         return to_judge;
     };
     if strip_missed(mark) {
@@ -384,8 +416,11 @@ fn state(ops: &Ops) -> bool {
     // there an ACTIVE_ESTABLISHED to come, or a need to push: `tcp_rcv_state_process` sends what waits.
     let has_crossed = ops.arg::<1>() == SYN_RECV;
     let Some(tcp) = ops.tcp() else { return false };
+    let Some(known) = count::learned() else {
+        return false;
+    };
     let mut missed = false;
-    if let Some(mark) = marks::of(ops.sk(), tcp) {
+    if let Some(mark) = marks::of(ops.sk(), tcp, known.marked != 0) {
         if give_back(ops, &mut mark.added) {
             count::stat(Stat::Unflagged);
         }
@@ -404,7 +439,9 @@ fn state(ops: &Ops) -> bool {
         return false;
     };
     give_back(ops, &mut watch.added);
-    if watch.guard == 0 {
+    if watch.flags & bits::EARLY != 0 {
+        watch.flags = what_left(tcp);
+    } else if watch.guard == 0 {
         watch.sk = 0;
         return false;
     }
@@ -434,7 +471,8 @@ fn tells(ops: &Ops, tcp: Typed, watch: &Watch) -> bool {
     if error != 0 {
         return error == ECONNREFUSED || error == ETIMEDOUT;
     }
-    let waited = count::now().saturating_sub(watch.syn_ns);
+    // Nothing has left since the SYN, or it is late.
+    let waited = count::now().saturating_sub(tcp.uint(layout!(tp_wstamp_ns)));
     is_late(ops) || waited_long_enough(waited, watch::numbers(watch.destination).2)
 }
 

@@ -1,9 +1,10 @@
 //! What is kept of handshakes and destinations nothing is wrong with: two arrays, in which places are calculated. A few
 //! nanoseconds each, where an entry of a hash map costs ten times as much and socket storage a hundred.
 
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tfo_common::{
-    guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of},
-    policy::Switch,
+    guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of, watch as bits},
+    policy::{InForce, Learned},
 };
 
 use crate::{
@@ -23,34 +24,54 @@ pub fn of<'a>(sk: u64) -> Option<&'a mut Watch> {
 
 /// Begins to watch a socket, unless the place is another one's. What it says stays until the handshake has ended, so a
 /// place is another one's for no longer than a handshake can take.
-///
-/// The clock is looked at only where the place is taken: the egress program notes when the SYN left.
 #[inline(always)]
 pub fn begin<'a>(sk: u64) -> Option<&'a mut Watch> {
     let watch = at(sk)?;
-    if sk == 0 || watch.sk != 0 && watch.sk != sk && is_taken(watch) {
+    let now = ticks();
+    if sk == 0 || watch.sk != 0 && watch.sk != sk && u64::from(us_since(watch.born, now)) < TRIAL_NS / 1_000 {
         return None;
     }
     // In words, and volatile: LLVM makes one call of `memset` of it, which takes longer than all of this.
-    // SAFETY: within the value; `own` and what else is not written here is, before it is read.
+    // SAFETY: within the value; `own` and what else is not written here is, before it is read. `lost_us` lies behind `born`.
     unsafe {
-        (&raw mut watch.syn_ns).write_volatile(0);
         (&raw mut watch.guard).write_volatile(0);
-        (&raw mut watch.seen).cast::<u64>().write_volatile(0);
+        (&raw mut watch.born).cast::<u64>().write_volatile(now.into());
         (&raw mut watch.flags).cast::<u64>().write_volatile(Watch::BEGIN);
         (&raw mut watch.sk).write_volatile(sk);
     }
     Some(watch)
 }
 
-/// Whether the handshake at a place may still be under way. One whose SYN no guard has noted has its time from here on.
+/// The kernel's ticks: a load, where a look at the clock is a call.
 #[inline(always)]
-fn is_taken(watch: &mut Watch) -> bool {
-    let now = count::now();
-    if watch.syn_ns == 0 {
-        watch.syn_ns = now;
-    }
-    now.saturating_sub(watch.syn_ns) < TRIAL_NS
+fn ticks() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// Time from one tick to another, us, an hour at most.
+#[inline(always)]
+fn us_since(then: u32, now: u32) -> u32 {
+    const HOUR_US: u64 = 3_600_000_000;
+    let us =
+        u64::from(now.wrapping_sub(then)) * u64::from(count::in_force().map_or(0, |force| force.tick_us));
+    if us < HOUR_US { us as u32 } else { HOUR_US as u32 }
+}
+
+/// How long ago a handshake began, us, to a tick.
+#[inline(always)]
+pub fn age_us(watch: &Watch) -> u32 {
+    us_since(watch.born, ticks())
+}
+
+/// Notes all that is known before there is a SYN, so that nobody need look at that. Only where nothing ever failed ([`is_quiet`]).
+#[inline(always)]
+pub fn begin_early(watch: &mut Watch, places: Places) {
+    let (tfo, bare, _) = numbers(places.destination);
+    watch.destination = places.destination;
+    watch.network = places.network;
+    watch.seen = [tfo, bare];
+    watch.flags = bits::EARLY;
 }
 
 #[inline(always)]
@@ -164,14 +185,27 @@ pub fn read_network(hash: u64) -> u32 {
 /// has nothing to do for a plain connection.
 #[inline(always)]
 pub fn is_any_troubled() -> bool {
-    count::switch(Switch::Troubled) != 0
+    count::learned().is_some_and(|known| known.troubled != 0)
+}
+
+/// Not 0 where a rule or a state may apply to a SYN.
+#[inline(always)]
+pub fn unrest(force: &InForce, known: &Learned) -> u64 {
+    (force.rules | force.told_at_once | known.troubled).into()
+}
+
+/// Whether neither a rule nor a state may apply to any SYN. A guard then need not know of one before its handshake has ended, on
+/// kernels where it can be found out then whose it was ([`guard_of`](super::guard::guard_of); from 6.1 on).
+#[inline(always)]
+pub fn is_quiet(force: &InForce, known: &Learned) -> bool {
+    unrest(force, known) == 0
 }
 
 /// Says that there is a state to be looked up from now on.
 #[inline(always)]
 pub fn set_troubled(hash: u64) {
-    if !is_any_troubled() {
-        count::set_switch(Switch::Troubled, 1);
+    if let Some(known) = count::learned() {
+        known.troubled = 1;
     }
     if let Some(slot) = slot(hash) {
         slot.troubled = 1;

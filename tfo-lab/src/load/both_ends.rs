@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::socket::SockaddrStorage;
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::socket::SockaddrStorage,
+};
 
 use super::{Load, Progress, client, server};
 use crate::{cpu, pattern};
@@ -25,6 +28,8 @@ pub fn work(
     progress: &Progress,
 ) -> Result<()> {
     cpu::stay_on(on)?;
+    // Else the threads wait for each other all the same, for the lock of the table that their descriptors are in.
+    unshare(CloneFlags::CLONE_FILES).context("load: giving a thread descriptors of its own")?;
     let request = pattern::bytes(load.message);
     let mut buffer = vec![0_u8; load.message];
     let address = SockaddrStorage::from(*target);

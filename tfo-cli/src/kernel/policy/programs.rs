@@ -10,7 +10,10 @@ use aya::{
         links::FdLink,
     },
 };
-use tfo_common::policy::{self, Tail};
+use tfo_common::{
+    layout::{FieldLoc, Layout},
+    policy::{self, Tail},
+};
 
 use super::{
     super::{Error as KernelError, cgroup::Cgroup, layout, neighbours::Hook, object, programs, sys},
@@ -19,8 +22,9 @@ use super::{
     pins, strip,
 };
 
-/// Creates and pins the maps, or opens those that are pinned, and loads the programs.
-pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
+/// Creates and pins the maps, or opens those that are pinned, and loads the programs. Tells as well where this kernel has what they
+/// read.
+pub fn load(directory: &Directory) -> Result<(Ebpf, Layout), Error> {
     let (layout, _) = layout::resolve()?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
         why: error.to_string(),
@@ -39,7 +43,20 @@ pub fn load(directory: &Directory) -> Result<Ebpf, Error> {
             why: programs::chain(&error),
         })?;
     load_programs(&mut ebpf, directory)?;
-    Ok(ebpf)
+    Ok((ebpf, layout))
+}
+
+/// Whether the programs can find a socket's guard when its handshake has ended: the cgroups above its own are pointers (from 6.1 on),
+/// and its own is one without marks.
+pub fn find_guards_later(layout: &Layout) -> bool {
+    let chain = [
+        layout.sk_cgroup,
+        layout.cgroup_level,
+        layout.cgroup_ancestors,
+        layout.cgroup_kn,
+        layout.kn_id,
+    ];
+    chain.into_iter().all(FieldLoc::is_present) && layout.sk_cgroup.bit == 0
 }
 
 /// Loads the programs into the kernel, so that a refusal is known before anything is attached, and pins the classifier
@@ -82,7 +99,7 @@ fn load_programs(ebpf: &mut Ebpf, directory: &Directory) -> Result<(), Error> {
 /// Replaces the programs of the pinned links by those of this build, which use the pinned maps. `sock_ops` first, so that
 /// sockets which the new egress program denies are pushed.
 pub fn replace(directory: &Directory) -> Result<(), Error> {
-    let mut ebpf = load(directory)?;
+    let (mut ebpf, _) = load(directory)?;
     let sock_ops: &mut SockOps = programs::find(&mut ebpf, policy::PROG_SOCK_OPS)?;
     replace_program(directory, pins::LINK_SOCK_OPS, sock_ops.fd())?;
     let egress: &mut CgroupSkb = programs::find(&mut ebpf, policy::PROG_EGRESS)?;

@@ -6,7 +6,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray},
 };
-use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, build_of};
+use tfo_common::policy::{self, ABI, InForce, MAX_GUARDS, MAX_RULES, Stat, Switch, build_of};
 
 use super::{
     super::{cgroup::Cgroup, object, rights, sys},
@@ -36,6 +36,7 @@ struct Set {
     rules: Rules,
     guards: Guards,
     switches: Array<MapData, u32>,
+    in_force: Array<MapData, [u32; 4]>,
     stats: PerCpuArray<MapData, u64>,
     /// The loaded programs, until they are attached.
     unattached: Option<Ebpf>,
@@ -221,7 +222,7 @@ impl Store {
         };
         // Before they are there; `settle` says where they are.
         if changes.iter().any(|change| matches!(change, Change::Add(_))) {
-            set.switch(Switch::Rules, levels::ALL)?;
+            set.force(|force| force.rules = levels::ALL)?;
         }
         for change in changes {
             match change {
@@ -232,7 +233,7 @@ impl Store {
                 Change::Replace(old, spec) => set.rules.replace(spec, old.id, stamp)?,
                 Change::Remove(old) => set.rules.remove(old)?,
                 Change::Guard(spec) => {
-                    set.switch(Switch::Guards, levels::ALL)?;
+                    set.force(|force| force.guards = levels::ALL)?;
                     set.guards.set(spec, stamp)?;
                 }
                 Change::Unguard(old) => set.unguard(old)?,
@@ -256,10 +257,9 @@ impl Store {
         if rules.is_empty() && guards.is_empty() {
             return self.take_down();
         }
-        let levels = levels::of(&self.cgroups, guards.iter().map(|guard| &guard.spec.cgroup));
-        set.switch(Switch::Guards, levels)?;
-        let levels = levels::of(&self.cgroups, rules.iter().map(|rule| &rule.spec.cgroup));
-        set.switch(Switch::Rules, levels)?;
+        let guarded = levels::of(&self.cgroups, guards.iter().map(|guard| &guard.spec.cgroup));
+        let with_rules = levels::of(&self.cgroups, rules.iter().map(|rule| &rule.spec.cgroup));
+        set.force(|force| (force.guards, force.rules) = (guarded, with_rules))?;
         if !needs_stripping(rules, guards)
             && let Some((_, error)) = strip::detach_all(&self.directory)?.into_iter().next()
         {
@@ -288,7 +288,7 @@ impl Store {
         let mut set = self.set.take();
         if let Some(set) = &mut set {
             // No guard begins to watch another handshake.
-            let _ = set.switch(Switch::Guards, 0);
+            let _ = set.force(|force| force.guards = 0);
         }
         let names = self.directory.names()?.unwrap_or_default();
         pins::detach(&self.directory, pins::LINK_EGRESS)?;
@@ -424,6 +424,7 @@ impl Set {
             rules,
             guards: Guards::new(guards, data(policy::STATES)?, vec![data(policy::TRIALS)?]),
             switches,
+            in_force: open_map(directory.path(), policy::IN_FORCE)?,
             stats: open_map(directory.path(), policy::STATS)?,
             unattached: None,
         })
@@ -431,7 +432,7 @@ impl Set {
 
     /// Makes and pins the maps, and loads the programs.
     fn create(directory: &Directory) -> Result<Self, Error> {
-        let ebpf = programs::load(directory)?;
+        let (ebpf, layout) = programs::load(directory)?;
         let mut switches: Array<MapData, u32> = open_map(directory.path(), policy::SWITCHES)?;
         switches
             .set(Switch::Abi as u32, ABI, 0)
@@ -442,6 +443,10 @@ impl Set {
         drop(switches);
         let mut set = Self::open(directory)?;
         set.unattached = Some(ebpf);
+        set.force(|force| {
+            force.told_at_once = u32::from(!programs::find_guards_later(&layout));
+            force.tick_us = sys::tick_us();
+        })?;
         set.note_build()?;
         Ok(set)
     }
@@ -465,6 +470,17 @@ impl Set {
         })?;
         self.switch(Switch::LastId, id)?;
         Ok(id)
+    }
+
+    /// Changes what is in force. Nobody else writes it while the directory is locked.
+    fn force(&mut self, change: impl FnOnce(&mut InForce)) -> Result<(), Error> {
+        let words = self.in_force.get(&0, 0);
+        let words = words.map_err(|error| Error::map("read", "what is in force".into(), &error))?;
+        let mut force = InForce::of_words(words);
+        change(&mut force);
+        self.in_force
+            .set(0, force.words(), 0)
+            .map_err(|error| Error::map("set", "what is in force".into(), &error))
     }
 
     fn switch(&mut self, which: Switch, value: u32) -> Result<(), Error> {

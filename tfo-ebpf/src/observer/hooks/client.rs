@@ -223,8 +223,8 @@ pub fn accepted(ops: &Ops) -> bool {
         || ops.total_retrans() != 0
         || !ops.has_usual_options()
         || mark::may_be_on(tcp)
-        || tcp.uint(layout!(tp_syn_fastopen)) == 0
-        || tcp.uint(layout!(tp_syn_data)) == 0
+        || !tcp.has(layout!(tp_syn_fastopen))
+        || !tcp.has(layout!(tp_syn_data))
         || tcp.uint(layout!(tp_client_fail)) == NO_COOKIE_KNOWN
     {
         return false;
@@ -254,7 +254,7 @@ pub fn accepted(ops: &Ops) -> bool {
 #[inline(always)]
 pub fn established_plain(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
-    let asked = tcp.uint(layout!(tp_syn_fastopen)) != 0;
+    let asked = tcp.has(layout!(tp_syn_fastopen));
     if (asked || config!(emit_plain) != 0) && flow::of_context(ops).is_some() {
         return true;
     }
@@ -367,7 +367,7 @@ fn plain_established(ops: &Ops, tcp: Typed, now: u64) {
         account::cross_check(netns::inode_of(tcp), active(unacked == 0));
         return account::lost(Loss::SynUnseen);
     }
-    if tcp.uint(layout!(tp_syn_fastopen)) != 0 {
+    if tcp.has(layout!(tp_syn_fastopen)) {
         return account::lost(Loss::SynUnseen);
     }
     let mut facts = Handshake::plain(Role::Client);
@@ -421,8 +421,8 @@ fn since_first_syn(ops: &Ops) -> u32 {
 #[inline(always)]
 fn what_left(tcp: Typed, flow: &mut Flow, mark: &Mark, syn_len: u32, facts: &mut Handshake) {
     flow.policy = mark.action;
-    let option = tcp.uint(layout!(tp_syn_fastopen)) != 0;
-    let data = tcp.uint(layout!(tp_syn_data)) != 0;
+    let option = tcp.has(layout!(tp_syn_fastopen));
+    let data = tcp.has(layout!(tp_syn_data));
     let no_cookie = tcp.uint(layout!(tp_client_fail)) == NO_COOKIE_KNOWN;
     facts.requested = true;
     // What is neither: with a cookie, or in cookie-less mode, or in the pause.
@@ -572,10 +572,7 @@ pub fn timeout(ops: &Ops) {
         return;
     }
     let Some(tcp) = ops.tcp() else { return };
-    let bits = tcp.uint(layout!(tp_syn_fastopen))
-        | tcp.uint(layout!(tp_syn_data))
-        | tcp.uint(layout!(tp_syn_data_acked));
-    if bits != 0 {
+    if tcp.has_either(layout!(tp_syn_fastopen), layout!(tp_syn_data)) || tcp.has(layout!(tp_syn_data_acked)) {
         account::cross_check(netns::inode_of(tcp), CrossCheck::ActiveFailTimeout);
     }
 }
