@@ -352,7 +352,7 @@ fn remember(subject: &Subject, entry: u32, sk: u64) {
     let _ = TFO_POL_NETS.insert(subject.net, kern::netns_inode(sk), u64::from(BPF_ANY));
 }
 
-/// The nearest guard of a socket, and the socket's own cgroup: zeros where none guards it. As [`lookup::find`] finds them while the
+/// The nearest guard of a socket, and the socket's own cgroup: no guard, 0, where none guards it. As [`lookup::find`] finds them while the
 /// SYN leaves; to be called only where [`watch::is_quiet`] may have been true.
 #[inline(always)]
 pub fn guard_of(sk: u64) -> (u64, u64) {
@@ -362,7 +362,8 @@ pub fn guard_of(sk: u64) -> (u64, u64) {
     }
     let deepest = kern::uint(cgroup, layout!(cgroup_level));
     let levels = count::in_force().map_or(0, |force| force.guards).into();
-    let mut guard = 0;
+    // Not known to be none: what is behind would be gone through once more for each level that may have one.
+    let mut guard = forget(0, sk);
     let mut depth = 0;
     while depth < MAX_DEPTH as u64 && depth < forget(levels, sk) && depth <= forget(deepest, sk) {
         let ancestor = kern::read(cgroup + layout!(cgroup_ancestors).byte + 8 * depth);
@@ -372,7 +373,7 @@ pub fn guard_of(sk: u64) -> (u64, u64) {
         }
         depth += 1;
     }
-    (guard, if guard == 0 { 0 } else { directory_of(cgroup) })
+    (guard, directory_of(cgroup))
 }
 
 /// cgroup id of a `struct cgroup *`.

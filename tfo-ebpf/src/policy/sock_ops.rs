@@ -90,7 +90,7 @@ pub fn tfo_pol_connect(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_pol_est(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    if established(&ops) {
+    if established(&ops) && is_guarded(&ops) {
         jump::<{ Tail::Judge as u32 }>(&ops);
     }
     go_on(&ops);
@@ -101,7 +101,7 @@ pub fn tfo_pol_est(ctx: SockOpsContext) -> u32 {
 #[sock_ops]
 pub fn tfo_pol_state(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
-    if state(&ops) {
+    if state(&ops) && is_guarded(&ops) {
         jump::<{ Tail::Judge as u32 }>(&ops);
     }
     go_on(&ops);
@@ -142,6 +142,21 @@ fn go_on(ops: &Ops) {
     tail::call::<0, _>(ops, &TFO_POL_AFTER);
 }
 
+/// Whether a handshake that ended is anybody's: of one that nobody looked at before, this is found out now.
+#[inline(always)]
+fn is_guarded(ops: &Ops) -> bool {
+    let sk = kern::sock_of(&ops.ctx);
+    let Some(watch) = watch::of(sk) else { return false };
+    if watch.flags & bits::EARLY != 0 {
+        (watch.guard, watch.own) = guard::guard_of(sk);
+        if watch.guard == 0 {
+            watch.sk = 0;
+            return false;
+        }
+    }
+    true
+}
+
 /// [`Tail::Judge`], where something has failed: judges one of the four entries, and goes on with itself for the next. All at once
 /// they would need more than a program's 512 bytes of stack.
 #[sock_ops]
@@ -149,13 +164,6 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
     let ops = Ops { ctx };
     let sk = kern::sock_of(&ops.ctx);
     let Some(watch) = watch::of(sk) else { return 1 };
-    if watch.flags & bits::EARLY != 0 && watch.entry == 0 {
-        (watch.guard, watch.own) = guard::guard_of(sk);
-        if watch.guard == 0 {
-            watch.sk = 0;
-            return 1;
-        }
-    }
     let family = ops.family();
     let subject = Subject {
         guard: watch.guard,

@@ -421,8 +421,8 @@ fn since_first_syn(ops: &Ops) -> u32 {
 #[inline(always)]
 fn what_left(tcp: Typed, flow: &mut Flow, mark: &Mark, syn_len: u32, facts: &mut Handshake) {
     flow.policy = mark.action;
-    let option = tcp.has(layout!(tp_syn_fastopen));
-    let data = tcp.has(layout!(tp_syn_data));
+    let option = tcp.uint(layout!(tp_syn_fastopen)) != 0;
+    let data = tcp.uint(layout!(tp_syn_data)) != 0;
     let no_cookie = tcp.uint(layout!(tp_client_fail)) == NO_COOKIE_KNOWN;
     facts.requested = true;
     // What is neither: with a cookie, or in cookie-less mode, or in the pause.
@@ -572,7 +572,10 @@ pub fn timeout(ops: &Ops) {
         return;
     }
     let Some(tcp) = ops.tcp() else { return };
-    if tcp.has_either(layout!(tp_syn_fastopen), layout!(tp_syn_data)) || tcp.has(layout!(tp_syn_data_acked)) {
+    let bits = tcp.uint(layout!(tp_syn_fastopen))
+        | tcp.uint(layout!(tp_syn_data))
+        | tcp.uint(layout!(tp_syn_data_acked));
+    if bits != 0 {
         account::cross_check(netns::inode_of(tcp), CrossCheck::ActiveFailTimeout);
     }
 }

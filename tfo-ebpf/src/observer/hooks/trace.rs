@@ -148,7 +148,7 @@ fn lived(sk: *mut core::ffi::c_void, tcp: Typed) {
     };
     // A server's child may have the flag and the slot as well. Asked last: what says so lies in a line of the socket that is in no
     // cache when it ends, 35 ns each.
-    if age_ns < long_lived_ns || !tcp.has(layout!(tp_syn_fastopen)) {
+    if age_ns < long_lived_ns || tcp.uint(layout!(tp_syn_fastopen)) == 0 {
         return;
     }
     let bytes = tcp.uint(layout!(tp_bytes_acked)).saturating_sub(1) + tcp.uint(layout!(tp_bytes_received));
