@@ -35,7 +35,7 @@ pub fn in_force<'a>() -> Option<&'a InForce> {
     TFO_POL_FORCE.get(0)
 }
 
-/// What was found out; likewise.
+/// What was found out; likewise. Every CPU reads it all the time: to be written only where that changes anything.
 #[inline(always)]
 pub fn learned<'a>() -> Option<&'a mut Learned> {
     // SAFETY: points into an array; aligned loads and stores of numbers that only ever become something else than zero.

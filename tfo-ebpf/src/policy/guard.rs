@@ -352,8 +352,8 @@ fn remember(subject: &Subject, entry: u32, sk: u64) {
     let _ = TFO_POL_NETS.insert(subject.net, kern::netns_inode(sk), u64::from(BPF_ANY));
 }
 
-/// The nearest guard of a socket, and the socket's own cgroup: no guard, 0, where none guards it. As [`lookup::find`] finds them while the
-/// SYN leaves; to be called only where [`watch::is_quiet`] may have been true.
+/// The nearest guard of a socket, and the socket's own cgroup: no guard, 0, where none guards it. As
+/// [`find`](super::lookup::find) finds them while the SYN leaves; to be called only where [`watch::is_quiet`] may have been true.
 #[inline(always)]
 pub fn guard_of(sk: u64) -> (u64, u64) {
     let cgroup = kern::cgroup_of(sk);

@@ -56,7 +56,9 @@ pub fn were_made() -> bool {
 #[inline(always)]
 pub fn make<'a>(sk: *mut bpf_sock) -> Option<&'a mut Mark> {
     // Before it is made: who has the same socket's lock next has to find it.
-    if let Some(known) = count::learned() {
+    if let Some(known) = count::learned()
+        && known.marked == 0
+    {
         known.marked = 1;
     }
     let mark = storage::get_or_create(&TFO_POL_MARKS, sk)?;

@@ -204,7 +204,9 @@ pub fn is_quiet(force: &InForce, known: &Learned) -> bool {
 /// Says that there is a state to be looked up from now on.
 #[inline(always)]
 pub fn set_troubled(hash: u64) {
-    if let Some(known) = count::learned() {
+    if let Some(known) = count::learned()
+        && known.troubled == 0
+    {
         known.troubled = 1;
     }
     if let Some(slot) = slot(hash) {

@@ -88,6 +88,53 @@ fn attach(hook: Hook) -> Result<(u64, Ebpf)> {
     Ok((id.into(), ebpf))
 }
 
+/// Programs that nobody calls, until this is dropped. What is loaded meanwhile has its instructions elsewhere: the kernel puts them
+/// into the first gap that is long enough, which is the same one each time, and where they lie is worth as much as what they do.
+pub struct Idle {
+    _loaded: Vec<Ebpf>,
+}
+
+impl Idle {
+    /// Loads some, others for each of these numbers.
+    pub fn load(number: u64) -> Result<Self> {
+        let loaded = lengths(number).into_iter().map(|length| {
+            let mut ebpf = Ebpf::load(&object("sockops", IDLE, &code::idle(length.into()))?)?;
+            let program: &mut SockOps = ebpf
+                .program_mut(IDLE)
+                .context("the object has no program")?
+                .try_into()?;
+            program.load()?;
+            Ok(ebpf)
+        });
+        let loaded: Result<Vec<_>> = loaded.collect();
+        Ok(Self {
+            _loaded: loaded.context("a program that nobody calls")?,
+        })
+    }
+}
+
+/// Name of a program that nobody calls.
+const IDLE: &str = "bench_idle";
+
+/// Instructions of such a program, at most: 4 KB of machine code.
+const LONGEST: u64 = 800;
+
+/// Instructions of each, by chance.
+fn lengths(number: u64) -> Vec<u16> {
+    // SplitMix64 (Steele, Lea, Flood 2014).
+    let mut state = number;
+    let mut chance = |most: u64| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % most
+    };
+    let programs = 1 + chance(5);
+    (0..programs)
+        .map(|_| u16::try_from(chance(LONGEST)).unwrap_or(u16::MAX))
+        .collect()
+}
+
 /// Root of the cgroup hierarchy.
 pub fn root() -> Result<File> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
@@ -112,13 +159,18 @@ fn elf(section: &str, hook: Hook) -> Result<Vec<u8>> {
         Hook::Destroy => code::returning(0),
         Hook::SockOps | Hook::Egress => code::returning(1),
     };
+    object(section, hook.names().1, &code)
+}
+
+/// An object file of one program.
+fn object(section: &str, name: &str, code: &[u8]) -> Result<Vec<u8>> {
     let mut elf = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let section = elf.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::Text);
-    elf.append_section_data(section, &code, 8);
+    elf.append_section_data(section, code, 8);
     let license = elf.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
     elf.append_section_data(license, b"GPL\0", 1);
     elf.add_symbol(Symbol {
-        name: hook.names().1.as_bytes().to_vec(),
+        name: name.as_bytes().to_vec(),
         value: 0,
         size: code.len() as u64,
         kind: SymbolKind::Text,
@@ -140,6 +192,18 @@ mod tests {
             "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(cgroup_root(mounts), Some("/sys/fs/cgroup/unified"));
         assert_eq!(cgroup_root("proc /proc proc rw 0 0\n\n"), None);
+    }
+
+    #[test]
+    fn idle_programs_differ_by_their_number() {
+        let all: Vec<_> = (0..50).map(lengths).collect();
+        for (number, one) in all.iter().enumerate() {
+            assert!(
+                (1..=5).contains(&one.len()) && one.iter().all(|length| u64::from(*length) < LONGEST),
+                "{one:?}"
+            );
+            assert!(!all[..number].contains(one), "{number}");
+        }
     }
 
     #[test]

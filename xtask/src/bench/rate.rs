@@ -1,7 +1,10 @@
 //! Rates in alternating rounds: connections per second with nothing, with ours and with others attached.
 
+use std::cell::Cell;
+
 use anyhow::Result;
 
+use super::empty::Idle;
 use super::load::Shape;
 use super::watcher::Watcher;
 
@@ -51,15 +54,17 @@ pub fn connections(contestants: &[Contestant], rounds: u32, shape: &Shape) -> Re
     })
 }
 
-/// What is measured with each of them attached.
+/// What is measured with each of them attached, each time behind other programs that nobody calls.
 pub fn watched(
     contestants: &[Contestant],
     rounds: u32,
     measure: impl Fn(&Contestant) -> Result<f64>,
 ) -> Result<Rates> {
     let names: Vec<_> = contestants.iter().map(|contestant| contestant.name).collect();
+    let number = Cell::new(0);
     alternate(&names, rounds, |index| {
         let contestant = &contestants[index];
+        let _elsewhere = Idle::load(number.replace(number.get() + 1))?;
         let watching = contestant.watcher.start()?;
         let rate = measure(contestant)?;
         watching.stop()?;
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_slows_down_is_no_contestants_fault() {
-        let clock = std::cell::Cell::new(100.0);
+        let clock = Cell::new(100.0);
         let slower = |index| {
             clock.set(clock.get() - 1.0);
             Ok(if index == 1 {

@@ -29,6 +29,11 @@ pub fn returning(result: u8) -> Vec<u8> {
     leave(result).concat()
 }
 
+/// As many instructions that do nothing, and `return 1`.
+pub fn idle(instructions: usize) -> Vec<u8> {
+    [vec![set(0, 1); instructions], leave(1)].concat().concat()
+}
+
 /// Of `sock_ops`: asks for the callbacks that the observer asks for where a connection has Fast Open, and does nothing with them.
 /// These are the SYN-ACKs of listeners, a client's timer and repeated SYNs, and the headers of both ends until data has
 /// come in. It has no map and looks at no socket: whoever watches by these callbacks can cost no less. Of plain connections

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::Time;
+use crate::bench::empty::Idle;
 use crate::bench::load::{Kind, Shape};
 use crate::bench::policy::slices::{self, Load};
 use crate::bench::policy::{Rules, Stage, connection, packet};
@@ -27,8 +28,8 @@ const CONCERNED: [Rules; 6] = [
     Rules::Denying,
 ];
 /// How often each of them is loaded, and for how many seconds of load: the difference is small, and so has to be the doubt. Where its
-/// instructions come to lie in memory is up to the kernel, differs with each time, and moves what is left by up to 0.01.
-const SLICED: (u32, u32) = (5, 4);
+/// instructions come to lie in memory is up to the kernel, depends on what was loaded before, and moves what is left by up to 0.02.
+const SLICED: (u32, u32) = (8, 3);
 /// The same where time is short.
 const SLICED_QUICK: (u32, u32) = (1, 5);
 
@@ -152,7 +153,7 @@ fn both_ends(stage: &Stage, time: Time) -> Result<Section> {
         "What is left of the connections of a generator that does nothing but connect: each thread, on a CPU of its own, has both \
          ends and waits for nobody. The programs come and go every 80 ms while it runs, and each slice with them is compared with \
          the two beside it: two runs one after the other differ by several percent whatever is attached. Nothing, likewise, is \
-         what the measurement itself does. Each is loaded anew several times, for where its instructions come to lie differs. The \
+         what the measurement itself does. Each is loaded anew several times, behind other programs that nobody calls: where the kernel puts instructions is worth 0.02. The \
          empty programs are at the same two hooks: what they take away the kernel takes for calling any. With every connection denied each takes another SYN and waits for the handshake.",
     );
     connections(stage, time, section, Load::BothEnds)
@@ -212,8 +213,9 @@ fn compare(
     println!("\n==> policy: {what}, what is left per second, {times} x {seconds} s each");
     let mut without = Vec::new();
     let mut left = vec![Vec::new(); contestants.len()];
-    for _ in 0..times {
-        for (rules, left) in contestants.iter().zip(&mut left) {
+    for round in 0..times {
+        for (number, (rules, left)) in contestants.iter().zip(&mut left).enumerate() {
+            let _elsewhere = Idle::load(u64::from(round) << 32 | number as u64)?;
             let measured = slices::left(stage, *rules, load, seconds)?;
             left.extend(measured.left);
             without.extend(measured.without.into_iter().map(|rate| rate / scale));
