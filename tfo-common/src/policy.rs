@@ -32,6 +32,8 @@ pub const TRIALS: &str = "TFO_POL_TRIALS";
 pub const SLOTS: &str = "TFO_POL_SLOTS";
 /// Array of [`crate::guard::Watch`]: handshakes guards want to know the end of.
 pub const WATCHES: &str = "TFO_POL_WATCHES";
+/// Array of [`crate::guard::Birth`]: handshakes that began before anything had failed.
+pub const BIRTHS: &str = "TFO_POL_BIRTHS";
 /// LRU hash of [`crate::guard::GuardKey::net`] -> inode of that network namespace: those with a failure.
 pub const NETS: &str = "TFO_POL_NETS";
 /// Program array: where `sock_ops` goes on, indexed by [`Tail`].
@@ -42,9 +44,9 @@ pub const AFTER: &str = "TFO_POL_AFTER";
 /// The LRU maps with their sizes; user space makes them larger where there are many CPUs.
 pub const LRU_MAPS: [(&str, u32); 3] = [(STATES, MAX_STATES), (TRIALS, MAX_STATES), (NETS, MAX_NETS)];
 /// Maps without which no set of pins is one: part of [`ABI`].
-pub const REQUIRED: [&str; 14] = [
-    RULES, HITS, MARKS, SWITCHES, IN_FORCE, LEARNED, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, NETS,
-    TAILS,
+pub const REQUIRED: [&str; 15] = [
+    RULES, HITS, MARKS, SWITCHES, IN_FORCE, LEARNED, STATS, GUARDS, STATES, TRIALS, SLOTS, WATCHES, BIRTHS,
+    NETS, TAILS,
 ];
 /// Maps that came later, and that hold nothing a policy has to remember: the set of an earlier build lacks them, and a reload
 /// makes them.
@@ -285,7 +287,7 @@ impl Switch {
     pub const COUNT: u32 = 6;
 }
 
-/// What the programs have to know before anything else, written by user space alone. One value, because each look-up is a line of
+/// What the programs have to know before anything else, written by user space alone, under the lock of the pins. One value, because each look-up is a line of
 /// instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -298,22 +300,31 @@ pub struct InForce {
     pub told_at_once: u32,
     /// Length of the kernel's tick (`1 / CONFIG_HZ`), us.
     pub tick_us: u32,
+    /// 1: an observer is there, which wants to know what SYNs carry ([`mark::CARRIED`]). Written by observers.
+    pub observed: u32,
 }
 
 impl InForce {
     /// As the map has it.
-    pub const fn words(self) -> [u32; 4] {
-        [self.guards, self.rules, self.told_at_once, self.tick_us]
+    pub const fn words(self) -> [u32; 5] {
+        [
+            self.guards,
+            self.rules,
+            self.told_at_once,
+            self.tick_us,
+            self.observed,
+        ]
     }
 
     /// Of what the map has.
-    pub const fn of_words(words: [u32; 4]) -> Self {
-        let [guards, rules, told_at_once, tick_us] = words;
+    pub const fn of_words(words: [u32; 5]) -> Self {
+        let [guards, rules, told_at_once, tick_us, observed] = words;
         Self {
             guards,
             rules,
             told_at_once,
             tick_us,
+            observed,
         }
     }
 }
@@ -400,17 +411,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_force_is_four_words() {
+    fn what_is_in_force_is_five_words() {
         let force = InForce {
             guards: 1,
             rules: 2,
             told_at_once: 3,
             tick_us: 4,
+            observed: 5,
         };
-        assert_eq!(force.words(), [1, 2, 3, 4]);
-        assert_eq!(InForce::of_words([1, 2, 3, 4]), force);
+        assert_eq!(force.words(), [1, 2, 3, 4, 5]);
+        assert_eq!(InForce::of_words([1, 2, 3, 4, 5]), force);
         // The programs read a structure where user space writes words.
-        assert_eq!(size_of::<InForce>(), size_of::<[u32; 4]>());
+        assert_eq!(size_of::<InForce>(), size_of::<[u32; 5]>());
         assert_eq!(size_of::<Learned>(), size_of::<[u32; 4]>());
     }
 

@@ -7,7 +7,7 @@
 //! prog-strip                   the classifier, for interfaces that come up later
 //! tcx-*, clsact-*, every-*     the interfaces that it is attached to or meant for (see `strip::pin`)
 //! ```
-//! An observer has a place in one of the maps (`after`).
+//! An observer has a place in one of the maps (`after`), and says in another that it is there (`onlooker`).
 //!
 //! `link-egress` is pinned last and removed first: the policy is in force exactly while that pin exists. Pins without it
 //! were left by a command that was killed, and the next command removes them. One thing stays outside and afterwards: the
@@ -18,10 +18,12 @@ mod bpffs;
 mod codec;
 mod enforcement;
 mod error;
+mod forced;
 mod guards;
 mod last_handshakes;
 mod levels;
 mod numbers;
+mod onlooker;
 mod peek;
 mod pins;
 mod programs;
@@ -34,6 +36,7 @@ pub use self::{
     after::GiveBack,
     enforcement::Pinned,
     error::Error,
+    onlooker::Onlooker,
     peek::{guard_state, in_force, loaded},
     scope::Cgroups,
     store::Store,

@@ -42,7 +42,7 @@ use super::{
     log::BpfLog,
     maps::Maps,
     optional,
-    policy::{self, GiveBack},
+    policy::{self, GiveBack, Onlooker},
     programs, rights, sys,
 };
 use crate::{
@@ -251,12 +251,15 @@ impl Session {
         }
     }
 
-    /// Leaves a program with the policy in force, if there is one.
+    /// Leaves a program with the policy in force, if there is one, and says that somebody is there.
     fn hand_over(&self, newest: bool) {
         if let Some(program) = self.give_back.clone() {
             // Without a policy, or the right to change it, our flags wait for the next copy.
             self.keeper.ask(move |_| program.hand_over(newest).is_ok());
         }
+        let onlooker = Onlooker::new(self.bpffs.clone());
+        // Likewise: then it is not known what SYNs carry.
+        self.keeper.ask(move |_| onlooker.arrive().is_ok());
     }
 
     /// Takes that program back where nothing is left for it to do: not where the kernel has refused to take our flags back.
@@ -539,7 +542,12 @@ impl Session {
             return;
         }
         programs::detach(&mut self.ebpf);
-        match (self.presence.leave().unwrap_or(false), &self.release) {
+        let is_last = self.presence.leave().unwrap_or(false);
+        if is_last {
+            let onlooker = Onlooker::new(self.bpffs.clone());
+            self.keeper.ask(move |_| onlooker.leave().is_ok());
+        }
+        match (is_last, &self.release) {
             (true, Some(release)) => {
                 set_foreign(&mut self.maps, &self.keeper);
                 // Nobody is left to tell when it fails; a policy in force goes on with it then.

@@ -1,8 +1,12 @@
 //! Guards: the first K connections have a timeout, the next ones do not, and TFO is used again when the path is mended.
 
-use std::{path::Path, thread};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::maps::{HashMap, Map, MapData};
 use serde_json::Value;
 use tfo_common::{guard::GuardKey, policy::TRIALS};
@@ -85,6 +89,50 @@ pub fn something_fails_meanwhile() -> Result<()> {
     );
     ensure!(of(&refused).is_some(), "{status}");
     Ok(())
+}
+
+/// The first failures there ever were show together, a second after their SYNs. Where others have come through in that second
+/// they are losses among successes, however many there are, and open nothing.
+pub fn losses_that_successes_overtake() -> Result<()> {
+    const LOSSES: usize = 6;
+    // Longer than a tick, by which it is told what came later.
+    const TICKS: Duration = Duration::from_millis(30);
+    // The handshakes take a second; a machine that stands still for that long gets another try.
+    for _ in 0..3 {
+        let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+        let (_server, connect) = primed(&lab, Family::V4, 0)?;
+        on(&sandbox, &[])?;
+        let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(Family::V4, 0)))?;
+        let in_time = thread::scope(|scope| {
+            let slow: Vec<_> = (0..LOSSES)
+                .map(|_| scope.spawn(|| late(&lab, &connect).map(drop)))
+                .collect();
+            wait_until("their SYNs to be lost", || Ok(policy::flagged()? == LOSSES))?;
+            drop(path);
+            let since = Instant::now();
+            while since.elapsed() < TICKS {
+                ensure!(is_fast(&at_once(&lab, &connect)?), "it came through");
+            }
+            let in_time = policy::flagged()? == LOSSES;
+            for one in slow {
+                one.join().expect("it does not panic")?;
+            }
+            Ok(in_time)
+        })?;
+        let found = state()?;
+        let is_fast = is_fast(&at_once(&lab, &connect)?);
+        policy::clear()?;
+        if in_time {
+            // All of them end at once, and two CPUs may lose one piece of evidence between them; but none may be in the window.
+            ensure!(found["failures"].as_u64() > Some(0), "{found}");
+            ensure!(
+                found["recent_failures"] == 0 && found["opened"] == 0 && is_fast,
+                "{found}"
+            );
+            return Ok(());
+        }
+    }
+    bail!("the handshakes were over each time before others could overtake them")
 }
 
 fn until_trial_is_due() -> Result<()> {

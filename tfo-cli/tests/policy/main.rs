@@ -143,6 +143,10 @@ const TESTS: &[Test] = &[
         "guards::something_fails_meanwhile",
         guards::something_fails_meanwhile,
     ),
+    (
+        "guards::losses_that_successes_overtake_open_nothing",
+        guards::losses_that_successes_overtake,
+    ),
     ("guards::resets_are_evidence", guards::resets),
     ("guards::behind_dnat", guards::behind_dnat),
     (

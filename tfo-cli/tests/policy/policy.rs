@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{Array, Map, MapData};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
-use tfo_common::guard::Watch;
+use tfo_common::guard::{Birth, Watch};
 
 use crate::support::{BINARY, NO_CONFIG, schema};
 
@@ -148,7 +148,12 @@ pub fn flagged() -> Result<usize> {
     let map = MapData::from_pin(Path::new(PINS).join(tfo_common::policy::WATCHES))?;
     let watches: Array<MapData, [u64; size_of::<Watch>() / 8]> = Map::Array(map).try_into()?;
     let word = |at: usize, words: &[u64]| words.get(at / 8).copied().unwrap_or(0).to_ne_bytes()[at % 8];
+    let map = MapData::from_pin(Path::new(PINS).join(tfo_common::policy::BIRTHS))?;
+    let births: Array<MapData, u64> = Map::Array(map).try_into()?;
     let mut flagged = 0;
+    for birth in births.iter() {
+        flagged += usize::from(Birth::of_word(birth?).asked());
+    }
     for watch in watches.iter() {
         let watch = watch?;
         let is_there = watch[offset_of!(Watch, sk) / 8] != 0;

@@ -62,11 +62,78 @@ pub mod watch {
     pub const DENIED: u8 = 4;
     /// The option is taken out on the way.
     pub const STRIPPED: u8 = 8;
-    /// Nothing had ever failed and there was no rule when it began: nobody looks at its SYN. What that was like, and who its guard is,
-    /// is found out when it has ended.
+    /// Nothing had ever failed and there was no rule when it began ([`Birth`](super::Birth)): nobody looked at its SYN, and who its guard
+    /// is is found out when it is judged.
     pub const EARLY: u8 = 16;
+    /// An early one: other SYNs of its kind, later ones for all that is known, were answered at once. How many is not known.
+    pub const OVERTAKEN: u8 = 32;
     /// As evidence: none.
     pub const NOTHING: u8 = 255;
+}
+
+/// A handshake that began when nothing had ever failed and there was no rule: all that is kept of it, and written without a look at
+/// what was there. What its SYN was like the socket itself says when it has ended.
+///
+/// One number: what [`Watch::born`] is in the lower half, above it a bit that says whether it was asked for changes of state, and
+/// above that bits 6 to 36 of the socket's address, of which the lower six are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Birth(u64);
+
+impl Birth {
+    /// None.
+    pub const NONE: Self = Self(0);
+    const ASKED: u64 = 1 << 32;
+
+    /// Of the socket at this address, in this tick; `asked`: we added the `sock_ops` callback flag for changes of state, and have to
+    /// take it back.
+    #[inline(always)]
+    pub const fn new(sk: u64, born: u32, asked: bool) -> Self {
+        Self(Self::tag(sk) | (asked as u64) << 32 | born as u64)
+    }
+
+    /// As a map has it.
+    pub const fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Whether it is of the socket at this address.
+    #[inline(always)]
+    pub const fn is_of(self, sk: u64) -> bool {
+        (self.0 ^ Self::tag(sk)) >> 33 == 0 && self.0 != 0
+    }
+
+    /// Whether there is one.
+    #[inline(always)]
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Whether we have to take the flag back.
+    #[inline(always)]
+    pub const fn asked(self) -> bool {
+        self.0 & Self::ASKED != 0
+    }
+
+    /// As [`Watch::born`].
+    #[inline(always)]
+    pub const fn born(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    const fn tag(sk: u64) -> u64 {
+        sk >> 6 << 33
+    }
+}
+
+/// Places of [`Birth`]s, a power of two: many more than of [`Watch`]es, for one takes the place of another without a look.
+pub const BIRTHS: u32 = 65_536;
+
+/// The place of a socket's [`Birth`].
+#[inline(always)]
+pub const fn birth_of(sk: u64) -> u32 {
+    near(sk) & (BIRTHS - 1)
 }
 
 /// Places of [`Watch`]es, a power of two.
@@ -92,6 +159,18 @@ const _: () = assert!(offset_of!(Watch, born) == 48 && offset_of!(Watch, flags) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_birth_is_its_sockets_alone() {
+        let sk = 0xffff_8881_2345_6780_u64;
+        for (born, asked) in [(0, false), (u32::MAX, true)] {
+            let birth = Birth::new(sk, born, asked);
+            assert_eq!((birth.born(), birth.asked()), (born, asked));
+            assert!(birth.is_some() && birth.is_of(sk));
+            assert!(!birth.is_of(sk + 64) && !birth.is_of(sk - 64) && !birth.is_of(sk + (1 << 32)));
+        }
+        assert!(!Birth::NONE.is_some() && !Birth::NONE.is_of(sk) && !Birth::NONE.is_of(0));
+    }
 
     #[test]
     fn sockets_of_one_slab_are_watched_within_two_pages() {

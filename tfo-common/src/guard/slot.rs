@@ -23,8 +23,11 @@ pub struct Slot {
     pub troubled: u32,
     /// Network, 1: a state has read `tfo` since a success was last counted ([`Slot::counts`]).
     pub read: u32,
-    /// Zero: none lies in two cache lines.
-    pub pad: [u32; 2],
+    /// When a SYN with data was last answered at once, in ticks of the kernel (the low half of `jiffies_64`). As long as nothing has ever
+    /// failed only the first of a tick is counted: more than that none after a SYN has left, or some, nobody asks then.
+    pub tfo_at: u32,
+    /// The same of bare SYNs with the option.
+    pub bare_at: u32,
 }
 
 impl Slot {
@@ -60,6 +63,16 @@ pub const fn slot_of(hash: u64) -> u32 {
     hash as u32 & (SLOTS - 1)
 }
 
+/// Ticks that no handshake lasts: a quarter of an hour where there are a thousand in a second.
+const LONG: u32 = 1 << 20;
+
+/// Whether the tick of a success comes after that in which a SYN left, both the low half of a number that goes on.
+#[inline(always)]
+pub const fn is_after(success: u32, born: u32) -> bool {
+    let later = success.wrapping_sub(born);
+    later != 0 && later < LONG
+}
+
 /// How many successes were counted between two readings. An entry that was dropped in between began again.
 #[inline(always)]
 pub const fn later(before: u32, now: u32) -> u32 {
@@ -67,3 +80,20 @@ pub const fn later(before: u32, now: u32) -> u32 {
 }
 
 const _: () = assert!(size_of::<Slot>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_comes_after_a_syn_only_in_a_later_tick() {
+        assert!(!is_after(5, 5));
+        assert!(is_after(6, 5));
+        assert!(!is_after(4, 5));
+        assert!(is_after(1, u32::MAX), "the low half has begun again");
+        // The last success may be months old.
+        assert!(!is_after(5, 5 + (1 << 31)));
+        assert!(!is_after(5, 6 + (1 << 31)));
+        assert!(!is_after(0, 1 << 30));
+    }
+}

@@ -9,7 +9,7 @@ use super::{
     BY_LEN, Hits, InForce, KEY_BITS, Learned, MAX_DEPTH, MAX_GUARDS, MAX_NETS, MAX_PORTS, MAX_RULES,
     MAX_STATES, Mark, NOTE_LEN, PATH_LEN, PortRange, REQUIRED, Rule, RuleKey, Stat, Switch, Tail,
 };
-use crate::guard::{GuardConfig, GuardKey, GuardState, SLOTS, Slot, WATCHES, Watch};
+use crate::guard::{BIRTHS, GuardConfig, GuardKey, GuardState, SLOTS, Slot, WATCHES, Watch};
 
 /// Size of a structure and offsets of its members. A member that is not listed does not compile.
 macro_rules! layout {
@@ -37,6 +37,7 @@ pub const ABI: u32 = {
         KEY_BITS,
         SLOTS,
         WATCHES,
+        BIRTHS,
         Switch::COUNT,
         Tail::COUNT as u32,
     ];
@@ -159,7 +160,8 @@ const LAYOUTS: [usize; 9] = [
             rtt_us,
             troubled,
             read,
-            pad
+            tfo_at,
+            bare_at
         });
         let watch = layout!(Watch {
             sk,
@@ -183,6 +185,7 @@ const LAYOUTS: [usize; 9] = [
             rules,
             told_at_once,
             tick_us,
+            observed,
         });
         let learned = layout!(Learned {
             push,

@@ -37,6 +37,14 @@ const DENY: i32 = 0;
 /// Entry.
 #[cgroup_skb]
 pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
+    let (Some(force), Some(known)) = (count::in_force(), count::learned()) else {
+        return PASS;
+    };
+    let unrest = watch::unrest(force, known);
+    // A guard that has nothing to deny, and nobody who wants to know what SYNs carry: on most hosts that is all of every packet.
+    if unrest | u64::from(force.observed) == 0 {
+        return PASS;
+    }
     let Some(syn) = syn::find(&ctx) else {
         return PASS;
     };
@@ -51,11 +59,8 @@ pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
         ..syn
     };
     let carried = forget(carried::look(&ctx, &syn, noise), noise);
-    let (Some(force), Some(known)) = (count::in_force(), count::learned()) else {
-        return PASS;
-    };
     // As one number of which the verifier learns nothing: what is behind would be gone through once for each part of it.
-    if forget(carried | watch::unrest(force, known), noise) == 0 {
+    if forget(carried | unrest, noise) == 0 {
         return PASS;
     }
     let troubled = known.troubled.into();
@@ -95,12 +100,7 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed, carried: u64, troubled: u6
         family: forget(syn.family.into(), now) as u8,
         ..*syn
     };
-    let is_watched = if guards {
-        is_watched(tcp.number(), data | option)
-    } else {
-        0
-    };
-    let is_watched = forget(is_watched, now);
+    let is_watched = forget((guards && watch::of(tcp.number()).is_some()).into(), now);
     // Rules and states are about Fast Open; a guard hears of a plain handshake only where its end is waited for. One look at one
     // number, for the same reason.
     if forget(data | option | is_watched, now) == 0 {
@@ -122,16 +122,6 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed, carried: u64, troubled: u6
         carried::note(ctx, carried);
     }
     verdict
-}
-
-/// 1: the end of this socket's handshake is waited for, by a guard that has to know of this SYN. Of one that began before anything
-/// failed that is its first SYN (`is_first`, 1); those that are sent again say nothing new. Without a branch, for the verifier.
-#[inline(always)]
-fn is_watched(sk: u64, is_first: u64) -> u64 {
-    let Some(watch) = watch::of(sk) else { return 0 };
-    let early = watch.flags & bits::EARLY & (is_first as u8).wrapping_sub(1);
-    watch.flags = watch.flags & !bits::EARLY | early;
-    u64::from(early ^ bits::EARLY) / u64::from(bits::EARLY)
 }
 
 /// What a SYN is to guards.

@@ -212,6 +212,8 @@ pub struct End {
     pub is_trial: bool,
     /// Successes seen when its SYN left: of SYNs with data, and of bare ones.
     pub before: [u32; 2],
+    /// Whether some of its kind have overtaken it, and it is not known how many (`watch::OVERTAKEN`).
+    pub is_overtaken: bool,
     /// What a failure cost, us.
     pub lost_us: u32,
     /// Address of the socket.
@@ -328,6 +330,8 @@ fn apply(
     let (tfo, bare, _) = watch::numbers(places.destination);
     let [tfo_before, bare_before] = end.before;
     let later = match evidence {
+        // As many as it takes: it may be one loss among many successes.
+        _ if end.is_overtaken => u32::MAX,
         Evidence::TfoOk | Evidence::TfoFailed | Evidence::TfoDead => later(tfo_before, tfo),
         _ => later(bare_before, bare),
     };

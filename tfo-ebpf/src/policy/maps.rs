@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use tfo_common::{
-    guard::{self, GuardConfig, GuardKey, GuardState, Slot, Watch},
+    guard::{self, Birth, GuardConfig, GuardKey, GuardState, Slot, Watch},
     policy::{self, Hits, InForce, Learned, Mark, Rule, RuleKey, Stat, Switch},
 };
 
@@ -53,6 +53,10 @@ pub static TFO_POL_SLOTS: Array<Slot, { guard::SLOTS as usize }> = Array::new();
 /// Handshakes guards want to know the end of.
 #[btf_map]
 pub static TFO_POL_WATCHES: Array<Watch, { guard::WATCHES as usize }> = Array::new();
+
+/// Handshakes that began before anything had failed.
+#[btf_map]
+pub static TFO_POL_BIRTHS: Array<Birth, { guard::BIRTHS as usize }> = Array::new();
 
 /// Where `sock_ops` goes on.
 #[btf_map]

@@ -18,7 +18,7 @@ use aya_ebpf::{
 };
 use tfo_common::{
     TfoOption,
-    guard::{Evidence, Watch, waited_long_enough, watch as bits},
+    guard::{Evidence, Watch, slot_hash, waited_long_enough, watch as bits},
     policy::{Learned, Mark, Stat, Tail, mark, push},
 };
 
@@ -40,6 +40,7 @@ use crate::{
 const SOL_TCP: i32 = 6;
 const TCP_NODELAY: i32 = 1;
 /// TCP states (include/net/tcp_states.h).
+const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
 const SYN_RECV: u32 = 3;
 const CLOSE: u32 = 7;
@@ -179,6 +180,7 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
         evidence: Evidence::from_code(watch.evidence),
         is_trial: u32::from(watch.trial) == entry + 1,
         before: watch.seen,
+        is_overtaken: watch.flags & bits::OVERTAKEN != 0,
         lost_us: watch.lost_us,
         sk,
     };
@@ -212,21 +214,22 @@ fn connect(ops: &Ops) {
     if is_tfo && known.push == push::UNKNOWN {
         learn_push(ops, known);
     }
-    let is_quiet = watch::is_quiet(force, known);
     if force.guards != 0 && (is_tfo || known.troubled != 0 && places(ops).are_troubled()) {
-        match watch::begin(tcp.number()) {
+        if watch::is_quiet(force, known) {
             // What an earlier connection of this socket has left there would be taken for this one's.
-            Some(watch) if is_quiet && !has_left_tfo(tcp) => {
-                watch::begin_early(watch, places(ops));
+            if !has_left_tfo(tcp) {
+                watch::note_birth(tcp.number(), ask(ops) != 0);
+                return;
+            }
+        } else {
+            // Of a socket that had this address, and whose end was not seen.
+            let _ = watch::take_birth(tcp.number());
+            if let Some(watch) = watch::begin(tcp.number()) {
                 watch.added = ask(ops);
                 return;
             }
-            Some(watch) if !is_quiet => {
-                watch.added = ask(ops);
-                return;
-            }
-            _ => count::stat(Stat::Unwatched),
         }
+        count::stat(Stat::Unwatched);
     }
     if is_tfo
         && risk::is_at_risk(tcp)
@@ -250,11 +253,28 @@ fn has_left_tfo(tcp: Typed) -> bool {
 #[inline(always)]
 fn what_left(tcp: Typed) -> u8 {
     if tcp.has(layout!(tp_syn_data)) {
-        bits::EARLY | bits::DATA
+        bits::DATA
     } else if tcp.has(layout!(tp_syn_fastopen)) {
-        bits::EARLY | bits::OPTION
+        bits::OPTION
     } else {
-        bits::EARLY
+        0
+    }
+}
+
+/// Of a handshake that began before anything had failed: its SYN was answered at once, and nothing has failed since.
+#[inline(always)]
+fn went_well(ops: &Ops, tcp: Typed) {
+    let left = what_left(tcp);
+    let with_data = left & bits::DATA != 0;
+    let family = ops.family();
+    let (local, remote) = (ops.local(family).words, ops.remote(family).words);
+    let destination = slot_hash(local, remote, ops.remote_port());
+    if left == 0 || watch::has_succeeded(destination, with_data) {
+        return;
+    }
+    watch::succeeded(destination, with_data, ops.srtt_us());
+    if with_data {
+        watch::network_succeeded(places(ops).network);
     }
 }
 
@@ -427,12 +447,20 @@ fn state(ops: &Ops) -> bool {
     let Some(known) = count::learned() else {
         return false;
     };
+    let birth = watch::take_birth(tcp.number());
+    if birth.asked() {
+        ops.set_flags(ops.flags() & !STATE);
+    }
     let mut missed = false;
+    let mut stripped = 0;
     if let Some(mark) = marks::of(ops.sk(), tcp, known.marked != 0) {
         if give_back(ops, &mut mark.added) {
             count::stat(Stat::Unflagged);
         }
         missed = strip_missed(mark);
+        if mark.flags & mark::STRIP != 0 {
+            stripped = bits::STRIPPED;
+        }
         if closed || has_crossed {
             let denied_at_risk = mark::DENIED | mark::AT_RISK;
             if mark.flags & denied_at_risk == denied_at_risk {
@@ -443,13 +471,23 @@ fn state(ops: &Ops) -> bool {
             }
         }
     }
-    let Some(watch) = watch::of(tcp.number()) else {
-        return false;
+    let found = if birth.is_some() {
+        let answered_at_once = ops.arg::<1>() == ESTABLISHED && !is_late(ops);
+        if answered_at_once && known.troubled == 0 && stripped == 0 {
+            went_well(ops, tcp);
+            return false;
+        }
+        let begun = watch::begin_late(tcp.number(), birth, places(ops), what_left(tcp) | stripped);
+        if begun.is_none() {
+            count::stat(Stat::Unwatched);
+        }
+        begun
+    } else {
+        watch::of(tcp.number())
     };
+    let Some(watch) = found else { return false };
     give_back(ops, &mut watch.added);
-    if watch.flags & bits::EARLY != 0 {
-        watch.flags = what_left(tcp);
-    } else if watch.guard == 0 {
+    if watch.flags & bits::EARLY == 0 && watch.guard == 0 {
         watch.sk = 0;
         return false;
     }

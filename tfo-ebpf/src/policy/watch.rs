@@ -3,15 +3,15 @@
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use tfo_common::{
-    guard::{self, Slot, TRIAL_NS, Watch, slot_hash, slot_of, watch as bits},
-    policy::{InForce, Learned},
+    guard::{self, Birth, Slot, TRIAL_NS, Watch, is_after, slot_hash, slot_of, watch as bits},
+    policy::{InForce, Learned, Stat},
 };
 
 use crate::{
     atomic,
     policy::{
         count,
-        maps::{TFO_POL_SLOTS, TFO_POL_WATCHES},
+        maps::{TFO_POL_BIRTHS, TFO_POL_SLOTS, TFO_POL_WATCHES},
     },
 };
 
@@ -64,14 +64,67 @@ pub fn age_us(watch: &Watch) -> u32 {
     us_since(watch.born, ticks())
 }
 
-/// Notes all that is known before there is a SYN, so that nobody need look at that. Only where nothing ever failed ([`is_quiet`]).
+/// Notes when a handshake begins, and nothing else. Only where nothing ever failed ([`is_quiet`]): all that is to be known of it the
+/// socket says when it has ended.
+///
+/// Whatever was there gives way. Of whom that was it is not known any more that it is waited for, and its callback flag stays.
 #[inline(always)]
-pub fn begin_early(watch: &mut Watch, places: Places) {
+pub fn note_birth(sk: u64, asked: bool) {
+    let Some(place) = TFO_POL_BIRTHS.get_ptr_mut(guard::birth_of(sk)) else {
+        return;
+    };
+    // SAFETY: points into an array that is never freed while programs run; an aligned load and a store.
+    let before = unsafe {
+        let before = place.read_volatile();
+        place.write_volatile(Birth::new(sk, ticks(), asked));
+        before
+    };
+    if before.is_some() && !before.is_of(sk) {
+        count::stat(Stat::Unwatched);
+    }
+}
+
+/// Takes out what was noted of a socket. No `Option`, of which LLVM keeps the value of `None` in a register that it has not written
+/// ("R9 !read_ok").
+#[inline(always)]
+pub fn take_birth(sk: u64) -> Birth {
+    let Some(place) = TFO_POL_BIRTHS.get_ptr_mut(guard::birth_of(sk)) else {
+        return Birth::NONE;
+    };
+    // SAFETY: as above; an aligned load and a store.
+    unsafe {
+        let birth = place.read_volatile();
+        if !birth.is_of(sk) {
+            return Birth::NONE;
+        }
+        place.write_volatile(Birth::NONE);
+        birth
+    }
+}
+
+/// Has one watched from its end on that began when nothing had failed: there is something to judge now. `flags` are those of its SYN.
+#[inline(always)]
+pub fn begin_late<'a>(sk: u64, birth: Birth, places: Places, flags: u8) -> Option<&'a mut Watch> {
+    let watch = begin(sk)?;
     let (tfo, bare, _) = numbers(places.destination);
+    watch.born = birth.born();
     watch.destination = places.destination;
     watch.network = places.network;
     watch.seen = [tfo, bare];
-    watch.flags = bits::EARLY;
+    watch.flags = flags | bits::EARLY;
+    if let Some(slot) = slot(places.destination)
+        && slot.tag == tag(places.destination)
+    {
+        let last = if flags & bits::DATA != 0 {
+            slot.tfo_at
+        } else {
+            slot.bare_at
+        };
+        if is_after(last, birth.born()) {
+            watch.flags |= bits::OVERTAKEN;
+        }
+    }
+    Some(watch)
 }
 
 #[inline(always)]
@@ -104,7 +157,7 @@ impl Places {
 
     /// As they were noted when the SYN left.
     #[inline(always)]
-    pub const fn noted(watch: &Watch) -> Self {
+    pub fn noted(watch: &Watch) -> Self {
         Self {
             destination: watch.destination,
             network: watch.network,
@@ -141,6 +194,14 @@ pub fn numbers(hash: u64) -> (u32, u32, u32) {
     }
 }
 
+/// Whether a success was counted for this hash in this tick.
+#[inline(always)]
+pub fn has_succeeded(hash: u64, tfo: bool) -> bool {
+    let Some(slot) = slot(hash) else { return true };
+    let last = if tfo { slot.tfo_at } else { slot.bare_at };
+    slot.tag == tag(hash) && last == ticks()
+}
+
 /// Counts a success.
 #[inline(always)]
 pub fn succeeded(hash: u64, tfo: bool, rtt_us: u32) {
@@ -149,8 +210,15 @@ pub fn succeeded(hash: u64, tfo: bool, rtt_us: u32) {
         slot.tag = tag(hash);
         slot.tfo = 0;
         slot.bare = 0;
+        slot.tfo_at = 0;
+        slot.bare_at = 0;
     }
     slot.rtt_us = rtt_us;
+    let at = if tfo { &mut slot.tfo_at } else { &mut slot.bare_at };
+    let now = ticks();
+    if *at != now {
+        *at = now;
+    }
     atomic::add_one32(if tfo {
         &raw mut slot.tfo
     } else {

@@ -43,16 +43,26 @@ impl Directory {
     /// Checks and locks the directory; with `make`, creates it before if it does not exist. Dropping this removes a
     /// directory that is empty.
     pub fn lock(path: &Path, make: bool) -> Result<Self, Error> {
+        let mut directory = Self::lock_within(path, LOCK_TIMEOUT)?;
+        if make {
+            directory.create()?;
+        }
+        Ok(directory)
+    }
+
+    /// Checks and locks the directory if nobody else has it locked; for who can come again.
+    pub fn lock_now(path: &Path) -> Result<Self, Error> {
+        Self::lock_within(path, Duration::ZERO)
+    }
+
+    fn lock_within(path: &Path, patience: Duration) -> Result<Self, Error> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         check_parent(path, parent)?;
         let mut directory = Self {
             path: path.to_path_buf(),
             lock: None,
         };
-        directory.lock = directory.open()?;
-        if make {
-            directory.create()?;
-        }
+        directory.lock = directory.open(patience)?;
         Ok(directory)
     }
 
@@ -66,15 +76,15 @@ impl Directory {
                 }
                 _ => {}
             }
-            self.lock = self.open()?;
+            self.lock = self.open(LOCK_TIMEOUT)?;
         }
         Ok(())
     }
 
     /// Opens, checks and locks the directory; `None` when it does not exist.
-    fn open(&self) -> Result<Option<File>, Error> {
+    fn open(&self, patience: Duration) -> Result<Option<File>, Error> {
         let name = || self.path.display().to_string();
-        let deadline = Instant::now() + LOCK_TIMEOUT;
+        let deadline = Instant::now() + patience;
         loop {
             let options = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let opened = OpenOptions::new()

@@ -6,12 +6,13 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray},
 };
-use tfo_common::policy::{self, ABI, InForce, MAX_GUARDS, MAX_RULES, Stat, Switch, build_of};
+use tfo_common::policy::{self, ABI, MAX_GUARDS, MAX_RULES, Stat, Switch, build_of};
 
 use super::{
     super::{cgroup::Cgroup, object, rights, sys},
     Cgroups, Error,
     bpffs::Directory,
+    forced::Forced,
     guards::Guards,
     last_handshakes, levels, numbers, pins, programs,
     rules::{Rules, Stamp},
@@ -36,7 +37,7 @@ struct Set {
     rules: Rules,
     guards: Guards,
     switches: Array<MapData, u32>,
-    in_force: Array<MapData, [u32; 4]>,
+    forced: Forced,
     stats: PerCpuArray<MapData, u64>,
     /// The loaded programs, until they are attached.
     unattached: Option<Ebpf>,
@@ -222,7 +223,7 @@ impl Store {
         };
         // Before they are there; `settle` says where they are.
         if changes.iter().any(|change| matches!(change, Change::Add(_))) {
-            set.force(|force| force.rules = levels::ALL)?;
+            set.forced.change(|force| force.rules = levels::ALL)?;
         }
         for change in changes {
             match change {
@@ -233,7 +234,7 @@ impl Store {
                 Change::Replace(old, spec) => set.rules.replace(spec, old.id, stamp)?,
                 Change::Remove(old) => set.rules.remove(old)?,
                 Change::Guard(spec) => {
-                    set.force(|force| force.guards = levels::ALL)?;
+                    set.forced.change(|force| force.guards = levels::ALL)?;
                     set.guards.set(spec, stamp)?;
                 }
                 Change::Unguard(old) => set.unguard(old)?,
@@ -259,7 +260,8 @@ impl Store {
         }
         let guarded = levels::of(&self.cgroups, guards.iter().map(|guard| &guard.spec.cgroup));
         let with_rules = levels::of(&self.cgroups, rules.iter().map(|rule| &rule.spec.cgroup));
-        set.force(|force| (force.guards, force.rules) = (guarded, with_rules))?;
+        set.forced
+            .change(|force| (force.guards, force.rules) = (guarded, with_rules))?;
         if !needs_stripping(rules, guards)
             && let Some((_, error)) = strip::detach_all(&self.directory)?.into_iter().next()
         {
@@ -288,7 +290,7 @@ impl Store {
         let mut set = self.set.take();
         if let Some(set) = &mut set {
             // No guard begins to watch another handshake.
-            let _ = set.force(|force| force.guards = 0);
+            let _ = set.forced.change(|force| force.guards = 0);
         }
         let names = self.directory.names()?.unwrap_or_default();
         pins::detach(&self.directory, pins::LINK_EGRESS)?;
@@ -298,10 +300,7 @@ impl Store {
             .map(|set| set.stats)
             .or_else(|| open_map(self.directory.path(), policy::STATS).ok())
         {
-            last_handshakes::wait(
-                &stats,
-                open_data(self.directory.path(), policy::WATCHES).ok().as_ref(),
-            );
+            last_handshakes::wait(&stats, |name| open_data(self.directory.path(), name).ok());
         }
         // An interface that cannot be reached must not keep the rest of the policy in place.
         let stuck = strip::detach_all(&self.directory)?;
@@ -424,7 +423,7 @@ impl Set {
             rules,
             guards: Guards::new(guards, data(policy::STATES)?, vec![data(policy::TRIALS)?]),
             switches,
-            in_force: open_map(directory.path(), policy::IN_FORCE)?,
+            forced: Forced::open(directory.path())?,
             stats: open_map(directory.path(), policy::STATS)?,
             unattached: None,
         })
@@ -443,7 +442,7 @@ impl Set {
         drop(switches);
         let mut set = Self::open(directory)?;
         set.unattached = Some(ebpf);
-        set.force(|force| {
+        set.forced.change(|force| {
             force.told_at_once = u32::from(!programs::find_guards_later(&layout));
             force.tick_us = sys::tick_us();
         })?;
@@ -470,17 +469,6 @@ impl Set {
         })?;
         self.switch(Switch::LastId, id)?;
         Ok(id)
-    }
-
-    /// Changes what is in force. Nobody else writes it while the directory is locked.
-    fn force(&mut self, change: impl FnOnce(&mut InForce)) -> Result<(), Error> {
-        let words = self.in_force.get(&0, 0);
-        let words = words.map_err(|error| Error::map("read", "what is in force".into(), &error))?;
-        let mut force = InForce::of_words(words);
-        change(&mut force);
-        self.in_force
-            .set(0, force.words(), 0)
-            .map_err(|error| Error::map("set", "what is in force".into(), &error))
     }
 
     fn switch(&mut self, which: Switch, value: u32) -> Result<(), Error> {
