@@ -305,8 +305,11 @@ pub struct InForce {
 }
 
 impl InForce {
+    /// Words that it is made of.
+    pub const WORDS: usize = 5;
+
     /// As the map has it.
-    pub const fn words(self) -> [u32; 5] {
+    pub const fn words(self) -> [u32; Self::WORDS] {
         [
             self.guards,
             self.rules,
@@ -317,7 +320,7 @@ impl InForce {
     }
 
     /// Of what the map has.
-    pub const fn of_words(words: [u32; 5]) -> Self {
+    pub const fn of_words(words: [u32; Self::WORDS]) -> Self {
         let [guards, rules, told_at_once, tick_us, observed] = words;
         Self {
             guards,
@@ -422,7 +425,7 @@ mod tests {
         assert_eq!(force.words(), [1, 2, 3, 4, 5]);
         assert_eq!(InForce::of_words([1, 2, 3, 4, 5]), force);
         // The programs read a structure where user space writes words.
-        assert_eq!(size_of::<InForce>(), size_of::<[u32; 5]>());
+        assert_eq!(size_of::<InForce>(), size_of::<[u32; InForce::WORDS]>());
         assert_eq!(size_of::<Learned>(), size_of::<[u32; 4]>());
     }
 

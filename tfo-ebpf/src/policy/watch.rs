@@ -157,7 +157,7 @@ impl Places {
 
     /// As they were noted when the SYN left.
     #[inline(always)]
-    pub fn noted(watch: &Watch) -> Self {
+    pub const fn noted(watch: &Watch) -> Self {
         Self {
             destination: watch.destination,
             network: watch.network,

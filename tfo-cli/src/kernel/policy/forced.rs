@@ -11,7 +11,7 @@ use super::{Error, store::open_map};
 const WHAT: &str = "what is in force";
 
 /// Its map.
-pub struct Forced(Array<MapData, [u32; 5]>);
+pub struct Forced(Array<MapData, [u32; InForce::WORDS]>);
 
 impl Forced {
     /// Opens it.
