@@ -12,6 +12,7 @@ pub mod observer;
 pub mod policy;
 pub mod rate;
 pub mod report;
+pub mod slices;
 pub mod stats;
 pub mod temporary;
 pub mod watcher;

@@ -5,11 +5,19 @@ mod code;
 
 use std::fs::{self, File};
 
-use anyhow::{Context as _, Result};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SockOps};
+use anyhow::{Context as _, Result, bail};
+use aya::programs::cgroup_skb::CgroupSkbLinkId;
+use aya::programs::sock_ops::SockOpsLinkId;
+use aya::programs::tp_btf::BtfTracePointLinkId;
+use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, SockOps};
 use aya::{Btf, Ebpf};
-use object::write::{Object, Symbol, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::write::{Object, Relocation, SectionId, Symbol, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
+    SymbolScope,
+};
+
+use super::slices::Switched;
 
 /// Where an empty program goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +26,10 @@ pub enum Hook {
     SockOps,
     /// The same, but it asks for the callbacks that the observer asks for, and does nothing with them ([`code::asking`]).
     SockOpsAsking,
+    /// The same, and it writes down what it sees of each connection ([`code::recording`]).
+    SockOpsRecording,
+    /// `sock_ops` that asks for the next change of a connection's state, and gives that back ([`code::state`]).
+    SockOpsState,
     /// The tracepoint where sockets end.
     Destroy,
     /// `cgroup_skb/egress` on the root: every packet that leaves.
@@ -28,64 +40,117 @@ impl Hook {
     /// Section that says what kind of program it is, and its name among the pins.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::SockOps | Self::SockOpsAsking => ("sockops", "bench_sock_ops"),
+            Self::SockOps | Self::SockOpsAsking | Self::SockOpsRecording | Self::SockOpsState => {
+                ("sockops", "bench_sock_ops")
+            }
             Self::Destroy => ("tp_btf/tcp_destroy_sock", "bench_destroy"),
             Self::Egress => ("cgroup_skb/egress", "bench_egress"),
         }
     }
 }
 
-/// Empty programs, loaded and attached until this is dropped or its process ends.
+/// Empty programs, loaded until this is dropped or its process ends.
 pub struct Empty {
     /// Their ids, in the order of the hooks.
     pub programs: Vec<u64>,
-    _loaded: Vec<Ebpf>,
+    loaded: Vec<Loaded>,
 }
 
 impl Empty {
     /// Attaches one to each hook.
     pub fn attach(hooks: &[Hook]) -> Result<Self> {
-        let mut programs = Vec::new();
-        let mut loaded = Vec::new();
-        for hook in hooks {
-            let (id, ebpf) = attach(*hook).with_context(|| format!("an empty program at {hook:?}"))?;
-            programs.push(id);
-            loaded.push(ebpf);
-        }
-        Ok(Self {
-            programs,
-            _loaded: loaded,
-        })
+        let mut empty = Self::load(hooks)?;
+        empty.set(true)?;
+        Ok(empty)
+    }
+
+    /// Loads one for each hook.
+    pub fn load(hooks: &[Hook]) -> Result<Self> {
+        let loaded = hooks
+            .iter()
+            .map(|hook| Loaded::of(*hook).with_context(|| format!("an empty program for {hook:?}")));
+        let loaded = loaded.collect::<Result<Vec<_>>>()?;
+        let programs = loaded.iter().map(Loaded::id).collect::<Result<_>>()?;
+        Ok(Self { programs, loaded })
     }
 }
 
-fn attach(hook: Hook) -> Result<(u64, Ebpf)> {
-    let (section, name) = hook.names();
-    let mut ebpf = Ebpf::load(&elf(section, hook)?).context("load it")?;
-    let program = ebpf.program_mut(name).context("the object has no program")?;
-    match hook {
-        Hook::SockOps | Hook::SockOpsAsking => {
-            let program: &mut SockOps = program.try_into()?;
-            program.load()?;
-            program.attach(root()?, CgroupAttachMode::Single)?;
+impl Switched for Empty {
+    fn set(&mut self, on: bool) -> Result<()> {
+        for one in &mut self.loaded {
+            one.set(on)
+                .with_context(|| format!("an empty program at {:?}", one.hook))?;
         }
-        Hook::Egress => {
-            let program: &mut CgroupSkb = program.try_into()?;
-            program.load()?;
-            program.attach(root()?, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
-        }
-        Hook::Destroy => {
-            let program: &mut BtfTracePoint = program.try_into()?;
-            program.load("tcp_destroy_sock", &Btf::from_sys_fs()?)?;
-            program.attach()?;
-        }
+        Ok(())
     }
-    let id = ebpf
-        .program(name)
-        .context("the object has no program")?
-        .info()?
-        .id();
-    Ok((id.into(), ebpf))
+}
+
+/// One of them.
+struct Loaded {
+    hook: Hook,
+    ebpf: Ebpf,
+    link: Option<Link>,
+}
+
+/// Where one is attached.
+enum Link {
+    SockOps(SockOpsLinkId),
+    Egress(CgroupSkbLinkId),
+    Destroy(BtfTracePointLinkId),
+}
+
+impl Loaded {
+    fn of(hook: Hook) -> Result<Self> {
+        let (section, name) = hook.names();
+        let mut ebpf = Ebpf::load(&elf(section, hook)?).context("load its object")?;
+        match ebpf.program_mut(name).context("the object has no program")? {
+            Program::SockOps(program) => program.load()?,
+            Program::CgroupSkb(program) => program.load()?,
+            Program::BtfTracePoint(program) => program.load("tcp_destroy_sock", &Btf::from_sys_fs()?)?,
+            _ => bail!("a program of another kind"),
+        }
+        Ok(Self {
+            hook,
+            ebpf,
+            link: None,
+        })
+    }
+
+    fn id(&self) -> Result<u64> {
+        let program = self.ebpf.program(self.hook.names().1);
+        Ok(program.context("the object has no program")?.info()?.id().into())
+    }
+
+    fn set(&mut self, on: bool) -> Result<()> {
+        let program = self.ebpf.program_mut(self.hook.names().1);
+        let program = program.context("the object has no program")?;
+        let mode = CgroupAttachMode::Single;
+        self.link = match (program, self.link.take(), on) {
+            (_, None, false) => None,
+            (_, Some(link), true) => Some(link),
+            (Program::SockOps(program), Some(Link::SockOps(link)), false) => {
+                program.detach(link)?;
+                None
+            }
+            (Program::CgroupSkb(program), Some(Link::Egress(link)), false) => {
+                program.detach(link)?;
+                None
+            }
+            (Program::BtfTracePoint(program), Some(Link::Destroy(link)), false) => {
+                program.detach(link)?;
+                None
+            }
+            (Program::SockOps(program), None, true) => Some(Link::SockOps(program.attach(root()?, mode)?)),
+            (Program::CgroupSkb(program), None, true) => Some(Link::Egress(program.attach(
+                root()?,
+                CgroupSkbAttachType::Egress,
+                mode,
+            )?)),
+            (Program::BtfTracePoint(program), None, true) => Some(Link::Destroy(program.attach()?)),
+            _ => bail!("a program of another kind"),
+        };
+        Ok(())
+    }
 }
 
 /// Programs that nobody calls, until this is dropped. What is loaded meanwhile has its instructions elsewhere: the kernel puts them
@@ -98,7 +163,7 @@ impl Idle {
     /// Loads some, others for each of these numbers.
     pub fn load(number: u64) -> Result<Self> {
         let loaded = lengths(number).into_iter().map(|length| {
-            let mut ebpf = Ebpf::load(&object("sockops", IDLE, &code::idle(length.into()))?)?;
+            let mut ebpf = Ebpf::load(&object("sockops", IDLE, &code::idle(length.into()), &[])?)?;
             let program: &mut SockOps = ebpf
                 .program_mut(IDLE)
                 .context("the object has no program")?
@@ -155,30 +220,58 @@ fn cgroup_root(mounts: &str) -> Option<&str> {
 fn elf(section: &str, hook: Hook) -> Result<Vec<u8>> {
     let code = match hook {
         Hook::SockOpsAsking => code::asking(),
+        Hook::SockOpsState => code::state(),
+        Hook::SockOpsRecording => {
+            let (code, places) = code::recording();
+            return object(section, hook.names().1, &code, &places);
+        }
         // 1 lets things pass; of a tracepoint only 0 is taken.
         Hook::Destroy => code::returning(0),
         Hook::SockOps | Hook::Egress => code::returning(1),
     };
-    object(section, hook.names().1, &code)
+    object(section, hook.names().1, &code, &[])
 }
 
-/// An object file of one program.
-fn object(section: &str, name: &str, code: &[u8]) -> Result<Vec<u8>> {
+/// An object file of one program, which has the address of the records at these places of its code.
+fn object(section: &str, name: &str, code: &[u8], records_at: &[u64]) -> Result<Vec<u8>> {
     let mut elf = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let section = elf.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::Text);
     elf.append_section_data(section, code, 8);
     let license = elf.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
     elf.append_section_data(license, b"GPL\0", 1);
-    elf.add_symbol(Symbol {
-        name: name.as_bytes().to_vec(),
+    let symbol = |name: &[u8], size: u64, kind: SymbolKind, section: SectionId| Symbol {
+        name: name.to_vec(),
         value: 0,
-        size: code.len() as u64,
-        kind: SymbolKind::Text,
+        size,
+        kind,
         scope: SymbolScope::Dynamic,
         weak: false,
         section: SymbolSection::Section(section),
         flags: SymbolFlags::None,
-    });
+    };
+    elf.add_symbol(symbol(
+        name.as_bytes(),
+        code.len() as u64,
+        SymbolKind::Text,
+        section,
+    ));
+    if !records_at.is_empty() {
+        let records = elf.add_section(Vec::new(), b".bss".to_vec(), SectionKind::UninitializedData);
+        elf.append_section_bss(records, code::RECORDS, 8);
+        let records = elf.add_symbol(symbol(b"records", code::RECORDS, SymbolKind::Data, records));
+        for offset in records_at {
+            let relocation = Relocation {
+                offset: *offset,
+                symbol: records,
+                addend: 0,
+                flags: RelocationFlags::Elf {
+                    r_type: object::elf::R_BPF_64_64,
+                },
+            };
+            elf.add_relocation(section, relocation)
+                .context("cannot make the object of an empty program")?;
+        }
+    }
     elf.write().context("cannot make the object of an empty program")
 }
 
@@ -208,7 +301,14 @@ mod tests {
 
     #[test]
     fn the_objects_are_some() {
-        for hook in [Hook::SockOps, Hook::SockOpsAsking, Hook::Destroy, Hook::Egress] {
+        for hook in [
+            Hook::SockOps,
+            Hook::SockOpsAsking,
+            Hook::SockOpsRecording,
+            Hook::SockOpsState,
+            Hook::Destroy,
+            Hook::Egress,
+        ] {
             assert!(elf(hook.names().0, hook).unwrap().starts_with(b"\x7fELF"));
         }
     }

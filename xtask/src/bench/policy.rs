@@ -3,11 +3,11 @@
 
 pub mod connection;
 pub mod packet;
-pub mod slices;
+pub mod programs;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -47,10 +47,24 @@ impl Stage {
         Ok(Self { bpffs: BPFFS.into() })
     }
 
+    /// Does something with the pin of a program.
+    pub fn with_pin<T>(&self, id: u64, with: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let path = self.bpffs.join(format!("bench-{id}"));
+        run(&["prog", "pin", "id", &id.to_string(), &path.to_string_lossy()])?;
+        let made = with(&path);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        made
+    }
+
     /// Puts rules in force until the result is dropped.
     pub fn enforce(&self, rules: Rules) -> Result<InForce> {
-        if rules == Rules::Empty {
-            let empty = Empty::attach(&[Hook::SockOps, Hook::Egress])?;
+        let empty = match rules {
+            Rules::Empty => Some(Hook::SockOps),
+            Rules::Asking => Some(Hook::SockOpsState),
+            _ => None,
+        };
+        if let Some(sock_ops) = empty {
+            let empty = Empty::attach(&[sock_ops, Hook::Egress])?;
             return Ok(InForce {
                 directory: None,
                 empty: Some(empty),
@@ -81,6 +95,9 @@ pub enum Rules {
     None,
     /// Nor any policy: programs that do nothing, where its own would be.
     Empty,
+    /// The same, but the one of `sock_ops` asks for what a guard has to ask for, the next change of a connection's state, and gives
+    /// it back.
+    Asking,
     /// One for destinations nobody connects to.
     One,
     /// A hundred, likewise.
@@ -100,6 +117,7 @@ impl Rules {
         match self {
             Self::None => "no policy",
             Self::Empty => "empty programs",
+            Self::Asking => "empty programs, a guard's callback",
             Self::One => "1 rule",
             Self::Hundred => "100 rules",
             Self::Many => "10,000 rules",
@@ -117,7 +135,7 @@ impl Rules {
             let _ = write!(text, "[[rule]]\ncgroup = \"/\"\ndst = \"{dst}\"\n");
         };
         match self {
-            Self::None | Self::Empty => return None,
+            Self::None | Self::Empty | Self::Asking => return None,
             Self::Guard => return Some(GUARD.to_owned()),
             Self::Both => {
                 rule("192.0.2.0/24");

@@ -1,11 +1,17 @@
 //! Who watches while something is measured: nobody, programs that do nothing, or a tool.
 
+mod dashboard;
+
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+
+use dashboard::Dashboard;
 
 use super::empty::{Empty, Hook};
 use super::observer::{Observer, Tool};
+use super::policy::Stage;
+use super::slices::{Nothing, Switched};
 use super::stats;
 use crate::interrupt;
 
@@ -19,6 +25,8 @@ pub enum Watcher {
     /// The same, but the one of `sock_ops` asks for the callbacks that ours ask for of Fast Open connections, and does nothing with
     /// them: who watches by them leaves no more than this one.
     Asking,
+    /// The same, and it writes a record of each connection, which nobody reads: who keeps one leaves no more than this one.
+    Recording,
     Tool(Tool),
 }
 
@@ -31,18 +39,44 @@ impl Watcher {
             Self::Nobody => "nobody",
             Self::Empty => "empty programs",
             Self::Asking => "empty programs, our callbacks",
+            Self::Recording => "the same, a record of each end",
             Self::Tool(tool) => tool.name(),
+        }
+    }
+
+    /// Programs that do next to nothing, and where.
+    const fn hooks(self) -> Option<[Hook; 2]> {
+        match self {
+            Self::Nobody | Self::Tool(_) => None,
+            Self::Empty => Some([Hook::SockOps, Hook::Destroy]),
+            Self::Asking => Some([Hook::SockOpsAsking, Hook::Destroy]),
+            Self::Recording => Some([Hook::SockOpsRecording, Hook::Destroy]),
         }
     }
 
     /// Attaches whoever it is.
     pub fn start(self) -> Result<Watching> {
-        Ok(match self {
-            Self::Nobody => Watching::Nobody,
-            Self::Empty => Watching::Empty(Empty::attach(&[Hook::SockOps, Hook::Destroy])?),
-            Self::Asking => Watching::Empty(Empty::attach(&[Hook::SockOpsAsking, Hook::Destroy])?),
-            Self::Tool(tool) => Watching::Tool(Observer::start(tool)?),
+        Ok(match (self, self.hooks()) {
+            (_, Some(hooks)) => Watching::Empty(Empty::attach(&hooks)?),
+            (Self::Tool(tool), None) => Watching::Tool(Observer::start(tool)?),
+            (_, None) => Watching::Nobody,
         })
+    }
+
+    /// Whoever it is, to be attached and detached while a load runs. Of tools `top` alone can be.
+    pub fn switched(self, stage: &Stage) -> Result<Box<dyn Switched>> {
+        if let Some(hooks) = self.hooks() {
+            return Ok(Box::new(Empty::load(&hooks)?));
+        }
+        if self == Self::Nobody {
+            return Ok(Box::new(Nothing));
+        }
+        ensure!(
+            self == Self::TOP,
+            "{} cannot be attached and detached",
+            self.name()
+        );
+        Ok(Box::new(Dashboard::start(stage)?))
     }
 }
 

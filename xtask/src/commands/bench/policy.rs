@@ -5,9 +5,10 @@ use anyhow::Result;
 use super::Time;
 use crate::bench::empty::Idle;
 use crate::bench::load::{Kind, Shape};
-use crate::bench::policy::slices::{self, Load};
+use crate::bench::policy::programs::Programs;
 use crate::bench::policy::{Rules, Stage, connection, packet};
 use crate::bench::report::{Budget, Row, Section};
+use crate::bench::slices::{self, Load, Nothing, Switched};
 
 // The goals.
 const CONNECTION_US: Budget = Budget::AtMost(1.0);
@@ -17,11 +18,19 @@ const ONE_RULE: Budget = Budget::AtLeast(0.97);
 const A_GUARD: Budget = Budget::AtLeast(0.95);
 
 /// Nothing at all, programs that do nothing, rules that concern none of the traffic, and a guard that finds nothing wrong.
-const UNCONCERNED: [Rules; 5] = [Rules::None, Rules::Empty, Rules::One, Rules::Many, Rules::Guard];
-/// The same, and a rule that concerns all of it.
-const CONCERNED: [Rules; 6] = [
+const UNCONCERNED: [Rules; 6] = [
     Rules::None,
     Rules::Empty,
+    Rules::Asking,
+    Rules::One,
+    Rules::Many,
+    Rules::Guard,
+];
+/// The same, and a rule that concerns all of it.
+const CONCERNED: [Rules; 7] = [
+    Rules::None,
+    Rules::Empty,
+    Rules::Asking,
     Rules::One,
     Rules::Many,
     Rules::Guard,
@@ -154,7 +163,8 @@ fn both_ends(stage: &Stage, time: Time) -> Result<Section> {
          ends and waits for nobody. The programs come and go every 80 ms while it runs, and each slice with them is compared with \
          the two beside it: two runs one after the other differ by several percent whatever is attached. Nothing, likewise, is \
          what the measurement itself does. Each is loaded anew several times, behind other programs that nobody calls: where the kernel puts instructions is worth 0.02. The \
-         empty programs are at the same two hooks: what they take away the kernel takes for calling any. With every connection denied each takes another SYN and waits for the handshake.",
+         empty programs are at the same two hooks: what they take away the kernel takes for calling any. A guard has to ask for the \
+         change of state that ends a handshake; the last of them do that and give it back, and nothing else. With every connection denied each takes another SYN and waits for the handshake.",
     );
     connections(stage, time, section, Load::BothEnds)
 }
@@ -216,7 +226,11 @@ fn compare(
     for round in 0..times {
         for (number, (rules, left)) in contestants.iter().zip(&mut left).enumerate() {
             let _elsewhere = Idle::load(u64::from(round) << 32 | number as u64)?;
-            let measured = slices::left(stage, *rules, load, seconds)?;
+            let mut switched: Box<dyn Switched> = match rules {
+                Rules::None => Box::new(Nothing),
+                rules => Box::new(Programs::of(stage, *rules)?),
+            };
+            let measured = slices::left(&mut *switched, load, seconds)?;
             left.extend(measured.left);
             without.extend(measured.without.into_iter().map(|rate| rate / scale));
         }
@@ -225,7 +239,7 @@ fn compare(
     for (rules, left) in contestants.iter().zip(left) {
         let (name, budget) = match (load, rules) {
             (_, Rules::None) => ("nothing, likewise", Budget::None),
-            (_, Rules::Empty | Rules::Denying) => (rules.name(), Budget::None),
+            (_, Rules::Empty | Rules::Asking | Rules::Denying) => (rules.name(), Budget::None),
             (Load::Bulk, _) => (rules.name(), BULK),
             (_, Rules::One) => (rules.name(), ONE_RULE),
             (_, Rules::Guard) => (rules.name(), A_GUARD),

@@ -1,25 +1,34 @@
-//! What a policy leaves of bytes or connections per second: the same programs come and go while a load runs.
+//! What programs leave of bytes or connections per second: the same ones come and go while a load runs.
 //!
 //! Two loads, one after the other, differ by a tenth, whatever is attached: where their memory lies, how far their buffers
 //! have grown, what else the machine does. Neighbouring moments of one load differ by less, and there are many of them.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fs, thread};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::cgroup_skb::CgroupSkbLinkId;
-use aya::programs::sock_ops::SockOpsLinkId;
-use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SockOps};
 use serde_json::Value;
 
-use super::{InForce, Rules, Stage};
-use crate::bench::bpftool::run as bpftool;
-use crate::bench::empty::root;
-use crate::bench::load::Kind;
+use super::load::Kind;
+use super::nginx;
 use crate::commands::program_path;
 use crate::{interrupt, process};
+
+/// What is attached and detached again and again.
+pub trait Switched {
+    /// Attaches it, or detaches it; it may be so already.
+    fn set(&mut self, on: bool) -> Result<()>;
+}
+
+/// Nothing at all: what the measurement itself does.
+pub struct Nothing;
+
+impl Switched for Nothing {
+    fn set(&mut self, _: bool) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// How long the programs are attached, and then are not.
 const SLICE: Duration = Duration::from_millis(80);
@@ -39,6 +48,8 @@ pub enum Load {
     Connections(Kind),
     /// Connections of threads that have both ends.
     BothEnds(Kind),
+    /// Requests to nginx, which closes each connection.
+    Requests,
 }
 
 /// Bytes or connections per second without, and for each slice with the programs what is left of the mean of the two beside it.
@@ -47,9 +58,8 @@ pub struct Left {
     pub left: Vec<f64>,
 }
 
-/// A load of so many seconds.
-pub fn left(stage: &Stage, rules: Rules, load: Load, seconds: u32) -> Result<Left> {
-    let mut programs = Programs::of(stage, rules)?;
+/// Of a load of so many seconds.
+pub fn left(programs: &mut dyn Switched, load: Load, seconds: u32) -> Result<Left> {
     let running = thread::spawn(move || noted(load, seconds));
     let end = SystemTime::now() + Duration::from_secs(seconds.into());
     interrupt::sleep(BEGINNING)?;
@@ -57,15 +67,13 @@ pub fn left(stage: &Stage, rules: Rules, load: Load, seconds: u32) -> Result<Lef
     while SystemTime::now() + SLICE + CHANGE < end {
         // First without, and in turns.
         let attached = slices.len() % 2 == 1;
-        if let Some(programs) = &mut programs {
-            programs.set(attached)?;
-        }
+        programs.set(attached)?;
         interrupt::sleep(CHANGE)?;
         let from = now_ns()?;
         interrupt::sleep(SLICE)?;
         slices.push((from, now_ns()?));
     }
-    drop(programs);
+    programs.set(false)?;
     let noted = running
         .join()
         .ok()
@@ -109,6 +117,9 @@ fn noted(load: Load, seconds: u32) -> Result<Vec<(u64, f64)>> {
         Load::Bulk => command.arg("bulk"),
         Load::Connections(kind) => command.args(connections(kind)),
         Load::BothEnds(kind) => command.args(connections(kind)).arg("--both-ends"),
+        Load::Requests => command
+            .args(connections(Kind::Tfo))
+            .args(nginx::requests(seconds)?.options),
     };
     command.args(["--seconds", &seconds.to_string(), "--every", "0.002"]);
     let report: Value = serde_json::from_str(&process::output(&mut command)?).context("tfo-lab's report")?;
@@ -132,65 +143,6 @@ const fn connections(kind: Kind) -> &'static [&'static str] {
 fn now_ns() -> Result<u64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     since.as_nanos().try_into().context("a time after 2554")
-}
-
-/// Programs that can be attached and detached within microseconds. `None`: there are none.
-struct Programs {
-    egress: CgroupSkb,
-    sock_ops: SockOps,
-    attached: Option<(CgroupSkbLinkId, SockOpsLinkId)>,
-    /// Keeps the maps, and takes everything away in the end.
-    _in_force: InForce,
-}
-
-impl Programs {
-    fn of(stage: &Stage, rules: Rules) -> Result<Option<Self>> {
-        if rules == Rules::None {
-            return Ok(None);
-        }
-        let mut in_force = stage.enforce(rules)?;
-        let [sock_ops, egress] = match in_force.empty() {
-            Some(&[sock_ops, egress]) => [sock_ops, egress],
-            _ => [
-                in_force.pinned("link-sockops")?.0,
-                in_force.pinned("link-egress")?.0,
-            ],
-        };
-        let pin = |id: u64| -> Result<PathBuf> {
-            let path = stage.bpffs.join(format!("bench-{id}"));
-            bpftool(&["prog", "pin", "id", &id.to_string(), &path.to_string_lossy()])?;
-            Ok(path)
-        };
-        let unpin =
-            |path: &Path| fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()));
-        let path = pin(egress)?;
-        let egress = CgroupSkb::from_pin(&path, CgroupSkbAttachType::Egress)?;
-        unpin(&path)?;
-        let path = pin(sock_ops)?;
-        let sock_ops = SockOps::from_pin(&path)?;
-        unpin(&path)?;
-        // They lose the links they came with, and get others that come and go.
-        in_force.detach()?;
-        Ok(Some(Self {
-            egress,
-            sock_ops,
-            attached: None,
-            _in_force: in_force,
-        }))
-    }
-
-    fn set(&mut self, on: bool) -> Result<()> {
-        if let Some((egress, sock_ops)) = self.attached.take() {
-            self.egress.detach(egress)?;
-            self.sock_ops.detach(sock_ops)?;
-        }
-        if on {
-            let mode = CgroupAttachMode::Single;
-            let egress = self.egress.attach(root()?, CgroupSkbAttachType::Egress, mode)?;
-            self.attached = Some((egress, self.sock_ops.attach(root()?, mode)?));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
