@@ -49,7 +49,7 @@ const TOOLS: [Tool; 19] = [
     tool(
         "curl",
         "curl",
-        &[User::Tests, User::Bench],
+        &[User::Tests],
         "a client nobody here wrote",
     ),
     tool(

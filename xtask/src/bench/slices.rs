@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::load::Kind;
-use super::nginx;
+use super::nginx::{self, Page};
 use crate::commands::program_path;
 use crate::{interrupt, process};
 
@@ -49,7 +49,7 @@ pub enum Load {
     /// Connections of threads that have both ends.
     BothEnds(Kind),
     /// Requests to nginx, which closes each connection.
-    Requests,
+    Requests(Page),
 }
 
 /// Bytes or connections per second without, and for each slice with the programs what is left of the mean of the two beside it.
@@ -117,9 +117,9 @@ fn noted(load: Load, seconds: u32) -> Result<Vec<(u64, f64)>> {
         Load::Bulk => command.arg("bulk"),
         Load::Connections(kind) => command.args(connections(kind)),
         Load::BothEnds(kind) => command.args(connections(kind)).arg("--both-ends"),
-        Load::Requests => command
+        Load::Requests(page) => command
             .args(connections(Kind::Tfo))
-            .args(nginx::requests(seconds)?.options),
+            .args(nginx::requests(page, seconds)?.options),
     };
     command.args(["--seconds", &seconds.to_string(), "--every", "0.002"]);
     let report: Value = serde_json::from_str(&process::output(&mut command)?).context("tfo-lab's report")?;

@@ -178,7 +178,6 @@ fn versions() -> Vec<String> {
         "bpftrace",
         "tcpdump",
         "nginx",
-        "curl",
         "tshark",
         "bpftool",
     ];

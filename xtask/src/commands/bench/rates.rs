@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Time;
 use crate::bench::empty::Idle;
 use crate::bench::load::{Kind, Shape};
-use crate::bench::nginx;
+use crate::bench::nginx::Page;
 use crate::bench::observer::Tool;
 use crate::bench::policy::Stage;
 use crate::bench::rate::{self, Contestant, Rates};
@@ -58,7 +58,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
         "The same of a generator each thread of which has both ends, on a CPU of its own: no context switch, whose number depends on \
          what is attached. What is compared comes and goes every 80 ms while it runs, as with a policy below; nobody, likewise, is \
          what the measurement itself does. The last of the empty programs also writes 128 bytes about each end of a connection, \
-         with three times in them, which nobody reads.",
+         with three times in them, which nobody reads. The goal was set with the generator above.",
     )
     .drawn("of nobody");
     sliced(
@@ -72,23 +72,25 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     let mut requests = Section::new(
         "A server that closes after each request",
         "nginx with a network namespace to itself, one request per Fast Open connection; server and clients are both on this \
-         host, so all of what watching costs is seen. Measured like the one above.",
+         host, so all of what watching costs is seen. Measured like the one above. The goal was set at 32,000 requests a second, on \
+         another machine; here nginx answers more than twice as many, so that the same microseconds are more than twice the part.",
     )
     .drawn("of nobody");
-    sliced(stage, time, Load::Requests, REQUESTS, &mut requests)?;
+    sliced(
+        stage,
+        time,
+        Load::Requests(Page::Small),
+        Budget::None,
+        &mut requests,
+    )?;
 
-    let watchers: Vec<Contestant> = [Watcher::Nobody, Watcher::Empty, Watcher::Asking, Watcher::TOP]
-        .map(Contestant::from)
-        .into();
-    println!("\n==> nginx and curl, requests per second");
-    let mut by_curl = Section::new(
-        "A server that closes after each request, and a client that does some work",
-        "The same server, asked by two processes of curl, each of which makes one Fast Open connection after another: nobody here \
-         wrote either end. The goal of 0.97 was set at 32,000 requests a second, which lies between this rate and the one above.",
-    );
-    let rates = rate::watched(&watchers, 2 * time.rounds, |_| nginx::requests_by_curl())?;
-    show(&watchers, &rates, Budget::None, &mut by_curl);
-    Ok(vec![connections, both_ends, requests, by_curl])
+    let mut worked = Section::new(
+        "A server that works for each request, and closes",
+        "The same server, which matches an expression before each answer, so that it answers as many requests as where the goal was set.",
+    )
+    .drawn("of nobody");
+    sliced(stage, time, Load::Requests(Page::Worked), REQUESTS, &mut worked)?;
+    Ok(vec![connections, both_ends, requests, worked])
 }
 
 /// What is left of a load while programs come and go.
