@@ -46,12 +46,7 @@ const TOOLS: [Tool; 19] = [
         &[User::Tests, User::Bench],
         "a server nobody here wrote",
     ),
-    tool(
-        "curl",
-        "curl",
-        &[User::Tests],
-        "a client nobody here wrote",
-    ),
+    tool("curl", "curl", &[User::Tests], "a client nobody here wrote"),
     tool(
         "wget2",
         "wget2",

@@ -43,30 +43,19 @@ impl Rates {
     }
 }
 
-/// Connections per second of this load with each of them attached.
+/// Connections per second of this load with each of them attached, each time behind other programs that nobody calls.
 pub fn connections(contestants: &[Contestant], rounds: u32, shape: &Shape) -> Result<Rates> {
-    watched(contestants, rounds, |contestant| {
-        let shape = match contestant.beside {
-            Some(command) => shape.clone().beside(command),
-            None => shape.clone(),
-        };
-        Ok(shape.run()?.per_second())
-    })
-}
-
-/// What is measured with each of them attached, each time behind other programs that nobody calls.
-pub fn watched(
-    contestants: &[Contestant],
-    rounds: u32,
-    measure: impl Fn(&Contestant) -> Result<f64>,
-) -> Result<Rates> {
     let names: Vec<_> = contestants.iter().map(|contestant| contestant.name).collect();
     let number = Cell::new(0);
     alternate(&names, rounds, |index| {
         let contestant = &contestants[index];
+        let shape = match contestant.beside {
+            Some(command) => shape.clone().beside(command),
+            None => shape.clone(),
+        };
         let _elsewhere = Idle::load(number.replace(number.get() + 1))?;
         let watching = contestant.watcher.start()?;
-        let rate = measure(contestant)?;
+        let rate = shape.run()?.per_second();
         watching.stop()?;
         Ok(rate)
     })

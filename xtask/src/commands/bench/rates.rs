@@ -8,7 +8,7 @@ use crate::bench::load::{Kind, Shape};
 use crate::bench::nginx::Page;
 use crate::bench::observer::Tool;
 use crate::bench::policy::Stage;
-use crate::bench::rate::{self, Contestant, Rates};
+use crate::bench::rate::{self, Contestant};
 use crate::bench::report::{Budget, Row, Section};
 use crate::bench::slices::{self, Load};
 use crate::bench::watcher::Watcher;
@@ -19,78 +19,93 @@ const REQUESTS: Budget = Budget::AtLeast(0.97);
 const TCPDUMP: &str = "tcpdump -i lo -n -l --immediate-mode 'tcp[tcpflags] & tcp-syn != 0' 2>/dev/null";
 
 /// How often each of those that come and go is loaded, and for how many seconds of load.
-const SLICED: (u32, u32) = (8, 6);
+const SLICED: (u32, u32) = (8, 3);
 /// The same where time is short.
 const SLICED_QUICK: (u32, u32) = (1, 3);
+/// Rounds of whole runs beside other tools.
+const TOOLS_ROUNDS: u32 = 5;
 
 pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
-    println!(
-        "\n==> connections per second, {} rounds of {} s",
-        time.rounds, time.slice
-    );
-    let mut who: Vec<Contestant> = [
-        Watcher::Nobody,
-        Watcher::Empty,
-        Watcher::Asking,
-        Watcher::TOP,
-        Watcher::Tool(Tool::Tcplife),
-    ]
-    .map(Contestant::from)
-    .into();
-    who.push(Contestant {
-        name: "tcpdump of SYNs",
-        watcher: Watcher::Nobody,
-        beside: Some(TCPDUMP),
-    });
-    let mut connections = Section::new(
+    let mut waiting = Section::new(
         "Connections per second",
         "Fast Open connections of a generator that does nothing but connect, on every core; what is left of them with each of \
-         these attached, beside the mean of the rates before and after with nothing attached. The empty programs stand where ours would; beside them stands one \
-         that asks for the callbacks that ours ask for and does nothing with them. `top` measures \
-         the run time of its programs one second in eight, in which each run takes twice as long; such a second is not in here.",
+         these attached. What is compared comes and goes every 80 ms while the generator runs, and each slice with it is compared \
+         with the two beside it, as with a policy below; nobody, likewise, is what the measurement itself does. Each is loaded \
+         anew several times, behind other programs that nobody calls. The empty programs stand where ours would; beside them \
+         stand some that ask for the callbacks that ours ask for, and some that also write 128 bytes about each end of a \
+         connection, with three times in them, which nobody reads. `top` measures the run time of its programs one second in \
+         eight, in which each run takes twice as long; such slices are in here.",
     )
     .drawn("of nobody");
-    let rates = rate::connections(&who, time.rounds, &Shape::fastest(Kind::Tfo, time.slice))?;
-    show(&who, &rates, CONNECTIONS, &mut connections);
+    let load = Load::Connections(Kind::Tfo);
+    sliced(stage, time, load, CONNECTIONS, &mut waiting)?;
 
     let mut both_ends = Section::new(
         "Connections per second of threads that wait for nobody",
         "The same of a generator each thread of which has both ends, on a CPU of its own: no context switch, whose number depends on \
-         what is attached. What is compared comes and goes every 80 ms while it runs, as with a policy below; nobody, likewise, is \
-         what the measurement itself does. The last of the empty programs also writes 128 bytes about each end of a connection, \
-         with three times in them, which nobody reads. The goal was set with the generator above.",
+         what is attached. The goal was set with the generator above.",
     )
     .drawn("of nobody");
-    sliced(
-        stage,
-        time,
-        Load::BothEnds(Kind::Tfo),
-        CONNECTIONS,
-        &mut both_ends,
-    )?;
+    let load = Load::BothEnds(Kind::Tfo);
+    sliced(stage, time, load, Budget::None, &mut both_ends)?;
 
     let mut requests = Section::new(
         "A server that closes after each request",
         "nginx with a network namespace to itself, one request per Fast Open connection; server and clients are both on this \
-         host, so all of what watching costs is seen. Measured like the one above. The goal was set at 32,000 requests a second, on \
+         host, so all of what watching costs is seen. Measured like those above. The goal was set at 32,000 requests a second, on \
          another machine; here nginx answers more than twice as many, so that the same microseconds are more than twice the part.",
     )
     .drawn("of nobody");
-    sliced(
-        stage,
-        time,
-        Load::Requests(Page::Small),
-        Budget::None,
-        &mut requests,
-    )?;
+    let load = Load::Requests(Page::Small);
+    sliced(stage, time, load, Budget::None, &mut requests)?;
 
     let mut worked = Section::new(
         "A server that works for each request, and closes",
         "The same server, which matches an expression before each answer, so that it answers as many requests as where the goal was set.",
     )
     .drawn("of nobody");
-    sliced(stage, time, Load::Requests(Page::Worked), REQUESTS, &mut worked)?;
-    Ok(vec![connections, both_ends, requests, worked])
+    let load = Load::Requests(Page::Worked);
+    sliced(stage, time, load, REQUESTS, &mut worked)?;
+    Ok(vec![waiting, both_ends, requests, worked, beside_others(time)?])
+}
+
+/// Whole runs with each tool, for tools cannot be attached and detached while they run.
+fn beside_others(time: Time) -> Result<Section> {
+    let rounds = time.rounds.min(TOOLS_ROUNDS);
+    println!(
+        "\n==> connections per second beside other tools, {rounds} rounds of {} s",
+        time.slice
+    );
+    let mut who: Vec<_> = [Watcher::Nobody, Watcher::TOP, Watcher::Tool(Tool::Tcplife)]
+        .map(Contestant::from)
+        .into();
+    who.push(Contestant {
+        name: "tcpdump of SYNs",
+        watcher: Watcher::Nobody,
+        beside: Some(TCPDUMP),
+    });
+    let mut section = Section::new(
+        "Connections per second beside other tools",
+        "The first of these generators again, in whole runs with each tool, beside the mean of the rates before and after with nothing \
+         attached: coarser, because two runs differ by several percent whatever is attached.",
+    )
+    .drawn("of nobody");
+    let rates = rate::connections(&who, rounds, &Shape::fastest(Kind::Tfo, time.slice))?;
+    section.push(Row::of(
+        "per second, nobody watching",
+        rates.base.clone(),
+        "/s",
+        Budget::None,
+    ));
+    for (index, contestant) in who.iter().enumerate().skip(1) {
+        section.push(Row::of(
+            contestant.name,
+            rates.ratios(index),
+            "of nobody",
+            Budget::None,
+        ));
+    }
+    Ok(section)
 }
 
 /// What is left of a load while programs come and go.
@@ -136,25 +151,4 @@ fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut S
         section.push(row);
     }
     Ok(())
-}
-
-fn show(who: &[Contestant], rates: &Rates, budget: Budget, section: &mut Section) {
-    for (index, contestant) in who.iter().enumerate() {
-        let name = contestant.name;
-        if index == 0 {
-            section.push(Row::of(
-                format!("per second, {name} watching"),
-                rates.base.clone(),
-                "/s",
-                Budget::None,
-            ));
-            continue;
-        }
-        let budget = if contestant.watcher == Watcher::TOP {
-            budget
-        } else {
-            Budget::None
-        };
-        section.push(Row::of(name, rates.ratios(index), "of nobody", budget));
-    }
 }
