@@ -15,4 +15,5 @@ pub mod report;
 pub mod slices;
 pub mod stats;
 pub mod temporary;
+pub mod terminal;
 pub mod watcher;

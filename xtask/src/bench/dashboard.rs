@@ -2,11 +2,12 @@
 
 use std::{fs, process::Command, process::Stdio, time::Duration, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::observer::{self, scratch};
 use super::stats;
+use super::terminal;
 use crate::commands::program_path;
 use crate::interrupt;
 use crate::process::{self, Running};
@@ -55,15 +56,13 @@ pub fn full_table(seconds: u32) -> Result<Full> {
         .args(["--seconds", &SECONDS.to_string()]);
     process::output(&mut record)?;
     let play = format!("top --replay {} --speed {SPEED}", file.display());
-    let mut command = observer::on_terminal(&play);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    let mut command = terminal::tfo_cli(&play)?;
+    command.stderr(Stdio::null());
     let mut running = Running::start(&mut command)?;
     // The recording has to be over: from then on nothing happens.
     interrupt::sleep(Duration::from_secs(SECONDS / SPEED + 5))?;
-    let pid = observer::only_child(running.pid()).context("tfo-cli top --replay ended early")?;
+    let pid = running.pid();
+    ensure!(running.poll()?.is_none(), "tfo-cli top --replay ended early");
     let (start, before) = (Instant::now(), stats::cpu_nanoseconds(pid)?);
     interrupt::sleep(Duration::from_secs(seconds.into()))?;
     let used = stats::cpu_nanoseconds(pid)?.saturating_sub(before) as f64 / 1e9;

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::stats::RunTime;
+use super::terminal;
 use crate::commands::program_path;
 use crate::process::{self, Running};
 use crate::{interrupt, workspace};
@@ -46,22 +47,20 @@ impl Tool {
         }
     }
 
-    fn command(self) -> Command {
-        let tfo_cli = program_path("tfo-cli");
-        let mut command;
-        match self {
-            Self::Trace => {
-                command = Command::new(tfo_cli);
-                command.args(["trace", "--format", "json"]);
-            }
-            Self::Top => {
-                command = on_terminal("top");
-            }
-            Self::Tcplife => command = with_tracefs(&["tcplife"]),
-            Self::Tcpstates => command = with_tracefs(&["tcpstates"]),
-            Self::Bpftrace => command = with_tracefs(&["bpftrace", "-e", COUNTER]),
+    /// It, with what it reads from; it writes to `output` unless it has a terminal.
+    fn command(self, output: Stdio) -> Result<Command> {
+        let mut command = match self {
+            Self::Trace => Command::new(program_path("tfo-cli")),
+            Self::Top => return terminal::tfo_cli("top"),
+            Self::Tcplife => with_tracefs(&["tcplife"]),
+            Self::Tcpstates => with_tracefs(&["tcpstates"]),
+            Self::Bpftrace => with_tracefs(&["bpftrace", "-e", COUNTER]),
+        };
+        if self == Self::Trace {
+            command.args(["trace", "--format", "json"]);
         }
-        command
+        command.stdin(Stdio::null()).stdout(output);
+        Ok(command)
     }
 }
 
@@ -77,7 +76,7 @@ fn with_tracefs(tool: &[&str]) -> Command {
 /// A tool that is attached.
 pub struct Observer {
     running: Running,
-    /// The process that holds the programs, which is not the child where `script` is in between.
+    /// The process that holds the programs.
     pub pid: u32,
     /// From the start of the process to its first count.
     pub attach_time: Duration,
@@ -99,12 +98,8 @@ impl Observer {
 
     fn start_with_output(tool: Tool, output: Stdio) -> Result<Self> {
         let start = Instant::now();
-        let mut command = tool.command();
-        // An open pipe as stdin: `script` would pass an end of file on to the tool.
-        command
-            .stdin(Stdio::piped())
-            .stdout(output)
-            .stderr(Stdio::piped());
+        let mut command = tool.command(output)?;
+        command.stderr(Stdio::piped());
         let mut running = Running::start(&mut command)?;
         let stderr = process::lines_of(running.child.stderr.take());
         let pid = running.pid();
@@ -143,7 +138,7 @@ impl Observer {
             if self.tool != Tool::Trace && self.holds_programs() {
                 // The programs are loaded one after the other; none of these tools takes longer than this. `top` measures its own
                 // programs in the first second, as it does in one of eight: each run takes twice as long then.
-                let settles = if self.tool == Tool::Top { 1_300 } else { 700 };
+                let settles = if self.tool == Tool::Top { 1_500 } else { 700 };
                 interrupt::sleep(Duration::from_millis(settles))?;
                 return Ok(());
             }
@@ -160,13 +155,6 @@ impl Observer {
     }
 
     fn holds_programs(&mut self) -> bool {
-        if self.tool == Tool::Top {
-            // `script` starts the tool in a child of its own.
-            let Some(child) = only_child(self.running.pid()) else {
-                return false;
-            };
-            self.pid = child;
-        }
         RunTime::of_process(self.pid).is_ok_and(|time| time.programs > 0)
     }
 
@@ -186,27 +174,7 @@ impl Observer {
     }
 }
 
-/// The first child of a process.
-pub fn only_child(pid: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    children.split_whitespace().next()?.parse().ok()
-}
-
-/// `tfo-cli` with these arguments on a terminal of 120x40: without one it would print a table and end.
-pub fn on_terminal(arguments: &str) -> Command {
-    let inside = format!(
-        "stty rows 40 cols 120; exec {} {arguments}",
-        program_path("tfo-cli").display()
-    );
-    let mut command = Command::new("script");
-    command
-        .args(["-qfc", &inside, "/dev/null"])
-        .env("SHELL", "/bin/sh")
-        .env("TERM", "xterm-256color");
-    command
-}
-
-/// Ends a program on such a terminal.
+/// Ends a program that reads keys.
 pub fn terminate(pid: u32) -> Result<()> {
     send(pid, Signal::SIGTERM)
 }

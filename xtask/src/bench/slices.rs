@@ -19,6 +19,11 @@ use crate::{interrupt, process};
 pub trait Switched {
     /// Attaches it, or detaches it; it may be so already.
     fn set(&mut self, on: bool) -> Result<()>;
+
+    /// How long it is attached, and then is not.
+    fn slice(&self) -> Duration {
+        SLICE
+    }
 }
 
 /// Nothing at all: what the measurement itself does.
@@ -30,7 +35,7 @@ impl Switched for Nothing {
     }
 }
 
-/// How long the programs are attached, and then are not.
+/// How long programs are attached, and then are not, that take no time to attach.
 const SLICE: Duration = Duration::from_millis(80);
 /// After each change, until it is over: attaching the first program to a hook rewrites the code there.
 const CHANGE: Duration = Duration::from_millis(10);
@@ -62,15 +67,16 @@ pub struct Left {
 pub fn left(programs: &mut dyn Switched, load: Load, seconds: u32) -> Result<Left> {
     let running = thread::spawn(move || noted(load, seconds));
     let end = SystemTime::now() + Duration::from_secs(seconds.into());
+    let slice = programs.slice();
     interrupt::sleep(BEGINNING)?;
     let mut slices = Vec::new();
-    while SystemTime::now() + SLICE + CHANGE < end {
+    while SystemTime::now() + slice + CHANGE < end {
         // First without, and in turns.
         let attached = slices.len() % 2 == 1;
         programs.set(attached)?;
         interrupt::sleep(CHANGE)?;
         let from = now_ns()?;
-        interrupt::sleep(SLICE)?;
+        interrupt::sleep(slice)?;
         slices.push((from, now_ns()?));
     }
     programs.set(false)?;

@@ -1,16 +1,15 @@
 //! Who watches while something is measured: nobody, programs that do nothing, or a tool.
 
-mod dashboard;
+mod restarted;
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use dashboard::Dashboard;
+use restarted::Restarted;
 
 use super::empty::{Empty, Hook};
 use super::observer::{Observer, Tool};
-use super::policy::Stage;
 use super::slices::{Nothing, Switched};
 use super::stats;
 use crate::interrupt;
@@ -63,20 +62,21 @@ impl Watcher {
         })
     }
 
-    /// Whoever it is, to be attached and detached while a load runs. Of tools `top` alone can be.
-    pub fn switched(self, stage: &Stage) -> Result<Box<dyn Switched>> {
-        if let Some(hooks) = self.hooks() {
-            return Ok(Box::new(Empty::load(&hooks)?));
+    /// Whoever it is, to be attached and detached while a load runs.
+    pub fn switched(self) -> Result<Box<dyn Switched>> {
+        Ok(match (self, self.hooks()) {
+            (_, Some(hooks)) => Box::new(Empty::load(&hooks)?),
+            (Self::Tool(tool), None) => Box::new(Restarted::new(tool)),
+            (_, None) => Box::new(Nothing),
+        })
+    }
+
+    /// How often it is to be loaded, and for how many seconds of load, so that there are some dozens of slices with it.
+    pub const fn loads(self) -> (u32, u32) {
+        match self {
+            Self::Tool(_) => (2, 60),
+            _ => (8, 3),
         }
-        if self == Self::Nobody {
-            return Ok(Box::new(Nothing));
-        }
-        ensure!(
-            self == Self::TOP,
-            "{} cannot be attached and detached",
-            self.name()
-        );
-        Ok(Box::new(Dashboard::start(stage)?))
     }
 }
 

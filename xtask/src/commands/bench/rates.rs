@@ -7,7 +7,6 @@ use crate::bench::empty::Idle;
 use crate::bench::load::{Kind, Shape};
 use crate::bench::nginx::Page;
 use crate::bench::observer::Tool;
-use crate::bench::policy::Stage;
 use crate::bench::rate::{self, Contestant};
 use crate::bench::report::{Budget, Row, Section};
 use crate::bench::slices::{self, Load};
@@ -18,14 +17,12 @@ const REQUESTS: Budget = Budget::AtLeast(0.97);
 /// Watches SYNs in the load's own namespace, as it would have to on a host.
 const TCPDUMP: &str = "tcpdump -i lo -n -l --immediate-mode 'tcp[tcpflags] & tcp-syn != 0' 2>/dev/null";
 
-/// How often each of those that come and go is loaded, and for how many seconds of load.
-const SLICED: (u32, u32) = (8, 3);
-/// The same where time is short.
-const SLICED_QUICK: (u32, u32) = (1, 3);
+/// Where time is short: how often each of those that come and go is loaded, and for how many seconds of load.
+const SLICED_QUICK: (u32, u32) = (1, 8);
 /// Rounds of whole runs beside other tools.
 const TOOLS_ROUNDS: u32 = 5;
 
-pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
+pub fn run(time: Time) -> Result<Vec<Section>> {
     let mut waiting = Section::new(
         "Connections per second",
         "Fast Open connections of a generator that does nothing but connect, on every core; what is left of them with each of \
@@ -33,12 +30,13 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
          with the two beside it, as with a policy below; nobody, likewise, is what the measurement itself does. Each is loaded \
          anew several times, behind other programs that nobody calls. The empty programs stand where ours would; beside them \
          stand some that ask for the callbacks that ours ask for, and some that also write 128 bytes about each end of a \
-         connection, with three times in them, which nobody reads. `top` measures the run time of its programs one second in \
-         eight, in which each run takes twice as long; such slices are in here.",
+         connection, with three times in them, which nobody reads. `top` is started anew for each slice, which is of \
+         600 ms and begins when it has measured the run time of its programs: it does so one second in eight, in which each run \
+         takes twice as long.",
     )
     .drawn("of nobody");
     let load = Load::Connections(Kind::Tfo);
-    sliced(stage, time, load, CONNECTIONS, &mut waiting)?;
+    sliced(time, load, CONNECTIONS, &mut waiting)?;
 
     let mut both_ends = Section::new(
         "Connections per second of threads that wait for nobody",
@@ -47,7 +45,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::BothEnds(Kind::Tfo);
-    sliced(stage, time, load, Budget::None, &mut both_ends)?;
+    sliced(time, load, Budget::None, &mut both_ends)?;
 
     let mut requests = Section::new(
         "A server that closes after each request",
@@ -57,7 +55,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Requests(Page::Small);
-    sliced(stage, time, load, Budget::None, &mut requests)?;
+    sliced(time, load, Budget::None, &mut requests)?;
 
     let mut worked = Section::new(
         "A server that works for each request, and closes",
@@ -65,7 +63,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Requests(Page::Worked);
-    sliced(stage, time, load, REQUESTS, &mut worked)?;
+    sliced(time, load, REQUESTS, &mut worked)?;
     Ok(vec![waiting, both_ends, requests, worked, beside_others(time)?])
 }
 
@@ -109,9 +107,8 @@ fn beside_others(time: Time) -> Result<Section> {
 }
 
 /// What is left of a load while programs come and go.
-fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut Section) -> Result<()> {
-    let (times, seconds) = if time.rounds < 6 { SLICED_QUICK } else { SLICED };
-    println!("\n==> {}, {times} x {seconds} s each", section.title);
+fn sliced(time: Time, load: Load, budget: Budget, section: &mut Section) -> Result<()> {
+    println!("\n==> {}", section.title);
     let who = [
         Watcher::Nobody,
         Watcher::Empty,
@@ -120,11 +117,15 @@ fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut S
         Watcher::TOP,
     ];
     let (mut without, mut left) = (Vec::new(), who.map(|_| Vec::new()));
-    for round in 0..times {
-        for (number, (watcher, left)) in who.iter().zip(&mut left).enumerate() {
+    for (number, (watcher, left)) in who.iter().zip(&mut left).enumerate() {
+        let (times, seconds) = if time.rounds < 6 {
+            SLICED_QUICK
+        } else {
+            watcher.loads()
+        };
+        for round in 0..times {
             let _elsewhere = Idle::load(u64::from(round) << 32 | number as u64)?;
-            let mut switched = watcher.switched(stage)?;
-            let measured = slices::left(&mut *switched, load, seconds)?;
+            let measured = slices::left(&mut *watcher.switched()?, load, seconds)?;
             left.extend(measured.left);
             without.extend(measured.without);
         }
