@@ -32,6 +32,8 @@ pub enum Hook {
     SockOpsState,
     /// The tracepoint where sockets end.
     Destroy,
+    /// The tracepoint where a socket has an error.
+    Error,
     /// `cgroup_skb/egress` on the root: every packet that leaves.
     Egress,
 }
@@ -44,6 +46,7 @@ impl Hook {
                 ("sockops", "bench_sock_ops")
             }
             Self::Destroy => ("tp_btf/tcp_destroy_sock", "bench_destroy"),
+            Self::Error => ("tp_btf/inet_sk_error_report", "bench_error"),
             Self::Egress => ("cgroup_skb/egress", "bench_egress"),
         }
     }
@@ -96,7 +99,7 @@ struct Loaded {
 enum Link {
     SockOps(SockOpsLinkId),
     Egress(CgroupSkbLinkId),
-    Destroy(BtfTracePointLinkId),
+    Tracepoint(BtfTracePointLinkId),
 }
 
 impl Loaded {
@@ -106,7 +109,10 @@ impl Loaded {
         match ebpf.program_mut(name).context("the object has no program")? {
             Program::SockOps(program) => program.load()?,
             Program::CgroupSkb(program) => program.load()?,
-            Program::BtfTracePoint(program) => program.load("tcp_destroy_sock", &Btf::from_sys_fs()?)?,
+            Program::BtfTracePoint(program) => {
+                let (_, tracepoint) = section.split_once('/').context("no tracepoint")?;
+                program.load(tracepoint, &Btf::from_sys_fs()?)?;
+            }
             _ => bail!("a program of another kind"),
         }
         Ok(Self {
@@ -136,7 +142,7 @@ impl Loaded {
                 program.detach(link)?;
                 None
             }
-            (Program::BtfTracePoint(program), Some(Link::Destroy(link)), false) => {
+            (Program::BtfTracePoint(program), Some(Link::Tracepoint(link)), false) => {
                 program.detach(link)?;
                 None
             }
@@ -146,7 +152,7 @@ impl Loaded {
                 CgroupSkbAttachType::Egress,
                 mode,
             )?)),
-            (Program::BtfTracePoint(program), None, true) => Some(Link::Destroy(program.attach()?)),
+            (Program::BtfTracePoint(program), None, true) => Some(Link::Tracepoint(program.attach()?)),
             _ => bail!("a program of another kind"),
         };
         Ok(())
@@ -226,7 +232,7 @@ fn elf(section: &str, hook: Hook) -> Result<Vec<u8>> {
             return object(section, hook.names().1, &code, &places);
         }
         // 1 lets things pass; of a tracepoint only 0 is taken.
-        Hook::Destroy => code::returning(0),
+        Hook::Destroy | Hook::Error => code::returning(0),
         Hook::SockOps | Hook::Egress => code::returning(1),
     };
     object(section, hook.names().1, &code, &[])
@@ -307,6 +313,7 @@ mod tests {
             Hook::SockOpsRecording,
             Hook::SockOpsState,
             Hook::Destroy,
+            Hook::Error,
             Hook::Egress,
         ] {
             assert!(elf(hook.names().0, hook).unwrap().starts_with(b"\x7fELF"));

@@ -20,9 +20,9 @@ pub trait Switched {
     /// Attaches it, or detaches it; it may be so already.
     fn set(&mut self, on: bool) -> Result<()>;
 
-    /// How long it is attached, and then is not.
-    fn slice(&self) -> Duration {
-        SLICE
+    /// Detaches it for good, and ends what belongs to it.
+    fn end(&mut self) -> Result<()> {
+        self.set(false)
     }
 }
 
@@ -35,7 +35,7 @@ impl Switched for Nothing {
     }
 }
 
-/// How long programs are attached, and then are not, that take no time to attach.
+/// How long they are attached, and then are not.
 const SLICE: Duration = Duration::from_millis(80);
 /// After each change, until it is over: attaching the first program to a hook rewrites the code there.
 const CHANGE: Duration = Duration::from_millis(10);
@@ -67,19 +67,18 @@ pub struct Left {
 pub fn left(programs: &mut dyn Switched, load: Load, seconds: u32) -> Result<Left> {
     let running = thread::spawn(move || noted(load, seconds));
     let end = SystemTime::now() + Duration::from_secs(seconds.into());
-    let slice = programs.slice();
     interrupt::sleep(BEGINNING)?;
     let mut slices = Vec::new();
-    while SystemTime::now() + slice + CHANGE < end {
+    while SystemTime::now() + SLICE + CHANGE < end {
         // First without, and in turns.
         let attached = slices.len() % 2 == 1;
         programs.set(attached)?;
         interrupt::sleep(CHANGE)?;
         let from = now_ns()?;
-        interrupt::sleep(slice)?;
+        interrupt::sleep(SLICE)?;
         slices.push((from, now_ns()?));
     }
-    programs.set(false)?;
+    programs.end()?;
     let noted = running
         .join()
         .ok()

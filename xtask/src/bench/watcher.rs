@@ -1,15 +1,16 @@
 //! Who watches while something is measured: nobody, programs that do nothing, or a tool.
 
-mod restarted;
+mod dashboard;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use restarted::Restarted;
+use dashboard::Dashboard;
 
 use super::empty::{Empty, Hook};
 use super::observer::{Observer, Tool};
+use super::policy::Stage;
 use super::slices::{Nothing, Switched};
 use super::stats;
 use crate::interrupt;
@@ -21,7 +22,10 @@ pub enum Watcher {
     /// An empty program where each of `sock_ops` and the end of sockets calls: the floor. Asks for no callback, and is
     /// never attached together with a tool, whose callbacks it would get.
     Empty,
-    /// The same, but the one of `sock_ops` asks for the callbacks that ours ask for of Fast Open connections, and does nothing with
+    /// Empty programs at the tracepoints of `top` that a connection meets: where sockets end, and where a RST, by which the generator ends
+    /// its connections, makes an error of one.
+    Ends,
+    /// As [`Watcher::Empty`], but the one of `sock_ops` asks for the callbacks that ours ask for of Fast Open connections, and does nothing with
     /// them: who watches by them leaves no more than this one.
     Asking,
     /// The same, and it writes a record of each connection, which nobody reads: who keeps one leaves no more than this one.
@@ -37,6 +41,7 @@ impl Watcher {
         match self {
             Self::Nobody => "nobody",
             Self::Empty => "empty programs",
+            Self::Ends => "empty programs at the tracepoints alone",
             Self::Asking => "empty programs, our callbacks",
             Self::Recording => "the same, a record of each end",
             Self::Tool(tool) => tool.name(),
@@ -48,6 +53,7 @@ impl Watcher {
         match self {
             Self::Nobody | Self::Tool(_) => None,
             Self::Empty => Some([Hook::SockOps, Hook::Destroy]),
+            Self::Ends => Some([Hook::Destroy, Hook::Error]),
             Self::Asking => Some([Hook::SockOpsAsking, Hook::Destroy]),
             Self::Recording => Some([Hook::SockOpsRecording, Hook::Destroy]),
         }
@@ -62,21 +68,21 @@ impl Watcher {
         })
     }
 
-    /// Whoever it is, to be attached and detached while a load runs.
-    pub fn switched(self) -> Result<Box<dyn Switched>> {
-        Ok(match (self, self.hooks()) {
-            (_, Some(hooks)) => Box::new(Empty::load(&hooks)?),
-            (Self::Tool(tool), None) => Box::new(Restarted::new(tool)),
-            (_, None) => Box::new(Nothing),
-        })
-    }
-
-    /// How often it is to be loaded, and for how many seconds of load, so that there are some dozens of slices with it.
-    pub const fn loads(self) -> (u32, u32) {
-        match self {
-            Self::Tool(_) => (2, 60),
-            _ => (8, 3),
+    /// Whoever it is, to be attached and detached while a load runs. Of tools only `top` can be, but for its tracepoints
+    /// ([`Watcher::Ends`]).
+    pub fn switched(self, stage: &Stage) -> Result<Box<dyn Switched>> {
+        if let Some(hooks) = self.hooks() {
+            return Ok(Box::new(Empty::load(&hooks)?));
         }
+        if self == Self::Nobody {
+            return Ok(Box::new(Nothing));
+        }
+        ensure!(
+            self == Self::TOP,
+            "{} cannot be attached and detached",
+            self.name()
+        );
+        Ok(Box::new(Dashboard::start(stage)?))
     }
 }
 

@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
         sections.extend(peers::run(time)?);
     }
     if wants(Part::Rates) {
-        sections.extend(rates::run(time)?);
+        sections.extend(rates::run(&stage, time)?);
     }
     if wants(Part::Policy) {
         sections.extend(policy::run(&stage, time)?);

@@ -7,7 +7,8 @@ use crate::bench::empty::Idle;
 use crate::bench::load::{Kind, Shape};
 use crate::bench::nginx::Page;
 use crate::bench::observer::Tool;
-use crate::bench::rate::{self, Contestant};
+use crate::bench::policy::Stage;
+use crate::bench::rate::{self, Contestant, median};
 use crate::bench::report::{Budget, Row, Section};
 use crate::bench::slices::{self, Load};
 use crate::bench::watcher::Watcher;
@@ -17,12 +18,14 @@ const REQUESTS: Budget = Budget::AtLeast(0.97);
 /// Watches SYNs in the load's own namespace, as it would have to on a host.
 const TCPDUMP: &str = "tcpdump -i lo -n -l --immediate-mode 'tcp[tcpflags] & tcp-syn != 0' 2>/dev/null";
 
-/// Where time is short: how often each of those that come and go is loaded, and for how many seconds of load.
-const SLICED_QUICK: (u32, u32) = (1, 8);
+/// How often each of those that come and go is loaded, and for how many seconds of load.
+const SLICED: (u32, u32) = (8, 4);
+/// The same where time is short.
+const SLICED_QUICK: (u32, u32) = (1, 3);
 /// Rounds of whole runs beside other tools.
 const TOOLS_ROUNDS: u32 = 5;
 
-pub fn run(time: Time) -> Result<Vec<Section>> {
+pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     let mut waiting = Section::new(
         "Connections per second",
         "Fast Open connections of a generator that does nothing but connect, on every core; what is left of them with each of \
@@ -30,13 +33,13 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
          with the two beside it, as with a policy below; nobody, likewise, is what the measurement itself does. Each is loaded \
          anew several times, behind other programs that nobody calls. The empty programs stand where ours would; beside them \
          stand some that ask for the callbacks that ours ask for, and some that also write 128 bytes about each end of a \
-         connection, with three times in them, which nobody reads. `top` is started anew for each slice, which is of \
-         600 ms and begins when it has measured the run time of its programs: it does so one second in eight, in which each run \
-         takes twice as long.",
+         connection, with three times in them, which nobody reads. Of `top` the program on the cgroup \
+         comes and goes; its tracepoints cannot be detached by anybody else, so what empty programs at these leave is \
+         multiplied in.",
     )
     .drawn("of nobody");
     let load = Load::Connections(Kind::Tfo);
-    sliced(time, load, CONNECTIONS, &mut waiting)?;
+    sliced(stage, time, load, CONNECTIONS, &mut waiting)?;
 
     let mut both_ends = Section::new(
         "Connections per second of threads that wait for nobody",
@@ -45,7 +48,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::BothEnds(Kind::Tfo);
-    sliced(time, load, Budget::None, &mut both_ends)?;
+    sliced(stage, time, load, Budget::None, &mut both_ends)?;
 
     let mut requests = Section::new(
         "A server that closes after each request",
@@ -55,7 +58,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Requests(Page::Small);
-    sliced(time, load, Budget::None, &mut requests)?;
+    sliced(stage, time, load, Budget::None, &mut requests)?;
 
     let mut worked = Section::new(
         "A server that works for each request, and closes",
@@ -63,7 +66,7 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Requests(Page::Worked);
-    sliced(time, load, REQUESTS, &mut worked)?;
+    sliced(stage, time, load, REQUESTS, &mut worked)?;
     Ok(vec![waiting, both_ends, requests, worked, beside_others(time)?])
 }
 
@@ -107,25 +110,22 @@ fn beside_others(time: Time) -> Result<Section> {
 }
 
 /// What is left of a load while programs come and go.
-fn sliced(time: Time, load: Load, budget: Budget, section: &mut Section) -> Result<()> {
+fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut Section) -> Result<()> {
     println!("\n==> {}", section.title);
     let who = [
         Watcher::Nobody,
         Watcher::Empty,
         Watcher::Asking,
         Watcher::Recording,
+        Watcher::Ends,
         Watcher::TOP,
     ];
     let (mut without, mut left) = (Vec::new(), who.map(|_| Vec::new()));
     for (number, (watcher, left)) in who.iter().zip(&mut left).enumerate() {
-        let (times, seconds) = if time.rounds < 6 {
-            SLICED_QUICK
-        } else {
-            watcher.loads()
-        };
+        let (times, seconds) = if time.rounds < 6 { SLICED_QUICK } else { SLICED };
         for round in 0..times {
             let _elsewhere = Idle::load(u64::from(round) << 32 | number as u64)?;
-            let measured = slices::left(&mut *watcher.switched()?, load, seconds)?;
+            let measured = slices::left(&mut *watcher.switched(stage)?, load, seconds)?;
             left.extend(measured.left);
             without.extend(measured.without);
         }
@@ -136,12 +136,19 @@ fn sliced(time: Time, load: Load, budget: Budget, section: &mut Section) -> Resu
         "/s",
         Budget::None,
     ));
-    for (watcher, left) in who.into_iter().zip(left) {
+    let at_tracepoints = who.iter().position(|watcher| *watcher == Watcher::Ends);
+    let at_tracepoints = at_tracepoints.map_or(1.0, |index| median(&left[index]));
+    for (watcher, mut left) in who.into_iter().zip(left) {
         let (name, budget) = match watcher {
             Watcher::Nobody => ("nobody, likewise", Budget::None),
             Watcher::TOP => (watcher.name(), budget),
             _ => (watcher.name(), Budget::None),
         };
+        if watcher == Watcher::TOP {
+            for left in &mut left {
+                *left *= at_tracepoints;
+            }
+        }
         let row = Row::of(name, left, "of nobody", budget);
         println!(
             "    {}: {:.4} of {} slices",
