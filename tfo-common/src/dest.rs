@@ -60,31 +60,6 @@ pub struct DestStats {
     pub ttfb_plain: [u32; BUCKETS],
 }
 
-/// [`DestStats`] without its histograms; each number is the one of that name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DestSums {
-    /// [`DestStats::outcomes`].
-    pub outcomes: [u64; Outcome::COUNT],
-    /// [`DestStats::syn_bytes`].
-    pub syn_bytes: u64,
-    /// [`DestStats::syn_bytes_acked`].
-    pub syn_bytes_acked: u64,
-    /// [`DestStats::saved_us`], us.
-    pub saved_us: u64,
-    /// [`DestStats::lost_us`], us.
-    pub lost_us: u64,
-    /// [`DestStats::rtt_sum_us`], us.
-    pub rtt_sum_us: u64,
-    /// [`DestStats::rtt_count`].
-    pub rtt_count: u64,
-    /// [`DestStats::cookies`].
-    pub cookies: u64,
-    /// [`DestStats::plain_retrans`].
-    pub plain_retrans: u64,
-    /// [`DestStats::last_ns`], `CLOCK_MONOTONIC` ns.
-    pub last_ns: u64,
-}
-
 /// [`DestStats`] as the kernel side keeps it, the value of [`crate::maps::DESTS`]. An addition that other CPUs see takes as
 /// long as a look-up in an array, and a cache line that another CPU has written five times that: of a healthy handshake only
 /// what cannot be told from the rest is added, and it lies side by side, in the line with the end of the key. All durations in
@@ -147,31 +122,10 @@ impl DestCounts {
 
     /// What it adds up to. A handshake that is being added at this moment may be in one number and not yet in another.
     pub fn stats(&self) -> DestStats {
-        let sums = self.sums();
-        DestStats {
-            outcomes: sums.outcomes,
-            syn_bytes: sums.syn_bytes,
-            syn_bytes_acked: sums.syn_bytes_acked,
-            saved_us: sums.saved_us,
-            lost_us: sums.lost_us,
-            rtt_sum_us: sums.rtt_sum_us,
-            rtt_count: sums.rtt_count,
-            cookies: sums.cookies,
-            plain_retrans: sums.plain_retrans,
-            last_ns: sums.last_ns,
-            handshake_tfo: self.handshake_tfo,
-            handshake_plain: self.handshake_plain,
-            ttfb_tfo: self.ttfb_tfo,
-            ttfb_plain: self.ttfb_plain,
-        }
-    }
-
-    /// [`DestCounts::stats`] without the histograms, which are most of a row and the same here and there.
-    pub fn sums(&self) -> DestSums {
         let mut outcomes = self.outcomes;
         outcomes[Outcome::Plain as usize] += self.handshake_plain.iter().copied().map(u64::from).sum::<u64>();
         let handshakes: u64 = outcomes.iter().sum();
-        DestSums {
+        DestStats {
             outcomes,
             syn_bytes: self.syn_bytes_acked + self.syn_bytes_refused,
             syn_bytes_acked: self.syn_bytes_acked,
@@ -182,6 +136,10 @@ impl DestCounts {
             cookies: self.cookies,
             plain_retrans: self.plain_retrans,
             last_ns: self.last_ns,
+            handshake_tfo: self.handshake_tfo,
+            handshake_plain: self.handshake_plain,
+            ttfb_tfo: self.ttfb_tfo,
+            ttfb_plain: self.ttfb_plain,
         }
     }
 }
@@ -217,22 +175,6 @@ impl DestStats {
         ttfb_tfo: [0; BUCKETS],
         ttfb_plain: [0; BUCKETS],
     };
-
-    /// Without the histograms.
-    pub const fn sums(&self) -> DestSums {
-        DestSums {
-            outcomes: self.outcomes,
-            syn_bytes: self.syn_bytes,
-            syn_bytes_acked: self.syn_bytes_acked,
-            saved_us: self.saved_us,
-            lost_us: self.lost_us,
-            rtt_sum_us: self.rtt_sum_us,
-            rtt_count: self.rtt_count,
-            cookies: self.cookies,
-            plain_retrans: self.plain_retrans,
-            last_ns: self.last_ns,
-        }
-    }
 
     /// Adds the handshake of a record, but for its cookie and its first byte.
     pub fn add_handshake(&mut self, outcome: Outcome, flow: &FlowEvent) {

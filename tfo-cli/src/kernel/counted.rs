@@ -195,11 +195,12 @@ pub struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    /// What was counted here of a row of the kernel side, which is to be added to it.
-    pub fn part_of(&mut self, key: &DestKey) -> Option<&'a DestStats> {
-        let place = *self.counted.places.get(key)? as usize;
-        self.is_merged[place] = true;
-        Some(&self.counted.rows[place].1)
+    /// Adds what was counted here to a row of the kernel side.
+    pub fn add_to(&mut self, key: &DestKey, stats: &mut DestStats) {
+        if let Some(place) = self.counted.places.get(key) {
+            stats.add(&self.counted.rows[*place as usize].1);
+            self.is_merged[*place as usize] = true;
+        }
     }
 
     /// The rows that the kernel side has none of.
@@ -332,8 +333,8 @@ mod tests {
         kernel.outcomes[Outcome::Plain as usize] = 4;
         kernel.last_ns = u64::MAX;
         let mut merge = counted.merge();
-        kernel.add(merge.part_of(&key).expect("its row is here"));
-        assert_eq!(merge.part_of(&DestKey { port: 1, ..key }), None);
+        merge.add_to(&key, &mut kernel);
+        merge.add_to(&DestKey { port: 1, ..key }, &mut kernel);
         assert_eq!(kernel.handshakes(), 5);
         assert_eq!(kernel.last_ns, u64::MAX);
         assert_eq!(merge.others().count(), 0);

@@ -147,17 +147,11 @@ fn dests(maps: &Maps, capacity: u32, merge: &mut Merge<'_>) -> anyhow::Result<Ve
         capacity as usize,
         &mut |key, value| {
             // SAFETY: both types are made of integers only.
-            let row = unsafe { (sys::value::<DestKey>(key), sys::view::<DestCounts>(value)) };
+            let row = unsafe { (sys::value(key), sys::value::<DestCounts>(value)) };
             if let (Some(key), Some(counts)) = row {
-                let packed = match merge.part_of(&key) {
-                    Some(part) => {
-                        let mut stats = counts.stats();
-                        stats.add(part);
-                        Packed::from(&stats)
-                    }
-                    None => Packed::from(&*counts),
-                };
-                dests.push((key, packed));
+                let mut stats = counts.stats();
+                merge.add_to(&key, &mut stats);
+                dests.push((key, Packed::from(&stats)));
             }
         },
     )

@@ -253,13 +253,13 @@ impl Session {
 
     /// Leaves a program with the policy in force, if there is one, and says that somebody is there.
     fn hand_over(&self, newest: bool) {
-        if let Some(program) = self.give_back.clone() {
+        let (program, onlooker) = (self.give_back.clone(), Onlooker::new(self.bpffs.clone()));
+        self.keeper.ask(move |_| {
             // Without a policy, or the right to change it, our flags wait for the next copy.
-            self.keeper.ask(move |_| program.hand_over(newest).is_ok());
-        }
-        let onlooker = Onlooker::new(self.bpffs.clone());
-        // Likewise: then it is not known what SYNs carry.
-        self.keeper.ask(move |_| onlooker.arrive().is_ok());
+            let _ = program.map(|program| program.hand_over(newest));
+            // Likewise: then it is not known what SYNs carry.
+            let _ = onlooker.arrive();
+        });
     }
 
     /// Takes that program back where nothing is left for it to do: not where the kernel has refused to take our flags back.

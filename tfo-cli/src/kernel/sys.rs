@@ -2,7 +2,6 @@
 //! `io::Error`.
 
 use std::{
-    borrow::Cow,
     ffi::CString,
     fs::TryLockError,
     io,
@@ -467,20 +466,6 @@ pub unsafe fn value<T: Copy>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
 }
 
-/// A plain value where it lies, or copied where its alignment is not that of its type; `None` unless the length is exactly right.
-///
-/// # Safety
-///
-/// Every bit pattern must be a valid `T`.
-pub unsafe fn view<T: Copy>(bytes: &[u8]) -> Option<Cow<'_, T>> {
-    // SAFETY: the caller vouches for the bits.
-    match unsafe { bytes.align_to::<T>() } {
-        ([], [value], []) => Some(Cow::Borrowed(value)),
-        // SAFETY: as above.
-        _ => unsafe { value(bytes) }.map(Cow::Owned),
-    }
-}
-
 /// Length of the kernel's tick, us: what its coarse clocks resolve (`LOW_RES_NSEC`, `include/linux/hrtimer_defs.h`).
 pub fn tick_us() -> u32 {
     let mut resolution = libc::timespec {
@@ -535,26 +520,6 @@ pub fn possible_cpus() -> Result<u32, super::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_is_seen_wherever_its_bytes_lie() {
-        let words = [1u64, 2, 3];
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        for from in 0..=8 {
-            // SAFETY: a number is made of any bytes.
-            let (seen, copied) = unsafe {
-                (
-                    view::<u64>(&bytes[from..from + 8]),
-                    value::<u64>(&bytes[from..from + 8]),
-                )
-            };
-            assert_eq!(seen.as_deref(), copied.as_ref(), "{from}");
-            assert!(seen.is_some());
-        }
-        // SAFETY: as above.
-        let wrong = unsafe { [view::<u64>(&bytes[..7]), view::<u64>(&bytes), view::<u64>(&[])] };
-        assert_eq!(wrong, [None, None, None]);
-    }
 
     #[test]
     fn the_highest_cpu_is_the_last_of_the_list() {

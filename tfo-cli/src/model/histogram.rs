@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tfo_common::{DestCounts, DestStats, limits::BUCKETS};
+use tfo_common::{DestStats, limits::BUCKETS};
 
 /// Which latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,31 +19,6 @@ pub enum Latency {
 
 /// Counts per log2 bucket.
 pub type Buckets = [u32; BUCKETS];
-
-/// One histogram of each [`Latency`], in their order.
-pub struct Four<'a>([&'a Buckets; 4]);
-
-impl<'a> From<&'a DestStats> for Four<'a> {
-    fn from(row: &'a DestStats) -> Self {
-        Self([
-            &row.handshake_tfo,
-            &row.handshake_plain,
-            &row.ttfb_tfo,
-            &row.ttfb_plain,
-        ])
-    }
-}
-
-impl<'a> From<&'a DestCounts> for Four<'a> {
-    fn from(row: &'a DestCounts) -> Self {
-        Self([
-            &row.handshake_tfo,
-            &row.handshake_plain,
-            &row.ttfb_tfo,
-            &row.ttfb_plain,
-        ])
-    }
-}
 
 /// Only the buckets that are not zero: (histogram and bucket, count), in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,8 +75,8 @@ impl Packed {
 
 impl Histograms {
     /// Packs those of a table row.
-    pub fn new<'a>(row: impl Into<Four<'a>>) -> Self {
-        Self(Packed::of(filled(row.into())))
+    pub fn new(stats: &DestStats) -> Self {
+        Self(Packed::of(filled(stats)))
     }
 
     /// Something of the beginning and of the end of what is in the row itself: in whichever cache lines it lies, it is in these.
@@ -146,7 +121,13 @@ impl Histograms {
 /// Buckets looked at at once: a cache line is four times as long.
 const AT_ONCE: usize = 8;
 
-fn filled(Four(all): Four<'_>) -> impl Iterator<Item = (u8, u32)> + Clone {
+fn filled(stats: &DestStats) -> impl Iterator<Item = (u8, u32)> + Clone {
+    let all = [
+        &stats.handshake_tfo,
+        &stats.handshake_plain,
+        &stats.ttfb_tfo,
+        &stats.ttfb_plain,
+    ];
     let chunks = all
         .into_iter()
         .flat_map(|histogram| histogram.chunks_exact(AT_ONCE));

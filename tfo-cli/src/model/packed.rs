@@ -1,7 +1,7 @@
 //! The counts of a destination as the model has them: a third as long as in the kernel's table, because a full table of
 //! which every row changes is gone through each second.
 
-use tfo_common::{DestCounts, DestStats, Outcome, dest::DestSums};
+use tfo_common::{DestStats, Outcome};
 
 use super::histogram::{Histograms, Latency};
 
@@ -64,34 +64,21 @@ impl Packed {
     }
 }
 
-impl Packed {
-    fn new(sums: &DestSums, histograms: Histograms) -> Self {
-        Self {
-            outcomes: sums.outcomes.map(clamp),
-            syn_bytes: sums.syn_bytes,
-            syn_bytes_acked: sums.syn_bytes_acked,
-            saved_us: sums.saved_us,
-            lost_us: sums.lost_us,
-            rtt_sum_us: sums.rtt_sum_us,
-            rtt_count: clamp(sums.rtt_count),
-            cookies: clamp(sums.cookies),
-            plain_retrans: clamp(sums.plain_retrans),
-            last_ns: sums.last_ns,
-            histograms,
-        }
-    }
-}
-
 impl From<&DestStats> for Packed {
     fn from(stats: &DestStats) -> Self {
-        Self::new(&stats.sums(), Histograms::new(stats))
-    }
-}
-
-/// Without [`DestStats`] in between: six hundred bytes that would be written and read once more for each row.
-impl From<&DestCounts> for Packed {
-    fn from(counts: &DestCounts) -> Self {
-        Self::new(&counts.sums(), Histograms::new(counts))
+        Self {
+            outcomes: stats.outcomes.map(clamp),
+            syn_bytes: stats.syn_bytes,
+            syn_bytes_acked: stats.syn_bytes_acked,
+            saved_us: stats.saved_us,
+            lost_us: stats.lost_us,
+            rtt_sum_us: stats.rtt_sum_us,
+            rtt_count: clamp(stats.rtt_count),
+            cookies: clamp(stats.cookies),
+            plain_retrans: clamp(stats.plain_retrans),
+            last_ns: stats.last_ns,
+            histograms: Histograms::new(stats),
+        }
     }
 }
 

@@ -171,9 +171,10 @@ impl Table {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::model::{SortKey, fake};
-    use proptest::prelude::*;
 
     fn stats(accepted: u64, lost_us: u64) -> Packed {
         let mut counts = Packed::default();

@@ -5,11 +5,12 @@ use serde_json::Value;
 use tfo_lab::{
     client::{Api, Connect, Family},
     lab::Lab,
+    middlebox::{Effect, Middlebox, Rule},
 };
 
 use crate::{
     diagnose::{diagnosed, typed},
-    enforce::{is_fast, primed},
+    enforce::{at_once, is_fast, late, primed, service},
     guards,
     policy::{self, add},
     support::sandbox::Sandbox,
@@ -97,6 +98,27 @@ pub fn a_post_in_a_syn() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Who does not ask pays nothing: no mark is made for a socket because of what its SYN carries, also where a guard looks at SYNs.
+pub fn nobody_asks() -> Result<()> {
+    let (lab, sandbox) = (Lab::up_unique()?, Sandbox::enter()?);
+    let (_server, connect) = primed(&lab, Family::V4, 0)?;
+    guards::on(&sandbox, &[])?;
+    let path = Middlebox::on_path(&lab, &Rule::new(Effect::DropSynData, service(Family::V4, 0)))?;
+    late(&lab, &connect)?;
+    drop(path);
+    let post = Connect {
+        begins: POST,
+        ..connect
+    };
+    ensure!(is_fast(&at_once(&lab, &post)?), "it came through");
+    ensure!(!policy::were_marks_made()?, "nobody has asked");
+    let tool = sandbox.tool("trace", &["--format", "json"])?;
+    ensure!(is_fast(&at_once(&lab, &post)?), "it came through");
+    ensure!(policy::were_marks_made()?, "an observer asks");
+    tool.stop()?;
+    policy::clear()
 }
 
 pub fn where_nobody_looks() -> Result<()> {

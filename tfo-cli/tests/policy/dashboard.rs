@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, MapData};
 use serde_json::Value;
 use tfo_cli::kernel::policy::{guard_state, in_force};
 use tfo_common::{
@@ -299,9 +299,8 @@ pub fn looking_is_cheap() -> Result<()> {
     let sandbox = Sandbox::enter()?;
     guards::on(&sandbox, &[])?;
     let guard = sandbox.id()?;
-    let map = MapData::from_pin(Path::new(PINS).join(STATES)).map(Map::from_map_data)??;
-    let mut states: HashMap<_, [u8; size_of::<GuardKey>()], [u8; size_of::<GuardState>()]> =
-        HashMap::try_from(map)?;
+    let mut states: HashMap<MapData, [u8; size_of::<GuardKey>()], [u8; size_of::<GuardState>()]> =
+        policy::pinned(STATES)?;
     let dest = |index: u32| {
         let mut remote = [0; 16];
         remote[..4].copy_from_slice(&(0x0a00_0000 | index).to_be_bytes());
@@ -314,8 +313,7 @@ pub fn looking_is_cheap() -> Result<()> {
             pad: 0,
         }
     };
-    let nets = MapData::from_pin(Path::new(PINS).join(NETS)).map(Map::from_map_data)??;
-    let mut nets: HashMap<_, u64, u32> = HashMap::try_from(nets)?;
+    let mut nets: HashMap<MapData, u64, u32> = policy::pinned(NETS)?;
     nets.insert(NET, 0, 0)?;
     for index in 0..MAX_STATES {
         let dest = dest(index);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, MapData};
 use serde_json::Value;
 use tfo_common::{
     guard::{GuardKey, GuardState},
@@ -34,14 +34,10 @@ const BETWEEN: u32 = 4_096;
 /// Failures that open the guard.
 const FAILURES: u64 = 3;
 
-fn pinned(name: &str) -> Result<MapData> {
-    MapData::from_pin(Path::new(PINS).join(name)).with_context(|| name.to_owned())
-}
-
 /// Bytes of each map, as the kernel accounts for them.
 fn memory() -> Result<BTreeMap<&'static str, u64>> {
     let one = |name| {
-        let map = pinned(name)?;
+        let map = MapData::from_pin(Path::new(PINS).join(name)).context(name)?;
         let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
         let info = fs::read_to_string(&path).with_context(|| path.clone())?;
         let bytes = info.lines().find_map(|line| line.strip_prefix("memlock:"));
@@ -52,8 +48,7 @@ fn memory() -> Result<BTreeMap<&'static str, u64>> {
 
 /// Entries of a table.
 fn entries<const VALUE: usize>(name: &str) -> Result<usize> {
-    let map: HashMap<MapData, [u8; size_of::<GuardKey>()], [u8; VALUE]> =
-        Map::from_map_data(pinned(name)?)?.try_into()?;
+    let map: HashMap<MapData, [u8; size_of::<GuardKey>()], [u8; VALUE]> = policy::pinned(name)?;
     map.keys()
         .try_fold(0, |count, key| key.map(|_| count + 1))
         .with_context(|| name.to_owned())

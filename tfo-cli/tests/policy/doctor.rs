@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, MapData};
 use serde_json::Value;
 use tfo_common::policy::{SWITCHES, Switch};
 
 use crate::{
-    policy::{PINS, ok, run},
+    policy::{PINS, ok, pinned, run},
     support::sandbox::Sandbox,
 };
 
@@ -50,8 +50,8 @@ pub fn tells_versions_apart() -> Result<()> {
     );
 
     let pin = Path::new(PINS).join(SWITCHES);
-    let map = Map::from_map_data(MapData::from_pin(&pin).context("the switches")?)?;
-    Array::<_, u32>::try_from(map)?.set(Switch::Abi as u32, u32::MAX, 0)?;
+    let mut switches: Array<MapData, u32> = pinned(SWITCHES)?;
+    switches.set(Switch::Abi as u32, u32::MAX, 0)?;
     let (other, code) = policy_check()?;
     ensure!(other["status"] == "fail" && code == Some(4), "{other} {code:?}");
     ensure!(pin.exists(), "doctor has removed something");

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, MapData};
 use tfo_common::policy::{LEARNED, push};
 use tfo_lab::{
     client::{Api, ClientOption, Connect, Family},
@@ -15,13 +15,12 @@ use tfo_lab::{
 use crate::{
     enforce::{SYN_TIMEOUT_US, is_fast, is_late, prefix, primed, service, time},
     matrix::run_all,
-    policy::{self, PINS, add, counter, hits, ok},
+    policy::{self, add, counter, hits, ok},
 };
 
 /// Writes down what the programs would find out on such a kernel with the first connection.
 fn refuse_pushes() -> Result<()> {
-    let known = MapData::from_pin(Path::new(PINS).join(LEARNED)).context(LEARNED)?;
-    let mut known: Array<MapData, [u32; 4]> = Map::from_map_data(known)?.try_into()?;
+    let mut known: Array<MapData, [u32; 4]> = policy::pinned(LEARNED)?;
     let [_, marked, troubled, pad] = known.get(&0, 0).context(LEARNED)?;
     known
         .set(0, [push::REFUSED, marked, troubled, pad], 0)

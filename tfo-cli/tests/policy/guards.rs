@@ -1,13 +1,12 @@
 //! Guards: the first K connections have a timeout, the next ones do not, and TFO is used again when the path is mended.
 
 use std::{
-    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, MapData};
 use serde_json::Value;
 use tfo_common::{guard::GuardKey, policy::TRIALS};
 use tfo_lab::{
@@ -18,7 +17,7 @@ use tfo_lab::{
 
 use crate::{
     enforce::{at_once, is_fast, is_late, late, primed, service},
-    policy::{self, PINS, ok},
+    policy::{self, ok},
     support::{sandbox::Sandbox, wait_until},
 };
 
@@ -354,9 +353,7 @@ pub fn without_a_claim() -> Result<()> {
         let run = || connect.run_in(lab.client());
         let trial = scope.spawn(run);
         wait_until("the trial to leave", || Ok(count("guard_trials")? == 1))?;
-        let pin = Path::new(PINS).join(TRIALS);
-        let map = Map::from_map_data(MapData::from_pin(&pin).context("the claims")?)?;
-        let mut claims: HashMap<_, [u8; size_of::<GuardKey>()], u64> = map.try_into()?;
+        let mut claims: HashMap<MapData, [u8; size_of::<GuardKey>()], u64> = policy::pinned(TRIALS)?;
         let held: Vec<_> = claims.keys().collect::<Result<_, _>>()?;
         ensure!(!held.is_empty(), "nobody has claimed it");
         for key in &held {

@@ -123,6 +123,7 @@ const TESTS: &[Test] = &[
         "carried::a_post_in_a_syn_is_found_and_kept_back",
         carried::a_post_in_a_syn,
     ),
+    ("carried::nobody_asks_and_nothing_is_noted", carried::nobody_asks),
     (
         "carried::where_nobody_looks_nothing_is_said",
         carried::where_nobody_looks,

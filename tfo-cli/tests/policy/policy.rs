@@ -9,10 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, MapError};
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
-use tfo_common::guard::{Birth, Watch};
+use tfo_common::{
+    guard::{Birth, Watch},
+    policy::{BIRTHS, LEARNED, Learned, WATCHES},
+};
 
 use crate::support::{BINARY, NO_CONFIG, schema};
 
@@ -143,13 +146,17 @@ pub fn counter(name: &str) -> Result<u64> {
         .with_context(|| format!("counter {name}"))
 }
 
+/// A pinned map of the policy in force.
+pub fn pinned<M: TryFrom<Map, Error = MapError>>(name: &str) -> Result<M> {
+    let map = MapData::from_pin(Path::new(PINS).join(name)).and_then(Map::from_map_data);
+    map.and_then(M::try_from).with_context(|| name.to_owned())
+}
+
 /// How many handshakes that guards watch have a callback flag of ours.
 pub fn flagged() -> Result<usize> {
-    let map = MapData::from_pin(Path::new(PINS).join(tfo_common::policy::WATCHES))?;
-    let watches: Array<MapData, [u64; size_of::<Watch>() / 8]> = Map::Array(map).try_into()?;
+    let watches: Array<MapData, [u64; size_of::<Watch>() / 8]> = pinned(WATCHES)?;
     let word = |at: usize, words: &[u64]| words.get(at / 8).copied().unwrap_or(0).to_ne_bytes()[at % 8];
-    let map = MapData::from_pin(Path::new(PINS).join(tfo_common::policy::BIRTHS))?;
-    let births: Array<MapData, u64> = Map::Array(map).try_into()?;
+    let births: Array<MapData, u64> = pinned(BIRTHS)?;
     let mut flagged = 0;
     for birth in births.iter() {
         flagged += usize::from(Birth::of_word(birth?).asked());
@@ -160,6 +167,13 @@ pub fn flagged() -> Result<usize> {
         flagged += usize::from(is_there && word(offset_of!(Watch, added), &watch) != 0);
     }
     Ok(flagged)
+}
+
+/// Whether a mark was ever made for a socket: from then on each one that connects is looked up.
+pub fn were_marks_made() -> Result<bool> {
+    let learned: Array<MapData, [u32; 4]> = pinned(LEARNED)?;
+    let words = learned.get(&0, 0)?;
+    Ok(words[offset_of!(Learned, marked) / 4] != 0)
 }
 
 /// Hits of the rule for a destination.

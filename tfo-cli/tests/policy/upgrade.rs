@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, MapData};
 use serde_json::Value;
 use tfo_common::policy::{LATER, NETS, SWITCHES, Switch, WATCHES};
 use tfo_lab::{
@@ -29,9 +29,7 @@ use crate::{
 
 /// Lets the policy look as if another build had loaded its programs: same layout, other code.
 fn age() -> Result<()> {
-    let pin = Path::new(PINS).join(SWITCHES);
-    let map = Map::from_map_data(MapData::from_pin(&pin).context("the switches")?)?;
-    let mut switches = Array::<_, u32>::try_from(map)?;
+    let mut switches: Array<MapData, u32> = policy::pinned(SWITCHES)?;
     switches.set(Switch::BuildLow as u32, 1, 0)?;
     Ok(switches.set(Switch::BuildHigh as u32, 0, 0)?)
 }

@@ -13,11 +13,12 @@ use crate::{
 
 /// Whether a SYN carries data that may not be sent twice: the bit of a mark that says so ([`tfo_common::policy::mark`]), else 0.
 ///
-/// Fewer bytes than a [`Head`] has are not looked at: no request that ends is that short.
+/// Fewer bytes than a [`Head`] has are not looked at: no request that ends is that short. Nor is anything where nobody wants to
+/// know ([`InForce::observed`](tfo_common::policy::InForce::observed)).
 #[inline(always)]
-pub fn look(ctx: &SkBuffContext, syn: &Syn, noise: u64) -> u64 {
-    // A copy, or the verifier would remember which of the two it was.
-    if (forget(syn.payload.into(), noise) as u32) < Head::LEN as u32 {
+pub fn look(ctx: &SkBuffContext, syn: &Syn, observed: u32, noise: u64) -> u64 {
+    // Copies, or the verifier would remember which of the two it was.
+    if forget(observed.into(), noise) == 0 || (forget(syn.payload.into(), noise) as u32) < Head::LEN as u32 {
         return 0;
     }
     let mut words = MaybeUninit::<[u64; 2]>::uninit();

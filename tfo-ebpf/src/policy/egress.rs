@@ -58,7 +58,7 @@ pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
         payload_at: forget(syn.payload_at.into(), noise) as u32,
         ..syn
     };
-    let carried = forget(carried::look(&ctx, &syn, noise), noise);
+    let carried = forget(carried::look(&ctx, &syn, force.observed, noise), noise);
     // As one number of which the verifier learns nothing: what is behind would be gone through once for each part of it.
     if forget(carried | unrest, noise) == 0 {
         return PASS;

@@ -3,12 +3,10 @@
 
 mod code;
 
+use std::any::Any;
 use std::fs::{self, File};
 
 use anyhow::{Context as _, Result, bail};
-use aya::programs::cgroup_skb::CgroupSkbLinkId;
-use aya::programs::sock_ops::SockOpsLinkId;
-use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program, SockOps};
 use aya::{Btf, Ebpf};
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolSection};
@@ -92,20 +90,14 @@ impl Switched for Empty {
 struct Loaded {
     hook: Hook,
     ebpf: Ebpf,
-    link: Option<Link>,
-}
-
-/// Where one is attached.
-enum Link {
-    SockOps(SockOpsLinkId),
-    Egress(CgroupSkbLinkId),
-    Tracepoint(BtfTracePointLinkId),
+    /// The link it is attached by, whichever kind that is: dropping it detaches.
+    link: Option<Box<dyn Any>>,
 }
 
 impl Loaded {
     fn of(hook: Hook) -> Result<Self> {
         let (section, name) = hook.names();
-        let mut ebpf = Ebpf::load(&elf(section, hook)?).context("load its object")?;
+        let mut ebpf = Ebpf::load(&elf(hook)?).context("load its object")?;
         match ebpf.program_mut(name).context("the object has no program")? {
             Program::SockOps(program) => program.load()?,
             Program::CgroupSkb(program) => program.load()?,
@@ -128,34 +120,30 @@ impl Loaded {
     }
 
     fn set(&mut self, on: bool) -> Result<()> {
-        let program = self.ebpf.program_mut(self.hook.names().1);
-        let program = program.context("the object has no program")?;
-        let mode = CgroupAttachMode::Single;
-        self.link = match (program, self.link.take(), on) {
-            (_, None, false) => None,
-            (_, Some(link), true) => Some(link),
-            (Program::SockOps(program), Some(Link::SockOps(link)), false) => {
-                program.detach(link)?;
-                None
-            }
-            (Program::CgroupSkb(program), Some(Link::Egress(link)), false) => {
-                program.detach(link)?;
-                None
-            }
-            (Program::BtfTracePoint(program), Some(Link::Tracepoint(link)), false) => {
-                program.detach(link)?;
-                None
-            }
-            (Program::SockOps(program), None, true) => Some(Link::SockOps(program.attach(root()?, mode)?)),
-            (Program::CgroupSkb(program), None, true) => Some(Link::Egress(program.attach(
-                root()?,
-                CgroupSkbAttachType::Egress,
-                mode,
-            )?)),
-            (Program::BtfTracePoint(program), None, true) => Some(Link::Tracepoint(program.attach()?)),
-            _ => bail!("a program of another kind"),
-        };
+        if on != self.link.is_some() {
+            self.link = on.then(|| self.attached()).transpose()?;
+        }
         Ok(())
+    }
+
+    fn attached(&mut self) -> Result<Box<dyn Any>> {
+        let program = self.ebpf.program_mut(self.hook.names().1);
+        let mode = CgroupAttachMode::Single;
+        Ok(match program.context("the object has no program")? {
+            Program::SockOps(program) => {
+                let link = program.attach(root()?, mode)?;
+                Box::new(program.take_link(link)?)
+            }
+            Program::CgroupSkb(program) => {
+                let link = program.attach(root()?, CgroupSkbAttachType::Egress, mode)?;
+                Box::new(program.take_link(link)?)
+            }
+            Program::BtfTracePoint(program) => {
+                let link = program.attach()?;
+                Box::new(program.take_link(link)?)
+            }
+            _ => bail!("a program of another kind"),
+        })
     }
 }
 
@@ -222,20 +210,18 @@ fn cgroup_root(mounts: &str) -> Option<&str> {
     })
 }
 
-/// An object file: a section that says what kind of program it is, with one function.
-fn elf(section: &str, hook: Hook) -> Result<Vec<u8>> {
-    let code = match hook {
-        Hook::SockOpsAsking => code::asking(),
-        Hook::SockOpsState => code::state(),
-        Hook::SockOpsRecording => {
-            let (code, places) = code::recording();
-            return object(section, hook.names().1, &code, &places);
-        }
+/// The object file of the program of a hook.
+fn elf(hook: Hook) -> Result<Vec<u8>> {
+    let (code, records_at) = match hook {
+        Hook::SockOpsAsking => (code::asking(), Vec::new()),
+        Hook::SockOpsState => (code::state(), Vec::new()),
+        Hook::SockOpsRecording => code::recording(),
         // 1 lets things pass; of a tracepoint only 0 is taken.
-        Hook::Destroy | Hook::Error => code::returning(0),
-        Hook::SockOps | Hook::Egress => code::returning(1),
+        Hook::Destroy | Hook::Error => (code::returning(0), Vec::new()),
+        Hook::SockOps | Hook::Egress => (code::returning(1), Vec::new()),
     };
-    object(section, hook.names().1, &code, &[])
+    let (section, name) = hook.names();
+    object(section, name, &code, &records_at)
 }
 
 /// An object file of one program, which has the address of the records at these places of its code.
@@ -316,7 +302,7 @@ mod tests {
             Hook::Error,
             Hook::Egress,
         ] {
-            assert!(elf(hook.names().0, hook).unwrap().starts_with(b"\x7fELF"));
+            assert!(elf(hook).unwrap().starts_with(b"\x7fELF"));
         }
     }
 }

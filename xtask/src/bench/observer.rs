@@ -76,8 +76,6 @@ fn with_tracefs(tool: &[&str]) -> Command {
 /// A tool that is attached.
 pub struct Observer {
     running: Running,
-    /// The process that holds the programs.
-    pub pid: u32,
     /// From the start of the process to its first count.
     pub attach_time: Duration,
     stderr: Receiver<String>,
@@ -102,16 +100,19 @@ impl Observer {
         command.stderr(Stdio::piped());
         let mut running = Running::start(&mut command)?;
         let stderr = process::lines_of(running.child.stderr.take());
-        let pid = running.pid();
         let mut observer = Self {
             running,
-            pid,
             attach_time: Duration::ZERO,
             stderr,
             tool,
         };
         observer.wait_until_attached(start)?;
         Ok(observer)
+    }
+
+    /// The process that holds the programs.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
     }
 
     fn wait_until_attached(&mut self, start: Instant) -> Result<()> {
@@ -155,7 +156,7 @@ impl Observer {
     }
 
     fn holds_programs(&mut self) -> bool {
-        RunTime::of_process(self.pid).is_ok_and(|time| time.programs > 0)
+        RunTime::of_process(self.pid()).is_ok_and(|time| time.programs > 0)
     }
 
     /// Stops the tool as a user would, and returns how long that took and what it said on stderr.
@@ -167,7 +168,7 @@ impl Observer {
         } else {
             Signal::SIGINT
         };
-        send(self.pid, signal)?;
+        send(self.pid(), signal)?;
         self.running.wait_for(Duration::from_secs(10))?;
         let took = start.elapsed();
         Ok((took, self.stderr.try_iter().collect()))

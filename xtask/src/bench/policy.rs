@@ -3,7 +3,7 @@
 
 pub mod connection;
 pub mod packet;
-pub mod programs;
+mod programs;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -58,34 +58,22 @@ impl Stage {
 
     /// Puts rules in force until the result is dropped.
     pub fn enforce(&self, rules: Rules) -> Result<InForce> {
-        let empty = match rules {
-            Rules::Empty => Some(Hook::SockOps),
-            Rules::Asking => Some(Hook::SockOpsState),
-            _ => None,
-        };
-        if let Some(sock_ops) = empty {
-            let empty = Empty::attach(&[sock_ops, Hook::Egress])?;
+        let Some(text) = rules.file() else {
+            let empty = rules.hooks().map(|hooks| Empty::attach(&hooks));
             return Ok(InForce {
                 directory: None,
-                empty: Some(empty),
+                empty: empty.transpose()?,
             });
-        }
-        if let Some(text) = rules.file() {
-            let path = scratch("policy.toml")?;
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            // From here on there may be something to remove, also when the command fails.
-            let in_force = InForce {
-                directory: Some(self.bpffs.join("tfo-cli")),
-                empty: None,
-            };
-            process::output(in_force.tfo_cli("apply").arg(&path))?;
-            Ok(in_force)
-        } else {
-            Ok(InForce {
-                directory: None,
-                empty: None,
-            })
-        }
+        };
+        let path = scratch("policy.toml")?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        // From here on there may be something to remove, also when the command fails.
+        let in_force = InForce {
+            directory: Some(self.bpffs.join("tfo-cli")),
+            empty: None,
+        };
+        process::output(in_force.tfo_cli("apply").arg(&path))?;
+        Ok(in_force)
     }
 }
 
@@ -124,6 +112,15 @@ impl Rules {
             Self::Guard => "a guard",
             Self::Both => "a rule and a guard",
             Self::Denying => "all denied",
+        }
+    }
+
+    /// Programs that stand where a policy's would, and where.
+    const fn hooks(self) -> Option<[Hook; 2]> {
+        match self {
+            Self::Empty => Some([Hook::SockOps, Hook::Egress]),
+            Self::Asking => Some([Hook::SockOpsState, Hook::Egress]),
+            _ => None,
         }
     }
 
@@ -184,13 +181,10 @@ impl InForce {
     }
 
     /// Detaches the programs, which may be attached again by other links. Everything else stays until this is dropped.
-    pub fn detach(&mut self) -> Result<()> {
-        self.empty = None;
-        if self.directory.is_some() {
-            for name in ["link-egress", "link-sockops"] {
-                let pin = self.pinned(name)?.1;
-                run(&["link", "detach", "pinned", &pin.to_string_lossy()])?;
-            }
+    pub fn detach(&self) -> Result<()> {
+        for name in ["link-egress", "link-sockops"] {
+            let pin = self.pinned(name)?.1;
+            run(&["link", "detach", "pinned", &pin.to_string_lossy()])?;
         }
         Ok(())
     }

@@ -19,11 +19,6 @@ use crate::{interrupt, process};
 pub trait Switched {
     /// Attaches it, or detaches it; it may be so already.
     fn set(&mut self, on: bool) -> Result<()>;
-
-    /// Detaches it for good, and ends what belongs to it.
-    fn end(&mut self) -> Result<()> {
-        self.set(false)
-    }
 }
 
 /// Nothing at all: what the measurement itself does.
@@ -78,7 +73,7 @@ pub fn left(programs: &mut dyn Switched, load: Load, seconds: u32) -> Result<Lef
         interrupt::sleep(SLICE)?;
         slices.push((from, now_ns()?));
     }
-    programs.end()?;
+    programs.set(false)?;
     let noted = running
         .join()
         .ok()

@@ -99,7 +99,7 @@ impl Watching {
         match self {
             Self::Nobody => Ok(Vec::new()),
             Self::Empty(empty) => Ok(empty.programs.clone()),
-            Self::Tool(observer) => stats::programs_of(observer.pid),
+            Self::Tool(observer) => stats::programs_of(observer.pid()),
         }
     }
 

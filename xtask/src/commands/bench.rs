@@ -4,6 +4,7 @@ mod observer;
 mod peers;
 mod policy;
 mod rates;
+mod sliced;
 mod user;
 
 use std::fs;

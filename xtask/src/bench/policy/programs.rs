@@ -1,4 +1,4 @@
-//! The programs of a policy, to be attached and detached while a load runs.
+//! Rules that come and go while a load runs.
 
 use anyhow::Result;
 use aya::programs::cgroup_skb::CgroupSkbLinkId;
@@ -6,11 +6,22 @@ use aya::programs::sock_ops::SockOpsLinkId;
 use aya::programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, SockOps};
 
 use super::{InForce, Rules, Stage};
-use crate::bench::empty::root;
-use crate::bench::slices::Switched;
+use crate::bench::empty::{Empty, root};
+use crate::bench::slices::{Nothing, Switched};
 
-/// Programs that can be attached and detached within microseconds.
-pub struct Programs {
+impl Stage {
+    /// These rules, or what stands in their place, to be put in force and lifted within microseconds.
+    pub fn switched(&self, rules: Rules) -> Result<Box<dyn Switched>> {
+        Ok(match (rules, rules.hooks()) {
+            (_, Some(hooks)) => Box::new(Empty::load(&hooks)?),
+            (Rules::None, None) => Box::new(Nothing),
+            (_, None) => Box::new(Programs::of(self, rules)?),
+        })
+    }
+}
+
+/// The programs of a policy.
+struct Programs {
     egress: CgroupSkb,
     sock_ops: SockOps,
     attached: Option<(CgroupSkbLinkId, SockOpsLinkId)>,
@@ -20,15 +31,10 @@ pub struct Programs {
 
 impl Programs {
     /// Puts rules in force, but for the links of their programs.
-    pub fn of(stage: &Stage, rules: Rules) -> Result<Self> {
-        let mut in_force = stage.enforce(rules)?;
-        let [sock_ops, egress] = match in_force.empty() {
-            Some(&[sock_ops, egress]) => [sock_ops, egress],
-            _ => [
-                in_force.pinned("link-sockops")?.0,
-                in_force.pinned("link-egress")?.0,
-            ],
-        };
+    fn of(stage: &Stage, rules: Rules) -> Result<Self> {
+        let in_force = stage.enforce(rules)?;
+        let sock_ops = in_force.pinned("link-sockops")?.0;
+        let egress = in_force.program()?;
         let egress = stage.with_pin(egress, |path| {
             Ok(CgroupSkb::from_pin(path, CgroupSkbAttachType::Egress)?)
         })?;

@@ -19,7 +19,8 @@ const SOCK_OPS: &str = "tfo_sock_ops";
 pub struct Dashboard {
     sock_ops: SockOps,
     attached: Option<SockOpsLinkId>,
-    observer: Option<Observer>,
+    /// Ends when this is dropped.
+    _observer: Observer,
 }
 
 impl Dashboard {
@@ -27,7 +28,7 @@ impl Dashboard {
     pub fn start(stage: &Stage) -> Result<Self> {
         let observer = Observer::start(Tool::Top)?;
         let names = bpftool::programs()?;
-        let id = stats::programs_of(observer.pid)?
+        let id = stats::programs_of(observer.pid())?
             .into_iter()
             .find(|id| names.get(id).is_some_and(|program| program.name == SOCK_OPS))
             .with_context(|| format!("`top` has no program {SOCK_OPS}"))?;
@@ -40,7 +41,7 @@ impl Dashboard {
         Ok(Self {
             sock_ops,
             attached: None,
-            observer: Some(observer),
+            _observer: observer,
         })
     }
 }
@@ -53,12 +54,5 @@ impl Switched for Dashboard {
             (as_it_is, _) => self.attached = as_it_is,
         }
         Ok(())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.set(false)?;
-        self.observer
-            .take()
-            .map_or(Ok(()), |observer| observer.stop().map(|_| ()))
     }
 }

@@ -47,8 +47,8 @@ pub fn run(time: Time) -> Result<Vec<Section>> {
         "Run time per connection",
         "Both ends of a connection, as many connections as the machine makes. The floor are programs that return at once, at \
          the same hooks (`sock_ops`, `tcp_destroy_sock`), measured in the same rounds and never together with ours. Runs \
-         are counted, not timed: they have no noise. The generator ends each connection by a RST, which has two more \
-         programs called. The last empty program asks for the callbacks that ours ask for of Fast Open connections, and does nothing with them.",
+         are counted, not timed: they have no noise. The generator ends each connection by a RST, which is an error \
+         of each end that is still open, and has a program called for it. The last empty program asks for the callbacks that ours ask for of Fast Open connections, and does nothing with them.",
     )
     .drawn("us");
     println!(

@@ -3,12 +3,11 @@
 use anyhow::Result;
 
 use super::Time;
-use crate::bench::empty::Idle;
+use super::sliced::{self, Length};
 use crate::bench::load::{Kind, Shape};
-use crate::bench::policy::programs::Programs;
 use crate::bench::policy::{Rules, Stage, connection, packet};
 use crate::bench::report::{Budget, Row, Section};
-use crate::bench::slices::{self, Load, Nothing, Switched};
+use crate::bench::slices::Load;
 
 // The goals.
 const CONNECTION_US: Budget = Budget::AtMost(1.0);
@@ -29,11 +28,8 @@ const CONCERNED: [Rules; 7] = [
     Rules::Guard,
     Rules::Denying,
 ];
-/// How often each of them is loaded, and for how many seconds of load: the difference is small, and so has to be the doubt. Where its
-/// instructions come to lie in memory is up to the kernel, depends on what was loaded before, and moves what is left by up to 0.02.
-const SLICED: (u32, u32) = (8, 3);
-/// The same where time is short.
-const SLICED_QUICK: (u32, u32) = (1, 5);
+const LENGTH: Length = Length { times: 8, seconds: 3 };
+const QUICK: Length = Length { times: 1, seconds: 5 };
 
 pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     Ok(vec![
@@ -212,24 +208,15 @@ fn compare(
     contestants: &[Rules],
     section: &mut Section,
 ) -> Result<()> {
-    let (times, seconds) = if time.rounds < 6 { SLICED_QUICK } else { SLICED };
-    println!("\n==> policy: {what}, what is left per second, {times} x {seconds} s each");
-    let mut without = Vec::new();
-    let mut left = vec![Vec::new(); contestants.len()];
-    for round in 0..times {
-        for (number, (rules, left)) in contestants.iter().zip(&mut left).enumerate() {
-            let _elsewhere = Idle::load(u64::from(round) << 32 | number as u64)?;
-            let mut switched: Box<dyn Switched> = match rules {
-                Rules::None => Box::new(Nothing),
-                rules => Box::new(Programs::of(stage, *rules)?),
-            };
-            let measured = slices::left(&mut *switched, load, seconds)?;
-            left.extend(measured.left);
-            without.extend(measured.without.into_iter().map(|rate| rate / scale));
-        }
-    }
+    let length = LENGTH.or_quick(QUICK, time);
+    println!(
+        "\n==> policy: {what}, what is left per second, {} x {} s each",
+        length.times, length.seconds
+    );
+    let several = sliced::measure(contestants, length, load, |rules| stage.switched(rules))?;
+    let without = several.without.iter().map(|rate| rate / scale).collect();
     section.push(Row::of(format!("{what}, no policy"), without, unit, Budget::None));
-    for (rules, left) in contestants.iter().zip(left) {
+    for (rules, left) in contestants.iter().zip(several.left) {
         let (name, budget) = match (load, rules) {
             (_, Rules::None) => ("nothing, likewise", Budget::None),
             (_, Rules::Empty | Rules::Asking | Rules::Denying) => (rules.name(), Budget::None),
@@ -238,14 +225,10 @@ fn compare(
             (_, Rules::Guard) => (rules.name(), A_GUARD),
             _ => (rules.name(), Budget::None),
         };
-        let row = Row::of(format!("{what}, {name}"), left, "of none", budget);
-        println!(
-            "    {}: {:.4} of {} slices",
-            row.what,
-            row.value(),
-            row.samples.len()
+        sliced::push(
+            section,
+            Row::of(format!("{what}, {name}"), left, "of none", budget),
         );
-        section.push(row);
     }
     Ok(())
 }

@@ -3,14 +3,14 @@
 use anyhow::Result;
 
 use super::Time;
-use crate::bench::empty::Idle;
+use super::sliced::{self, Length};
 use crate::bench::load::{Kind, Shape};
 use crate::bench::nginx::Page;
 use crate::bench::observer::Tool;
 use crate::bench::policy::Stage;
 use crate::bench::rate::{self, Contestant, median};
 use crate::bench::report::{Budget, Row, Section};
-use crate::bench::slices::{self, Load};
+use crate::bench::slices::Load;
 use crate::bench::watcher::Watcher;
 
 const CONNECTIONS: Budget = Budget::AtLeast(0.90);
@@ -18,10 +18,8 @@ const REQUESTS: Budget = Budget::AtLeast(0.97);
 /// Watches SYNs in the load's own namespace, as it would have to on a host.
 const TCPDUMP: &str = "tcpdump -i lo -n -l --immediate-mode 'tcp[tcpflags] & tcp-syn != 0' 2>/dev/null";
 
-/// How often each of those that come and go is loaded, and for how many seconds of load.
-const SLICED: (u32, u32) = (8, 4);
-/// The same where time is short.
-const SLICED_QUICK: (u32, u32) = (1, 3);
+const LENGTH: Length = Length { times: 8, seconds: 4 };
+const QUICK: Length = Length { times: 1, seconds: 3 };
 /// Rounds of whole runs beside other tools.
 const TOOLS_ROUNDS: u32 = 5;
 
@@ -39,7 +37,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Connections(Kind::Tfo);
-    sliced(stage, time, load, CONNECTIONS, &mut waiting)?;
+    come_and_go(stage, time, load, CONNECTIONS, &mut waiting)?;
 
     let mut both_ends = Section::new(
         "Connections per second of threads that wait for nobody",
@@ -48,7 +46,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::BothEnds(Kind::Tfo);
-    sliced(stage, time, load, Budget::None, &mut both_ends)?;
+    come_and_go(stage, time, load, Budget::None, &mut both_ends)?;
 
     let mut requests = Section::new(
         "A server that closes after each request",
@@ -58,7 +56,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Requests(Page::Small);
-    sliced(stage, time, load, Budget::None, &mut requests)?;
+    come_and_go(stage, time, load, Budget::None, &mut requests)?;
 
     let mut worked = Section::new(
         "A server that works for each request, and closes",
@@ -66,7 +64,7 @@ pub fn run(stage: &Stage, time: Time) -> Result<Vec<Section>> {
     )
     .drawn("of nobody");
     let load = Load::Requests(Page::Worked);
-    sliced(stage, time, load, REQUESTS, &mut worked)?;
+    come_and_go(stage, time, load, REQUESTS, &mut worked)?;
     Ok(vec![waiting, both_ends, requests, worked, beside_others(time)?])
 }
 
@@ -110,7 +108,7 @@ fn beside_others(time: Time) -> Result<Section> {
 }
 
 /// What is left of a load while programs come and go.
-fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut Section) -> Result<()> {
+fn come_and_go(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut Section) -> Result<()> {
     println!("\n==> {}", section.title);
     let who = [
         Watcher::Nobody,
@@ -120,25 +118,18 @@ fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut S
         Watcher::Ends,
         Watcher::TOP,
     ];
-    let (mut without, mut left) = (Vec::new(), who.map(|_| Vec::new()));
-    for (number, (watcher, left)) in who.iter().zip(&mut left).enumerate() {
-        let (times, seconds) = if time.rounds < 6 { SLICED_QUICK } else { SLICED };
-        for round in 0..times {
-            let _elsewhere = Idle::load(u64::from(round) << 32 | number as u64)?;
-            let measured = slices::left(&mut *watcher.switched(stage)?, load, seconds)?;
-            left.extend(measured.left);
-            without.extend(measured.without);
-        }
-    }
+    let several = sliced::measure(&who, LENGTH.or_quick(QUICK, time), load, |watcher| {
+        watcher.switched(stage)
+    })?;
     section.push(Row::of(
         "per second, nobody watching",
-        without,
+        several.without,
         "/s",
         Budget::None,
     ));
     let at_tracepoints = who.iter().position(|watcher| *watcher == Watcher::Ends);
-    let at_tracepoints = at_tracepoints.map_or(1.0, |index| median(&left[index]));
-    for (watcher, mut left) in who.into_iter().zip(left) {
+    let at_tracepoints = at_tracepoints.map_or(1.0, |index| median(&several.left[index]));
+    for (watcher, mut left) in who.into_iter().zip(several.left) {
         let (name, budget) = match watcher {
             Watcher::Nobody => ("nobody, likewise", Budget::None),
             Watcher::TOP => (watcher.name(), budget),
@@ -149,14 +140,7 @@ fn sliced(stage: &Stage, time: Time, load: Load, budget: Budget, section: &mut S
                 *left *= at_tracepoints;
             }
         }
-        let row = Row::of(name, left, "of nobody", budget);
-        println!(
-            "    {}: {:.4} of {} slices",
-            row.what,
-            row.value(),
-            row.samples.len()
-        );
-        section.push(row);
+        sliced::push(section, Row::of(name, left, "of nobody", budget));
     }
     Ok(())
 }
