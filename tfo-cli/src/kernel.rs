@@ -16,6 +16,7 @@ mod cost;
 mod counted;
 mod counters;
 mod deferred;
+mod direct;
 pub mod doctor;
 mod duplicates;
 mod error;

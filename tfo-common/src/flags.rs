@@ -77,6 +77,8 @@ pub enum Control {
 impl Control {
     /// Number of entries.
     pub const COUNT: u32 = 6;
+    /// Entries there is room for, a power of two.
+    pub const ROOM: u32 = Self::COUNT.next_power_of_two();
 }
 
 codes! {

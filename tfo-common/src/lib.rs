@@ -19,6 +19,7 @@ pub mod classify;
 pub mod constant;
 pub mod counters;
 pub mod dest;
+pub mod direct;
 pub mod event;
 pub mod exchange;
 pub mod flags;

@@ -25,6 +25,10 @@ pub const LISTENERS: u32 = 4_096;
 /// Places for TFO connections between their SYN and their first byte. A power of two. Each of them is found at one of
 /// [`FLOW_STEPS`] + 1 of these: while no more than a quarter are taken, one in 65,000 finds none, and is counted.
 pub const FLOWS: u32 = 32_768;
+/// Length of each of them, bytes.
+pub const FLOW_BYTES: usize = 192;
+/// Length of what says who may have one, bytes.
+pub const CLAIM_BYTES: usize = 16;
 /// Places that are tried where another connection has the first one.
 pub const FLOW_STEPS: u32 = 7;
 /// Slots that remember when a plain connection sent its SYN. A power of two.

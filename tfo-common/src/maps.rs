@@ -1,6 +1,8 @@
 //! Names of maps, programs and globals: what user space looks up in the object. `tfo-ebpf` repeats them as
 //! static names; a test in `tfo-cli` compares the two on the compiled object.
 
+use crate::{direct::Direct, flags::Control, limits};
+
 /// Memory-mapped array of [`crate::records::Block`]: records of flows.
 pub const RECORDS: &str = "TFO_RECORDS";
 /// Ring buffer of [`crate::FlowEvent`] for those that find no room there, for CPUs with an even number.
@@ -20,7 +22,7 @@ pub const DESTS: &str = "TFO_DESTS";
 pub const FLOWS: &str = "TFO_FLOWS";
 /// Array beside it: who may have its places.
 pub const CLAIMS: &str = "TFO_CLAIMS";
-/// Array of one entry: for each place of [`FLOWS`] the epoch in which the connection began whose beginning stands there
+/// Array: for each place of [`FLOWS`] the epoch in which the connection began whose beginning stands there
 /// ([`crate::slots::epoch`]), as `u16`.
 pub const EPOCHS: &str = "TFO_EPOCHS";
 /// Array of `u64`: when plain connections sent their SYN, see [`crate::slots`].
@@ -42,9 +44,9 @@ pub const ARRIVED: &str = "TFO_ARRIVED";
 pub const ARRIVALS: &str = "TFO_ARRIVALS";
 /// LRU hash of server facts, socket cookie -> facts of the SYN.
 pub const REQUESTS: &str = "TFO_REQUESTS";
-/// Memory-mapped array of one entry: how many SYNs of each kind may wait in [`REQUESTS`], as `u32`.
+/// Memory-mapped array: how many SYNs of each kind may wait in [`REQUESTS`], as `u32`.
 pub const WAITING: &str = "TFO_WAITING";
-/// Array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
+/// Memory-mapped array of `u32`, indexed by [`crate::flags::Control`]: switches that change while the programs run.
 pub const CONTROL: &str = "TFO_CONTROL";
 /// Array of the programs [`PROG_SOCK_OPS`] jumps to, indexed by [`Part`].
 pub const PARTS: &str = "TFO_PARTS";
@@ -72,6 +74,82 @@ pub const ALL: [&str; 22] = [
     WAITING,
     CONTROL,
     PARTS,
+];
+
+/// Number of [`FLOWS`] in [`DIRECT`].
+pub const FLOWS_NUMBER: u32 = 0;
+/// Number of [`CLAIMS`] in [`DIRECT`].
+pub const CLAIMS_NUMBER: u32 = 1;
+/// Number of [`EPOCHS`] in [`DIRECT`].
+pub const EPOCHS_NUMBER: u32 = 2;
+/// Number of [`STARTS`] in [`DIRECT`].
+pub const STARTS_NUMBER: u32 = 3;
+/// Number of [`FIRST_BYTES`] in [`DIRECT`].
+pub const FIRST_BYTES_NUMBER: u32 = 4;
+/// Number of [`PRIMED`] in [`DIRECT`].
+pub const PRIMED_NUMBER: u32 = 5;
+/// Number of [`INODES`] in [`DIRECT`].
+pub const INODES_NUMBER: u32 = 6;
+/// Number of [`WAITING`] in [`DIRECT`].
+pub const WAITING_NUMBER: u32 = 7;
+/// Number of [`CONTROL`] in [`DIRECT`].
+pub const CONTROL_NUMBER: u32 = 8;
+/// The maps of [`ALL`] that user space makes before it loads the object, because programs have their address.
+pub const DIRECT: [Direct; 9] = [
+    Direct {
+        name: FLOWS,
+        entry: limits::FLOW_BYTES,
+        entries: limits::FLOWS,
+        is_mapped: true,
+    },
+    Direct {
+        name: CLAIMS,
+        entry: limits::CLAIM_BYTES,
+        entries: limits::FLOWS,
+        is_mapped: false,
+    },
+    Direct {
+        name: EPOCHS,
+        entry: size_of::<u16>(),
+        entries: limits::FLOWS,
+        is_mapped: false,
+    },
+    Direct {
+        name: STARTS,
+        entry: size_of::<u64>(),
+        entries: limits::STARTS,
+        is_mapped: false,
+    },
+    Direct {
+        name: FIRST_BYTES,
+        entry: size_of::<u64>(),
+        entries: limits::FIRST_BYTES,
+        is_mapped: true,
+    },
+    Direct {
+        name: PRIMED,
+        entry: size_of::<u64>(),
+        entries: limits::PRIMED,
+        is_mapped: false,
+    },
+    Direct {
+        name: INODES,
+        entry: size_of::<u64>(),
+        entries: limits::NETNS,
+        is_mapped: false,
+    },
+    Direct {
+        name: WAITING,
+        entry: size_of::<u32>(),
+        entries: limits::REQUEST_KINDS as u32,
+        is_mapped: true,
+    },
+    Direct {
+        name: CONTROL,
+        entry: size_of::<u32>(),
+        entries: Control::ROOM,
+        is_mapped: true,
+    },
 ];
 
 /// The global that carries [`crate::flags::Config`].

@@ -6,7 +6,7 @@
 mod abi;
 
 pub use self::abi::{ABI, MARK_VERSION, build_of};
-use crate::{PolicyAction, codes::codes};
+use crate::{PolicyAction, codes::codes, direct::Direct};
 
 /// LPM trie [`RuleKey`] -> [`Rule`].
 pub const RULES: &str = "TFO_POL_RULES";
@@ -52,7 +52,27 @@ pub const REQUIRED: [&str; 15] = [
 /// makes them.
 pub const LATER: [&str; 1] = [AFTER];
 
-/// Every map of the object.
+/// Number of [`IN_FORCE`] in [`DIRECT`].
+pub const FORCE_NUMBER: u32 = 0;
+/// Number of [`LEARNED`] there.
+pub const LEARNED_NUMBER: u32 = 1;
+/// The maps of [`REQUIRED`] that user space makes before it loads the object, because programs have their address.
+pub const DIRECT: [Direct; 2] = [
+    Direct {
+        name: IN_FORCE,
+        entry: size_of::<InForce>(),
+        entries: 1,
+        is_mapped: false,
+    },
+    Direct {
+        name: LEARNED,
+        entry: size_of::<Learned>(),
+        entries: 1,
+        is_mapped: false,
+    },
+];
+
+/// Every map that is pinned.
 pub fn maps() -> impl Iterator<Item = &'static str> {
     REQUIRED.into_iter().chain(LATER)
 }

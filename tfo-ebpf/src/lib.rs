@@ -4,7 +4,7 @@
 //! - `policy` (object `tfo-policy`): keeps SYN data from leaving where a rule or a guard says so ([`policy`]).
 //!
 //! The modules beside them are for both: a `sock_ops` context ([`ops`]), reading kernel memory ([`kern`],
-//! [`layout`]), counters that CPUs share ([`atomic`]), socket storage ([`storage`]) and the way from one program to another ([`tail`]).
+//! [`layout`]), arrays at known addresses ([`direct`]), counters that CPUs share ([`atomic`]), socket storage ([`storage`]) and the way from one program to another ([`tail`]).
 //!
 //! A feature each, because every `static` of a map would otherwise be in both objects, and loading one would create
 //! the maps of the other. On the host the library is empty, so that `cargo check --workspace` needs no eBPF toolchain.
@@ -17,6 +17,7 @@
 )]
 
 pub mod atomic;
+pub mod direct;
 pub mod forget;
 pub mod kern;
 pub mod layout;

@@ -1,13 +1,16 @@
 //! The maps user space reads, taken out of the loaded object.
 
+use std::sync::atomic::Ordering;
+
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray},
+    maps::{Map, MapData, PerCpuArray, PerCpuHashMap, ProgramArray},
 };
-use tfo_common::{CrossCheck, limits, maps};
+use tfo_common::{CrossCheck, flags::Control, limits, maps};
 
 use super::{
-    Error, blocks::Blocks, duplicates::Duplicates, first_bytes::FirstBytes, mapped::Mapped, records::Records,
+    Error, blocks::Blocks, direct::Arrays, duplicates::Duplicates, first_bytes::FirstBytes, mapped::Mapped,
+    records::Records,
 };
 
 /// Handles of the maps.
@@ -35,14 +38,14 @@ pub struct Maps {
     /// Times to first byte, mapped into memory.
     pub first_bytes: FirstBytes,
     /// Switches.
-    pub control: Array<MapData, u32>,
+    pub control: Switches,
     /// The parts of the `sock_ops` program: emptied by the kernel when its last descriptor is closed.
     pub parts: ProgramArray<MapData>,
 }
 
 impl Maps {
     /// Takes them out of the object; their programs keep them alive as well.
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+    pub fn take(ebpf: &mut Ebpf, arrays: &Arrays) -> Result<Self, Error> {
         Ok(Self {
             records: Records::new(
                 typed(ebpf, maps::EVENTS)?,
@@ -57,13 +60,33 @@ impl Maps {
             requests: lru(ebpf, maps::REQUESTS)?,
             lived: hash(ebpf, maps::LIVED)?,
             arrivals: lru(ebpf, maps::ARRIVALS)?,
-            waiting: mapped(ebpf, maps::WAITING, |data| {
+            waiting: direct(arrays, maps::WAITING_NUMBER, |data| {
                 Mapped::new(data, limits::REQUEST_KINDS * size_of::<u32>())
             })?,
-            first_bytes: mapped(ebpf, maps::FIRST_BYTES, FirstBytes::map)?,
-            control: typed(ebpf, maps::CONTROL)?,
+            first_bytes: direct(arrays, maps::FIRST_BYTES_NUMBER, FirstBytes::map)?,
+            control: direct(arrays, maps::CONTROL_NUMBER, |data| {
+                Mapped::new(data, Control::ROOM as usize * size_of::<u32>()).map(Switches)
+            })?,
             parts: typed(ebpf, maps::PARTS)?,
         })
+    }
+}
+
+/// What the programs look at while they run ([`Control`]), mapped into memory: each number is written by itself.
+pub struct Switches(Mapped);
+
+impl Switches {
+    /// What a switch says.
+    pub fn get(&self, which: Control) -> u32 {
+        let switch = self.0.half_word(which as usize);
+        switch.map_or(0, |switch| switch.load(Ordering::Relaxed))
+    }
+
+    /// Sets a switch.
+    pub fn set(&self, which: Control, value: u32) {
+        if let Some(switch) = self.0.half_word(which as usize) {
+            switch.store(value, Ordering::Relaxed);
+        }
     }
 }
 
@@ -97,6 +120,21 @@ fn hash(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
             why: format!("map {name} is not a hash"),
         }),
     }
+}
+
+/// An array that programs have the address of, mapped into memory.
+fn direct<T>(
+    arrays: &Arrays,
+    number: u32,
+    map: impl FnOnce(MapData) -> std::io::Result<T>,
+) -> Result<T, Error> {
+    arrays.open(number).and_then(map).map_err(|source| Error::Io {
+        operation: "map into memory",
+        object: maps::DIRECT
+            .get(number as usize)
+            .map_or_else(String::new, |array| array.name.into()),
+        source,
+    })
 }
 
 /// An array that is mapped into memory.

@@ -1,6 +1,7 @@
 //! The compiled eBPF programs, inside this binary.
 
 use tfo_common::{
+    direct::{self, Made},
     exchange,
     layout::{self, Layout},
 };
@@ -22,13 +23,15 @@ static POLICY: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tf
 pub struct Prepared(Vec<u64>, usize);
 
 impl Prepared {
-    /// Copies an object and fills in the positions, and whether this kernel has an exchange.
-    pub fn new(object: &[u8], layout: &Layout) -> Self {
+    /// Copies an object and fills in the positions, whether this kernel has an exchange, and the arrays that programs have the
+    /// addresses of: these have to stay open until the programs are loaded.
+    pub fn new(object: &[u8], layout: &Layout, arrays: &[Made]) -> Self {
         let mut words = vec![0u64; object.len().div_ceil(8)];
         let bytes = bytes_of(&mut words, object.len());
         bytes.copy_from_slice(object);
         layout::fill_in(bytes, &layout.positions());
         exchange::fill_in(bytes, rights::has_exchange());
+        direct::fill_in(bytes, arrays);
         Self(words, object.len())
     }
 
@@ -150,7 +153,7 @@ mod tests {
             );
             let (switches, exchanges) = exchange::fill_in(&mut copy, rights::has_exchange());
             assert_eq!(switches > 0, exchanges > 0, "no exchange without its switch");
-            let prepared = Prepared::new(object, &Layout::NONE);
+            let prepared = Prepared::new(object, &Layout::NONE, &[]);
             assert_eq!(prepared.bytes(), copy);
             assert_eq!(layout::fill_in(&mut copy, &layout), 0);
             assert_eq!(exchange::fill_in(&mut copy, true).0, 0);

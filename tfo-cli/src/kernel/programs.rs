@@ -23,6 +23,7 @@ use tfo_common::{
 use super::{
     Error,
     cgroup::Cgroup,
+    direct::Arrays,
     neighbours::{self, Hook},
     object, rights, sys,
 };
@@ -56,8 +57,8 @@ const ERRORS: &str = "inet_sk_error_report";
 /// The tracepoint nothing works without: it removes the state of sockets that end.
 const DESTROY: (&str, &str) = (maps::PROG_DESTROY_SOCK, "tcp_destroy_sock");
 
-/// Creates the maps and prepares the programs.
-pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<Ebpf, Error> {
+/// Creates the maps and prepares the programs. The arrays have to stay until those are loaded.
+pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Result<(Ebpf, Arrays), Error> {
     let requests = sys::lru_entries(limits::REQUESTS)?;
     let arrivals = sys::lru_entries(limits::LISTENERS)?;
     let cpus = sys::possible_cpus()?;
@@ -67,7 +68,8 @@ pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Re
     } else {
         1 + limits::ARRIVED * cpus.min(limits::ARRIVED_CPUS)
     };
-    EbpfLoader::new()
+    let arrays = Arrays::make(&maps::DIRECT)?;
+    let ebpf = EbpfLoader::new()
         .btf(Some(btf))
         .override_global(GLOBAL_CONFIG, bytes_of(&config), true)
         .map_max_entries(maps::DESTS, destinations)
@@ -75,8 +77,9 @@ pub fn load(layout: &Layout, config: Config, destinations: u32, btf: &Btf) -> Re
         .map_max_entries(maps::ARRIVALS, arrivals)
         .map_max_entries(maps::ARRIVED, arrived)
         .map_max_entries(maps::RECORDS, records::blocks(cpus))
-        .load(object::Prepared::new(object::bytes()?, layout).bytes())
-        .map_err(|error| Error::Load { why: chain(&error) })
+        .load(object::Prepared::new(object::bytes()?, layout, &arrays.made()).bytes())
+        .map_err(|error| Error::Load { why: chain(&error) })?;
+    Ok((ebpf, arrays))
 }
 
 /// The memory of a plain structure without padding.

@@ -136,12 +136,12 @@ impl Session {
         } else {
             limits::lru_entries(options.destinations, sys::possible_cpus()?)
         };
-        let mut ebpf = programs::load(&layout, config, destinations, &btf)?;
+        let (mut ebpf, arrays) = programs::load(&layout, config, destinations, &btf)?;
         let log = BpfLog::open(&mut ebpf);
-        let mut maps = Maps::take(&mut ebpf)?;
-        set_foreign(&mut maps, &keeper);
+        let mut maps = Maps::take(&mut ebpf, &arrays)?;
+        set_foreign(&maps, &keeper);
         // Whoever asks for a small table wants to see it overflow.
-        set_reader_counts(&mut maps, options.destinations >= limits::DESTS);
+        set_reader_counts(&maps, options.destinations >= limits::DESTS);
         let presence = Presence::announce(&cgroup.mount);
         let verified = programs::verify(&mut ebpf, &btf);
         let list = optional::iter(&mut ebpf, &verified, PROG_LIST, &mut degradations);
@@ -149,6 +149,7 @@ impl Session {
         let release = optional::iter(&mut ebpf, &verified, PROG_RELEASE, &mut degradations);
         let give_back = optional::give_back(&mut ebpf, &verified, &options.bpffs, &mut degradations);
         let tracepoints = programs::attach_tracepoints(&mut ebpf, &verified, &mut degradations)?;
+        drop(arrays);
         programs::attach_sock_ops(&mut ebpf, &verified, &mut maps.parts, &cgroup)?;
         let mut session = Self {
             keeper,
@@ -224,7 +225,7 @@ impl Session {
             gathered.hand_over(sink);
         }
         if self.counted.is_full() && !was_full {
-            set_reader_counts(&mut self.maps, false);
+            set_reader_counts(&self.maps, false);
         }
         let counted = &mut self.counted;
         self.maps
@@ -245,7 +246,7 @@ impl Session {
     /// Looks for `sock_ops` programs of others, unless that was done a moment ago.
     fn look_for_foreign(&mut self) {
         if self.foreign_checked.elapsed() >= FOREIGN_INTERVAL {
-            set_foreign(&mut self.maps, &self.keeper);
+            set_foreign(&self.maps, &self.keeper);
             self.hand_over(false);
             self.foreign_checked = Instant::now();
         }
@@ -264,9 +265,9 @@ impl Session {
 
     /// Takes that program back where nothing is left for it to do: not where the kernel has refused to take our flags back.
     fn withdraw(&self) {
-        let refused = self.maps.control.get(&(Control::ReleaseRefused as u32), 0);
+        let refused = self.maps.control.get(Control::ReleaseRefused);
         if let Some(program) = self.give_back.clone()
-            && refused.is_ok_and(|refused| refused == 0)
+            && refused == 0
         {
             self.keeper.ask(move |_| program.withdraw());
         }
@@ -326,22 +327,17 @@ fn types() -> Result<((Layout, Vec<Degradation>), Btf), Error> {
 }
 
 /// Tells the kernel side whether what can be told of records is left to their reader.
-fn set_reader_counts(maps: &mut Maps, counts: bool) {
-    // A failure leaves it to the kernel side, or to the reader: each record says whose it is.
-    let _ = maps
-        .control
-        .set(Control::ReaderCounts as u32, u32::from(counts), 0);
+fn set_reader_counts(maps: &Maps, counts: bool) {
+    maps.control.set(Control::ReaderCounts, u32::from(counts));
 }
 
 /// Tells the kernel side whether callback flags may be somebody else's, and whether ours may have been taken.
-fn set_foreign(maps: &mut Maps, keeper: &Keeper) {
+fn set_foreign(maps: &Maps, keeper: &Keeper) {
     let others = keeper.ask(|_| Others::loaded()).unwrap_or(Others::UNKNOWN);
-    // An array of this size takes every index we have; a failure leaves the careful value of before.
-    let _ = maps
-        .control
-        .set(Control::ForeignSockOps as u32, u32::from(others.foreign), 0);
+    maps.control
+        .set(Control::ForeignSockOps, u32::from(others.foreign));
     if others.foreign || others.observers {
-        let _ = maps.control.set(Control::FlagsMayGo as u32, 1, 0);
+        maps.control.set(Control::FlagsMayGo, 1);
     }
 }
 
@@ -494,10 +490,7 @@ impl Source for Session {
     }
 
     fn shed(&mut self, step: Shed, why: &str) -> anyhow::Result<()> {
-        self.maps
-            .control
-            .set(Control::Shed as u32, step as u32, 0)
-            .with_context(|| format!("tell the programs to give up {}", step.name()))?;
+        self.maps.control.set(Control::Shed, step as u32);
         self.degradations
             .retain(|one| overhead::step_of(one.name).is_none());
         self.degradations
@@ -549,7 +542,7 @@ impl Session {
         }
         match (is_last, &self.release) {
             (true, Some(release)) => {
-                set_foreign(&mut self.maps, &self.keeper);
+                set_foreign(&self.maps, &self.keeper);
                 // Nobody is left to tell when it fails; a policy in force goes on with it then.
                 if self.everywhere(release).is_ok_and(|pass| pass.failed.is_empty()) {
                     self.withdraw();

@@ -24,7 +24,9 @@ use nix::{
 };
 
 /// `enum bpf_cmd` (include/uapi/linux/bpf.h).
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
@@ -34,6 +36,12 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_ITER_CREATE: libc::c_long = 33;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
+/// `BPF_MAP_TYPE_ARRAY` (`enum bpf_map_type`).
+const MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
+/// `BPF_OBJ_NAME_LEN`.
+const NAME_LEN: usize = 16;
 /// `BPF_TRACE_ITER`.
 const TRACE_ITER: u32 = 28;
 
@@ -92,6 +100,39 @@ fn fd_number(fd: BorrowedFd<'_>) -> u32 {
 fn own(fd: i32) -> OwnedFd {
     // SAFETY: the kernel made this descriptor for us a moment ago; nobody else has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Attributes of `BPF_MAP_CREATE`.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; NAME_LEN],
+    map_ifindex: u32,
+}
+
+/// Makes an array of one entry with so many bytes, which may be mapped into memory or not. Of its name the first 15 bytes are kept.
+pub fn array_create(name: &str, bytes: usize, is_mapped: bool) -> io::Result<OwnedFd> {
+    let mut attr = MapCreate {
+        map_type: MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(bytes).map_err(io::Error::other)?,
+        max_entries: 1,
+        map_flags: if is_mapped { MMAPABLE } else { 0 },
+        ..MapCreate::default()
+    };
+    // The last byte stays 0.
+    let room = &mut attr.map_name[..NAME_LEN - 1];
+    room.iter_mut()
+        .zip(name.bytes())
+        .for_each(|(place, byte)| *place = byte);
+    bpf(BPF_MAP_CREATE, &mut attr).map(own)
 }
 
 /// Links an iterator program: nothing runs until [`iter_create`] and a read.
@@ -186,7 +227,7 @@ pub fn attached_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result
     })
 }
 
-/// Attributes of `BPF_OBJ_GET`.
+/// Attributes of `BPF_OBJ_GET` and `BPF_OBJ_PIN`.
 #[repr(C)]
 #[derive(Default)]
 struct ObjectGet {
@@ -203,6 +244,17 @@ pub fn object_get(path: &Path) -> io::Result<OwnedFd> {
         ..ObjectGet::default()
     };
     bpf(BPF_OBJ_GET, &mut attr).map(own)
+}
+
+/// Pins an object.
+pub fn object_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjectGet {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: fd_number(object),
+        ..ObjectGet::default()
+    };
+    bpf(BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
 /// Attributes of `BPF_LINK_UPDATE`.

@@ -9,9 +9,15 @@ use aya::{
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
-use tfo_common::{flags::Config, layout::Layout, limits, maps::GLOBAL_CONFIG};
+use tfo_common::{
+    direct::Direct,
+    flags::Config,
+    layout::Layout,
+    limits,
+    maps::{self, GLOBAL_CONFIG},
+};
 
-use super::{Error, layout, object, programs, rights, sys};
+use super::{Error, direct::Arrays, layout, object, programs, rights, sys};
 
 /// A program, and what it cost to verify it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,7 +57,13 @@ pub fn programs() -> Result<Vec<ProgramCost>, Error> {
     })?;
     let mut costs: Vec<ProgramCost> = Vec::new();
     for config in configurations() {
-        for cost in load(object::OBSERVER, observer, &layout, Some(&config), &btf)? {
+        for cost in load(
+            (object::OBSERVER, observer),
+            &maps::DIRECT,
+            &layout,
+            Some(&config),
+            &btf,
+        )? {
             match costs.iter_mut().find(|known| known.program == cost.program) {
                 Some(known) if is_worse(&cost, known) => *known = cost,
                 Some(_) => {}
@@ -59,7 +71,13 @@ pub fn programs() -> Result<Vec<ProgramCost>, Error> {
             }
         }
     }
-    costs.extend(load(object::ENFORCEMENT, policy, &layout, None, &btf)?);
+    costs.extend(load(
+        (object::ENFORCEMENT, policy),
+        &tfo_common::policy::DIRECT,
+        &layout,
+        None,
+        &btf,
+    )?);
     Ok(costs)
 }
 
@@ -92,8 +110,8 @@ fn configuration((emit_plain, level): (u8, u32)) -> Config {
 }
 
 fn load(
-    object: &'static str,
-    bytes: &[u8],
+    (object, bytes): (&'static str, &[u8]),
+    arrays: &[Direct],
     layout: &Layout,
     config: Option<&Config>,
     btf: &Btf,
@@ -104,8 +122,9 @@ fn load(
     if let Some(config) = config {
         loader.override_global(GLOBAL_CONFIG, programs::bytes_of(config), true);
     }
+    let arrays = Arrays::make(arrays)?;
     let mut ebpf = loader
-        .load(object::Prepared::new(bytes, layout).bytes())
+        .load(object::Prepared::new(bytes, layout, &arrays.made()).bytes())
         .map_err(|error| Error::Load {
             why: programs::chain(&error),
         })?;

@@ -253,10 +253,9 @@ pub fn first_byte(flow: &Flow) {
 /// The same of a flow whose record has left, for its reader.
 #[inline(always)]
 pub fn tell_first_byte(flow: &Flow) {
-    if let Some(slot) = TFO_FIRST_BYTES.get_ptr_mut(slots::first_byte_slot(flow.id)) {
-        // SAFETY: points into an array; one aligned store.
-        unsafe { *slot = slots::first_byte_value(flow.id, flow.ttfb_us) };
-    }
+    let slot = TFO_FIRST_BYTES.at(slots::first_byte_slot(flow.id));
+    // SAFETY: points into an array; one aligned store.
+    unsafe { *slot = slots::first_byte_value(flow.id, flow.ttfb_us) };
 }
 
 /// Adds the time to first byte of a plain connection to its destination's distribution.

@@ -13,14 +13,17 @@ use tfo_common::{
     flags::{Config, Control, mask32, mask128},
     limits,
     listener::{Arrival, Arrived},
-    maps::Part,
+    maps::{self, Part},
     records::Block,
     request::Request,
 };
 
-use crate::observer::{
-    flow::{Claim, Place},
-    listener::ListenerFlags,
+use crate::{
+    direct::Direct,
+    observer::{
+        flow::{Claim, Place},
+        listener::ListenerFlags,
+    },
 };
 
 /// A ring of flow records.
@@ -56,26 +59,21 @@ pub static TFO_NETNS: PerCpuHashMap<u32, NetnsCounters, { limits::NETNS as usize
 pub static TFO_DESTS: LruHashMap<DestKey, DestCounts, { limits::DESTS as usize }> = LruHashMap::new();
 
 /// TFO connections under way.
-#[btf_map]
-pub static TFO_FLOWS: Array<Place, { limits::FLOWS as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub static TFO_FLOWS: Direct<[Place; limits::FLOWS as usize], { maps::FLOWS_NUMBER }> = Direct::new();
 
 /// Who may have the places of [`TFO_FLOWS`].
-#[btf_map]
-pub static TFO_CLAIMS: Array<Claim, { limits::FLOWS as usize }> = Array::new();
+pub static TFO_CLAIMS: Direct<[Claim; limits::FLOWS as usize], { maps::CLAIMS_NUMBER }> = Direct::new();
 
 /// The epoch of what stands in [`TFO_FLOWS`] as the beginning of a connection. It is written only where it changes, so that all CPUs
 /// have it in their caches: where a socket ends, its place is mostly in that of another.
-#[btf_map]
-pub static TFO_EPOCHS: Array<[u16; limits::FLOWS as usize], 1> = Array::new();
+pub static TFO_EPOCHS: Direct<[u16; limits::FLOWS as usize], { maps::EPOCHS_NUMBER }> = Direct::new();
 
 /// When plain connections began.
-#[btf_map]
-pub static TFO_STARTS: Array<u64, { limits::STARTS as usize }> = Array::new();
+pub static TFO_STARTS: Direct<[u64; limits::STARTS as usize], { maps::STARTS_NUMBER }> = Direct::new();
 
 /// Times to first byte, for user space to read in place.
-#[btf_map]
-pub static TFO_FIRST_BYTES: Array<u64, { limits::FIRST_BYTES as usize }, { BPF_F_MMAPABLE as usize }> =
-    Array::new();
+pub static TFO_FIRST_BYTES: Direct<[u64; limits::FIRST_BYTES as usize], { maps::FIRST_BYTES_NUMBER }> =
+    Direct::new();
 
 /// Connections that ended late, by destination.
 #[btf_map]
@@ -86,8 +84,7 @@ pub static TFO_LIVED: HashMap<DestKey, Lived, { limits::LIVED as usize }> = Hash
 pub static TFO_LISTENERS: SkStorage<ListenerFlags> = SkStorage::new();
 
 /// Ports whose listeners have a flag of ours.
-#[btf_map]
-pub static TFO_PRIMED: Array<u64, { limits::PRIMED as usize }> = Array::new();
+pub static TFO_PRIMED: Direct<[u64; limits::PRIMED as usize], { maps::PRIMED_NUMBER }> = Direct::new();
 
 /// What became of SYNs with Fast Open, each listener at its place, on each CPU: a look-up in a hash took 25 ns, and a line that
 /// all CPUs write 45.
@@ -101,8 +98,7 @@ pub static TFO_ARRIVALS: LruHashMap<u64, [u64; Arrival::COUNT], { limits::LISTEN
     LruHashMap::new();
 
 /// Inodes of network namespaces, by cookie.
-#[btf_map]
-pub static TFO_INODES: Array<u64, { limits::NETNS as usize }> = Array::new();
+pub static TFO_INODES: Direct<[u64; limits::NETNS as usize], { maps::INODES_NUMBER }> = Direct::new();
 
 /// Facts of SYNs whose handshake is under way, by socket cookie (the child inherits the request's), or by
 /// address for SYN cookies.
@@ -110,12 +106,10 @@ pub static TFO_INODES: Array<u64, { limits::NETNS as usize }> = Array::new();
 pub static TFO_REQUESTS: LruHashMap<u64, Request, { limits::REQUESTS as usize }> = LruHashMap::new();
 
 /// How many SYNs of each kind may wait among [`TFO_REQUESTS`], by [`tfo_common::slots::request_kind`].
-#[btf_map]
-pub static TFO_WAITING: Array<[u32; limits::REQUEST_KINDS], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+pub static TFO_WAITING: Direct<[u32; limits::REQUEST_KINDS], { maps::WAITING_NUMBER }> = Direct::new();
 
 /// Switches, indexed by [`Control`].
-#[btf_map]
-pub static TFO_CONTROL: Array<u32, { Control::COUNT as usize }> = Array::new();
+pub static TFO_CONTROL: Direct<[u32; Control::ROOM as usize], { maps::CONTROL_NUMBER }> = Direct::new();
 
 /// The programs `tfo_sock_ops` jumps to, indexed by [`Part`].
 #[btf_map]

@@ -20,17 +20,13 @@ pub fn inode_of(tcp: Typed) -> u32 {
     let net = tcp.net();
     // Before 5.12 it is made when it is first asked for: nobody has, it is 0, and no slot says so.
     let cookie = net.uint(layout!(net_cookie));
-    let slot = TFO_INODES.get_ptr_mut(slots::inode_slot(cookie));
-    if let Some(slot) = slot
-        // SAFETY: points into an array; one aligned load.
-        && let Some(inode) = slots::inode_of(cookie, unsafe { slot.read_volatile() })
-    {
+    let slot = TFO_INODES.at(slots::inode_slot(cookie));
+    // SAFETY: points into an array; one aligned load.
+    if let Some(inode) = slots::inode_of(cookie, unsafe { slot.read_volatile() }) {
         return inode;
     }
     let inode = net.uint(layout!(net_inum)) as u32;
-    if let Some(slot) = slot {
-        // SAFETY: points into an array; one aligned store.
-        unsafe { slot.write_volatile(slots::inode_value(cookie, inode)) };
-    }
+    // SAFETY: points into an array; one aligned store.
+    unsafe { slot.write_volatile(slots::inode_value(cookie, inode)) };
     inode
 }

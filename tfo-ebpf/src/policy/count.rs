@@ -29,19 +29,18 @@ pub fn hit(rule: u32, now: u64) {
     }
 }
 
-/// What is in force; `None` never. To be asked for once: each look-up is a line of instructions.
+/// What is in force.
 #[inline(always)]
-pub fn in_force<'a>() -> Option<&'a InForce> {
-    TFO_POL_FORCE.get(0)
+pub fn in_force<'a>() -> &'a InForce {
+    // SAFETY: user space has made the array, which lives as long as this program; it changes the numbers one by one.
+    unsafe { &*TFO_POL_FORCE.address() }
 }
 
-/// What was found out; likewise. Every CPU reads it all the time: to be written only where that changes anything.
+/// What was found out. Every CPU reads it all the time: to be written only where that changes anything.
 #[inline(always)]
-pub fn learned<'a>() -> Option<&'a mut Learned> {
-    // SAFETY: points into an array; aligned loads and stores of numbers that only ever become something else than zero.
-    TFO_POL_LEARNED
-        .get_ptr_mut(0)
-        .and_then(|known| unsafe { known.as_mut() })
+pub fn learned<'a>() -> &'a mut Learned {
+    // SAFETY: likewise; aligned loads and stores of numbers that only ever become something else than zero.
+    unsafe { &mut *TFO_POL_LEARNED.address() }
 }
 
 /// `CLOCK_MONOTONIC`, ns.

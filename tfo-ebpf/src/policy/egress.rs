@@ -37,9 +37,7 @@ const DENY: i32 = 0;
 /// Entry.
 #[cgroup_skb]
 pub fn tfo_pol_egress(ctx: SkBuffContext) -> i32 {
-    let (Some(force), Some(known)) = (count::in_force(), count::learned()) else {
-        return PASS;
-    };
+    let (force, known) = (count::in_force(), count::learned());
     let unrest = watch::unrest(force, known);
     // A guard that has nothing to deny, and nobody who wants to know what SYNs carry: on most hosts that is all of every packet.
     if unrest | u64::from(force.observed) == 0 {
@@ -84,7 +82,7 @@ fn decide(ctx: &SkBuffContext, syn: &Syn, tcp: Typed, carried: u64, troubled: u6
         tcp.uint(layout!(tp_fastopen_req))
     };
     let has_option = request != 0 && carries_option(request);
-    let guards = count::in_force().is_some_and(|force| force.guards != 0);
+    let guards = count::in_force().guards != 0;
     // A guard waits for the end of plain handshakes only where something has failed, and of those with Fast Open, whose request is
     // there until the answer comes.
     let may_be_watched = guards && (troubled != 0 || request != 0);
@@ -337,7 +335,7 @@ fn by_states(
 #[inline(always)]
 fn deny(ctx: &SkBuffContext, tcp: Typed, rule: u32, action: u8, flags: u8) -> i32 {
     let at_risk = risk::is_at_risk(tcp);
-    let can_push = count::learned().is_some_and(|known| known.push == push::WORKS);
+    let can_push = count::learned().push == push::WORKS;
     if at_risk && !can_push {
         count::stat(Stat::PassedAtRisk);
         return PASS;

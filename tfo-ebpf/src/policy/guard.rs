@@ -365,7 +365,7 @@ pub fn guard_of(sk: u64) -> (u64, u64) {
         return (0, 0);
     }
     let deepest = kern::uint(cgroup, layout!(cgroup_level));
-    let levels = count::in_force().map_or(0, |force| force.guards).into();
+    let levels = count::in_force().guards.into();
     // Not known to be none: what is behind would be gone through once more for each level that may have one.
     let mut guard = forget(0, sk);
     let mut depth = 0;

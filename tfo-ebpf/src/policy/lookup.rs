@@ -102,7 +102,7 @@ pub fn find(ctx: &SkBuffContext, syn: &Syn, rules: bool, guards: bool, now: u64)
 /// In how many levels there is any of these.
 #[inline(always)]
 fn levels(of: fn(&InForce) -> u32, now: u64) -> u64 {
-    forget(count::in_force().map_or(0, of).into(), now)
+    forget(of(count::in_force()).into(), now)
 }
 
 /// The rule of the deepest of `levels` cgroups that has one.

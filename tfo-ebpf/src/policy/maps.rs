@@ -9,6 +9,8 @@ use tfo_common::{
     policy::{self, Hits, InForce, Learned, Mark, Rule, RuleKey, Stat, Switch},
 };
 
+use crate::direct::Direct;
+
 /// Rules.
 #[btf_map]
 pub static TFO_POL_RULES: LpmTrie<RuleKey, Rule, { policy::MAX_RULES as usize }> = LpmTrie::new();
@@ -22,12 +24,10 @@ pub static TFO_POL_HITS: HashMap<u32, Hits, { policy::MAX_RULES as usize }> = Ha
 pub static TFO_POL_MARKS: SkStorage<Mark> = SkStorage::new();
 
 /// What is in force.
-#[btf_map]
-pub static TFO_POL_FORCE: Array<InForce, 1> = Array::new();
+pub static TFO_POL_FORCE: Direct<InForce, { policy::FORCE_NUMBER }> = Direct::new();
 
 /// What the programs have found out.
-#[btf_map]
-pub static TFO_POL_LEARNED: Array<Learned, 1> = Array::new();
+pub static TFO_POL_LEARNED: Direct<Learned, { policy::LEARNED_NUMBER }> = Direct::new();
 
 /// What user space notes for itself, indexed by [`Switch`].
 #[btf_map]

@@ -49,16 +49,15 @@ pub fn of<'a>(sk: *mut bpf_sock, tcp: Typed, were_made: bool) -> Option<&'a mut 
 /// Whether a mark was ever made for a socket.
 #[inline(always)]
 pub fn were_made() -> bool {
-    count::learned().is_some_and(|known| known.marked != 0)
+    count::learned().marked != 0
 }
 
 /// The mark of a socket, made if there is none.
 #[inline(always)]
 pub fn make<'a>(sk: *mut bpf_sock) -> Option<&'a mut Mark> {
     // Before it is made: who has the same socket's lock next has to find it.
-    if let Some(known) = count::learned()
-        && known.marked == 0
-    {
+    let known = count::learned();
+    if known.marked == 0 {
         known.marked = 1;
     }
     let mark = storage::get_or_create(&TFO_POL_MARKS, sk)?;

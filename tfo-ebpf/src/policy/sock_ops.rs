@@ -201,9 +201,7 @@ pub fn tfo_pol_judge(ctx: SockOpsContext) -> u32 {
 fn connect(ops: &Ops) {
     // A socket that was disconnected and connects again: its old mark says nothing any more.
     let Some(tcp) = ops.tcp() else { return };
-    let (Some(force), Some(known)) = (count::in_force(), count::learned()) else {
-        return;
-    };
+    let (force, known) = (count::in_force(), count::learned());
     if let Some(mark) = marks::of(ops.sk(), tcp, known.marked != 0) {
         *mark = Mark {
             added: mark.added,
@@ -327,7 +325,7 @@ fn learn_push(ops: &Ops, known: &mut Learned) {
 fn established(ops: &Ops) -> bool {
     let Some(tcp) = ops.tcp() else { return false };
     let mut to_judge = false;
-    if is_late(ops) && count::in_force().is_some_and(|force| force.guards != 0) {
+    if is_late(ops) && count::in_force().guards != 0 {
         // One that no guard has noted `state` has let go of.
         if let Some(watch) = watch::of(tcp.number()) {
             let lost = watch::age_us(watch).saturating_sub(ops.srtt_us()).max(1);
@@ -444,9 +442,7 @@ fn state(ops: &Ops) -> bool {
     // there an ACTIVE_ESTABLISHED to come, or a need to push: `tcp_rcv_state_process` sends what waits.
     let has_crossed = ops.arg::<1>() == SYN_RECV;
     let Some(tcp) = ops.tcp() else { return false };
-    let Some(known) = count::learned() else {
-        return false;
-    };
+    let known = count::learned();
     let birth = watch::take_birth(tcp.number());
     if birth.asked() {
         ops.set_flags(ops.flags() & !STATE);

@@ -53,8 +53,7 @@ fn ticks() -> u32 {
 #[inline(always)]
 fn us_since(then: u32, now: u32) -> u32 {
     const HOUR_US: u64 = 3_600_000_000;
-    let us =
-        u64::from(now.wrapping_sub(then)) * u64::from(count::in_force().map_or(0, |force| force.tick_us));
+    let us = u64::from(now.wrapping_sub(then)) * u64::from(count::in_force().tick_us);
     if us < HOUR_US { us as u32 } else { HOUR_US as u32 }
 }
 
@@ -253,7 +252,7 @@ pub fn read_network(hash: u64) -> u32 {
 /// has nothing to do for a plain connection.
 #[inline(always)]
 pub fn is_any_troubled() -> bool {
-    count::learned().is_some_and(|known| known.troubled != 0)
+    count::learned().troubled != 0
 }
 
 /// Not 0 where a rule or a state may apply to a SYN.
@@ -272,9 +271,8 @@ pub fn is_quiet(force: &InForce, known: &Learned) -> bool {
 /// Says that there is a state to be looked up from now on.
 #[inline(always)]
 pub fn set_troubled(hash: u64) {
-    if let Some(known) = count::learned()
-        && known.troubled == 0
-    {
+    let known = count::learned();
+    if known.troubled == 0 {
         known.troubled = 1;
     }
     if let Some(slot) = slot(hash) {

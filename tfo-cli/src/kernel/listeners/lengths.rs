@@ -34,7 +34,7 @@ pub fn with_lengths(listeners: &mut [Listener]) -> Result<(), Error> {
         tick_us: 1,
         long_lived_ms: tfo_common::limits::LONG_LIVED_MS,
     };
-    let mut ebpf = programs::load(&layout, config, NO_DESTINATIONS, &btf)?;
+    let (mut ebpf, _arrays) = programs::load(&layout, config, NO_DESTINATIONS, &btf)?;
     let program = programs::load_iter(&mut ebpf, PROG_LIST, &btf)?;
     let pass = iterate::everywhere(program.as_fd()).map_err(|source| Error::Io {
         operation: "run iterator",

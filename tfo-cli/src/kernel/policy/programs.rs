@@ -1,6 +1,10 @@
 //! Loads the enforcement programs with pinned maps, and attaches them so that they stay when the process ends.
 
-use std::{fs, os::fd::AsFd as _, path::Path};
+use std::{
+    fs,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -11,12 +15,15 @@ use aya::{
     },
 };
 use tfo_common::{
+    direct::Direct,
     layout::{FieldLoc, Layout},
     policy::{self, Tail},
 };
 
 use super::{
-    super::{Error as KernelError, cgroup::Cgroup, layout, neighbours::Hook, object, programs, sys},
+    super::{
+        Error as KernelError, cgroup::Cgroup, direct::Arrays, layout, neighbours::Hook, object, programs, sys,
+    },
     Error,
     bpffs::Directory,
     pins, strip,
@@ -29,6 +36,8 @@ pub fn load(directory: &Directory) -> Result<(Ebpf, Layout), Error> {
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::NoBtf {
         why: error.to_string(),
     })?;
+    let arrays = policy::DIRECT.iter().map(|array| open_array(directory, array));
+    let arrays = Arrays::of(arrays.collect::<Result<_, _>>()?);
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf));
     for name in policy::maps() {
@@ -38,12 +47,24 @@ pub fn load(directory: &Directory) -> Result<(Ebpf, Layout), Error> {
         loader.map_max_entries(name, sys::lru_entries(least)?);
     }
     let mut ebpf = loader
-        .load(object::Prepared::new(object::policy_bytes()?, &layout).bytes())
+        .load(object::Prepared::new(object::policy_bytes()?, &layout, &arrays.made()).bytes())
         .map_err(|error| KernelError::Load {
             why: programs::chain(&error),
         })?;
     load_programs(&mut ebpf, directory)?;
     Ok((ebpf, layout))
+}
+
+/// Opens a pinned array that programs have the address of, or makes and pins it.
+fn open_array(directory: &Directory, array: &Direct) -> Result<(OwnedFd, u32), Error> {
+    let pin = directory.pin(array.name);
+    if let Ok(there) = sys::object_get(&pin) {
+        return Ok((there, array.entries));
+    }
+    let made = sys::array_create(array.name, array.entry * array.entries as usize, array.is_mapped)
+        .map_err(Error::io("make the map", array.name))?;
+    sys::object_pin(made.as_fd(), &pin).map_err(Error::io("pin", array.name))?;
+    Ok((made, array.entries))
 }
 
 /// Whether the programs can find a socket's guard when its handshake has ended: the cgroups above its own are pointers (from 6.1 on),

@@ -51,7 +51,7 @@ const CLAIMS_BITS: u32 = 16;
 const _: () = {
     assert!(offset_of!(Place, flow) + offset_of!(Flow, end_ns) == 64);
     assert!(offset_of!(Place, flow) + offset_of!(Flow, remote) == 128);
-    assert!(size_of::<Place>() == 192 && size_of::<Claim>() == 16);
+    assert!(size_of::<Place>() == limits::FLOW_BYTES && size_of::<Claim>() == limits::CLAIM_BYTES);
 };
 
 impl Place {
@@ -144,39 +144,33 @@ pub(super) struct Found<'a> {
 impl<'a> Found<'a> {
     /// The place a socket's flow is at after so many steps.
     #[inline(always)]
-    pub(super) fn after(number: u64, step: u32) -> Option<Self> {
-        let index = slots::flow_place(number, step);
+    pub(super) fn after(number: u64, step: u32) -> Self {
+        let index = slots::flow_place(number, step) & TFO_FLOWS.last();
         // SAFETY: points into an array, which is never freed while programs run.
-        let place = unsafe { &mut *TFO_FLOWS.get_ptr_mut(index)? };
-        Some(Self { index, place })
+        let place = unsafe { &mut *TFO_FLOWS.at(index) };
+        Self { index, place }
     }
 
     /// Who may have it.
     #[inline(always)]
-    fn claim_of(&self) -> Option<&'a mut Claim> {
+    fn claim_of(&self) -> &'a mut Claim {
         // SAFETY: as above.
-        TFO_CLAIMS
-            .get_ptr_mut(self.index)
-            .map(|claim| unsafe { &mut *claim })
+        unsafe { &mut *TFO_CLAIMS.at(self.index) }
     }
 
     /// Takes it for a socket whose earlier connections have no flow any more, if it is free.
     #[inline(always)]
     fn claim(&mut self, number: u64) -> bool {
-        self.claim_of()
-            .is_some_and(|claim| self.place.claim(claim, number))
+        self.place.claim(self.claim_of(), number)
     }
 
     /// Gives it back, if it is this socket's.
     #[inline(always)]
     fn free(&mut self, number: u64) -> bool {
         let is_its = self.place.free(number);
-        if is_its
-            && !atomic::has_exchange()
-            && let Some(claim) = self.claim_of()
-        {
+        if is_its && !atomic::has_exchange() {
             // Before the claim ends: the next one writes its own.
-            account::add32(&raw mut claim.here, u32::MAX);
+            account::add32(&raw mut self.claim_of().here, u32::MAX);
         }
         is_its
     }
@@ -184,15 +178,13 @@ impl<'a> Found<'a> {
     /// Flows that belong here and are at another place.
     #[inline(always)]
     fn elsewhere(&self) -> u32 {
-        self.claim_of().map_or(0, |claim| claim.elsewhere)
+        self.claim_of().elsewhere
     }
 
     /// Counts those.
     #[inline(always)]
     fn add_elsewhere(&self, by: u32) {
-        if let Some(claim) = self.claim_of() {
-            account::add32(&raw mut claim.elsewhere, by);
-        }
+        account::add32(&raw mut self.claim_of().elsewhere, by);
     }
 
     #[inline(always)]
@@ -208,7 +200,7 @@ fn home<'a, S>(sk: *mut S) -> Option<(u64, Found<'a>)> {
         return None;
     }
     let number = number(sk);
-    Some((number, Found::after(number, 0)?))
+    Some((number, Found::after(number, 0)))
 }
 
 /// One more. LLVM does not see what it becomes, and leaves the loop a loop: unrolled, those on the rare paths would be
@@ -226,9 +218,8 @@ fn next(step: u32) -> u32 {
 fn place_elsewhere<'a>(number: u64) -> Option<Found<'a>> {
     let mut step = 1;
     while step <= limits::FLOW_STEPS {
-        if let Some(found) = Found::after(number, step)
-            && found.place.has(number)
-        {
+        let found = Found::after(number, step);
+        if found.place.has(number) {
             return Some(found);
         }
         step = next(step);
@@ -312,9 +303,8 @@ fn new<'a>(ops: &Ops) -> Option<&'a mut Flow> {
     }
     let mut step = 1;
     while step <= limits::FLOW_STEPS {
-        if let Some(mut other) = Found::after(number, step)
-            && other.claim(number)
-        {
+        let mut other = Found::after(number, step);
+        if other.claim(number) {
             home.add_elsewhere(1);
             return Some(other.flow());
         }

@@ -14,8 +14,8 @@ use crate::{
 
 /// The start slot of a plain connection, by the number of its socket.
 #[inline(always)]
-pub fn start_slot(number: u64) -> Option<*mut u64> {
-    TFO_STARTS.get_ptr_mut(slots::start_slot(number))
+pub fn start_slot(number: u64) -> *mut u64 {
+    TFO_STARTS.at(slots::start_slot(number))
 }
 
 /// The number of a socket, and its start slot.
@@ -25,7 +25,7 @@ pub fn start_of(sk: *mut bpf_sock) -> Option<(u64, *mut u64)> {
         return None;
     }
     let number = number(sk);
-    Some((number, start_slot(number)?))
+    Some((number, start_slot(number)))
 }
 
 /// Remembers in which tick a plain client sent its SYN. To look at the clock takes longer than everything else that is
@@ -77,66 +77,56 @@ pub fn set_born(sk: *mut bpf_sock, ns: u64, added: bool) {
         return;
     }
     let number = number(sk);
-    if let Some(slot) = born_slot(number) {
-        // SAFETY: points into an array; one aligned store.
-        unsafe { *slot = slots::start_value(number, ns, false, added) };
-    }
-    if let Some(epoch) = epoch_slot(number) {
-        // SAFETY: within the only value of a map; aligned.
-        unsafe {
-            if epoch.read_volatile() != slots::epoch(ns) {
-                epoch.write_volatile(slots::epoch(ns));
-            }
+    let epoch = epoch_slot(number);
+    // SAFETY: both point into arrays; aligned.
+    unsafe {
+        *born_slot(number) = slots::start_value(number, ns, false, added);
+        if epoch.read_volatile() != slots::epoch(ns) {
+            epoch.write_volatile(slots::epoch(ns));
         }
     }
 }
 
 /// Where the epoch of that is.
 #[inline(always)]
-fn epoch_slot(number: u64) -> Option<*mut u16> {
-    let epochs = TFO_EPOCHS.get_ptr_mut(0)?;
-    // SAFETY: every place is below the length.
-    Some(unsafe { (&raw mut (*epochs)[slots::flow_place(number, 0) as usize]) })
+fn epoch_slot(number: u64) -> *mut u16 {
+    TFO_EPOCHS.at(slots::flow_place(number, 0))
 }
 
 /// Whether the connection of a socket began in this epoch. A look at when it began would find that in the cache of another CPU.
 #[inline(always)]
 pub fn is_of_this_epoch<S>(sk: *mut S, now: u64) -> bool {
-    // SAFETY: within the only value of a map; aligned.
-    epoch_slot(number(sk)).is_some_and(|epoch| unsafe { epoch.read_volatile() } == slots::epoch(now))
+    // SAFETY: points into an array; aligned.
+    unsafe { epoch_slot(number(sk)).read_volatile() == slots::epoch(now) }
 }
 
 /// The slot in which that is remembered, by the number of its socket.
 #[inline(always)]
-pub fn born_slot(number: u64) -> Option<*mut u64> {
-    Found::after(number, 0).map(|home| &raw mut home.place.flow.born)
+pub fn born_slot(number: u64) -> *mut u64 {
+    &raw mut Found::after(number, 0).place.flow.born
 }
 
 /// Remembers that listeners at a port have a callback flag of ours, which those that connect to them inherit.
 #[inline(always)]
 pub fn set_primed(netns: u32, port: u16) {
     let value = slots::primed_value(netns, port);
-    if let Some(slot) = TFO_PRIMED.get_ptr_mut(slots::primed_slot(value)) {
-        // SAFETY: points into an array; one aligned store.
-        unsafe { *slot = value };
-    }
+    // SAFETY: points into an array; one aligned store.
+    unsafe { *TFO_PRIMED.at(slots::primed_slot(value)) = value };
 }
 
 /// Whether it is remembered.
 #[inline(always)]
 pub fn is_primed(netns: u32, port: u16) -> bool {
     let value = slots::primed_value(netns, port);
-    TFO_PRIMED
-        .get(slots::primed_slot(value))
-        .is_some_and(|slot| *slot == value)
+    // SAFETY: points into an array; one aligned load.
+    unsafe { TFO_PRIMED.at(slots::primed_slot(value)).read_volatile() == value }
 }
 
 /// How long the connection of a socket has lived, ns; `None` where another one took its slot, or nobody saw it begin.
 #[inline(always)]
 pub fn age_ns<S>(sk: *mut S, now: u64) -> Option<u64> {
     let number = number(sk);
-    let slot = born_slot(number)?;
     // SAFETY: points into an array; one aligned load.
-    let value = unsafe { slot.read_volatile() };
+    let value = unsafe { born_slot(number).read_volatile() };
     slots::start_is_of(number, value).then(|| slots::age_ns(value, now))
 }

@@ -76,8 +76,7 @@ fn give_back(ops: &Ops) {
 
 /// Whether a slot says that this socket has a flag of ours. It says so no more.
 #[inline(always)]
-pub fn used(slot: Option<*mut u64>, number: u64) -> bool {
-    let Some(slot) = slot else { return false };
+pub fn used(slot: *mut u64, number: u64) -> bool {
     // SAFETY: points into an array; one aligned load, one aligned store.
     unsafe {
         let value = slot.read_volatile();

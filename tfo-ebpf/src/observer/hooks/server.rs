@@ -6,7 +6,6 @@ use tfo_common::{
     classify::{End, Listener},
     counters::Stat,
     flags::{Control, Shed},
-    limits::REQUEST_KINDS,
     listener::Arrival,
     maps::Part,
     request::{LISTENER_UNKNOWN, Request},
@@ -105,9 +104,7 @@ pub fn syn_answered(ops: &Ops) {
     };
     // The child of a SYN cookie gets a socket cookie of its own.
     let key = if syncookie { ops.tuple() } else { ops.cookie() };
-    let Some(waiting) = waiting(facts.kind as usize) else {
-        return;
-    };
+    let waiting = waiting(facts.kind as usize);
     // Before they are there, so that nobody is told that there are none; and only once, for a SYN may come again. Of
     // those that the table drops the count stays: who meets it looks in vain.
     let is_new = TFO_REQUESTS.get_ptr(key).is_none();
@@ -353,7 +350,7 @@ fn child_from_syn(ops: &Ops, tcp: Typed, now: u64) {
 /// where the table would take two cache misses and a socket cookie.
 #[inline(always)]
 fn take_request(ops: &Ops) -> Option<Request> {
-    let waiting = waiting(ops.request_kind())?;
+    let waiting = waiting(ops.request_kind());
     // SAFETY: points into an array; aligned.
     if unsafe { waiting.read_volatile() } == 0 {
         return None;
@@ -370,10 +367,8 @@ fn take_request(ops: &Ops) -> Option<Request> {
 
 /// The counter of SYNs of a kind.
 #[inline(always)]
-fn waiting(kind: usize) -> Option<*mut u32> {
-    let counters = TFO_WAITING.get_ptr_mut(0)?;
-    // SAFETY: within the only value of the map.
-    Some(unsafe { (&raw mut (*counters)[0]).add(kind & (REQUEST_KINDS - 1)) })
+fn waiting(kind: usize) -> *mut u32 {
+    TFO_WAITING.at(kind as u32)
 }
 
 #[inline(always)]
