@@ -56,7 +56,7 @@ pub fn fill_in(object: &mut [u8], arrays: &[Made]) -> usize {
             && let Some(array) = arrays.get((constant as u32 >> 1) as usize)
         {
             if constant & 1 == 0 {
-                constant::put(rest, array.descriptor as u32);
+                constant::put(rest, array.descriptor.cast_unsigned());
                 rest[1] |= MAP_VALUE << 4;
             } else {
                 constant::put(rest, array.entries - 1);

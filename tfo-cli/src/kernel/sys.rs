@@ -19,7 +19,11 @@ use nix::{
     getsockopt_impl,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sockopt_impl,
-    sys::{socket::getsockopt, time::TimeValLike as _},
+    sys::{
+        resource::{RLIM_INFINITY, Resource, setrlimit},
+        socket::getsockopt,
+        time::TimeValLike as _,
+    },
     time::{ClockId, clock_gettime},
 };
 
@@ -132,7 +136,16 @@ pub fn array_create(name: &str, bytes: usize, is_mapped: bool) -> io::Result<Own
     room.iter_mut()
         .zip(name.bytes())
         .for_each(|(place, byte)| *place = byte);
-    bpf(BPF_MAP_CREATE, &mut attr).map(own)
+    let made = match bpf(BPF_MAP_CREATE, &mut attr) {
+        // Kernels before 5.11 count maps as locked memory; aya lifts the limit as well where it makes maps.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
+                .map_err(|_| error)
+                .and_then(|()| bpf(BPF_MAP_CREATE, &mut attr))
+        }
+        made => made,
+    };
+    made.map(own)
 }
 
 /// Links an iterator program: nothing runs until [`iter_create`] and a read.
