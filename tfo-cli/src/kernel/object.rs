@@ -72,7 +72,7 @@ pub fn policy_bytes() -> Result<&'static [u8], Error> {
 
 #[cfg(test)]
 mod tests {
-    use tfo_common::{maps, policy};
+    use tfo_common::{direct::Direct, maps, policy};
 
     use super::{super::programs, *};
 
@@ -94,16 +94,50 @@ mod tests {
         let globals = [maps::GLOBAL_CONFIG];
         let parts = maps::Part::ALL.map(maps::Part::program);
         let programs = maps::PROGRAMS.into_iter().chain(parts);
+        let in_object = maps::ALL
+            .into_iter()
+            .filter(|name| !is_direct(&maps::DIRECT, name));
         assert_eq!(
-            missing(observer, maps::ALL.into_iter().chain(programs).chain(globals)),
+            missing(observer, in_object.chain(programs).chain(globals)),
             [""; 0]
         );
         let programs = [policy::PROG_EGRESS, policy::PROG_SOCK_OPS, policy::PROG_STRIP];
         let programs = programs
             .into_iter()
             .chain(policy::Tail::ALL.map(policy::Tail::name));
-        assert_eq!(missing(enforcement, policy::maps().chain(programs)), [""; 0]);
+        let in_object = policy::maps().filter(|name| !is_direct(&policy::DIRECT, name));
+        assert_eq!(missing(enforcement, in_object.chain(programs)), [""; 0]);
         assert_eq!(missing(observer, ["TFO_NO_SUCH_MAP"]), ["TFO_NO_SUCH_MAP"]);
+    }
+
+    /// Whether programs have the address of the map with this name: the object then has nothing of it but placeholders.
+    fn is_direct(arrays: &[Direct], name: &str) -> bool {
+        arrays.iter().any(|array| array.name == name)
+    }
+
+    #[test]
+    fn every_array_that_user_space_makes_is_used() {
+        let (Ok(observer), Ok(enforcement)) = (bytes(), policy_bytes()) else {
+            eprintln!("skipped: built without the eBPF toolchain (cargo xtask build)");
+            return;
+        };
+        let objects: [(_, &[Direct]); 2] = [(observer, &maps::DIRECT), (enforcement, &policy::DIRECT)];
+        for (object, arrays) in objects {
+            let made = |array: &Direct| Made {
+                descriptor: 3,
+                entries: array.entries,
+            };
+            let all: Vec<Made> = arrays.iter().map(made).collect();
+            let mut before = 0;
+            for (number, array) in arrays.iter().enumerate() {
+                let filled = direct::fill_in(&mut object.to_vec(), &all[..=number]);
+                assert!(filled > before, "no program has the address of {}", array.name);
+                before = filled;
+            }
+            // None has a number that user space knows nothing of.
+            let more = [&all[..], &[made(&arrays[0]); 8]].concat();
+            assert_eq!(direct::fill_in(&mut object.to_vec(), &more), before);
+        }
     }
 
     /// Names in an object that begin like this.

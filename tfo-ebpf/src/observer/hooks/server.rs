@@ -227,13 +227,16 @@ pub fn established(ops: &Ops) -> bool {
     // Nobody asked for TFO, until facts of the SYN say otherwise. The handshake's RTT is then the kernel's own
     // sample, from SYN-ACK to final ACK.
     let mut start_ns = now - u64::from(srtt) * 1_000;
-    let request = take_request(ops);
-    match &request {
+    // Kept as numbers: of a request that is not there LLVM loads what nobody has stored before it looks whether it is, which the
+    // verifier of 5.10 refuses: "invalid read from stack R10 off=-168 size=8".
+    let (mut bits, mut option_kind) = (0, 0);
+    match take_request(ops) {
         Some(request) => {
             if !request.add_to(&mut facts) {
                 account::lost(Loss::ListenerUnknown);
                 return false;
             }
+            (bits, option_kind) = (bit::REQUESTED, request.option_kind);
             start_ns = request.start_ns;
             handshake_us = if waited && request.defers != 0 {
                 UNSEEN_US
@@ -258,10 +261,8 @@ pub fn established(ops: &Ops) -> bool {
     };
     flow.locate(ops);
     flow::forget_start(ops.sk());
-    if let Some(request) = &request {
-        flow.bits = bit::REQUESTED;
-        flow.option_kind = request.option_kind;
-    }
+    flow.bits = bits;
+    flow.option_kind = option_kind;
     adopt_inherited(flow);
     let times = Times {
         now,
