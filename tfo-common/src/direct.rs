@@ -19,7 +19,7 @@ pub struct Direct {
     pub name: &'static str,
     /// Length of each of its entries, bytes.
     pub entry: usize,
-    /// How many there are, a power of two. Kernels before 5.16 take no value of more than 4 MB (`KMALLOC_MAX_SIZE`): then half as many.
+    /// How many there are, a power of two. Kernels before 6.0 take no value of more than 4 MB (`KMALLOC_MAX_SIZE`): then half as many.
     pub entries: u32,
     /// Whether user space maps it into memory (`BPF_F_MMAPABLE`): it then begins with a page of its own.
     pub is_mapped: bool,
