@@ -22,6 +22,23 @@ pub fn put(bytes: &mut [u8], value: u32) {
     }
 }
 
+/// Shows `fill` every load of a constant in an object file, with the constant and the bytes from there on. Returns how many of them it
+/// says it has filled in.
+pub(crate) fn fill_each(object: &mut [u8], mut fill: impl FnMut(u64, &mut [u8]) -> bool) -> usize {
+    let mut filled = 0;
+    let mut at = 0;
+    while at + LOAD <= object.len() {
+        let rest = &mut object[at..];
+        if let Some(constant) = loaded(rest)
+            && fill(constant, rest)
+        {
+            filled += 1;
+        }
+        at += 8;
+    }
+    filled
+}
+
 /// Four bytes as a number. There have to be as many.
 pub(crate) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])

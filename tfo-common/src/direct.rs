@@ -5,7 +5,7 @@
 //!
 //! The kernel knows the address of arrays of one entry only, so what is an array to programs is one value to the kernel.
 
-use crate::constant::{self, LOAD};
+use crate::constant;
 
 /// The constants that stand for addresses in compiled programs begin with this (the upper half).
 const PLACEHOLDER: u64 = 0x7f0_70f2;
@@ -23,6 +23,27 @@ pub struct Direct {
     pub entries: u32,
     /// Whether user space maps it into memory (`BPF_F_MMAPABLE`): it then begins with a page of its own.
     pub is_mapped: bool,
+}
+
+impl Direct {
+    /// One that user space does not map.
+    pub const fn of(name: &'static str, entry: usize, entries: u32) -> Self {
+        Self {
+            name,
+            entry,
+            entries,
+            is_mapped: false,
+        }
+    }
+
+    /// The same, mapped.
+    #[must_use]
+    pub const fn mapped(self) -> Self {
+        Self {
+            is_mapped: true,
+            ..self
+        }
+    }
 }
 
 /// What belongs in the place of placeholders.
@@ -47,25 +68,19 @@ pub const fn last(number: u32) -> u64 {
 /// Puts what is known of the arrays that were made in the place of each placeholder in an object file, where there is one with its
 /// number. Returns how many there were.
 pub fn fill_in(object: &mut [u8], arrays: &[Made]) -> usize {
-    let mut filled = 0;
-    let mut at = 0;
-    while at + LOAD <= object.len() {
-        let rest = &mut object[at..];
-        if let Some(constant) = constant::loaded(rest)
-            && constant >> 32 == PLACEHOLDER
-            && let Some(array) = arrays.get((constant as u32 >> 1) as usize)
-        {
-            if constant & 1 == 0 {
-                constant::put(rest, array.descriptor.cast_unsigned());
-                rest[1] |= MAP_VALUE << 4;
-            } else {
-                constant::put(rest, array.entries - 1);
-            }
-            filled += 1;
+    constant::fill_each(object, |constant, load| {
+        let array = arrays.get((constant as u32 >> 1) as usize);
+        let Some(array) = array.filter(|_| constant >> 32 == PLACEHOLDER) else {
+            return false;
+        };
+        if constant & 1 == 0 {
+            constant::put(load, array.descriptor.cast_unsigned());
+            load[1] |= MAP_VALUE << 4;
+        } else {
+            constant::put(load, array.entries - 1);
         }
-        at += 8;
-    }
-    filled
+        true
+    })
 }
 
 #[cfg(test)]

@@ -308,17 +308,13 @@ pub const fn placeholder(field: u64, part: Part) -> u64 {
 /// Puts this kernel's positions in the place of every placeholder in an object file, and returns how many there
 /// were.
 pub fn fill_in(object: &mut [u8], layout: &[FieldLoc]) -> usize {
-    let mut filled = 0;
-    let mut at = 0;
-    while at + constant::LOAD <= object.len() {
-        let rest = &mut object[at..];
-        if let Some(value) = constant::loaded(rest).and_then(|number| value_of(number, layout)) {
-            constant::put(rest, value);
-            filled += 1;
+    constant::fill_each(object, |constant, load| {
+        let value = value_of(constant, layout);
+        if let Some(value) = value {
+            constant::put(load, value);
         }
-        at += 8;
-    }
-    filled
+        value.is_some()
+    })
 }
 
 /// What belongs in the place of a placeholder; `None` for any other constant.

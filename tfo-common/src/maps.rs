@@ -96,60 +96,15 @@ pub const WAITING_NUMBER: u32 = 7;
 pub const CONTROL_NUMBER: u32 = 8;
 /// The maps of [`ALL`] that user space makes before it loads the object, because programs have their address.
 pub const DIRECT: [Direct; 9] = [
-    Direct {
-        name: FLOWS,
-        entry: limits::FLOW_BYTES,
-        entries: limits::FLOWS,
-        is_mapped: true,
-    },
-    Direct {
-        name: CLAIMS,
-        entry: limits::CLAIM_BYTES,
-        entries: limits::FLOWS,
-        is_mapped: false,
-    },
-    Direct {
-        name: EPOCHS,
-        entry: size_of::<u16>(),
-        entries: limits::FLOWS,
-        is_mapped: false,
-    },
-    Direct {
-        name: STARTS,
-        entry: size_of::<u64>(),
-        entries: limits::STARTS,
-        is_mapped: false,
-    },
-    Direct {
-        name: FIRST_BYTES,
-        entry: size_of::<u64>(),
-        entries: limits::FIRST_BYTES,
-        is_mapped: true,
-    },
-    Direct {
-        name: PRIMED,
-        entry: size_of::<u64>(),
-        entries: limits::PRIMED,
-        is_mapped: false,
-    },
-    Direct {
-        name: INODES,
-        entry: size_of::<u64>(),
-        entries: limits::NETNS,
-        is_mapped: false,
-    },
-    Direct {
-        name: WAITING,
-        entry: size_of::<u32>(),
-        entries: limits::REQUEST_KINDS as u32,
-        is_mapped: true,
-    },
-    Direct {
-        name: CONTROL,
-        entry: size_of::<u32>(),
-        entries: Control::ROOM,
-        is_mapped: true,
-    },
+    Direct::of(FLOWS, limits::FLOW_BYTES, limits::FLOWS).mapped(),
+    Direct::of(CLAIMS, limits::CLAIM_BYTES, limits::FLOWS),
+    Direct::of(EPOCHS, size_of::<u16>(), limits::FLOWS),
+    Direct::of(STARTS, size_of::<u64>(), limits::STARTS),
+    Direct::of(FIRST_BYTES, size_of::<u64>(), limits::FIRST_BYTES).mapped(),
+    Direct::of(PRIMED, size_of::<u64>(), limits::PRIMED),
+    Direct::of(INODES, size_of::<u64>(), limits::NETNS),
+    Direct::of(WAITING, size_of::<u32>(), limits::REQUEST_KINDS as u32).mapped(),
+    Direct::of(CONTROL, size_of::<u32>(), Control::ROOM).mapped(),
 ];
 
 /// The global that carries [`crate::flags::Config`].
@@ -267,6 +222,23 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arrays_are_at_their_numbers() {
+        for (number, name) in [
+            (FLOWS_NUMBER, FLOWS),
+            (CLAIMS_NUMBER, CLAIMS),
+            (EPOCHS_NUMBER, EPOCHS),
+            (STARTS_NUMBER, STARTS),
+            (FIRST_BYTES_NUMBER, FIRST_BYTES),
+            (PRIMED_NUMBER, PRIMED),
+            (INODES_NUMBER, INODES),
+            (WAITING_NUMBER, WAITING),
+            (CONTROL_NUMBER, CONTROL),
+        ] {
+            assert_eq!(DIRECT[number as usize].name, name);
+        }
+    }
 
     #[test]
     fn parts_are_numbered_without_gaps_and_their_names_fit() {

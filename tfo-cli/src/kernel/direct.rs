@@ -11,38 +11,29 @@ use tfo_common::direct::{Direct, Made};
 
 use super::{Error, sys};
 
-/// Arrays of an object. They have to stay open until its programs are loaded.
-pub struct Arrays(Vec<(OwnedFd, Made)>);
+/// Arrays of an object, with how many entries each of them has. They have to stay open until its programs are loaded.
+pub struct Arrays(pub Vec<(OwnedFd, u32)>);
 
 impl Arrays {
     /// Makes them.
     pub fn make(arrays: &[Direct]) -> Result<Self, Error> {
         let made = arrays.iter().map(|array| {
-            let (descriptor, entries) = make(array).map_err(|source| Error::Io {
+            make(array).map_err(|source| Error::Io {
                 operation: "make",
                 object: format!("the map {}", array.name),
                 source,
-            })?;
-            Ok((descriptor, entries))
+            })
         });
-        made.collect::<Result<Vec<_>, _>>().map(Self::of)
-    }
-
-    /// Some that are there, with how many entries each of them has.
-    pub fn of(arrays: Vec<(OwnedFd, u32)>) -> Self {
-        let known = |(descriptor, entries): (OwnedFd, u32)| {
-            let made = Made {
-                descriptor: descriptor.as_raw_fd(),
-                entries,
-            };
-            (descriptor, made)
-        };
-        Self(arrays.into_iter().map(known).collect())
+        made.collect::<Result<_, _>>().map(Self)
     }
 
     /// What is written in the object.
     pub fn made(&self) -> Vec<Made> {
-        self.0.iter().map(|(_, made)| *made).collect()
+        let made = |(array, entries): &(OwnedFd, u32)| Made {
+            descriptor: array.as_raw_fd(),
+            entries: *entries,
+        };
+        self.0.iter().map(made).collect()
     }
 
     /// The array with this number, once more.
@@ -56,7 +47,7 @@ impl Arrays {
 }
 
 /// Makes an array of as many entries as the kernel takes; how many those are.
-fn make(array: &Direct) -> io::Result<(OwnedFd, u32)> {
+pub fn make(array: &Direct) -> io::Result<(OwnedFd, u32)> {
     let mut entries = array.entries;
     loop {
         match sys::array_create(array.name, array.entry * entries as usize, array.is_mapped) {

@@ -128,13 +128,8 @@ fn direct<T>(
     number: u32,
     map: impl FnOnce(MapData) -> std::io::Result<T>,
 ) -> Result<T, Error> {
-    arrays.open(number).and_then(map).map_err(|source| Error::Io {
-        operation: "map into memory",
-        object: maps::DIRECT
-            .get(number as usize)
-            .map_or_else(String::new, |array| array.name.into()),
-        source,
-    })
+    let name = maps::DIRECT.get(number as usize).map_or("", |array| array.name);
+    in_memory(name, arrays.open(number).and_then(map))
 }
 
 /// An array that is mapped into memory.
@@ -148,7 +143,12 @@ fn mapped<T>(
             why: format!("map {name} is not an array"),
         });
     };
-    map(data).map_err(|source| Error::Io {
+    in_memory(name, map(data))
+}
+
+/// Names the array that could not be mapped.
+fn in_memory<T>(name: &str, mapped: std::io::Result<T>) -> Result<T, Error> {
+    mapped.map_err(|source| Error::Io {
         operation: "map into memory",
         object: name.into(),
         source,

@@ -22,7 +22,12 @@ use tfo_common::{
 
 use super::{
     super::{
-        Error as KernelError, cgroup::Cgroup, direct::Arrays, layout, neighbours::Hook, object, programs, sys,
+        Error as KernelError,
+        cgroup::Cgroup,
+        direct::{self, Arrays},
+        layout,
+        neighbours::Hook,
+        object, programs, sys,
     },
     Error,
     bpffs::Directory,
@@ -37,7 +42,7 @@ pub fn load(directory: &Directory) -> Result<(Ebpf, Layout), Error> {
         why: error.to_string(),
     })?;
     let arrays = policy::DIRECT.iter().map(|array| open_array(directory, array));
-    let arrays = Arrays::of(arrays.collect::<Result<_, _>>()?);
+    let arrays = Arrays(arrays.collect::<Result<_, _>>()?);
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf));
     for name in policy::maps() {
@@ -61,10 +66,9 @@ fn open_array(directory: &Directory, array: &Direct) -> Result<(OwnedFd, u32), E
     if let Ok(there) = sys::object_get(&pin) {
         return Ok((there, array.entries));
     }
-    let made = sys::array_create(array.name, array.entry * array.entries as usize, array.is_mapped)
-        .map_err(Error::io("make the map", array.name))?;
+    let (made, entries) = direct::make(array).map_err(Error::io("make the map", array.name))?;
     sys::object_pin(made.as_fd(), &pin).map_err(Error::io("pin", array.name))?;
-    Ok((made, array.entries))
+    Ok((made, entries))
 }
 
 /// Whether the programs can find a socket's guard when its handshake has ended: the cgroups above its own are pointers (from 6.1 on),
